@@ -1,0 +1,59 @@
+"""Computation: one recording with one set of options by one model, to be computed once."""
+
+from dataclasses import dataclass
+
+from transcription.options import Decoding
+from transcription.spans import Span
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """
+    A span that a worker holds under a lease.
+
+    ``token`` is the fencing token: it grows with every claim, every write carries it, and the ledger refuses an old
+    one. ``windows_done`` windows of the span were written by an earlier holder and needn't be computed again.
+    ``prepared`` is None until the recording has been decoded and cut.
+    """
+
+    computation: str
+    index: int
+    token: int
+    span: Span
+    attempt: int
+    windows_done: int
+    audio_sha256: str
+    filename: str
+    model: str
+    decoding: Decoding
+    language: str | None
+    prepared: bool
+    alone: bool
+
+    @property
+    def name(self) -> str:
+        """What logs call this span."""
+        return f"{self.computation}/{self.index}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """What a lease's renewal found: whether the worker still holds the span, and whether anybody wants it."""
+
+    held: bool
+    wanted: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """Where a span's time went, in seconds."""
+
+    audio_s: float
+    decode_s: float = 0.0
+    vad_s: float = 0.0
+    compute_s: float = 0.0
+
+    @property
+    def real_time_factor(self) -> float:
+        """Seconds of work for a second of audio."""
+        return (self.decode_s + self.vad_s + self.compute_s) / self.audio_s if self.audio_s else 0.0

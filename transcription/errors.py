@@ -1,0 +1,295 @@
+"""
+Everything that can go wrong, as one tree.
+
+    MurmurationError
+    ├── InvalidRequest            the request itself is wrong; nothing was stored
+    │   ├── MalformedRequest      malformed_request
+    │   ├── MissingFile           missing_file
+    │   ├── TooManyFiles          too_many_files
+    │   ├── EmptyFile             empty_file
+    │   ├── BadBase64             bad_base64
+    │   ├── UploadIncomplete      upload_incomplete
+    │   ├── UnknownOption         unknown_option
+    │   ├── InvalidOption         invalid_option
+    │   ├── ModelNotServed        model_not_served
+    │   └── IdempotencyConflict   idempotency_conflict
+    ├── InvalidAudio              the audio can't be transcribed
+    │   ├── TooLarge              too_large
+    │   ├── UnsupportedMedia      unsupported_media
+    │   ├── NoAudioStream         no_audio_stream
+    │   ├── NoSamples             no_samples
+    │   ├── TooLong               too_long
+    │   └── CorruptAudio          corrupt_audio
+    ├── WrongState                the job isn't in a state that allows this
+    │   ├── JobNotFound           job_not_found
+    │   ├── ResultNotReady        result_not_ready
+    │   ├── JobFailed             job_failed
+    │   ├── JobCanceled           job_canceled
+    │   ├── JobFinished           job_finished
+    │   ├── JobExpired            job_expired
+    │   └── NotDead               not_dead
+    ├── Unavailable               try again later; carries retry_after_s
+    │   ├── LedgerUnavailable     ledger_unavailable
+    │   ├── MemoryPressure        memory_pressure
+    │   ├── DiskFull              disk_full
+    │   └── QueueFull             queue_full
+    └── ComputeError              a worker couldn't do its part
+        ├── WorkerLost            worker_lost
+        ├── EngineFailed          engine_failed
+        ├── ModelUnavailable      model_unavailable
+        ├── BlobMissing           blob_missing
+        ├── LeaseLost             lease_lost       (never shown: another worker holds the span)
+        └── Stopped               stopped          (never shown: the span was handed back)
+
+A leaf has a stable ``code`` and says whether trying again can help; its message names the value and the limit.
+"""
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+
+class MurmurationError(Exception):
+    """Root of the tree. Subclasses that carry a ``code`` are leaves; only leaves are raised."""
+
+    code: ClassVar[str]
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class InvalidRequest(MurmurationError):
+    """The request itself is wrong."""
+
+
+class MalformedRequest(InvalidRequest):
+    """The body or a parameter can't be parsed."""
+
+    code = "malformed_request"
+
+
+class MissingFile(InvalidRequest):
+    """No audio came with the request."""
+
+    code = "missing_file"
+
+
+class TooManyFiles(InvalidRequest):
+    """More than one file came with the request."""
+
+    code = "too_many_files"
+
+
+class EmptyFile(InvalidRequest):
+    """The file has no bytes."""
+
+    code = "empty_file"
+
+
+class BadBase64(InvalidRequest):
+    """The audio field isn't valid base64."""
+
+    code = "bad_base64"
+
+
+class UploadIncomplete(InvalidRequest):
+    """The connection ended before the body did."""
+
+    code = "upload_incomplete"
+    retryable = True
+
+
+class UnknownOption(InvalidRequest):
+    """A field that no option has."""
+
+    code = "unknown_option"
+
+
+class InvalidOption(InvalidRequest):
+    """An option's value is of the wrong type or out of range."""
+
+    code = "invalid_option"
+
+
+class ModelNotServed(InvalidRequest):
+    """No worker of this platform serves the model."""
+
+    code = "model_not_served"
+
+
+class IdempotencyConflict(InvalidRequest):
+    """The idempotency key was used before with another payload."""
+
+    code = "idempotency_conflict"
+
+
+class InvalidAudio(MurmurationError):
+    """The audio can't be transcribed, whoever tries."""
+
+
+class TooLarge(InvalidAudio):
+    """More bytes than the platform takes."""
+
+    code = "too_large"
+
+
+class UnsupportedMedia(InvalidAudio):
+    """The bytes are no audio or video that the decoder knows."""
+
+    code = "unsupported_media"
+
+
+class NoAudioStream(InvalidAudio):
+    """A video, or another container, without sound."""
+
+    code = "no_audio_stream"
+
+
+class NoSamples(InvalidAudio):
+    """Audio that decodes to nothing."""
+
+    code = "no_samples"
+
+
+class TooLong(InvalidAudio):
+    """More seconds than the platform takes."""
+
+    code = "too_long"
+
+
+class CorruptAudio(InvalidAudio):
+    """The decoder gave up on the stream before it gave any usable sound."""
+
+    code = "corrupt_audio"
+
+
+class WrongState(MurmurationError):
+    """The job isn't in a state that allows this."""
+
+
+class JobNotFound(WrongState):
+    """No such job, or somebody else's."""
+
+    code = "job_not_found"
+
+
+class ResultNotReady(WrongState):
+    """The result was asked for before it exists."""
+
+    code = "result_not_ready"
+    retryable = True
+
+
+class JobFailed(WrongState):
+    """The result of a failed job was asked for."""
+
+    code = "job_failed"
+
+
+class JobCanceled(WrongState):
+    """The result of a canceled job was asked for."""
+
+    code = "job_canceled"
+
+
+class JobFinished(WrongState):
+    """A finished job can't be canceled."""
+
+    code = "job_finished"
+
+
+class JobExpired(WrongState):
+    """The result's retention has passed."""
+
+    code = "job_expired"
+
+
+class NotDead(WrongState):
+    """No such entry among the dead letters."""
+
+    code = "not_dead"
+
+
+class Unavailable(MurmurationError):
+    """The platform can't take this now. ``retry_after_s`` says when it is worth another try."""
+
+    retryable = True
+
+    def __init__(self, message: str, *, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class LedgerUnavailable(Unavailable):
+    """Redis can't be reached, or refuses to write."""
+
+    code = "ledger_unavailable"
+
+
+class MemoryPressure(Unavailable):
+    """The machine's memory is nearly used up."""
+
+    code = "memory_pressure"
+
+
+class DiskFull(Unavailable):
+    """Too little disk is left for uploads."""
+
+    code = "disk_full"
+
+
+class QueueFull(Unavailable):
+    """Too many seconds of audio are waiting."""
+
+    code = "queue_full"
+
+
+class ComputeError(MurmurationError):
+    """A worker couldn't do its part."""
+
+
+class WorkerLost(ComputeError):
+    """Every worker that tried the span died or hung."""
+
+    code = "worker_lost"
+
+
+class EngineFailed(ComputeError):
+    """The engine raised an error on this audio."""
+
+    code = "engine_failed"
+    retryable = True
+
+
+class ModelUnavailable(ComputeError):
+    """The model can't be loaded: not on disk, and no hub to fetch it from."""
+
+    code = "model_unavailable"
+    retryable = True
+
+
+class BlobMissing(ComputeError):
+    """The audio isn't in the blob store."""
+
+    code = "blob_missing"
+
+
+class LeaseLost(ComputeError):
+    """The fencing token is old: another worker holds the span."""
+
+    code = "lease_lost"
+
+
+class Stopped(ComputeError):
+    """The worker was told to stop, or nobody waits for this span any more."""
+
+    code = "stopped"
+
+
+def leaves(root: type[MurmurationError] = MurmurationError) -> Iterator[type[MurmurationError]]:
+    """Yield every error class below *root* that carries a code."""
+    for child in root.__subclasses__():
+        if "code" in vars(child):
+            yield child
+        yield from leaves(child)

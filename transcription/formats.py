@@ -1,0 +1,136 @@
+"""A transcript in the six shapes that clients ask for."""
+
+from collections.abc import Callable
+from typing import Any
+
+from transcription.languages import LANGUAGES
+from transcription.options import ResponseFormat
+from transcription.transcript import Segment, Transcript, Word
+
+CONTENT_TYPES = {
+    ResponseFormat.JSON: "application/json",
+    ResponseFormat.VERBOSE_JSON: "application/json",
+    ResponseFormat.TEXT: "text/plain; charset=utf-8",
+    ResponseFormat.SRT: "application/x-subrip; charset=utf-8",
+    ResponseFormat.VTT: "text/vtt; charset=utf-8",
+    ResponseFormat.TSV: "text/tab-separated-values; charset=utf-8",
+}
+EXTENSIONS = {
+    ResponseFormat.JSON: "json",
+    ResponseFormat.VERBOSE_JSON: "json",
+    ResponseFormat.TEXT: "txt",
+    ResponseFormat.SRT: "srt",
+    ResponseFormat.VTT: "vtt",
+    ResponseFormat.TSV: "tsv",
+}
+
+
+def as_json(transcript: Transcript) -> dict[str, Any]:
+    """The text, and who wrote it: ``{text, language, duration, model}``; duration in seconds."""
+    return {
+        "text": transcript.text,
+        "language": transcript.language,
+        "duration": _ms(transcript.duration),
+        "model": transcript.model,
+    }
+
+
+def as_verbose_json(transcript: Transcript) -> dict[str, Any]:
+    """OpenAI's ``verbose_json``: the language by its English name; ``words`` only where they were asked for."""
+    shape: dict[str, Any] = {
+        "task": transcript.task,
+        "language": LANGUAGES.get(transcript.language or "", transcript.language),
+        "language_probability": transcript.language_probability,
+        "duration": _ms(transcript.duration),
+        "model": transcript.model,
+        "text": transcript.text,
+        "segments": [_segment(index, segment) for index, segment in enumerate(transcript.segments)],
+    }
+    if any(segment.words is not None for segment in transcript.segments):
+        shape["words"] = [_word(word) for segment in transcript.segments for word in segment.words or ()]
+    return shape
+
+
+def as_text(transcript: Transcript) -> str:
+    """One line for each segment."""
+    return "".join(f"{segment.text.strip()}\n" for segment in transcript.segments)
+
+
+def as_srt(transcript: Transcript) -> str:
+    """SubRip: numbered cues, times with a comma before the milliseconds."""
+    cues = (
+        f"{index}\n{_clock(s.start, ',')} --> {_clock(s.end, ',')}\n{_cue(s.text)}\n"
+        for index, s in enumerate(transcript.segments, start=1)
+    )
+    return "\n".join(cues)
+
+
+def as_vtt(transcript: Transcript) -> str:
+    """WebVTT, after https://www.w3.org/TR/webvtt1/; ``&``, ``<`` and ``>`` are escaped."""
+    cues = (
+        f"\n{_clock(s.start, '.')} --> {_clock(s.end, '.')}\n{_escape(_cue(s.text))}\n" for s in transcript.segments
+    )
+    return "WEBVTT\n" + "".join(cues)
+
+
+def as_tsv(transcript: Transcript) -> str:
+    """Start and end in milliseconds, and the text, tab-separated under a header, as openai-whisper writes it."""
+    lines = (
+        f"{round(s.start * 1000)}\t{round(s.end * 1000)}\t{s.text.strip().replace(chr(9), ' ')}\n"
+        for s in transcript.segments
+    )
+    return "start\tend\ttext\n" + "".join(lines)
+
+
+WRITERS: dict[ResponseFormat, Callable[[Transcript], dict[str, Any] | str]] = {
+    ResponseFormat.JSON: as_json,
+    ResponseFormat.VERBOSE_JSON: as_verbose_json,
+    ResponseFormat.TEXT: as_text,
+    ResponseFormat.SRT: as_srt,
+    ResponseFormat.VTT: as_vtt,
+    ResponseFormat.TSV: as_tsv,
+}
+
+
+def _segment(index: int, segment: Segment) -> dict[str, Any]:
+    shape: dict[str, Any] = {
+        "id": index,
+        "seek": round(segment.start * 100),
+        "start": _ms(segment.start),
+        "end": _ms(segment.end),
+        "text": segment.text,
+        "tokens": list(segment.tokens),
+        "temperature": segment.temperature,
+        "avg_logprob": segment.avg_logprob,
+        "compression_ratio": segment.compression_ratio,
+        "no_speech_prob": segment.no_speech_prob,
+        "doubtful": segment.doubtful,
+    }
+    if segment.words is not None:
+        shape["words"] = [_word(word) for word in segment.words]
+    return shape
+
+
+def _word(word: Word) -> dict[str, Any]:
+    return {"word": word.word, "start": _ms(word.start), "end": _ms(word.end), "probability": word.probability}
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds, 3)
+
+
+def _cue(text: str) -> str:
+    """A cue's text can't hold an arrow or an empty line: either would end it."""
+    return " ".join(text.split()).replace("-->", "->")
+
+
+def _escape(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _clock(seconds: float, mark: str) -> str:
+    total = max(0, round(seconds * 1000))
+    hours, rest = divmod(total, 3_600_000)
+    minutes, rest = divmod(rest, 60_000)
+    whole, millis = divmod(rest, 1000)
+    return f"{hours:02}:{minutes:02}:{whole:02}{mark}{millis:03}"

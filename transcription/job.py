@@ -1,0 +1,117 @@
+"""Job: one client's ticket on a computation."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from transcription.options import Options
+
+
+class Status(StrEnum):
+    """
+    States of a job and of its computation.
+
+        queued ──▶ processing ──▶ completed ─┐
+          │            │    └───▶ failed ────┼──▶ expired
+          └────────────┴────────▶ canceled ──┘
+    """
+
+    QUEUED = "queued"
+    PROCESSING = "processing"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELED = "canceled"
+    EXPIRED = "expired"
+
+    @property
+    def terminal(self) -> bool:
+        """Nothing moves any more, but for retention and an operator's retry."""
+        return self not in (Status.QUEUED, Status.PROCESSING)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why a computation failed."""
+
+    code: str
+    message: str
+    retryable: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a computation is, in seconds of audio."""
+
+    audio_seconds_done: float
+    audio_seconds_total: float
+
+    @property
+    def fraction(self) -> float:
+        """In [0, 1]; 0 while the total isn't known."""
+        if self.audio_seconds_total <= 0:
+            return 0.0
+        return min(1.0, self.audio_seconds_done / self.audio_seconds_total)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a queued job stands. ``audio_seconds_ahead`` and ``eta_s`` are None when they aren't known."""
+
+    position: int
+    audio_seconds_ahead: float | None
+    eta_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audio:
+    """What is known of a recording: ``duration_s`` is the container's word until it has been decoded."""
+
+    sha256: str
+    bytes: int
+    duration_s: float
+    filename: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A ticket as its client sees it. Times are Unix seconds of the ledger's clock."""
+
+    id: str
+    tenant: str
+    computation: str
+    status: Status
+    created_at: float
+    started_at: float | None
+    completed_at: float | None
+    expires_at: float | None
+    model: str
+    language: str | None
+    options: Options
+    audio: Audio
+    cached: bool
+    attempts: int
+    progress: Progress
+    place: Place | None = None
+    failure: Failure | None = None
+    compute_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """One client's wish, ready for the ledger: the audio is stored, the options are validated."""
+
+    job_id: str
+    tenant: str
+    audio: Audio
+    model: str
+    revision: str
+    options: Options
+    idempotency_key: str | None = None
+
+
+class Outcome(StrEnum):
+    """What a submission met: nothing yet, a running computation, a finished one, or its own repetition."""
+
+    NEW = "new"
+    JOINED = "joined"
+    CACHED = "cached"
+    REPEATED = "repeated"

@@ -1,0 +1,139 @@
+"""Options of a job: one model, validated once, shared by all routes."""
+
+import hashlib
+import json
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
+
+from transcription.errors import InvalidOption, UnknownOption
+from transcription.languages import LANGUAGES
+
+class Task(StrEnum):
+    """What the model writes: the words that were spoken, or their English translation."""
+
+    TRANSCRIBE = "transcribe"
+    TRANSLATE = "translate"
+
+
+class Priority(StrEnum):
+    """Class of service. Interactive spans are claimed before any batch span."""
+
+    INTERACTIVE = "interactive"
+    BATCH = "batch"
+
+
+class ResponseFormat(StrEnum):
+    """Shapes in which a transcript can be had."""
+
+    JSON = "json"
+    VERBOSE_JSON = "verbose_json"
+    TEXT = "text"
+    SRT = "srt"
+    VTT = "vtt"
+    TSV = "tsv"
+
+
+class Decoding(BaseModel):
+    """The options that can change the transcript; with the audio and the model they name a computation."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    language: str | None = Field(None, description="ISO 639-1 code; `auto` or nothing: detect it.")
+    task: Task = Field(Task.TRANSCRIBE, description="`transcribe`, or `translate` into English.")
+    temperature: float = Field(
+        0.0, ge=0, le=1, description="Sampling temperature; 0 falls back to higher ones when quality is poor."
+    )
+    prompt: Annotated[str, StringConstraints(max_length=4000)] | None = Field(
+        None, description="Text that the model takes as having come before."
+    )
+    hotwords: Annotated[str, StringConstraints(max_length=4000)] | None = Field(
+        None, description="Words and names to listen for."
+    )
+    vad_filter: bool = Field(True, description="Skip what isn't speech.")
+    word_timestamps: bool = Field(False, description="Give the times of every word.")
+    beam_size: int = Field(5, ge=1, le=10, description="Beams in the search; 1 is greedy.")
+    condition_on_previous_text: bool = Field(
+        False, description="Let each window see the text before it: windows then go one after the other."
+    )
+
+    @field_validator("language", mode="before")
+    @classmethod
+    def _known_language(cls, value: object) -> object:
+        if value in (None, "", "auto"):
+            return None
+        code = str(value).strip().lower()
+        if code not in LANGUAGES:
+            raise ValueError(f"'{str(value)[:40]}' is no ISO 639-1 code that Whisper knows; 'auto' detects it")
+        return code
+
+    @field_validator("prompt", "hotwords", mode="before")
+    @classmethod
+    def _blank_is_none(cls, value: object) -> object:
+        return None if isinstance(value, str) and not value.strip() else value
+
+
+class Options(Decoding):
+    """Everything a client can ask of a job."""
+
+    model: str | None = Field(None, max_length=200, description="Model name or alias; nothing: the platform's default.")
+    response_format: ResponseFormat = Field(
+        ResponseFormat.JSON, description="Format that the result route gives by default."
+    )
+    priority: Priority = Field(Priority.INTERACTIVE, description="`interactive` goes before `batch`.")
+    webhook_url: str | None = Field(None, max_length=2000, description="Where to send word of the job's end.")
+    ttl_s: int | None = Field(
+        None, ge=60, le=30 * 86400, description="How long the result is kept once it is there, in seconds."
+    )
+    timestamp_granularities: tuple[Literal["segment", "word"], ...] = Field(
+        (), description="`word` is the same as `word_timestamps=true`."
+    )
+
+    @field_validator("timestamp_granularities", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value
+
+    def decoding(self) -> Decoding:
+        """The part of these options that can change the transcript."""
+        values = {name: getattr(self, name) for name in Decoding.model_fields}
+        values["word_timestamps"] = self.word_timestamps or "word" in self.timestamp_granularities
+        return Decoding(**values)
+
+
+def parse_options(fields: dict[str, object]) -> Options:
+    """
+    Validate the *fields* that a client sent.
+
+    Raises:
+        UnknownOption: a field that no option has; the message names it and the ones there are.
+        InvalidOption: a value of the wrong type or out of range; the message names both.
+    """
+    try:
+        return Options.model_validate(fields)
+    except ValidationError as error:
+        problems = error.errors(include_url=False, include_context=False)
+    unknown = sorted(str(p["loc"][0])[:80] for p in problems if p["type"] == "extra_forbidden")
+    if unknown:
+        known = ", ".join(sorted(Options.model_fields))
+        raise UnknownOption(f"unknown option {', '.join(map(repr, unknown))}; the options are {known}")
+    said = "; ".join(f"{p['loc'][0]}: {p['msg'].removeprefix('Value error, ')} (got {_short(p['input'])})" for p in problems)
+    raise InvalidOption(said)
+
+
+def _short(value: object) -> str:
+    said = repr(value)
+    return said if len(said) <= 60 else said[:57] + "..."
+
+
+def fingerprint(audio_sha256: str, model: str, revision: str, decoding: Decoding) -> str:
+    """
+    Name the computation of *decoding* by *model* over one recording.
+
+    Returns:
+        64 hexadecimal digits, the same for every request that must have the same transcript.
+    """
+    parts = {"audio": audio_sha256, "model": model, "revision": revision, **decoding.model_dump(mode="json")}
+    canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()

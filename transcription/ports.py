@@ -1,0 +1,157 @@
+"""What the domain needs from the world. The API's side is async, the worker's sync; no operation stands on both."""
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from transcription.computation import Claim, Hold, Timing
+from transcription.job import Failure, Job, Outcome, Status, Submission
+from transcription.spans import Span
+from transcription.transcript import Segment, Transcript
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerInfo:
+    """What a live worker says of itself. ``rate`` is its measured speed in audio-seconds per second, None at first."""
+
+    id: str
+    models: tuple[str, ...]
+    engine: str
+    device: str
+    compute_type: str
+    slots: int
+    host: str
+    pid: int
+    started_at: float
+    rate: float | None = None
+    running: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backlog:
+    """What waits and what runs, over the whole platform. Ages and lengths in seconds."""
+
+    pending_spans: int
+    pending_audio_s: float
+    running_spans: int
+    oldest_age_s: float | None
+    jobs: dict[Status, int] = field(default_factory=dict)
+    counters: dict[str, int] = field(default_factory=dict)
+    workers: tuple[WorkerInfo, ...] = ()
+    dead: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a list, newest first; ``cursor`` asks for the next one, None at the end."""
+
+    jobs: tuple[Job, ...]
+    cursor: str | None
+
+
+class JobStore(Protocol):
+    """The ledger as the API sees it. Every call may raise LedgerUnavailable."""
+
+    async def submit(self, submission: Submission) -> tuple[Job, Outcome]:
+        """Accept a job: one atomic step that finds or starts its computation. IdempotencyConflict."""
+
+    async def get(self, job_id: str, *, tenant: str) -> Job:
+        """The job as it is now. JobNotFound."""
+
+    async def list(self, *, tenant: str, status: Status | None, limit: int, cursor: str | None) -> Page:
+        """Jobs of one tenant, newest first."""
+
+    async def transcript(self, job: Job) -> Transcript:
+        """What has been written of the job's transcript so far; ``complete`` says whether that is all."""
+
+    async def cancel(self, job_id: str, *, tenant: str) -> Job:
+        """Give up the ticket; the last one to go stops the computation. JobNotFound, JobFinished."""
+
+    async def forget(self, job_id: str, *, tenant: str) -> None:
+        """Delete the job, and the result and audio that nobody else holds. JobNotFound."""
+
+    async def wait(self, job: Job, *, seconds: float) -> Job:
+        """The job at its end, or as it is after *seconds*. Holds neither a thread nor a connection."""
+
+    async def backlog(self) -> Backlog:
+        """Figures for people, metrics and backpressure."""
+
+    async def ping(self) -> None:
+        """Return when the ledger answers."""
+
+
+class SpanStore(Protocol):
+    """The ledger as a worker sees it. Writes carry the claim's token and raise LeaseLost when it is old."""
+
+    def claim(self, worker: str, *, models: Sequence[str], extras: bool) -> Claim | None:
+        """Take the next span under a lease. *extras*: also further spans of computations already in work."""
+
+    def renew(self, worker: str, claims: Sequence[Claim]) -> dict[int, Hold]:
+        """Prolong leases; what each token's renewal found."""
+
+    def prepared(self, claim: Claim, spans: Sequence[Span], *, language: str | None, probability: float | None) -> None:
+        """Set where the recording was cut; the caller goes on with the first span, the others become pending."""
+
+    def append(self, claim: Claim, segments: Iterable[Segment], *, window: int, audio_s: float) -> None:
+        """Write one window's segments (absolute times); *audio_s* of the span are done now. Stopped: unwanted."""
+
+    def finish(self, claim: Claim, timing: Timing) -> bool:
+        """Commit a span; True when it was the computation's last."""
+
+    def fail(self, claim: Claim, failure: Failure, *, retry_in_s: float | None) -> None:
+        """Report a failed attempt; without *retry_in_s* the computation fails."""
+
+    def release(self, claim: Claim) -> None:
+        """Hand a span back, as if it had never been claimed."""
+
+    def register(self, info: WorkerInfo) -> None:
+        """Say that this worker lives; spans that an earlier process of the same name held come back at once."""
+
+    def reap(self) -> int:
+        """Return spans whose lease has expired; how many."""
+
+    def pending(self) -> int:
+        """Spans that could be claimed now."""
+
+
+class Upload(Protocol):
+    """A file on its way in."""
+
+    size: int
+
+    async def write(self, chunk: bytes) -> None:
+        """Add bytes."""
+
+    async def commit(self) -> str:
+        """Make the file durable under its SHA-256, and return that (64 hexadecimal digits)."""
+
+    async def abort(self) -> None:
+        """Leave nothing behind; does nothing after a commit."""
+
+
+class BlobStore(Protocol):
+    """Uploaded bytes under their SHA-256, and decoded sound under its computation."""
+
+    def upload(self) -> Upload:
+        """Begin to receive a file."""
+
+    def fetch(self, sha256: str) -> Path:
+        """A local path with the blob's bytes. BlobMissing."""
+
+
+class JobQueue(Protocol):
+    """Hints to the workers that there is something to claim. Losing one, or getting it twice, doesn't matter."""
+
+    def hint(self, count: int = 1) -> None:
+        """Send *count* hints; never raises: a lost hint is topped up."""
+
+    def waiting(self) -> int:
+        """Hints not yet taken."""
+
+
+class EventLog(Protocol):
+    """The events of a computation, in order, each with an id that can be resumed from."""
+
+    def events(self, job: Job, *, after: str | None) -> AsyncIterator[tuple[str, str, dict[str, Any]]]:
+        """Yield (id, type, data) until the job ends."""

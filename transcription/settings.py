@@ -1,0 +1,125 @@
+"""All settings, frozen and typed, read once at the entry point and handed down."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from transcription.models import PUBLISHED_NAMES
+
+
+class Part(BaseModel):
+    """A group of settings; an unknown name in it is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Ledger(Part):
+    """Where the truth is kept."""
+
+    url: SecretStr = Field(SecretStr("redis://127.0.0.1:6379/0"), description="Redis of the ledger: `noeviction`, AOF.")
+    broker_url: SecretStr | None = Field(None, description="Redis of Celery's hints; nothing: the ledger's.")
+    cache_url: SecretStr | None = Field(None, description="Redis of the rate limits, may evict; nothing: the ledger's.")
+    wait_aof: bool = Field(False, description="Answer a submit only when the server has synced it to disk (WAITAOF).")
+    timeout_s: float = Field(1.0, gt=0, description="How long the API waits for the ledger before it answers 503.")
+    audit_length: int = Field(100_000, ge=0, description="State moves kept in the ledger's audit stream.")
+
+    def broker(self) -> str:
+        """The broker's URL, with its password."""
+        return (self.broker_url or self.url).get_secret_value()
+
+    def cache(self) -> str:
+        """The cache's URL, with its password."""
+        return (self.cache_url or self.url).get_secret_value()
+
+
+class Lease(Part):
+    """How long a worker may hold a span without a sign of progress, and what happens when it does."""
+
+    ttl_s: float = Field(20.0, gt=0, description="A lease's length.")
+    renew_s: float = Field(5.0, gt=0, description="Time between renewals.")
+    reap_s: float = Field(2.0, gt=0, description="Time between two looks for expired leases.")
+    stall_s: float = Field(120.0, gt=0, description="Without progress for so long, a span isn't renewed any more.")
+    max_attempts: int = Field(3, ge=1, description="Attempts at a span before its computation fails.")
+
+
+class Limits(Part):
+    """What the platform takes."""
+
+    max_upload_bytes: int = Field(1 << 30, gt=0, description="Largest upload.")
+    max_duration_s: float = Field(12 * 3600.0, gt=0, description="Longest recording.")
+    max_queue_audio_s: float = Field(500 * 3600.0, gt=0, description="Audio waiting before submits get 503.")
+    max_memory_percent: float = Field(95.0, gt=0, le=100, description="Memory in use before submits get 503.")
+    min_free_disk_bytes: int = Field(1 << 30, ge=0, description="Disk left free before submits get 503.")
+    upload_timeout_s: float = Field(30.0, gt=0, description="Longest silence in the middle of an upload.")
+
+
+class Retention(Part):
+    """How long things are kept."""
+
+    result_ttl_s: int = Field(86_400, gt=0, description="A finished job and its result.")
+    tombstone_ttl_s: int = Field(7 * 86_400, gt=0, description="The word `expired` in a job's place.")
+    sweep_s: float = Field(60.0, gt=0, description="Time between two sweeps.")
+    orphan_s: float = Field(3600.0, gt=0, description="Age at which bytes that no job holds are deleted.")
+
+
+class Api(Part):
+    """The HTTP side."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8000, ge=0, le=65_535, description="Port to listen on.")
+    health_status: str = Field("ok", description="The word that /health says when all is well.")
+    max_wait_s: float = Field(60.0, gt=0, description="Longest long-poll.")
+
+
+class Worker(Part):
+    """The computing side."""
+
+    slots: int = Field(8, ge=1, description="Spans in work at the same time in one process.")
+    model_workers: int = Field(0, ge=0, description="Model replicas that compute in parallel; 0: one for each core.")
+    threads: int = Field(1, ge=1, description="Threads of each model replica.")
+    batch: int = Field(0, ge=0, description="Windows decoded together; 0: 4 on a CPU, what fits on a GPU.")
+    max_models: int = Field(1, ge=1, description="Models kept in memory; the least recently used goes first.")
+    idle_unload_s: float = Field(600.0, ge=0, description="Idle time after which a model's memory is given back; 0: never.")
+    span_s: float = Field(300.0, gt=0, description="Length at which long recordings are cut into spans.")
+
+
+class Settings(BaseSettings):
+    """Settings of the whole platform: environment variables that start with MURMUR_, parts nested by `__`."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, env_prefix="MURMUR_", env_nested_delimiter="__", extra="forbid", env_ignore_empty=True
+    )
+
+    model: str = Field("auto", description="Model to serve: `demo`, `auto`, a published name, or a directory.")
+    models: tuple[str, ...] = Field((), description="Further models that clients may ask for.")
+    model_aliases: dict[str, str] = Field(
+        default_factory=dict, description="Names that stand for a model; with `demo`, every published name does."
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to compute.")
+    compute_type: str = Field("auto", description="Arithmetic; `auto`: int8 on a CPU, float16 on a GPU.")
+    data_dir: Path = Field(Path.home() / ".murmur", description="Uploads, models and the embedded ledger.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level that is logged.")
+    log_format: Literal["json", "text"] = Field("json", description="Log lines for machines or for people.")
+    ledger: Ledger = Ledger()
+    lease: Lease = Lease()
+    limits: Limits = Limits()
+    retention: Retention = Retention()
+    api: Api = Api()
+    worker: Worker = Worker()
+
+    def aliases(self) -> dict[str, str]:
+        """All names that stand for a served model."""
+        implied = dict.fromkeys(PUBLISHED_NAMES, self.model) if self.model == "demo" else {"whisper-1": self.model}
+        return implied | self.model_aliases
+
+    @property
+    def blob_dir(self) -> Path:
+        """Where uploads lie."""
+        return self.data_dir / "blobs"
+
+    @property
+    def model_dir(self) -> Path:
+        """Where models lie."""
+        return self.data_dir / "models"

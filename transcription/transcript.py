@@ -1,0 +1,68 @@
+"""Transcript: what was said, and when. All times are seconds from the start of the recording."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One word with its leading space, as the model writes it; ``probability`` in [0, 1]."""
+
+    start: float
+    end: float
+    word: str
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One stretch of speech as the model delimits it, with the figures by which its quality is judged."""
+
+    start: float
+    end: float
+    text: str
+    tokens: tuple[int, ...] = ()
+    temperature: float = 0.0
+    avg_logprob: float = 0.0
+    compression_ratio: float = 0.0
+    no_speech_prob: float = 0.0
+    words: tuple[Word, ...] | None = None
+    doubtful: bool = False
+
+    def shifted(self, seconds: float) -> "Segment":
+        """The same segment, *seconds* later."""
+        words = self.words and tuple(
+            replace(word, start=word.start + seconds, end=word.end + seconds) for word in self.words
+        )
+        return replace(self, start=self.start + seconds, end=self.end + seconds, words=words)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transcript:
+    """The segments of a whole recording, ordered by time."""
+
+    segments: tuple[Segment, ...]
+    language: str | None
+    language_probability: float | None
+    duration: float
+    task: str
+    model: str
+    complete: bool = True
+
+    @property
+    def text(self) -> str:
+        """All that was said, on one line."""
+        return "".join(segment.text for segment in self.segments).strip()
+
+
+def merge(parts: Iterable[Iterable[Segment]]) -> tuple[Segment, ...]:
+    """
+    Join the segments of a recording's spans.
+
+    Args:
+        parts: For each span, in the order of time, its segments in absolute seconds.
+
+    Returns:
+        All segments in the order of time. Spans are cut in silence, so that no segment stands in two of them.
+    """
+    return tuple(sorted((segment for part in parts for segment in part), key=lambda s: (s.start, s.end)))
