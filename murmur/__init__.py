@@ -1,0 +1,1 @@
+"""Murmuration from the outside: the client library, the command line, and the whole platform on one machine."""

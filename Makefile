@@ -1,0 +1,60 @@
+# Needs make and Python 3.11 or newer, nothing else: everything is installed into .venv, from hashed locks.
+
+VENV := .venv
+BIN := $(VENV)/bin
+DATA_DIR ?= .murmur
+ARGS ?=
+# The first interpreter that starts and is new enough; `make PYTHON=/path/to/python` chooses another.
+PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3 python; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$python; break; }; done)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo run test check format docs lock clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.local ## Transcribe a sample through the whole platform, then stop it
+	@$(BIN)/murmur demo --data-dir $(DATA_DIR) $(ARGS)
+
+run: $(VENV)/.local ## Run the platform on 127.0.0.1:8000 until Ctrl-C (ARGS="--port 9000 --workers 2 --model small")
+	@$(BIN)/murmur up --data-dir $(DATA_DIR) $(ARGS)
+
+test: $(VENV)/.dev ## Run the tests (ARGS="tests/unit -k formats")
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.dev ## Lint, check types and the layers between packages
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy transcription api worker murmur demo
+	@$(BIN)/lint-imports
+
+format: $(VENV)/.dev ## Format the code and mend what the linter can
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+docs: $(VENV)/.dev ## Write the settings into README.md and .env.example anew
+	@$(BIN)/python -m murmur.settings_table
+
+lock: $(VENV)/.dev ## Write the hashed locks in requirements/ anew from pyproject.toml
+	@$(BIN)/python -m pip install --quiet uv
+	@PATH="$(CURDIR)/$(BIN):$$PATH" requirements/lock.sh
+
+clean: ## Delete the environment, the caches and the platform's data
+	rm -rf $(VENV) $(DATA_DIR) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The project runs in place: a path file puts the checkout on the environment's import path, and `murmur` beside it.
+$(VENV)/bin/murmur:
+	@test -n "$(PYTHON)" || { echo "make: Murmuration needs Python 3.11 or newer; none was found on PATH" \
+		"(make PYTHON=/path/to/python3)" >&2; exit 1; }
+	@echo "Making $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV) || { echo "make: $(PYTHON) can't make virtual environments;" \
+		"on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@echo "$(CURDIR)" > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/murmuration.pth"
+	@printf '#!/bin/sh\nexec "%s/python" -m murmur "$$@"\n' "$(CURDIR)/$(BIN)" > $@
+	@chmod +x $@
+
+$(VENV)/.local $(VENV)/.dev: $(VENV)/.%: requirements/%.txt | $(VENV)/bin/murmur
+	@echo "Installing $< into $(VENV) (once, a minute or two)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@

@@ -1,0 +1,80 @@
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+from redis import Redis
+
+from murmur import embedded
+from murmur.processes import LEASH, Process, Program
+from murmur.trouble import Trouble
+from tests.platform import eventually, group_alive, ledger_server
+
+
+def test_what_was_written_is_there_after_an_orderly_stop(tmp_path: Path) -> None:
+    with ledger_server(tmp_path) as server, Redis.from_url(server.url) as redis:
+        redis.set("kept", "yes")
+    with ledger_server(tmp_path) as server, Redis.from_url(server.url) as redis:
+        assert redis.get("kept") == b"yes"
+
+
+def test_the_ledger_never_evicts_and_writes_an_append_only_file(redis_server: Redis) -> None:
+    assert redis_server.config_get("maxmemory-policy")["maxmemory-policy"] == "noeviction"
+    assert redis_server.info("persistence")["aof_enabled"] == 1
+
+
+def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
+    (tmp_path / "appendonlydir").write_text("in the way")
+    with pytest.raises(Trouble, match=r"the ledger's server didn't start in .*: \S+"):
+        embedded.start(tmp_path, lambda _, __: None)
+
+
+@pytest.mark.parametrize("leash", ["kernel", "watching"])
+def test_a_program_ends_when_its_parent_is_killed(tmp_path: Path, leash: str) -> None:
+    script = (
+        "import sys, time; from murmur.processes import Process, Program;"
+        "p = Process(Program(name='x', argv=['sleep', '1000']), print); print(p.pid, flush=True); time.sleep(1000)"
+    )
+    env = {**os.environ, "MURMUR_LEASH": "watching"} if leash == "watching" else dict(os.environ)
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env=env) as parent:
+        assert parent.stdout is not None
+        group = int(parent.stdout.readline())
+        eventually(lambda: "sleep" in psutil.Process(group).cmdline() or len(psutil.Process(group).children()) == 1)
+        parent.send_signal(signal.SIGKILL)
+    eventually(lambda: not group_alive(group), 5)
+
+
+@pytest.mark.parametrize("leash", ["kernel", "watching"])
+def test_a_stopped_program_leaves_nothing_and_its_last_words_are_read(
+    leash: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if leash == "watching":
+        monkeypatch.setenv("MURMUR_LEASH", "watching")
+    said: list[str] = []
+    argv = ["sh", "-c", "trap 'echo bye; exit 3' TERM; echo hi; while :; do sleep 0.05; done"]
+    process = Process(Program(name="x", argv=argv), lambda _, line: said.append(line))
+    eventually(lambda: said == ["hi"])
+    process.stop()
+    assert said == ["hi", "bye"]
+    assert process.poll() == 3
+    assert not group_alive(process.pid)
+
+
+def test_a_deaf_program_is_killed_after_its_grace() -> None:
+    said: list[str] = []
+    argv = ["sh", "-c", "trap '' TERM; echo hi; while :; do sleep 0.05; done"]
+    process = Process(Program(name="x", argv=argv, grace_s=0.3), lambda _, line: said.append(line))
+    eventually(lambda: said == ["hi"])
+    process.stop()
+    assert process.poll() == -signal.SIGKILL
+    assert not group_alive(process.pid)
+
+
+def test_the_leash_needs_nothing_but_the_standard_library() -> None:
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", str(LEASH), str(os.getpid()), "9", "true"], check=False, timeout=10
+    )
+    assert done.returncode == 0
