@@ -1,0 +1,209 @@
+"""Uploaded bytes on a disk, local or shared, under their SHA-256."""
+
+import asyncio
+import errno
+import hashlib
+import os
+import re
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from transcription.errors import BlobMissing, DiskFull
+
+_BUFFER_BYTES = 1 << 20
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_RETRY_AFTER_S = 60
+
+
+class DiskUpload:
+    """
+    A file on its way in: one `.part` file, hashed while it is written.
+
+    Hashing and writing happen in a thread, a buffer at a time, while the next buffer fills; so at most two buffers
+    of 1 MiB are in memory however large the file is.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.size = 0
+        self._root = root
+        self._part = root / "parts" / f"{uuid.uuid4().hex}.part"
+        self._hash = hashlib.sha256()
+        self._buffer = bytearray()
+        self._spilling: asyncio.Future[None] | None = None
+        self._descriptor: int | None = None
+        self._ended = False
+        # abort() may come while a cancelled request's thread still writes
+        self._lock = threading.Lock()
+
+    async def write(self, chunk: bytes) -> None:
+        """Add bytes. DiskFull, for these bytes or for earlier ones."""
+        self.size += len(chunk)
+        self._buffer += chunk
+        if len(self._buffer) >= _BUFFER_BYTES:
+            await self._spilled()
+            full, self._buffer = self._buffer, bytearray()
+            self._spilling = asyncio.ensure_future(asyncio.to_thread(self._spill, full))
+
+    async def path(self) -> Path:
+        """A local path with all bytes so far; it is good until commit or abort. DiskFull."""
+        await self._spilled()
+        rest, self._buffer = self._buffer, bytearray()
+        await asyncio.to_thread(self._spill, rest)
+        return self._part
+
+    async def commit(self) -> str:
+        """Make the file durable under its SHA-256 and return that. DiskFull."""
+        await self.path()
+        return await asyncio.to_thread(self._keep)
+
+    async def abort(self) -> None:
+        """Leave nothing behind; does nothing after a commit."""
+        self._buffer.clear()
+        if self._spilling is not None:
+            await asyncio.wait({self._spilling})
+            self._spilling.exception()
+            self._spilling = None
+        if not self._ended:
+            await asyncio.to_thread(self._drop)
+
+    async def _spilled(self) -> None:
+        if self._spilling is not None:
+            spilling, self._spilling = self._spilling, None
+            await spilling
+
+    def _spill(self, data: bytearray) -> None:
+        with self._lock, _disk_errors():
+            if self._ended:
+                return
+            if self._descriptor is None:
+                self._part.parent.mkdir(parents=True, exist_ok=True)
+                self._descriptor = os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
+            self._hash.update(data)
+            view = memoryview(data)
+            while view:
+                view = view[os.write(self._descriptor, view) :]
+
+    def _keep(self) -> str:
+        sha256 = self._hash.hexdigest()
+        target = _place(self._root, sha256)
+        with self._lock, _disk_errors():
+            try:
+                # A fresh time keeps the sweeper away until the ledger knows the job.
+                os.utime(target)
+                self._part.unlink()
+            except FileNotFoundError:
+                assert self._descriptor is not None
+                os.fsync(self._descriptor)
+                if not target.parent.exists():
+                    target.parent.mkdir(exist_ok=True)
+                    _sync_directory(self._root)
+                self._part.rename(target)
+                _sync_directory(target.parent)
+            self._close()
+        return sha256
+
+    def _drop(self) -> None:
+        with self._lock:
+            self._close()
+            self._part.unlink(missing_ok=True)
+
+    def _close(self) -> None:
+        self._ended = True
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+class DiskBlobs:
+    """
+    Blobs as files: `root/<first two digits>/<sha256>`, and `root/parts/` for what is still coming in.
+
+    Several hosts may share *root* over a network file system: every step that others can see is one rename.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def upload(self) -> DiskUpload:
+        """Begin to receive a file; it touches the disk with its first full buffer."""
+        return DiskUpload(self.root)
+
+    def fetch(self, sha256: str) -> Path:
+        """A local path with the blob's bytes. BlobMissing."""
+        path = _place(self.root, sha256)
+        if not path.is_file():
+            raise BlobMissing(f"audio {sha256} isn't in {self.root}: it was deleted, or this host doesn't share that disk")
+        return path
+
+    def discard(self, sha256: str) -> None:
+        """Delete a blob; nothing happens when there is none."""
+        _place(self.root, sha256).unlink(missing_ok=True)
+
+    def sweep(self, *, older_than_s: float, held: Callable[[str], bool]) -> int:
+        """
+        Delete uploads that were never finished, and blobs that nobody holds.
+
+        Args:
+            older_than_s: Age below which nothing is touched: its job may not be in the ledger yet.
+            held: Whether any job still needs the blob of a SHA-256.
+
+        Returns:
+            How many files were deleted.
+        """
+        before = time.time() - older_than_s
+        stale = [path for path in (self.root / "parts").glob("*") if _modified(path) < before]
+        for path in stale:
+            path.unlink(missing_ok=True)
+        blobs = (path for path in self.root.glob("[0-9a-f][0-9a-f]/*") if _SHA256.fullmatch(path.name))
+        unheld = (path for path in blobs if _modified(path) < before and not held(path.name))
+        return len(stale) + sum(self._remove(path, before) for path in unheld)
+
+    def _remove(self, path: Path, before: float) -> bool:
+        """Delete a blob, unless the same bytes have been uploaded again since it was looked at."""
+        doomed = self.root / "parts" / f"{path.name}.doomed"
+        doomed.parent.mkdir(exist_ok=True)
+        with suppress(FileNotFoundError):
+            path.rename(doomed)
+            if _modified(doomed) >= before:
+                doomed.rename(path)
+                return False
+            doomed.unlink()
+            return True
+        return False
+
+
+def _place(root: Path, sha256: str) -> Path:
+    if not _SHA256.fullmatch(sha256):
+        raise BlobMissing(f"{sha256[:80]!r} is no SHA-256: 64 hexadecimal digits in lower case")
+    return root / sha256[:2] / sha256
+
+
+def _modified(path: Path) -> float:
+    """When the file was last written; the end of time when somebody else has just removed it."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return float("inf")
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _disk_errors() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise DiskFull(f"the disk of the uploads is full ({error.strerror})", retry_after_s=_RETRY_AFTER_S) from error

@@ -1,0 +1,65 @@
+"""Connections to Redis, and what its errors become."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+from redis import Redis
+from redis.asyncio import BlockingConnectionPool
+from redis.asyncio import Redis as AsyncRedis
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
+
+from transcription.errors import LedgerUnavailable
+from transcription.settings import Ledger
+
+CONNECTIONS = 64
+RETRY_AFTER_S = 5
+
+
+def connect(settings: Ledger) -> Redis:
+    """A client for a worker: several threads may share it."""
+    return Redis.from_url(
+        settings.url.get_secret_value(),
+        decode_responses=True,
+        socket_timeout=10,
+        socket_connect_timeout=2,
+        socket_keepalive=True,
+        health_check_interval=15,
+        retry=Retry(NoBackoff(), 1),
+    )
+
+
+def connect_async(settings: Ledger) -> AsyncRedis:
+    """A client for the API: it gives up after ``timeout_s``, because somebody waits for the answer."""
+    pool = BlockingConnectionPool.from_url(
+        settings.url.get_secret_value(),
+        max_connections=CONNECTIONS,
+        timeout=settings.timeout_s,
+        decode_responses=True,
+        socket_timeout=settings.timeout_s,
+        socket_connect_timeout=settings.timeout_s,
+        socket_keepalive=True,
+        health_check_interval=15,
+        retry=AsyncRetry(NoBackoff(), 0),
+    )
+    return AsyncRedis.from_pool(pool)
+
+
+def unavailable(error: RedisError | OSError) -> NoReturn:
+    """Raise *error* as what it means to a client."""
+    raise LedgerUnavailable(
+        f"the ledger can't be reached or can't write now ({type(error).__name__}); nothing was accepted",
+        retry_after_s=RETRY_AFTER_S,
+    ) from error
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Errors of Redis inside the block become LedgerUnavailable."""
+    try:
+        yield
+    except (RedisError, OSError) as error:
+        unavailable(error)

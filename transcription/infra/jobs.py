@@ -1,0 +1,206 @@
+"""The ledger for the API: jobs in Redis, async."""
+
+import asyncio
+import base64
+import binascii
+import hashlib
+import uuid
+from typing import Any
+
+import orjson
+from redis.asyncio import Redis
+
+from transcription.errors import IdempotencyConflict, JobExpired, JobFinished, JobNotFound, MalformedRequest
+from transcription.infra import records
+from transcription.infra.connections import translated
+from transcription.infra.scripts import PREFIX, Scripts, pairs
+from transcription.infra.watch import Watch
+from transcription.job import Job, Outcome, Place, Status, Submission
+from transcription.options import fingerprint
+from transcription.ports import Backlog, Page, WorkerInfo
+from transcription.settings import Settings
+from transcription.transcript import Transcript
+
+SCAN = 200
+
+
+class RedisJobs:
+    """A JobStore on Redis. One connection listens for changes, however many clients wait."""
+
+    def __init__(self, client: Redis, settings: Settings) -> None:
+        self._client = client
+        self._settings = settings
+        self._scripts = Scripts(client, audit_length=settings.ledger.audit_length)
+        self._watch = Watch(client)
+        self._rate: float | None = None
+
+    async def close(self) -> None:
+        """Stop listening and let the connections go."""
+        await self._watch.close()
+        await self._client.aclose()
+
+    async def submit(self, submission: Submission) -> tuple[Job, Outcome]:
+        """Accept a job: see JobStore."""
+        request = self._request(submission)
+        options = submission.options.model_dump_json()
+        decoding = submission.options.decoding().model_dump_json()
+        with translated():
+            outcome, job_id = await self._durably("submit", orjson.dumps(request).decode(), options, decoding)
+        if outcome == "conflict":
+            raise IdempotencyConflict(
+                f"Idempotency-Key {submission.idempotency_key!r} was used within a day for another payload"
+            )
+        return await self.get(job_id, tenant=submission.tenant), Outcome(outcome)
+
+    async def _durably(self, name: str, *args: str) -> Any:
+        """Run a script; with ``wait_aof`` return only when the server has synced its log to disk."""
+        if not self._settings.ledger.wait_aof:
+            return await self._scripts.call(name, *args)
+        async with self._client.pipeline(transaction=False) as pipe:
+            await self._scripts.call(name, *args, client=pipe)
+            pipe.execute_command("WAITAOF", 1, 0, int(self._settings.ledger.timeout_s * 1000))
+            answer, _ = await pipe.execute()
+        return answer
+
+    def _request(self, submission: Submission) -> dict[str, Any]:
+        audio, options = submission.audio, submission.options
+        name = fingerprint(audio.sha256, submission.model, submission.revision, options.decoding())
+        payload = hashlib.sha256(f"{name}{options.model_dump_json()}".encode()).hexdigest()
+        return {
+            "id": submission.job_id,
+            "tenant": submission.tenant,
+            "computation": uuid.uuid4().hex,
+            "fingerprint": name,
+            "payload": payload,
+            "idempotency_key": submission.idempotency_key or False,
+            "sha": audio.sha256,
+            "bytes": audio.bytes,
+            "duration": records.ms(audio.duration_s),
+            "filename": audio.filename,
+            "model": submission.model,
+            "class": options.priority.value,
+            "ttl": (options.ttl_s or self._settings.retention.result_ttl_s) * 1000,
+        }
+
+    async def get(self, job_id: str, *, tenant: str) -> Job:
+        """The job as it is now. JobNotFound."""
+        found = await self._read(tenant, [job_id])
+        if not found:
+            raise JobNotFound(f"no job {job_id!r}")
+        return found[0]
+
+    async def _read(self, tenant: str, ids: list[str]) -> list[Job]:
+        with translated():
+            rows = await self._scripts.call("read", tenant, *ids)
+        return [
+            records.job(pairs(row[0]), pairs(row[1]), self._place(row[2], row[3])) for row in rows if row
+        ]
+
+    def _place(self, position: str | int, ahead: str | int) -> Place | None:
+        if position == "":
+            return None
+        waiting = records.seconds(ahead)
+        eta = None if waiting is None or not self._rate else waiting / self._rate
+        return Place(position=int(position), audio_seconds_ahead=waiting, eta_s=eta)
+
+    async def list(self, *, tenant: str, status: Status | None, limit: int, cursor: str | None) -> Page:
+        """Jobs of one tenant, newest first."""
+        jobs: list[Job] = []
+        at, last = _parse_cursor(cursor)
+        for _ in range(20):
+            with translated():
+                rows: list[tuple[str, float]] = await self._client.zrange(
+                    f"{PREFIX}jobs:{tenant}", at, "-inf", desc=True, byscore=True, offset=0, num=SCAN, withscores=True
+                )
+            rows = [(name, score) for name, score in rows if not last or score < float(at) or name < last]
+            if not rows:
+                return Page(tuple(jobs), None)
+            for job in await self._read(tenant, [name for name, _ in rows]):
+                if status is None or job.status is status:
+                    jobs.append(job)
+                    if len(jobs) == limit:
+                        return Page(tuple(jobs), _cursor(round(job.created_at * 1000), job.id))
+            last, at = rows[-1][0], str(int(rows[-1][1]))
+        return Page(tuple(jobs), _cursor(int(at), last))
+
+    async def transcript(self, job: Job) -> Transcript:
+        """What has been written of the job's transcript so far."""
+        with translated():
+            comp, *windows = await self._scripts.call("transcript", job.computation)
+        if not comp:
+            raise JobExpired(f"the result of job {job.id!r} isn't kept any more")
+        return records.transcript(pairs(comp), windows)
+
+    async def cancel(self, job_id: str, *, tenant: str) -> Job:
+        """Give up the ticket. JobNotFound, JobFinished."""
+        with translated():
+            answer = await self._scripts.call("cancel", job_id, tenant)
+        if answer == "unknown":
+            raise JobNotFound(f"no job {job_id!r}")
+        job = await self.get(job_id, tenant=tenant)
+        if answer == "finished":
+            raise JobFinished(f"job {job_id!r} is {job.status.value} already")
+        return job
+
+    async def forget(self, job_id: str, *, tenant: str) -> None:
+        """Delete the job, and what nobody else holds. JobNotFound."""
+        with translated():
+            answer = await self._scripts.call("forget", job_id, tenant)
+        if answer == "unknown":
+            raise JobNotFound(f"no job {job_id!r}")
+
+    async def wait(self, job: Job, *, seconds: float) -> Job:
+        """The job at its end, or as it is after *seconds*."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
+        async with self._watch.on(job.computation) as changed:
+            while True:
+                job = await self.get(job.id, tenant=job.tenant)
+                left = deadline - loop.time()
+                if job.status.terminal or left <= 0:
+                    return job
+                await changed(left)
+
+    async def backlog(self) -> Backlog:
+        """Figures for people, metrics and backpressure."""
+        gone_ms = records.ms(3 * self._settings.lease.renew_s)
+        with translated():
+            pending, audio_ms, running, oldest, counts, stats, workers, dead = await self._scripts.call(
+                "backlog", gone_ms
+            )
+        live = tuple(_worker(info, held) for info, held in zip(workers[::2], workers[1::2], strict=True))
+        self._rate = sum(worker.rate or 0 for worker in live) or None
+        return Backlog(
+            pending_spans=pending,
+            pending_audio_s=audio_ms / 1000,
+            running_spans=running,
+            oldest_age_s=records.seconds(oldest),
+            jobs={status: int(pairs(counts).get(status.value, 0)) for status in Status},
+            counters={name: int(value) for name, value in pairs(stats).items()},
+            workers=live,
+            dead=dead,
+        )
+
+    async def ping(self) -> None:
+        """Return when the ledger answers."""
+        with translated():
+            await self._client.ping()
+
+
+def _worker(info: str, held: int) -> WorkerInfo:
+    raw = orjson.loads(info)
+    return WorkerInfo(**{**raw, "models": tuple(raw["models"]), "running": held})
+
+
+def _cursor(created_ms: int, job_id: str) -> str:
+    return base64.urlsafe_b64encode(f"{created_ms} {job_id}".encode()).decode()
+
+
+def _parse_cursor(cursor: str | None) -> tuple[str, str]:
+    if not cursor:
+        return "+inf", ""
+    try:
+        created, job_id = base64.urlsafe_b64decode(cursor).decode().split(" ")
+        return str(int(created)), job_id
+    except (ValueError, binascii.Error):
+        raise MalformedRequest(f"cursor {cursor[:80]!r} isn't one that this platform gave out") from None

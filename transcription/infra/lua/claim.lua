@@ -1,0 +1,78 @@
+-- Take the next span under a lease: a suspect if this worker is idle, else by class, by the tenant with the least
+-- audio running, by age; further spans of computations in work only when nothing else waits.
+-- ARGV: worker, lease ms, extras (0 or 1), models... Returns the claim's fields, or nil.
+local worker, lease_ms, extras = ARGV[1], num(ARGV[2]), ARGV[3] == '1'
+local served = {}
+for i = 4, #ARGV do served[ARGV[i]] = true end
+
+local function model_of(name) return redis.call('HGET', k('comp', (split_name(name))), 'model') end
+
+local function next_suspect()
+  for _, name in ipairs(redis.call('ZRANGE', k('suspects'), 0, 50)) do
+    if served[model_of(name)] then return name end
+  end
+end
+
+local function next_first()
+  for _, class in ipairs(CLASSES) do
+    local best, score
+    for model in pairs(served) do
+      local top = redis.call('ZRANGE', k('tenants', class, model), 0, 0, 'WITHSCORES')
+      if top[1] and (not score or num(top[2]) < score) then
+        best, score = k('first', class, model, top[1]), num(top[2])
+      end
+    end
+    if best then return redis.call('ZRANGE', best, 0, 0)[1] end
+  end
+end
+
+local function next_extra()
+  local best, score
+  for model in pairs(served) do
+    local top = redis.call('ZRANGE', k('extra', model), 0, 0, 'WITHSCORES')
+    if top[1] and (not score or num(top[2]) < score) then best, score = top[1], num(top[2]) end
+  end
+  return best
+end
+
+if redis.call('EXISTS', k('alone', worker)) == 1 then return nil end
+local name, alone = next_suspect(), 0
+if name then
+  if redis.call('SCARD', k('held', worker)) == 0 then
+    alone = 1
+  else
+    -- One busy worker at a time runs empty to make room for the suspects; the others go on.
+    local drainer = redis.call('GET', k('drainer'))
+    if not drainer or drainer == worker then
+      redis.call('SET', k('drainer'), worker, 'PX', 60000)
+      return nil
+    end
+    name = nil
+  end
+end
+name = name or next_first() or (extras and next_extra())
+if not name then return nil end
+
+local cid, i = split_name(name)
+local key = k('span', cid, i)
+local place = redis.call('HGET', key, 'place')
+dequeue(cid, i)
+redis.call('HINCRBY', k('comp', cid), 'lead', 1)
+local token = redis.call('INCR', k('fence'))
+local span, c = hash(key), hash(k('comp', cid))
+local weight = math.max(1000, length_of(span) - num(span.done))
+redis.call('HSET', key, 'state', 'running', 'token', token, 'worker', worker, 'claimed', now(), 'weight', weight)
+redis.call('ZADD', k('leases'), now() + lease_ms, name)
+redis.call('SADD', k('held', worker), name)
+if alone == 1 then
+  redis.call('SET', k('alone', worker), name)
+  if redis.call('ZCARD', k('suspects')) == 0 then redis.call('DEL', k('drainer')) end
+end
+weigh(c.tenant, weight)
+local attempt = num(span.attempts) + 1
+if attempt > num(c.attempts) then redis.call('HSET', k('comp', cid), 'attempts', attempt) end
+count('claimed')
+audit('claimed', 'comp', cid, 'span', i, 'token', token, 'worker', worker, 'place', place)
+if c.status == 'queued' then move(cid, 'processing') end
+return { cid, i, token, span.start, span['end'], attempt, span.windows, c.sha, c.filename, c.model, c.decoding,
+  c.language or '', c.prepared or '', alone, c.tenant }

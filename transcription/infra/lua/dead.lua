@@ -1,0 +1,19 @@
+-- Dead letters. ARGV: 'retry' or 'drop', computation. Returns 'ok' or 'unknown'.
+-- A retry keeps every option: only the attempts begin anew, and what was written stays written.
+local cid = ARGV[2]
+if redis.call('ZREM', k('dead'), cid) == 0 then return 'unknown' end
+audit('dead letter ' .. ARGV[1], 'comp', cid)
+if ARGV[1] == 'drop' then return 'ok' end
+local comp = k('comp', cid)
+redis.call('HDEL', comp, 'error_code', 'error', 'error_retryable', 'completed', 'started')
+redis.call('HSET', comp, 'attempts', 0)
+for _, id in ipairs(redis.call('SMEMBERS', k('comp', cid, 'jobs'))) do redis.call('ZREM', k('expiry'), id) end
+redis.call('SET', k('dedup', redis.call('HGET', comp, 'fingerprint')), cid, 'NX')
+move(cid, 'queued')
+for i = 0, num(redis.call('HGET', comp, 'spans')) - 1 do
+  if redis.call('HGET', k('span', cid, i), 'state') ~= 'done' then
+    redis.call('HSET', k('span', cid, i), 'attempts', 0)
+    enqueue(cid, i, redis.call('HGET', k('span', cid, i), 'place'))
+  end
+end
+return 'ok'

@@ -1,0 +1,42 @@
+"""The ledger's Lua scripts, ready to be called from either colour of client."""
+
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+PREFIX = "murmur:"
+CHANGED = PREFIX + "changed"
+
+
+@cache
+def source(name: str, audit_length: int) -> str:
+    """The text of script *name* with what all scripts share in front of it."""
+    folder = files("transcription.infra") / "lua"
+    common = (folder / "common.lua").read_text("utf-8")
+    return f"local AUDIT = {int(audit_length)}\n{common}\n{(folder / f'{name}.lua').read_text('utf-8')}"
+
+
+class Scripts:
+    """
+    Scripts of one client, registered on first use.
+
+    Args:
+        client: A redis client, sync or async; calls then return values or awaitables.
+        audit_length: Entries that the audit stream keeps.
+    """
+
+    def __init__(self, client: Any, *, audit_length: int) -> None:
+        self.client = client
+        self._audit_length = audit_length
+        self._ready: dict[str, Any] = {}
+
+    def call(self, name: str, *args: str | int | float, client: Any = None) -> Any:
+        """Run script *name*; *client* may be a pipeline."""
+        if name not in self._ready:
+            self._ready[name] = self.client.register_script(source(name, self._audit_length))
+        return self._ready[name](keys=[PREFIX], args=args, client=client)
+
+
+def pairs(flat: list[str]) -> dict[str, str]:
+    """A hash as Lua returns it: keys and values in turn."""
+    return dict(zip(flat[::2], flat[1::2], strict=True))
