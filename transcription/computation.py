@@ -13,7 +13,7 @@ class Claim:
 
     ``token`` is the fencing token: it grows with every claim, every write carries it, and the ledger refuses an old
     one. ``windows_done`` windows of the span were written by an earlier holder and needn't be computed again.
-    ``prepared`` is None until the recording has been decoded and cut.
+    ``whole``: the span is all of the recording. ``speech`` holds the stretches to transcribe; None until the recording has been decoded and cut.
     """
 
     computation: str
@@ -27,7 +27,8 @@ class Claim:
     model: str
     decoding: Decoding
     language: str | None
-    prepared: bool
+    speech: tuple[Span, ...] | None
+    whole: bool
     alone: bool
 
     @property

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from transcription.computation import Claim, Hold, Timing
 from transcription.job import Failure, Job, Outcome, Status, Submission
-from transcription.spans import Span
+from transcription.spans import Piece
 from transcription.transcript import Segment, Transcript
 
 
@@ -90,7 +90,7 @@ class SpanStore(Protocol):
     def renew(self, worker: str, claims: Sequence[Claim]) -> dict[int, Hold]:
         """Prolong leases; what each token's renewal found."""
 
-    def prepared(self, claim: Claim, spans: Sequence[Span], *, language: str | None, probability: float | None) -> None:
+    def prepared(self, claim: Claim, pieces: Sequence[Piece], *, language: str | None, probability: float | None) -> None:
         """Set where the recording was cut; the caller goes on with the first span, the others become pending."""
 
     def append(self, claim: Claim, segments: Iterable[Segment], *, window: int, audio_s: float) -> None:
@@ -122,6 +122,9 @@ class Upload(Protocol):
 
     async def write(self, chunk: bytes) -> None:
         """Add bytes."""
+
+    async def path(self) -> Path:
+        """A local path with all bytes so far, to look at before they are kept; good until commit or abort."""
 
     async def commit(self) -> str:
         """Make the file durable under its SHA-256, and return that (64 hexadecimal digits)."""

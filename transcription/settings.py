@@ -115,9 +115,19 @@ class Settings(BaseSettings):
         return implied | self.model_aliases
 
     @property
+    def served(self) -> frozenset[str]:
+        """Every model that may be asked for by its own name."""
+        return frozenset({self.model, *self.models})
+
+    @property
     def blob_dir(self) -> Path:
         """Where uploads lie."""
         return self.data_dir / "blobs"
+
+    @property
+    def pcm_dir(self) -> Path:
+        """Where the decoded sound of long recordings lies while they are in work."""
+        return self.data_dir / "pcm"
 
     @property
     def model_dir(self) -> Path:

@@ -24,15 +24,15 @@ def cut(speech: Sequence[Span], duration_s: float, *, target_s: float) -> list[S
     Args:
         speech: Where there is speech: ordered, disjoint.
         duration_s: The recording's length in seconds.
-        target_s: Length a span should have. It gets longer only where speech goes on without a pause.
+        target_s: Length a span should have. It gets longer only where no stretch ends.
 
     Returns:
         Ordered spans without gaps that cover [0, *duration_s*]; one for a recording of up to 1.5 *target_s*.
-        Every cut lies in the middle of a silence.
+        Every cut lies in the middle of a silence, or where two stretches touch.
     """
     if duration_s <= 1.5 * target_s:
         return [Span(0.0, duration_s)]
-    silences = [Span(a.end, b.start) for a, b in zip(speech, speech[1:], strict=False) if b.start > a.end]
+    silences = [Span(a.end, b.start) for a, b in zip(speech, speech[1:], strict=False) ]
     cuts = [0.0]
     for before, silence in enumerate(silences):
         middle = (silence.start + silence.end) / 2
@@ -44,6 +44,21 @@ def cut(speech: Sequence[Span], duration_s: float, *, target_s: float) -> list[S
     if len(cuts) > 1 and duration_s - cuts[-1] < target_s / 4:
         cuts.pop()
     return [Span(a, b) for a, b in zip(cuts, [*cuts[1:], duration_s], strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A span and the stretches of speech in it, all in absolute seconds."""
+
+    span: Span
+    speech: tuple[Span, ...]
+
+
+def pieces(speech: Sequence[Span], duration_s: float, *, target_s: float) -> list[Piece]:
+    """Cut a recording as `cut` does, and give each span its speech. Times are rounded to what the ledger keeps."""
+    rounded = [Span(round(s.start, 3), round(s.end, 3)) for s in speech]
+    spans = [Span(round(s.start, 3), round(s.end, 3)) for s in cut(rounded, duration_s, target_s=target_s)]
+    return [Piece(span, tuple(s for s in rounded if span.start <= s.start < span.end)) for span in spans]
 
 
 def windows(speech: Sequence[Span], *, limit_s: float = 30.0) -> list[list[Span]]:

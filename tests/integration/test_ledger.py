@@ -26,11 +26,12 @@ from transcription.job import Audio, Failure, Job, Outcome, Status, Submission
 from transcription.options import Options
 from transcription.ports import WorkerInfo
 from transcription.settings import Settings
-from transcription.spans import Span
+from transcription.spans import Piece, Span
 from transcription.transcript import Segment
 
 T = TypeVar("T")
 MODELS = ("demo",)
+WHOLE = Piece(Span(0, 10), (Span(1.0, 2.0), Span(6.0, 7.0)))
 TIMING = Timing(audio_s=10.0, compute_s=1.0)
 
 
@@ -84,7 +85,7 @@ def claim(spans: RedisSpans, worker: str = "w1", *, extras: bool = True) -> Clai
 
 
 def complete(spans: RedisSpans, held: Claim) -> bool:
-    spans.prepared(held, [Span(0, 10)], language="en", probability=0.9)
+    spans.prepared(held, [WHOLE], language="en", probability=0.9)
     spans.append(held, [Segment(1.0, 2.0, " Hello.")], window=0, audio_s=10.0)
     return spans.finish(held, TIMING)
 
@@ -108,7 +109,7 @@ def test_a_job_goes_from_queued_to_completed_with_its_transcript(settings: Setti
     held = claim(spans)
     assert held.span == Span(0.0, 10.0)
     assert job(settings, accepted.id).status is Status.PROCESSING
-    spans.prepared(held, [Span(0, 10)], language="en", probability=0.9)
+    spans.prepared(held, [WHOLE], language="en", probability=0.9)
     spans.append(held, [Segment(1.0, 2.0, " Hello.")], window=0, audio_s=5.0)
     half = job(settings, accepted.id)
     assert half.progress.fraction == 0.5
@@ -163,7 +164,7 @@ def test_a_stale_token_can_write_nothing(settings: Settings, spans: RedisSpans, 
     new = claim(spans, "w2")
     assert new.token > old.token
     for write in (
-        lambda: spans.prepared(old, [Span(0, 10)], language="en", probability=1.0),
+        lambda: spans.prepared(old, [WHOLE], language="en", probability=1.0),
         lambda: spans.append(old, [], window=0, audio_s=10.0),
         lambda: spans.finish(old, TIMING),
         lambda: spans.fail(old, Failure(code="x", message="x"), retry_in_s=None),
@@ -179,14 +180,14 @@ def test_windows_that_a_lost_worker_wrote_are_not_computed_again(
 ) -> None:
     accepted, _ = submit(settings, submission())
     held = claim(spans)
-    spans.prepared(held, [Span(0, 10)], language="de", probability=0.9)
+    spans.prepared(held, [WHOLE], language="de", probability=0.9)
     spans.append(held, [Segment(1.0, 2.0, " Eins.")], window=0, audio_s=5.0)
     expire_leases(redis_server)
     spans.reap()
     redis_server.hset("murmur:config", "grace", 0)
     spans.reap()
     heir = claim(spans, "w2")
-    assert (heir.windows_done, heir.language, heir.prepared, heir.alone) == (1, "de", True, True)
+    assert (heir.windows_done, heir.language, heir.speech, heir.alone) == (1, "de", WHOLE.speech, True)
     spans.append(heir, [Segment(1.0, 2.0, " Eins.")], window=0, audio_s=5.0)
     spans.append(heir, [Segment(6.0, 7.0, " Zwei.")], window=1, audio_s=10.0)
     spans.finish(heir, TIMING)
@@ -303,7 +304,7 @@ def test_retention_turns_a_job_into_the_word_expired_and_then_into_nothing(
 def test_only_idle_workers_take_further_spans_of_a_recording(settings: Settings, spans: RedisSpans) -> None:
     accepted, _ = submit(settings, submission("a" * 64))
     held = claim(spans)
-    spans.prepared(held, [Span(0, 4), Span(4, 7), Span(7, 10)], language="en", probability=1.0)
+    spans.prepared(held, [Piece(Span(a, b), (Span(a, b),)) for a, b in ((0, 4), (4, 7), (7, 10))], language="en", probability=1.0)
     submit(settings, submission("b" * 64))
     assert claim(spans, "w2").audio_sha256 == "b" * 64  # a waiting recording goes before fan-out
     assert spans.claim("w2", models=MODELS, extras=False) is None

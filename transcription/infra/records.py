@@ -7,7 +7,7 @@ import orjson
 from transcription.computation import Claim
 from transcription.job import Audio, Failure, Job, Place, Progress, Status
 from transcription.options import Decoding, Options
-from transcription.spans import Span
+from transcription.spans import Piece, Span
 from transcription.transcript import Segment, Transcript, Word, merge
 
 
@@ -72,7 +72,7 @@ def _failure(comp: dict[str, str]) -> Failure:
 
 def claim(fields: list[str]) -> Claim:
     """What the claim script returns."""
-    cid, index, token, start, end, attempt, windows, sha, filename, model, decoding, language, prepared, alone, _ = fields
+    cid, index, token, start, end, attempt, windows, sha, filename, model, decoding, language, speech, alone, spans = fields
     return Claim(
         computation=cid,
         index=int(index),
@@ -85,9 +85,23 @@ def claim(fields: list[str]) -> Claim:
         model=model,
         decoding=Decoding.model_validate_json(decoding),
         language=language or None,
-        prepared=bool(prepared),
+        speech=_stretches(speech),
+        whole=int(spans) == 1,
         alone=int(alone) == 1,
     )
+
+
+def piece(value: Piece) -> tuple[int, int, str]:
+    """A span as the prepared script takes it: start, end, and its speech as a flat list of edges, all in ms."""
+    edges = [ms(edge) for stretch in value.speech for edge in (stretch.start, stretch.end)]
+    return ms(value.span.start), ms(value.span.end), orjson.dumps(edges).decode()
+
+
+def _stretches(speech: str) -> tuple[Span, ...] | None:
+    if not speech:
+        return None
+    edges = [edge / 1000 for edge in orjson.loads(speech)]
+    return tuple(Span(start, end) for start, end in zip(edges[::2], edges[1::2], strict=True))
 
 
 def transcript(comp: dict[str, str], windows: list[list[str]]) -> Transcript:

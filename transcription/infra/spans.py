@@ -18,7 +18,7 @@ from transcription.infra.scripts import PREFIX, Scripts
 from transcription.job import Failure
 from transcription.ports import WorkerInfo
 from transcription.settings import Settings
-from transcription.spans import Span
+from transcription.spans import Piece
 from transcription.transcript import Segment
 
 
@@ -49,12 +49,10 @@ class RedisSpans:
             for claim, standing in zip(claims, found, strict=True)
         }
 
-    def prepared(self, claim: Claim, spans: Sequence[Span], *, language: str | None, probability: float | None) -> None:
+    def prepared(self, claim: Claim, pieces: Sequence[Piece], *, language: str | None, probability: float | None) -> None:
         """Set where the recording was cut: see SpanStore."""
-        edges = [ms(edge) for span in spans for edge in (span.start, span.end)]
-        self._write(
-            "prepared", claim, claim.computation, claim.token, language or "", probability or "", *edges
-        )
+        told = [part for piece in pieces for part in records.piece(piece)]
+        self._write("prepared", claim, claim.computation, claim.token, language or "", probability or "", *told)
 
     def append(self, claim: Claim, segments: Iterable[Segment], *, window: int, audio_s: float) -> None:
         """Write one window's segments: see SpanStore."""

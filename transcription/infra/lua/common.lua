@@ -6,7 +6,7 @@
 --   comp:C            hash    a computation: status, audio, model, decoding, spans, progress, error
 --   comp:C:jobs       set     tickets that wait on it or hold its result; empty: nobody wants it
 --   comp:C:extra      zset    its pending spans that only idle workers take, by index
---   span:C:I          hash    state (pending running delayed done), start, end, place, token, worker, attempts, windows
+--   span:C:I          hash    state (pending running delayed done stopped), start, end, speech, place, token, worker, attempts, windows
 --   segs:C:I          list    a span's segments, one JSON array for each window
 --   events:C          stream  what watchers are told: status moves, and which window was written
 --   dedup:F           string  fingerprint -> the computation that new tickets join

@@ -1,18 +1,20 @@
 -- A recording has been decoded and cut. The caller goes on with span 0; the others become pending.
--- ARGV: computation, token, language, probability, then start and end of each span. Returns the standing.
+-- ARGV: computation, token, language, probability, then start, end and speech (JSON) of each span. Returns the standing.
 local cid, token = ARGV[1], ARGV[2]
 local found = standing(cid, 0, token)
 if found ~= 'held' then return found end
 local key = k('comp', cid)
-if redis.call('HGET', key, 'prepared') then return found end
-local spans = (#ARGV - 4) / 2
-redis.call('HSET', key, 'prepared', 1, 'spans', spans, 'duration', ARGV[#ARGV], 'language', ARGV[3],
+if redis.call('HGET', k('span', cid, 0), 'speech') then return found end
+local spans = (#ARGV - 4) / 3
+redis.call('HSET', key, 'spans', spans, 'duration', ARGV[#ARGV - 1], 'language', ARGV[3],
   'language_probability', ARGV[4])
-redis.call('HSET', k('span', cid, 0), 'start', ARGV[5], 'end', ARGV[6])
-for i = 1, spans - 1 do
-  redis.call('HSET', k('span', cid, i), 'start', ARGV[5 + 2 * i], 'end', ARGV[6 + 2 * i], 'done', 0, 'windows', 0,
-    'attempts', 0)
-  enqueue(cid, i)
+for i = 0, spans - 1 do
+  local a = 5 + 3 * i
+  redis.call('HSET', k('span', cid, i), 'start', ARGV[a], 'end', ARGV[a + 1], 'speech', ARGV[a + 2])
+  if i > 0 then
+    redis.call('HSET', k('span', cid, i), 'done', 0, 'windows', 0, 'attempts', 0)
+    enqueue(cid, i)
+  end
 end
 audit('prepared', 'comp', cid, 'spans', spans, 'token', token)
 tell(cid, 'status', 'status', 'processing')

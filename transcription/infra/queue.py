@@ -1,0 +1,69 @@
+"""Hints to the workers over Celery. A hint says only that there is something to claim."""
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+from redis import Redis
+from redis.exceptions import RedisError
+
+from transcription.settings import Settings
+
+PULL = "murmur.pull"
+QUEUE = "murmur"
+
+
+def celery_app(settings: Settings) -> Celery:
+    """
+    Celery as both sides need it.
+
+    The settings are those under which a broker's restart, a silent connection or a dead sweeper cost least; see
+    docs/architecture.md. Results are off: the ledger has them.
+    """
+    app = Celery("murmur", broker=settings.ledger.broker())
+    app.conf.update(
+        task_ignore_result=True,
+        task_default_queue=QUEUE,
+        task_serializer="json",
+        accept_content=["json"],
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_pool_acquire_timeout=5,
+        broker_transport_options={
+            "visibility_timeout": 6 * 3600,
+            "unacked_restore_interval": 5,
+            "unacked_restore_throttle": 1,
+            "unacked_mutex_expire": 30,
+            "socket_timeout": 10,
+            "socket_connect_timeout": 2,
+            "socket_keepalive": True,
+            "health_check_interval": 10,
+            "retry_on_timeout": False,
+        },
+        worker_prefetch_multiplier=1,
+        worker_disable_prefetch=True,
+        worker_send_task_events=True,
+        worker_hijack_root_logger=False,
+    )
+    return app
+
+
+class CeleryQueue:
+    """A JobQueue on Celery."""
+
+    def __init__(self, app: Celery, client: Redis) -> None:
+        self._app = app
+        self._client = client
+
+    def hint(self, count: int = 1) -> None:
+        """Send *count* hints; never raises: a lost hint is topped up."""
+        try:
+            for _ in range(count):
+                self._app.send_task(PULL, retry=False)
+        except (OperationalError, RedisError, OSError):
+            return
+
+    def waiting(self) -> int:
+        """Hints not yet taken; 0 while the broker can't be reached."""
+        try:
+            return int(self._client.llen(QUEUE))  # type: ignore[arg-type]
+        except (RedisError, OSError):
+            return 0

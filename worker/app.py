@@ -1,0 +1,41 @@
+"""
+The worker's entry point: `celery --app worker.app worker --pool threads`.
+
+Settings are read here, once; the host is built when Celery has started, in the process that works.
+"""
+
+from typing import Any
+
+from celery import Celery
+from celery.signals import setup_logging, worker_init, worker_shutting_down
+
+from transcription.infra.logs import configure
+from transcription.infra.queue import celery_app
+from transcription.settings import Settings
+from worker.host import Host
+from worker.tasks import register
+
+settings = Settings()
+app: Celery = celery_app(settings)
+_hosts: list[Host] = []
+
+
+@setup_logging.connect  # type: ignore[untyped-decorator]
+def _log(**_: Any) -> None:
+    configure(level=settings.log_level, style=settings.log_format, service="worker")
+
+
+@worker_init.connect  # type: ignore[untyped-decorator]
+def _start(sender: Any, **_: Any) -> None:
+    host = Host(sender.hostname, settings, app)
+    _hosts.append(host)
+    host.start()
+
+
+@worker_shutting_down.connect  # type: ignore[untyped-decorator]
+def _stop(**_: Any) -> None:
+    for host in _hosts:
+        host.stop()
+
+
+register(app, lambda: _hosts[0])

@@ -1,0 +1,163 @@
+"""Leases: the spans that this process holds, renewed while there is progress."""
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import structlog
+
+from transcription.computation import Claim
+from transcription.errors import LeaseLost, LedgerUnavailable, Stopped
+from transcription.infra.spans import RedisSpans
+from transcription.ports import WorkerInfo
+from transcription.settings import Lease
+
+log = structlog.get_logger()
+
+EXIT_HUNG = 70
+
+
+@dataclass(slots=True, eq=False)
+class Held:
+    """
+    A claimed span in this process.
+
+    ``progressed_at`` is the last sign of progress (monotonic seconds). While ``in_engine``, every step of the engine
+    is one, because windows wait their turn there.
+    """
+
+    claim: Claim
+    progressed_at: float = field(default_factory=time.monotonic)
+    in_engine: bool = False
+    lost: bool = False
+    unwanted: bool = False
+    handed_back: bool = False
+
+    def touch(self) -> None:
+        """Say that there is progress."""
+        self.progressed_at = time.monotonic()
+
+    @property
+    def over(self) -> bool:
+        """Whether going on makes no sense."""
+        return self.lost or self.unwanted or self.handed_back
+
+    def check(self) -> None:
+        """Raise LeaseLost or Stopped when going on makes no sense."""
+        if self.lost:
+            raise LeaseLost(f"span {self.claim.name} is another worker's now")
+        if self.over:
+            raise Stopped(f"span {self.claim.name} was handed back or isn't wanted any more")
+
+
+class Leases(threading.Thread):
+    """
+    Renews what is held, says that the worker lives, and hears of cancels.
+
+    A span without progress for ``stall_s`` isn't renewed. Once its lease is surely over the process hands back what
+    else it holds and exits: a call into a model can't be stopped in any other way.
+    """
+
+    def __init__(
+        self, spans: RedisSpans, settings: Lease, *, steps: Callable[[], int], info: Callable[[int], WorkerInfo]
+    ) -> None:
+        super().__init__(name="leases", daemon=True)
+        self._spans = spans
+        self._settings = settings
+        self._steps = steps
+        self._info = info
+        self._held: dict[int, Held] = {}
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._stopping = False
+        self._seen_steps = -1
+
+    def add(self, claim: Claim) -> Held:
+        """Take care of *claim* from now on."""
+        held = Held(claim)
+        with self._lock:
+            self._held[claim.token] = held
+            if self._stopping:
+                held.handed_back = True
+        if held.handed_back:
+            self._spans.release(claim)
+        return held
+
+    def remove(self, held: Held) -> None:
+        """The span is finished, failed or given up."""
+        with self._lock:
+            self._held.pop(held.claim.token, None)
+
+    def holding(self) -> list[Held]:
+        """What is held now."""
+        with self._lock:
+            return list(self._held.values())
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the worker takes no more work."""
+        return self._stopping
+
+    def stop(self) -> None:
+        """Hand everything back, soon; safe to be called from a signal handler."""
+        self._stopping = True
+        self._wake.set()
+
+    def run(self) -> None:
+        """Renew until told to stop, then hand back."""
+        while not self._stopping:
+            try:
+                self._renew()
+            except LedgerUnavailable as error:
+                log.warning("ledger unavailable", error=error.message)
+            self._wake.wait(self._settings.renew_s)
+        self.hand_back()
+
+    def hand_back(self) -> None:
+        """Release every span, so that others can claim them at once."""
+        with self._lock:
+            self._stopping = True
+            held = list(self._held.values())
+        for one in held:
+            if not one.over:
+                one.handed_back = True
+                self._quietly(lambda one=one: self._spans.release(one.claim))  # type: ignore[misc]
+        self._quietly(lambda: self._spans.depart(self._info(0).id))
+        if held:
+            log.info("handed back", spans=[one.claim.name for one in held])
+
+    def _renew(self) -> None:
+        now, held = time.monotonic(), self.holding()
+        info = self._info(len(held))
+        self._spans.register(info)
+        steps = self._steps()
+        if steps != self._seen_steps:
+            self._seen_steps = steps
+            for one in held:
+                if one.in_engine:
+                    one.touch()
+        stalled = [one for one in held if now - one.progressed_at > self._settings.stall_s and not one.over]
+        if any(now - one.progressed_at > self._settings.stall_s + self._settings.ttl_s for one in stalled):
+            self._exit(stalled)
+        moving = [one for one in held if one not in stalled and not one.over]
+        found = self._spans.renew(info.id, [one.claim for one in moving])
+        for one in moving:
+            hold = found[one.claim.token]
+            one.unwanted = not hold.wanted
+            one.lost = not hold.held and hold.wanted
+
+    def _exit(self, stalled: list[Held]) -> None:
+        log.error("hung; the process exits", spans=[one.claim.name for one in stalled])
+        for one in stalled:
+            self.remove(one)
+        self.hand_back()
+        os._exit(EXIT_HUNG)
+
+    @staticmethod
+    def _quietly(action: Callable[[], None]) -> None:
+        try:
+            action()
+        except LedgerUnavailable as error:
+            log.warning("ledger unavailable; the lease will run out instead", error=error.message)

@@ -1,0 +1,147 @@
+"""The way of one span through the worker: decode, find speech, cut, transcribe window by window, commit."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from transcription.computation import Claim, Timing
+from transcription.errors import BlobMissing
+from transcription.ports import BlobStore, SpanStore
+from transcription.settings import Settings
+from transcription.spans import Piece, Span, pieces, windows
+from worker.audio import RATE, Samples, decode, read_pcm, sample_at, write_pcm
+from worker.engines.base import Engine
+from worker.leases import Held
+from worker.models import ModelCache
+from worker.speech import detect_speech, everything
+from worker.windows import Window
+
+
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """What there is to transcribe: a piece of a recording, its samples from ``offset_s`` on, and its language."""
+
+    piece: Piece
+    samples: Samples
+    offset_s: float
+    language: str | None
+
+
+@dataclass(slots=True)
+class Clock:
+    """Seconds spent on each stage."""
+
+    spent: dict[str, float] = field(default_factory=lambda: {"decode": 0.0, "vad": 0.0, "compute": 0.0})
+
+    @contextmanager
+    def measure(self, stage: str) -> Iterator[None]:
+        """Add the block's time to *stage*."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.spent[stage] += time.perf_counter() - start
+
+
+class Pipeline:
+    """Runs spans; threads share it. It knows nothing of Celery."""
+
+    def __init__(self, *, spans: SpanStore, blobs: BlobStore, models: ModelCache, settings: Settings) -> None:
+        self._spans = spans
+        self._blobs = blobs
+        self._models = models
+        self._limit_s = settings.limits.max_duration_s
+        self._target_s = settings.worker.span_s
+        self._pcm_dir = settings.pcm_dir
+
+    def run(self, held: Held) -> Timing:
+        """
+        Take a claimed span to its commit.
+
+        Raises:
+            LeaseLost: another worker holds the span now.
+            Stopped: nobody wants it any more, or the worker hands it back.
+            MurmurationError: what went wrong; `transcription.retry` decides what then.
+        """
+        claim, clock = held.claim, Clock()
+        with self._models.get(claim.model) as engine:
+            sound = self._prepare(held, engine, clock) if claim.speech is None else self._load(claim, clock)
+            with clock.measure("compute"):
+                self._transcribe(held, engine, sound)
+        timing = Timing(
+            audio_s=sound.piece.span.seconds,
+            decode_s=clock.spent["decode"],
+            vad_s=clock.spent["vad"],
+            compute_s=clock.spent["compute"],
+        )
+        if self._spans.finish(claim, timing):
+            self._pcm(claim).unlink(missing_ok=True)
+        return timing
+
+    def _prepare(self, held: Held, engine: Engine, clock: Clock) -> Sound:
+        """Decode the recording once, find its speech once, detect its language once, and cut it into spans."""
+        claim = held.claim
+        with clock.measure("decode"):
+            samples = decode(self._blobs.fetch(claim.audio_sha256), limit_s=self._limit_s)
+        held.touch()
+        held.check()
+        duration = samples.size / RATE
+        with clock.measure("vad"):
+            speech = detect_speech(samples)
+            stretches = speech if claim.decoding.vad_filter else everything(speech, duration)
+        held.touch()
+        held.check()
+        parts = pieces(stretches, duration, target_s=self._target_s)
+        with clock.measure("compute"):
+            language, probability = self._language(claim, engine, speech or stretches, samples)
+        if len(parts) > 1:
+            self._pcm_dir.mkdir(parents=True, exist_ok=True)
+            write_pcm(self._pcm(claim), samples)
+            samples = samples[: sample_at(parts[0].span.end)].copy()
+        held.touch()
+        self._spans.prepared(claim, parts, language=language, probability=probability)
+        return Sound(parts[0], samples, 0.0, language)
+
+    def _language(
+        self, claim: Claim, engine: Engine, speech: list[Span], samples: Samples
+    ) -> tuple[str | None, float | None]:
+        if claim.decoding.language or not speech:
+            return claim.decoding.language, None
+        first = windows(speech)[0]
+        return engine.detect_language(Window.collect(first, samples).samples)
+
+    def _load(self, claim: Claim, clock: Clock) -> Sound:
+        """Read the samples of a span that was prepared before; decode again where the decoded sound isn't at hand."""
+        assert claim.speech is not None
+        piece = Piece(claim.span, claim.speech)
+        with clock.measure("decode"):
+            try:
+                samples, offset = read_pcm(self._pcm(claim), claim.span), claim.span.start
+            except BlobMissing:
+                samples, offset = decode(self._blobs.fetch(claim.audio_sha256), limit_s=self._limit_s), 0.0
+        return Sound(piece, samples, offset, claim.language)
+
+    def _transcribe(self, held: Held, engine: Engine, sound: Sound) -> None:
+        """Write one window after the other; those that an earlier holder wrote are left out."""
+        claim, piece = held.claim, sound.piece
+        groups = windows(piece.speech)[claim.windows_done :]
+        if not groups or sound.language is None:
+            return
+        held.in_engine = True
+        written = engine.transcribe(
+            (Window.collect(group, sound.samples, offset_s=sound.offset_s) for group in groups),
+            claim.decoding,
+            language=sound.language,
+            owner=claim.computation,
+            cancelled=lambda: held.over,
+        )
+        for number, (group, segments) in enumerate(zip(groups, written, strict=True), start=claim.windows_done):
+            held.touch()
+            self._spans.append(claim, segments, window=number, audio_s=group[-1].end - piece.span.start)
+            held.check()
+        held.in_engine = False
+
+    def _pcm(self, claim: Claim) -> Path:
+        return self._pcm_dir / f"{claim.computation}.pcm"

@@ -1,0 +1,18 @@
+"""The one Celery task: a hint came in, so take a step of work."""
+
+from collections.abc import Callable
+from typing import Any
+
+from celery import Celery
+
+from transcription.infra.queue import PULL
+from worker.host import Host
+
+
+def register(app: Celery, host: Callable[[], Host]) -> None:
+    """Give *app* the task; *host* finds the process's host when a hint comes."""
+
+    @app.task(name=PULL)  # type: ignore[untyped-decorator]
+    def pull() -> Any:
+        done = host().step()
+        return None if done is None else str(done)
