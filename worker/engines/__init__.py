@@ -1,0 +1,1 @@
+"""Engines: what turns windows of speech into segments."""

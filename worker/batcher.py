@@ -1,0 +1,268 @@
+"""The batcher: puts the rows of all jobs in a process together, so that the model works on many at once."""
+
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from concurrent.futures import Future, InvalidStateError
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, Protocol, TypeVar
+
+from transcription.errors import EngineFailed, Stopped
+
+Row = TypeVar("Row")
+Row_contra = TypeVar("Row_contra", contravariant=True)
+
+LOOK_UP_S = 0.2
+"""How often a thread that waits for room looks whether its job is still wanted."""
+
+
+class OutOfMemory(EngineFailed):
+    """The device has no room for a batch of this size: the batcher makes smaller ones before anybody hears of it."""
+
+
+class Key(NamedTuple):
+    """What rows of a batch have in common: how far they are, and whatever else their computation needs alike."""
+
+    stage: int
+    shared: Hashable = None
+
+
+class Executor(Protocol[Row_contra]):
+    """
+    The model behind a batcher. Several threads call it at once.
+
+    ``splits`` says whether idle threads should share a batch (a CPU's cores) or leave it whole (a GPU).
+    """
+
+    splits: bool
+
+    def limit(self, stage: int) -> int:
+        """Rows to compute together in *stage*."""
+
+    def compute(self, key: Key, rows: Sequence[Row_contra]) -> Sequence[Key | None]:
+        """
+        Take *rows* one stage further; where each of them goes next, None: it's finished.
+
+        An error must leave the rows as they were: they are tried again, fewer together or one by one.
+        """
+
+
+@dataclass(slots=True, eq=False)
+class _Entry(Generic[Row]):
+    row: Row
+    owner: str
+    cancelled: Callable[[], bool]
+    future: "Future[Row]"
+    since: int = 0
+
+    @property
+    def unwanted(self) -> bool:
+        return self.future.cancelled() or self.cancelled()
+
+    def settle(self, error: BaseException | None = None) -> None:
+        """Give the row, or an error, to whoever waits for it, if anybody still does."""
+        try:
+            self.future.set_result(self.row) if error is None else self.future.set_exception(error)
+        except InvalidStateError:
+            return
+
+
+class _Group(Generic[Row]):
+    """Rows of one key; owners take turns."""
+
+    def __init__(self) -> None:
+        self._owners: OrderedDict[str, deque[_Entry[Row]]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return sum(map(len, self._owners.values()))
+
+    def __iter__(self) -> Iterator[_Entry[Row]]:
+        return (entry for entries in self._owners.values() for entry in entries)
+
+    @property
+    def since(self) -> int:
+        """The step at which its oldest row came."""
+        return min(entries[0].since for entries in self._owners.values())
+
+    def add(self, entry: _Entry[Row]) -> None:
+        self._owners.setdefault(entry.owner, deque()).append(entry)
+
+    def take(self, count: int) -> list[_Entry[Row]]:
+        taken: list[_Entry[Row]] = []
+        while self._owners and len(taken) < count:
+            owner, entries = self._owners.popitem(last=False)
+            taken.append(entries.popleft())
+            if entries:
+                self._owners[owner] = entries
+        return taken
+
+
+class Batcher(Generic[Row]):
+    """
+    Threads that take batches of rows through an executor's stages.
+
+    - A thread never waits for a batch to fill while there is anything to do. Given the choice it takes what is full
+      or has waited for as many steps as a batch has rows, the furthest stage first; else the earliest stage, because
+      that is what fills the later ones.
+    - Owners take turns in every batch, so that a long recording can't keep a short one waiting.
+    - An error fails only its own rows: a batch that fails is tried again row by row.
+    - A batch for which there is no memory is halved, and that is remembered.
+    """
+
+    def __init__(self, executor: Executor[Row], *, workers: int, capacity: int) -> None:
+        """
+        Start the threads.
+
+        Args:
+            workers: Batches computed at the same time.
+            capacity: Rows that may be in work or waiting before `submit` blocks.
+        """
+        self.steps = 0
+        self._executor = executor
+        self._capacity = capacity
+        self._groups: dict[Key, _Group[Row]] = {}
+        self._limits: dict[int, int] = {}
+        self._inside: dict[str, int] = {}
+        self._idle = workers
+        self._closed = False
+        lock = threading.Lock()
+        self._filled = threading.Condition(lock)
+        self._room = threading.Condition(lock)
+        self._threads = [
+            threading.Thread(target=self._work, name=f"model-{number}", daemon=True) for number in range(workers)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, row: Row, key: Key, *, owner: str, cancelled: Callable[[], bool]) -> "Future[Row]":
+        """
+        Hand in a row; blocks while the batcher is full, except for an owner who has nothing in it.
+
+        Returns:
+            The row once it is finished. Canceling the future takes the row out.
+
+        Raises:
+            Stopped: *cancelled* said so, or the batcher was closed, before there was room.
+        """
+        entry = _Entry(row, owner, cancelled, Future())
+        with self._room:
+            while not self._closed and self._inside.get(owner) and sum(self._inside.values()) >= self._capacity:
+                self._room.wait(LOOK_UP_S)
+                if cancelled():
+                    break
+            if self._closed or cancelled():
+                raise _stopped()
+            self._inside[owner] = self._inside.get(owner, 0) + 1
+            self._put(entry, key)
+        return entry.future
+
+    def close(self) -> None:
+        """Let the batches in work end, and every row that isn't finished by then end with Stopped."""
+        with self._filled:
+            self._closed = True
+            left = [entry for group in self._groups.values() for entry in group]
+            self._groups.clear()
+            self._filled.notify_all()
+            self._room.notify_all()
+        for entry in left:
+            self._settle(entry, _stopped())
+        for thread in self._threads:
+            thread.join()
+
+    def _put(self, entry: _Entry[Row], key: Key) -> None:
+        entry.since = self.steps
+        self._groups.setdefault(key, _Group()).add(entry)
+        self._filled.notify()
+
+    def _work(self) -> None:
+        while (batch := self._next()) is not None:
+            key, entries = batch
+            wanted = [entry for entry in entries if not entry.unwanted]
+            for entry in entries:
+                if entry not in wanted:
+                    self._settle(entry, _stopped())
+            if wanted:
+                self._compute(key, wanted)
+            with self._filled:
+                self._idle += 1
+                self.steps += 1
+
+    def _next(self) -> tuple[Key, list[_Entry[Row]]] | None:
+        with self._filled:
+            while not self._closed and not self._groups:
+                self._filled.wait()
+            if self._closed:
+                return None
+            key = self._choose()
+            group = self._groups[key]
+            count = self._limit(key.stage)
+            if self._executor.splits and len(self._groups) == 1:  # nothing else to do: the idle threads share it
+                count = min(count, -(-len(group) // self._idle))
+            entries = group.take(count)
+            if not group:
+                del self._groups[key]
+            self._idle -= 1
+            return key, entries
+
+    def _choose(self) -> Key:
+        def ready(key: Key) -> bool:
+            limit = self._limit(key.stage)
+            return len(self._groups[key]) >= limit or self.steps - self._groups[key].since >= limit
+
+        due = [key for key in self._groups if ready(key)]
+        if due:
+            return max(due, key=lambda key: (key.stage, -self._groups[key].since))
+        return min(self._groups, key=lambda key: (key.stage, self._groups[key].since))
+
+    def _limit(self, stage: int) -> int:
+        return self._limits.setdefault(stage, self._executor.limit(stage))
+
+    def _compute(self, key: Key, entries: list[_Entry[Row]]) -> None:
+        try:
+            following = self._executor.compute(key, [entry.row for entry in entries])
+        except OutOfMemory as error:
+            self._shrink(key, entries, error)
+        except Exception as error:  # noqa: BLE001 - whatever it is, this thread must live on and the others' rows too
+            self._isolate(key, entries, error)
+        else:
+            self._move(entries, following)
+
+    def _move(self, entries: Sequence[_Entry[Row]], following: Sequence[Key | None]) -> None:
+        for entry, key in zip(entries, following, strict=True):
+            if key is None:
+                self._settle(entry)
+                continue
+            with self._filled:
+                if not self._closed:
+                    self._put(entry, key)
+                    continue
+            self._settle(entry, _stopped())
+
+    def _shrink(self, key: Key, entries: list[_Entry[Row]], error: OutOfMemory) -> None:
+        if len(entries) == 1:
+            self._settle(entries[0], error)
+            return
+        with self._filled:
+            self._limits[key.stage] = max(1, min(self._limit(key.stage), len(entries)) // 2)
+        self._move(entries, [key] * len(entries))
+
+    def _isolate(self, key: Key, entries: list[_Entry[Row]], error: Exception) -> None:
+        if len(entries) == 1:
+            self._settle(entries[0], error)
+            return
+        for entry in entries:
+            self._compute(key, [entry])
+
+    def _settle(self, entry: _Entry[Row], error: BaseException | None = None) -> None:
+        entry.settle(error)
+        with self._filled:
+            left = self._inside[entry.owner] - 1
+            if left:
+                self._inside[entry.owner] = left
+            else:
+                del self._inside[entry.owner]
+            self._room.notify_all()
+
+
+def _stopped() -> Stopped:
+    return Stopped("the worker stopped, or nobody waits for this any more")

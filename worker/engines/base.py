@@ -1,0 +1,61 @@
+"""What a speech engine does for the worker."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Protocol
+
+from transcription.options import Decoding
+from transcription.transcript import Segment
+from worker.audio import Samples
+from worker.windows import Window
+
+WINDOW_S = 30.0
+
+
+class Engine(Protocol):
+    """
+    A loaded model that many threads may use at the same time; it works on all their windows together.
+
+    Its attributes name where and in what arithmetic it computes.
+    """
+
+    name: str
+    device: str
+    compute_type: str
+
+    @property
+    def steps(self) -> int:
+        """How often the model has come back with something; a number that stands still shows that it hangs."""
+
+    def detect_language(self, window: Samples) -> tuple[str, float]:
+        """
+        Find the language of *window* (mono, float32, 16 kHz, at most 30 s): its ISO 639-1 code and probability.
+
+        Raises:
+            EngineFailed: the model raised an error.
+        """
+
+    def transcribe(
+        self,
+        windows: Iterable[Window],
+        decoding: Decoding,
+        *,
+        language: str,
+        owner: str,
+        cancelled: Callable[[], bool],
+    ) -> Iterator[list[Segment]]:
+        """
+        Yield each window's segments, in order, in the recording's seconds; nothing for silence.
+
+        Args:
+            windows: Taken from as the model gets through them, a few ahead.
+            language: ISO 639-1 code.
+            owner: Computation that the windows belong to; owners take turns.
+            cancelled: Asked between batches; when it says so, the rest isn't computed.
+
+        Raises:
+            EngineFailed: the model raised an error on these windows.
+            Stopped: *cancelled* said so, or the engine was closed.
+        """
+
+    def close(self) -> None:
+        """Give the model's memory back. What is still in work ends with Stopped."""

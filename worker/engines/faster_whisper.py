@@ -1,0 +1,191 @@
+"""faster-whisper as an engine: CTranslate2 on a CPU or a CUDA GPU."""
+
+import contextlib
+import hashlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from functools import lru_cache
+from pathlib import Path
+from typing import TypeVar, cast
+
+import ctranslate2
+from faster_whisper import WhisperModel
+from faster_whisper.feature_extractor import FeatureExtractor
+from faster_whisper.tokenizer import Tokenizer
+
+from transcription.errors import ModelUnavailable, Stopped
+from transcription.options import Decoding, Task
+from transcription.settings import Settings
+from transcription.transcript import Segment
+from worker.audio import Samples
+from worker.batcher import LOOK_UP_S, Batcher
+from worker.cores import Layout, available, layout
+from worker.engines.row import Context, Floats, LanguageRow, Row
+from worker.engines.stages import ENCODE, Stages
+from worker.windows import Window
+
+NAME = "faster_whisper"
+CAPACITY = 64
+GPU_BATCH = 16
+
+AnyRow = TypeVar("AnyRow", Row, LanguageRow)
+
+
+class FasterWhisper:
+    """One model with its batcher. See `worker.engines.base.Engine` for what its methods promise."""
+
+    def __init__(self, name: str, whisper: WhisperModel, plan: Layout) -> None:
+        """
+        Take *whisper* into service.
+
+        Args:
+            name: What results call the model.
+            plan: Replicas that *whisper* was loaded with, and windows to decode together.
+        """
+        self.name = name
+        self.device: str = whisper.model.device
+        self.compute_type: str = whisper.model.compute_type
+        batch = plan.batch or GPU_BATCH
+        stages = Stages(whisper, encode_batch=1 if self.device == "cpu" else batch, decode_batch=batch)
+        self._whisper = whisper
+        self._ahead = batch * plan.workers + 1
+        self._batcher: Batcher[Row | LanguageRow] = Batcher(stages, workers=plan.workers, capacity=CAPACITY)
+        self._tokenizer = lru_cache(maxsize=256)(self._new_tokenizer)
+
+    @property
+    def steps(self) -> int:
+        """Batches that have been computed."""
+        return self._batcher.steps
+
+    def detect_language(self, window: Samples) -> tuple[str, float]:
+        """Find the language; the encoding is kept for the transcription of the same window."""
+        if not self._whisper.model.is_multilingual:
+            return "en", 1.0
+        row = LanguageRow(self._features(window), _digest(window))
+        done = _wait(self._submit(row, owner="language", cancelled=_never), _never)
+        if done.found is None:
+            raise Stopped("the language wasn't asked for")
+        return done.found
+
+    def transcribe(
+        self,
+        windows: Iterable[Window],
+        decoding: Decoding,
+        *,
+        language: str,
+        owner: str,
+        cancelled: Callable[[], bool],
+    ) -> Iterator[list[Segment]]:
+        """Yield each window's segments. Windows are prepared a few ahead in the caller's thread."""
+        tokenizer = self._tokenizer(decoding.task, language)
+        prompt = tokenizer.encode(" " + decoding.prompt.strip()) if decoding.prompt else []
+        context = Context(prompt, grows=decoding.condition_on_previous_text)
+        ahead = 1 if decoding.condition_on_previous_text else self._ahead
+        waiting: deque[tuple[Window, Future[Row]]] = deque()
+        try:
+            for window in windows:
+                row = self._row(window, tokenizer, decoding, context)
+                waiting.append((window, self._submit(row, owner=owner, cancelled=cancelled)))
+                if len(waiting) >= ahead:
+                    yield _segments(*waiting.popleft(), cancelled)
+            while waiting:
+                yield _segments(*waiting.popleft(), cancelled)
+        finally:
+            for _, future in waiting:
+                future.cancel()
+
+    def close(self) -> None:
+        """Stop the batcher and unload the model."""
+        self._batcher.close()
+        self._whisper.model.unload_model()
+
+    def _row(self, window: Window, tokenizer: Tokenizer, decoding: Decoding, context: Context) -> Row:
+        features = self._features(window.samples)
+        return Row(
+            features=features,
+            frames=features.shape[-1] - 1,
+            tokenizer=tokenizer,
+            decoding=decoding,
+            context=context,
+            digest=_digest(window.samples),
+        )
+
+    def _features(self, samples: Samples) -> Floats:
+        features: Floats = self._whisper.feature_extractor(samples)
+        return features
+
+    def _submit(self, row: AnyRow, *, owner: str, cancelled: Callable[[], bool]) -> "Future[AnyRow]":
+        # A row comes back as what it went in.
+        return cast("Future[AnyRow]", self._batcher.submit(row, ENCODE, owner=owner, cancelled=cancelled))
+
+    def _new_tokenizer(self, task: Task, language: str) -> Tokenizer:
+        return Tokenizer(
+            self._whisper.hf_tokenizer, self._whisper.model.is_multilingual, task=task.value, language=language
+        )
+
+
+def _segments(window: Window, future: "Future[Row]", cancelled: Callable[[], bool]) -> list[Segment]:
+    return window.restore(_wait(future, cancelled).segments)
+
+
+def _wait(future: "Future[AnyRow]", cancelled: Callable[[], bool]) -> AnyRow:
+    """The row once it is finished; looks up every now and then whether it is still wanted."""
+    while True:
+        with contextlib.suppress(TimeoutError):
+            return future.result(timeout=LOOK_UP_S)
+        if cancelled():
+            future.cancel()
+            raise Stopped("nobody waits for this any more")
+
+
+def _never() -> bool:
+    return False
+
+
+def _digest(samples: Samples) -> bytes:
+    return hashlib.blake2b(samples.data, digest_size=16).digest()
+
+
+def arithmetic(settings: Settings) -> tuple[str, str]:
+    """The device to compute on and the type to compute in, as far as *settings* leave them open."""
+    device: str = settings.device
+    if device == "auto":
+        device = "cuda" if ctranslate2.get_cuda_device_count() else "cpu"
+    if settings.compute_type != "auto":
+        return device, settings.compute_type
+    return device, "float16" if device == "cuda" else "int8"
+
+
+def load(name: str, directory: Path, settings: Settings) -> FasterWhisper:
+    """
+    Load the model in *directory*.
+
+    Args:
+        name: What results call it.
+        directory: A CTranslate2 Whisper model with its `tokenizer.json`.
+        settings: Device, arithmetic and layout.
+
+    Raises:
+        ModelUnavailable: the directory holds no such model, or this machine can't compute it that way.
+    """
+    for file in ("model.bin", "tokenizer.json"):  # without its tokenizer faster-whisper would ask the hub for one
+        if not (directory / file).is_file():
+            raise ModelUnavailable(f"{directory} is no CTranslate2 Whisper model: it has no {file}")
+    device, compute_type = arithmetic(settings)
+    plan = layout(settings.worker, device=device, cores=available())
+    try:
+        whisper = WhisperModel(
+            str(directory),
+            device=device,
+            compute_type=compute_type,
+            cpu_threads=plan.threads,
+            num_workers=plan.workers,
+            local_files_only=True,
+        )
+    except (RuntimeError, ValueError, OSError) as error:
+        raise ModelUnavailable(f"model {name!r} in {directory} can't be loaded on {device}: {error}") from error
+    mels = whisper.model.n_mels
+    if whisper.feature_extractor.mel_filters.shape[0] != mels:  # no preprocessor_config.json beside the weights
+        whisper.feature_extractor = FeatureExtractor(feature_size=mels)
+    return FasterWhisper(name, whisper, plan)

@@ -1,0 +1,133 @@
+"""A window on its way through the model: what has been decoded of it, and what that is worth."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from faster_whisper.tokenizer import Tokenizer
+from numpy.typing import NDArray
+
+from transcription.options import Decoding
+from transcription.transcript import Segment
+
+COMPRESSION_RATIO_LIMIT = 2.4
+LOGPROB_LIMIT = -1.0
+NO_SPEECH_LIMIT = 0.6
+PROMPT_RESET_TEMPERATURE = 0.5
+TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+
+Floats = NDArray[np.floating[Any]]
+
+
+def ladder(temperature: float) -> tuple[float, ...]:
+    """The temperatures to try, one after another, until the quality is good."""
+    return TEMPERATURES if temperature == 0 else (temperature,)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What the model wrote at one temperature, and the figures by which that is judged."""
+
+    tokens: tuple[int, ...]
+    temperature: float
+    avg_logprob: float
+    compression_ratio: float
+    no_speech_prob: float
+
+    @property
+    def repetitive(self) -> bool:
+        """Text that compresses too well says the same again and again."""
+        return self.compression_ratio > COMPRESSION_RATIO_LIMIT
+
+    @property
+    def improbable(self) -> bool:
+        """The model doesn't believe it itself."""
+        return self.avg_logprob < LOGPROB_LIMIT
+
+    @property
+    def silent(self) -> bool:
+        """Nobody speaks, and what was written anyway isn't probable enough to say otherwise."""
+        return self.no_speech_prob > NO_SPEECH_LIMIT and self.avg_logprob <= LOGPROB_LIMIT
+
+    @property
+    def doubtful(self) -> bool:
+        """Not good enough to be taken while another temperature may do better."""
+        return (self.repetitive or self.improbable) and not (self.no_speech_prob > NO_SPEECH_LIMIT and self.improbable)
+
+
+def best(attempts: Sequence[Attempt]) -> Attempt:
+    """The attempt to take: the last one if it is good, else the most probable, of those that don't repeat if any."""
+    if not attempts[-1].doubtful:
+        return attempts[-1]
+    steady = [attempt for attempt in attempts if not attempt.repetitive]
+    return max(steady or attempts, key=lambda attempt: attempt.avg_logprob)
+
+
+class Context:
+    """The text that windows get as their prompt: the client's alone, or what was written before them as well."""
+
+    def __init__(self, prompt: Sequence[int], *, grows: bool) -> None:
+        self._tokens = list(prompt)
+        self._since = 0
+        self._grows = grows
+
+    def tokens(self) -> list[int]:
+        """What comes before the next window."""
+        return self._tokens[self._since :]
+
+    def add(self, tokens: Sequence[int]) -> None:
+        """Take note of a segment."""
+        if self._grows:
+            self._tokens += tokens
+
+    def end_pass(self, temperature: float) -> None:
+        """Text that needed a high temperature isn't fit to lead the next window."""
+        if self._grows and temperature > PROMPT_RESET_TEMPERATURE:
+            self._since = len(self._tokens)
+
+
+@dataclass(slots=True, eq=False)
+class Row:
+    """
+    A window in the batcher.
+
+    The model goes through it in passes: one, unless it leaves off before the window's end. ``features`` is the
+    window's log-mel, shape (mels, frames); ``seek`` the frame at which the pass begins; ``encoding`` what the encoder
+    made of it, shape (1, 1500, width). ``segments`` have the window's own time.
+    """
+
+    features: Floats
+    frames: int
+    tokenizer: Tokenizer
+    decoding: Decoding
+    context: Context
+    digest: bytes
+    seek: int = 0
+    size: int = 0
+    encoding: Floats | None = None
+    prompt: list[int] = field(default_factory=list)
+    attempts: list[Attempt] = field(default_factory=list)
+    pieces: list[dict[str, Any]] = field(default_factory=list)
+    ends_whole: bool = False
+    segments: list[Segment] = field(default_factory=list)
+
+    @property
+    def temperature(self) -> float:
+        """The temperature to decode at next."""
+        return ladder(self.decoding.temperature)[len(self.attempts)]
+
+    @property
+    def settled(self) -> bool:
+        """Whether no further temperature is to be tried."""
+        return not self.attempts[-1].doubtful or len(self.attempts) == len(ladder(self.decoding.temperature))
+
+
+@dataclass(slots=True, eq=False)
+class LanguageRow:
+    """A window whose language is asked for; ``found`` is the answer."""
+
+    features: Floats
+    digest: bytes
+    encoding: Floats | None = None
+    found: tuple[str, float] | None = None

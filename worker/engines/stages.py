@@ -1,0 +1,270 @@
+"""The stages of a window in faster-whisper's model: encode, tell the language, decode, align the words."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from enum import IntEnum
+from types import SimpleNamespace
+from typing import Any
+
+import ctranslate2
+import numpy as np
+from faster_whisper import WhisperModel
+from faster_whisper.audio import pad_or_trim
+from faster_whisper.tokenizer import Tokenizer
+from faster_whisper.transcribe import get_compression_ratio, get_ctranslate2_storage, get_suppressed_tokens
+
+from transcription.errors import EngineFailed
+from transcription.transcript import Segment, Word
+from worker.batcher import Key, OutOfMemory
+from worker.engines.row import Attempt, Floats, LanguageRow, Row, best
+
+FRAMES = 3000
+SECONDS_PER_FRAME = 0.01
+BEST_OF = 5
+LATEST_FIRST_TIMESTAMP = 50
+"""In steps of 20 ms: the first segment of a window begins in its first second."""
+
+REMEMBERED = 32
+PREPENDED = "\"'“¿([{-"
+APPENDED = "\"'.。,，!！?？:：”)]}、"
+
+
+class Stage(IntEnum):
+    """How far a row is. Rows of a later stage go first."""
+
+    ENCODE = 0
+    LANGUAGE = 1
+    DECODE = 2
+    ALIGN = 3
+
+
+ENCODE = Key(Stage.ENCODE)
+
+
+class Stages:
+    """The batcher's executor over one `WhisperModel`: what its sequential path does, on many windows at once."""
+
+    def __init__(self, whisper: WhisperModel, *, encode_batch: int, decode_batch: int) -> None:
+        self.splits = whisper.model.device == "cpu"
+        self._whisper = whisper
+        self._limits = {Stage.ENCODE: encode_batch}
+        self._decode_batch = decode_batch
+        self._encodings = _Encodings()
+
+    def limit(self, stage: int) -> int:
+        """Rows to compute together."""
+        return self._limits.get(Stage(stage), self._decode_batch)
+
+    def compute(self, key: Key, rows: Sequence[Row | LanguageRow]) -> Sequence[Key | None]:
+        """Take *rows* one stage further. EngineFailed, OutOfMemory."""
+        compute: Any = (self._encode, self._tell_language, self._decode, self._align)[key.stage]
+        try:
+            return compute(rows)  # type: ignore[no-any-return]
+        except (RuntimeError, ValueError, IndexError) as error:
+            if "out of memory" in str(error).lower():
+                raise OutOfMemory(f"{len(rows)} windows are too many for the device's memory: {error}") from error
+            raise EngineFailed(f"the model failed while it was to {Stage(key.stage).name.lower()}: {error}") from error
+
+    def _encode(self, rows: Sequence[Row | LanguageRow]) -> list[Key | None]:
+        known = [self._encodings.get(row.digest) if getattr(row, "seek", 0) == 0 else None for row in rows]
+        unknown = [row for row, encoding in zip(rows, known, strict=True) if encoding is None]
+        if unknown:
+            features = np.stack([pad_or_trim(_heard(row)) for row in unknown])
+            # On the host every row is free to join any batch; a row's way back to a GPU is a few megabytes.
+            encoded = self._whisper.model.encode(get_ctranslate2_storage(features), to_cpu=True)
+            computed = iter(_host(encoded))
+        following: list[Key | None] = []
+        for row, encoding in zip(rows, known, strict=True):
+            row.encoding = next(computed)[np.newaxis] if encoding is None else encoding
+            if isinstance(row, LanguageRow):
+                self._encodings.put(row.digest, row.encoding)
+                following.append(Key(Stage.LANGUAGE))
+            else:
+                row.prompt = self._prompt(row)
+                row.attempts = []
+                following.append(_decode_key(row))
+        return following
+
+    def _prompt(self, row: Row) -> list[int]:
+        """What goes before the text. Hot words and previous text share half the model's length, as in Whisper."""
+        half = self._whisper.max_length // 2 - 1
+        hotwords = row.tokenizer.encode(" " + row.decoding.hotwords.strip())[:half] if row.decoding.hotwords else []
+        room = half - len(hotwords)
+        previous = row.context.tokens()[-room:] if room else []
+        prompt: list[int] = self._whisper.get_prompt(row.tokenizer, previous, hotwords=row.decoding.hotwords)
+        return prompt
+
+    def _tell_language(self, rows: Sequence[LanguageRow]) -> list[Key | None]:
+        for row, languages in zip(rows, self._whisper.model.detect_language(_stacked(rows)), strict=True):
+            token, probability = languages[0]
+            row.found = token[2:-2], probability
+        return [None] * len(rows)
+
+    def _decode(self, rows: Sequence[Row]) -> list[Key | None]:
+        temperature = rows[0].temperature
+        if temperature > 0:
+            search = {
+                "beam_size": 1, "num_hypotheses": BEST_OF, "sampling_topk": 0, "sampling_temperature": temperature,
+            }  # fmt: skip
+        else:
+            search = {"beam_size": rows[0].decoding.beam_size, "patience": 1}
+        results = self._whisper.model.generate(
+            _stacked(rows),
+            [row.prompt for row in rows],
+            length_penalty=1,
+            max_length=self._whisper.max_length,
+            return_scores=True,
+            return_no_speech_prob=True,
+            suppress_blank=True,
+            suppress_tokens=_suppressed(rows[0].tokenizer),
+            max_initial_timestamp_index=LATEST_FIRST_TIMESTAMP,
+            **search,
+        )
+        attempts = [_attempt(row, result, temperature) for row, result in zip(rows, results, strict=True)]
+        for row, attempt in zip(rows, attempts, strict=True):
+            row.attempts.append(attempt)
+        return [self._judge(row) if row.settled else _decode_key(row) for row in rows]
+
+    def _judge(self, row: Row) -> Key | None:
+        """Cut what was taken into segments; silence has none."""
+        attempt = best(row.attempts)
+        if attempt.silent:
+            row.pieces = []
+            row.seek += row.size
+            return self._end_pass(row)
+        started = row.seek
+        row.pieces, row.seek, row.ends_whole = self._whisper._split_segments_by_timestamps(  # noqa: SLF001
+            tokenizer=row.tokenizer,
+            tokens=list(attempt.tokens),
+            time_offset=started * SECONDS_PER_FRAME,
+            segment_size=row.size,
+            segment_duration=row.size * SECONDS_PER_FRAME,
+            seek=started,
+        )
+        if row.decoding.word_timestamps and any(_text_tokens(row)):
+            return Key(Stage.ALIGN, tuple(row.tokenizer.sot_sequence))
+        return self._end_pass(row)
+
+    def _align(self, rows: Sequence[Row]) -> list[Key | None]:
+        results = self._whisper.model.align(
+            _stacked(rows),
+            rows[0].tokenizer.sot_sequence,
+            [_text_tokens(row) for row in rows],
+            [row.size for row in rows],
+        )
+        for row, result in zip(rows, results, strict=True):
+            started = row.pieces[0]["seek"]
+            _Aligned(self._whisper, result).add_word_timestamps(
+                [row.pieces], row.tokenizer, None, row.size, PREPENDED, APPENDED, last_speech_timestamp=0.0
+            )
+            ends = [word["end"] for piece in row.pieces for word in piece["words"]]
+            if not row.ends_whole and ends and ends[-1] > started * SECONDS_PER_FRAME:
+                row.seek = round(ends[-1] / SECONDS_PER_FRAME)
+        return [self._end_pass(row) for row in rows]
+
+    def _end_pass(self, row: Row) -> Key | None:
+        """Keep the pass's segments, and go on with what is left of the window."""
+        attempt = best(row.attempts)
+        for piece in row.pieces:
+            text = row.tokenizer.decode(piece["tokens"])
+            if piece["start"] == piece["end"] or not text.strip():
+                continue
+            row.context.add(piece["tokens"])
+            row.segments.append(_segment(piece, text, attempt))
+        row.context.end_pass(row.attempts[-1].temperature)
+        row.encoding = None
+        return ENCODE if row.seek < row.frames else None
+
+
+class _Aligned(WhisperModel):  # type: ignore[misc]
+    """faster-whisper's timing of words, over an alignment that was computed in a batch."""
+
+    def __init__(self, whisper: WhisperModel, result: Any) -> None:
+        self.model = SimpleNamespace(align=lambda *_, **__: [result])
+        self.frames_per_second = whisper.frames_per_second
+        self.tokens_per_second = whisper.tokens_per_second
+
+
+class _Encodings:
+    """Encodings that were needed to tell the language and will be needed again; each is handed out once."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[bytes, Floats] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def put(self, digest: bytes, encoding: Floats) -> None:
+        with self._lock:
+            self._kept[digest] = encoding
+            if len(self._kept) > REMEMBERED:
+                self._kept.popitem(last=False)
+
+    def get(self, digest: bytes) -> Floats | None:
+        with self._lock:
+            return self._kept.pop(digest, None)
+
+
+def _heard(row: Row | LanguageRow) -> Floats:
+    """The frames of this pass."""
+    if isinstance(row, LanguageRow):
+        return row.features[:, :FRAMES]
+    row.size = min(FRAMES, row.frames - row.seek)
+    return row.features[:, row.seek : row.seek + row.size]
+
+
+def _host(encoded: ctranslate2.StorageView) -> Floats:
+    if encoded.dtype == ctranslate2.DataType.bfloat16:  # numpy has no such type
+        encoded = encoded.to(ctranslate2.DataType.float32)
+    return np.array(encoded)
+
+
+def _stacked(rows: Sequence[Row] | Sequence[LanguageRow]) -> ctranslate2.StorageView:
+    return get_ctranslate2_storage(np.concatenate([row.encoding for row in rows if row.encoding is not None]))
+
+
+def _decode_key(row: Row) -> Key:
+    """Rows decode together when they search alike and their transcript starts at the same position."""
+    search = row.temperature or row.decoding.beam_size
+    return Key(Stage.DECODE, (row.temperature > 0, search, len(row.prompt)))
+
+
+def _attempt(row: Row, result: Any, temperature: float) -> Attempt:
+    tokens = result.sequences_ids[0]
+    text = row.tokenizer.decode(tokens).strip()
+    return Attempt(
+        tokens=tuple(tokens),
+        temperature=temperature,
+        avg_logprob=result.scores[0] * len(tokens) / (len(tokens) + 1),
+        compression_ratio=get_compression_ratio(text),
+        no_speech_prob=result.no_speech_prob,
+    )
+
+
+def _text_tokens(row: Row) -> list[int]:
+    return [token for piece in row.pieces for token in piece["tokens"] if token < row.tokenizer.eot]
+
+
+def _suppressed(tokenizer: Tokenizer) -> list[int]:
+    """Tokens that are never written: brackets, notes, and all that isn't text."""
+    found = getattr(tokenizer, "suppressed", None)
+    if found is None:
+        found = tokenizer.suppressed = list(get_suppressed_tokens(tokenizer, [-1]))
+    return found
+
+
+def _segment(piece: dict[str, Any], text: str, attempt: Attempt) -> Segment:
+    words = piece.get("words")
+    return Segment(
+        start=piece["start"],
+        end=piece["end"],
+        text=text,
+        tokens=tuple(piece["tokens"]),
+        temperature=attempt.temperature,
+        avg_logprob=attempt.avg_logprob,
+        compression_ratio=attempt.compression_ratio,
+        no_speech_prob=attempt.no_speech_prob,
+        words=None if words is None else tuple(
+            Word(word["start"], word["end"], word["word"], float(word["probability"])) for word in words
+        ),
+        doubtful=attempt.doubtful,
+    )

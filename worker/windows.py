@@ -1,0 +1,99 @@
+"""Windows: what the model hears at once, and where in the recording that was."""
+
+import math
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
+
+import numpy as np
+
+from transcription.spans import Span
+from transcription.transcript import Segment, Word
+from worker.audio import RATE, Samples, sample_at
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Window:
+    """
+    Stretches of speech put together, at most 30 s of them.
+
+    ``samples`` has shape (n,), float32, 16 kHz; ``stretches`` says where its parts come from, in the recording's
+    seconds. Windows don't know of each other: any of them can be computed by anybody, in any order.
+    """
+
+    stretches: tuple[Span, ...]
+    samples: Samples
+
+    @classmethod
+    def collect(cls, stretches: Sequence[Span], samples: Samples, *, offset_s: float = 0.0) -> "Window":
+        """
+        Put a group of *stretches* together.
+
+        Args:
+            stretches: Ordered, disjoint, in the recording's seconds.
+            samples: Part of the recording that holds them all.
+            offset_s: Where in the recording *samples* begins.
+        """
+        first = sample_at(offset_s)
+        parts = [samples[sample_at(s.start) - first : sample_at(s.end) - first] for s in stretches]
+        return cls(tuple(stretches), np.concatenate(parts) if parts else np.zeros(0, np.float32))
+
+    @property
+    def seconds(self) -> float:
+        """How much there is to hear."""
+        return self.samples.size / RATE
+
+    def restore(self, segments: Iterable[Segment]) -> list[Segment]:
+        """
+        Move *segments* from the window's time into the recording's.
+
+        Returns:
+            Segments and words in the order of time, none outside the window's stretches, none empty.
+        """
+        times = _Times(self.stretches)
+        restored: list[Segment] = []
+        floor = times.first
+        for segment in segments:
+            moved = times.words(segment, floor) if segment.words else times.bounds(segment, floor)
+            if moved.end > moved.start and moved.text.strip():
+                restored.append(moved)
+                floor = moved.end
+        return restored
+
+
+class _Times:
+    """The way from seconds of a window to seconds of the recording, in whole milliseconds that stay inside."""
+
+    def __init__(self, stretches: Sequence[Span]) -> None:
+        self._stretches = stretches
+        self._ends = list(accumulate(stretch.seconds for stretch in stretches))
+        self.first = math.ceil(stretches[0].start * 1000) / 1000
+
+    def bounds(self, segment: Segment, floor: float) -> Segment:
+        """A segment's times; an end on a seam belongs to the stretch before it."""
+        start = self._moved(segment.start, self._index(segment.start))
+        end = self._moved(segment.end, self._index(segment.end, is_end=True))
+        start = max(start, floor)
+        return replace(segment, start=start, end=max(start, end))
+
+    def words(self, segment: Segment, floor: float) -> Segment:
+        """A segment's times from its words'; a word stays in the stretch that has its middle."""
+        words: list[Word] = []
+        for word in segment.words or ():
+            index = self._index((word.start + word.end) / 2)
+            start = max(floor, self._moved(word.start, index))
+            floor = max(start, self._moved(word.end, index))
+            words.append(replace(word, start=start, end=floor))
+        return replace(segment, start=words[0].start, end=words[-1].end, words=tuple(words))
+
+    def _index(self, time: float, *, is_end: bool = False) -> int:
+        # Half a sample of tolerance: sums of seconds aren't exact.
+        find, slack = (bisect_left, -0.5 / RATE) if is_end else (bisect_right, 0.5 / RATE)
+        return min(find(self._ends, time + slack), len(self._ends) - 1)
+
+    def _moved(self, time: float, index: int) -> float:
+        stretch = self._stretches[index]
+        begins = self._ends[index] - stretch.seconds
+        moved = round((stretch.start + time - begins) * 1000)
+        return min(max(moved, math.ceil(stretch.start * 1000)), math.floor(stretch.end * 1000)) / 1000
