@@ -31,6 +31,7 @@ class Program:
     last_signal: int = signal.SIGKILL
     grace_s: float = 10.0
     descriptors: tuple[int, ...] = ()
+    directory: Path | None = None
 
 
 class Process:
@@ -52,6 +53,7 @@ class Process:
             env={**os.environ, **program.env},
             start_new_session=True,
             pass_fds=program.descriptors,
+            cwd=program.directory,
         )
         assert self._popen.stdout is not None  # noqa: S101  for mypy: it is a pipe
         self._reader = threading.Thread(

@@ -1,0 +1,68 @@
+"""Settings on their way to child processes, as the environment variables that Settings reads."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, SecretStr, ValidationError
+
+from murmur.trouble import Trouble
+from transcription.settings import Settings
+
+PREFIX = "MURMUR_"
+
+
+def load(overrides: Mapping[str, Any] | None = None) -> Settings:
+    """
+    Read the settings from the environment.
+
+    Args:
+        overrides: What the command line says, nested as the settings are; it wins. None is left out.
+
+    Raises:
+        Trouble: a variable's value isn't valid; the sentence names the variable.
+    """
+    try:
+        return Settings(**_given(overrides or {}))
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        name = PREFIX + "__".join(str(part) for part in problem["loc"]).upper()
+        raise Trouble(f"{name}: {problem['msg']} (got {str(problem['input'])[:80]!r})") from error
+    except ValueError as error:  # pydantic-settings: a variable that should hold JSON doesn't
+        raise Trouble(f"the environment variables can't be read: {error}") from error
+
+
+def exported(settings: Settings) -> dict[str, str]:
+    """The variables from which another process reads the same *settings*; defaults are left out."""
+    return dict(_exported(settings, PREFIX))
+
+
+def _exported(part: BaseModel, prefix: str) -> Iterator[tuple[str, str]]:
+    for name in type(part).model_fields:
+        value = getattr(part, name)
+        if name not in part.model_fields_set or value is None:
+            continue
+        if isinstance(value, BaseModel):
+            yield from _exported(value, f"{prefix}{name.upper()}__")
+        else:
+            yield f"{prefix}{name.upper()}", _text(value)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    if isinstance(value, bool | tuple | dict):
+        return json.dumps(value)
+    return str(value)
+
+
+def _given(values: Mapping[str, Any]) -> dict[str, Any]:
+    nested = {name: _given(value) if isinstance(value, Mapping) else value for name, value in values.items()}
+    return {name: value for name, value in nested.items() if value is not None and value != {}}
+
+
+def absolute(path: Path) -> Path:
+    """*path* from the root, `~` expanded: children run in another directory."""
+    return Path(os.path.abspath(path.expanduser()))  # noqa: PTH100  resolve() would follow links

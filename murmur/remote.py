@@ -1,0 +1,101 @@
+"""What the platform answers, as its clients see it. Fields that this version doesn't know are kept, not refused."""
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from transcription.job import Status
+
+
+class Remote(BaseModel):
+    """A part of an answer."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+
+class RemoteProgress(Remote):
+    """How far a job is: ``fraction`` in [0, 1], the rest in seconds of audio."""
+
+    fraction: float = 0.0
+    audio_seconds_done: float = 0.0
+    audio_seconds_total: float = 0.0
+
+
+class RemotePlace(Remote):
+    """Where a queued job stands; ``eta_s`` is None when no honest one is known."""
+
+    position: int | None = None
+    audio_seconds_ahead: float | None = None
+    eta_s: float | None = None
+
+
+class RemoteAudio(Remote):
+    """What is known of the recording."""
+
+    sha256: str = ""
+    bytes: int = 0
+    duration_s: float = 0.0
+    filename: str = ""
+
+
+class RemoteFailure(Remote):
+    """Why a job failed."""
+
+    code: str
+    message: str
+    retryable: bool = False
+
+
+class RemoteJob(Remote):
+    """A job. Times are in UTC."""
+
+    id: str
+    status: Status
+    created_at: datetime
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+    expires_at: datetime | None = None
+    progress: RemoteProgress = RemoteProgress()
+    queue: RemotePlace | None = None
+    model: str = ""
+    language: str | None = None
+    options: dict[str, Any] = Field(default_factory=dict)
+    audio: RemoteAudio = RemoteAudio()
+    cached: bool = False
+    attempts: int = 0
+    compute_s: float | None = None
+    error: RemoteFailure | None = None
+    urls: dict[str, str] = Field(default_factory=dict)
+
+
+class RemotePage(Remote):
+    """One page of jobs, newest first; ``cursor`` asks for the next one, None at the end."""
+
+    jobs: tuple[RemoteJob, ...]
+    cursor: str | None = None
+
+
+class ApiError(Exception):
+    """
+    The platform refused, or couldn't be reached.
+
+    ``code`` is stable and meant for programs; ``status`` is HTTP's, 0 when there was no answer; ``retry_after`` is
+    the number of seconds after which another try makes sense, None when the platform named none.
+    """
+
+    def __init__(self, code: str, message: str, status: int, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.status = status
+        self.retry_after = retry_after
+
+
+class JobEnded(Exception):  # noqa: N818  not an error of the call's: the job ended otherwise than hoped
+    """A job that was waited for ended without a transcript."""
+
+    def __init__(self, job: RemoteJob) -> None:
+        because = f": {job.error.message} ({job.error.code})" if job.error else ""
+        super().__init__(f"job {job.id} {job.status.value}{because}")
+        self.job = job
