@@ -1,0 +1,279 @@
+"""A model check of the ledger: random claims, deaths, stale tokens and cancels against the real scripts."""
+
+import asyncio
+import itertools
+import uuid
+from collections import Counter
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from redis import Redis
+
+from transcription.computation import Claim, Timing
+from transcription.errors import JobFinished, LeaseLost, NotDead, Stopped
+from transcription.infra.connections import connect, connect_async
+from transcription.infra import jobs
+from transcription.infra.jobs import RedisJobs
+from transcription.infra.spans import RedisSpans
+from transcription.job import Audio, Failure, Status, Submission
+from transcription.options import Options, Priority
+from transcription.ports import WorkerInfo
+from transcription.settings import Settings
+from transcription.spans import Piece, Span
+
+WORKERS = ("w1", "w2", "w3")
+worker_names = st.sampled_from(WORKERS)
+
+
+class Books:
+    """What the ledger holds, read in two round trips."""
+
+    def __init__(self, redis: Redis) -> None:
+        keys = sorted(redis.scan_iter("murmur:*", count=10_000))
+        span_keys = [key for key in keys if key.startswith("murmur:span:")]
+        comp_keys = [key for key in keys if key.startswith("murmur:comp:") and key.count(":") == 2]
+        queues = [key for key in keys if key.startswith("murmur:first:")]
+        queues += ["murmur:suspects", "murmur:delayed", "murmur:leases", "murmur:extra:demo"]
+        pipe = redis.pipeline(transaction=False)
+        for key in span_keys + comp_keys:
+            pipe.hgetall(key)
+        for name in ("backlog", "running", "counts"):
+            pipe.hgetall(f"murmur:{name}")
+        for worker in WORKERS:
+            pipe.smembers(f"murmur:held:{worker}")
+        for key in queues:
+            pipe.zrange(key, 0, -1)
+        pipe.xrange("murmur:audit")
+        found = iter(pipe.execute())
+        self.spans = {"/".join(key[12:].rsplit(":", 1)): next(found) for key in span_keys}
+        self.comps = {key[12:]: next(found) for key in comp_keys}
+        self.backlog, self.running, counts = next(found), next(found), next(found)
+        self.counts = {name: int(value) for name, value in counts.items() if int(value)}
+        self.held = [name for _ in WORKERS for name in next(found)]
+        queued = {key: next(found) for key in queues}
+        self.leases = set(queued["murmur:leases"])
+        self.places = Counter(name for names in queued.values() for name in names)
+        self.audit = [entry for _, entry in next(found)]
+
+    def in_state(self, *states: str) -> dict[str, dict[str, str]]:
+        return {name: span for name, span in self.spans.items() if span["state"] in states}
+
+    def every_span_is_in_exactly_one_place(self) -> None:
+        assert max(self.places.values(), default=1) == 1, self.places
+        assert set(self.places) == set(self.in_state("pending", "running", "delayed"))
+        assert self.leases == set(self.in_state("running"))
+        assert sorted(self.held) == sorted(self.leases)
+
+    def totals_are_what_they_total(self) -> None:
+        pending, running = self.in_state("pending"), self.in_state("running")
+        assert int(self.backlog.get("spans", 0)) == len(pending)
+        lengths = sum(int(span["end"]) - int(span["start"]) for span in pending.values())
+        assert sum(int(value) for name, value in self.backlog.items() if name.startswith("ms:")) == lengths
+        assert sum(map(int, self.running.values())) == sum(int(span["weight"]) for span in running.values())
+        for name, comp in self.comps.items():
+            mine = [span for key, span in self.spans.items() if key.startswith(name)]
+            places = [span["place"] if span["state"] == "pending" else span["state"] for span in mine]
+            assert int(comp["lead"]) == places.count("first") + places.count("running")
+            # Spans that only idle workers take would starve if nobody were on the computation.
+            assert "extra" not in places or int(comp["lead"]) > 0
+
+    def nothing_was_committed_twice(self) -> None:
+        finished = Counter((entry["comp"], entry["span"]) for entry in self.audit if entry["what"] == "finished")
+        assert max(finished.values(), default=1) == 1
+
+
+class Ledger(RuleBasedStateMachine):
+    """Moves of clients and workers in any order; after each, the ledger's books must balance."""
+
+    url: str
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.settings = Settings(ledger={"url": self.url}, lease={"max_attempts": 2})
+        self.redis: Redis = connect(self.settings.ledger)
+        self.redis.flushall()
+        self.spans = RedisSpans(self.redis, self.settings)
+        self.runner = asyncio.Runner()
+        self.jobs = RedisJobs(connect_async(self.settings.ledger), self.settings)
+        self.tickets: list[tuple[str, str]] = []
+        self.claims: list[Claim] = []
+        self.pids = Counter({name: 1 for name in WORKERS})
+        self.numbers = itertools.count()
+        # Names in the order of time: what happens within one millisecond then repeats exactly.
+        jobs.uuid.uuid4 = lambda: uuid.UUID(int=next(self.numbers))  # type: ignore[attr-defined]
+        for name in WORKERS:
+            self._register(name)
+        self._reap()
+
+    def teardown(self) -> None:
+        self._drain()
+        self.runner.run(self.jobs.close())
+        self.runner.close()
+        self.redis.close()
+
+    def _register(self, name: str) -> None:
+        self.spans.register(
+            WorkerInfo(
+                id=name, models=("demo",), engine="stub", device="cpu", compute_type="int8", slots=3, host="h",
+                pid=self.pids[name], started_at=0.0,
+            )
+        )  # fmt: skip
+
+    def _reap(self) -> None:
+        self.redis.hset("murmur:config", mapping={"grace": 0, "reaped": 1 << 52})
+        self.spans.reap()
+
+    # ------------------------------------------------------------ clients
+
+    @rule(audio=st.sampled_from("abcd"), tenant=st.sampled_from(["t1", "t2"]), priority=st.sampled_from(Priority))
+    def submit(self, audio: str, tenant: str, priority: Priority) -> None:
+        job, _ = self.runner.run(
+            self.jobs.submit(
+                Submission(
+                    job_id=f"{next(self.numbers):08}", tenant=tenant,
+                    audio=Audio(sha256=audio * 64, bytes=1, duration_s=10.0, filename="f"),
+                    model="demo", revision="r", options=Options(priority=priority),
+                )
+            )
+        )  # fmt: skip
+        self.tickets.append((job.id, tenant))
+
+    @precondition(lambda self: self.tickets)
+    @rule(data=st.data())
+    def cancel(self, data: st.DataObject) -> None:
+        job_id, tenant = data.draw(st.sampled_from(self.tickets))
+        before = self.runner.run(self.jobs.get(job_id, tenant=tenant))
+        try:
+            after = self.runner.run(self.jobs.cancel(job_id, tenant=tenant))
+            assert not before.status.terminal
+            assert after.status is Status.CANCELED
+        except JobFinished:
+            assert before.status.terminal
+
+    @precondition(lambda self: self.tickets)
+    @rule(data=st.data())
+    def forget(self, data: st.DataObject) -> None:
+        ticket = data.draw(st.sampled_from(self.tickets))
+        self.tickets.remove(ticket)
+        self.runner.run(self.jobs.forget(ticket[0], tenant=ticket[1]))
+
+    @rule()
+    def retention_passes(self) -> None:
+        for job_id in self.redis.zrange("murmur:expiry", 0, 0):
+            self.redis.zadd("murmur:expiry", {job_id: 1})
+        self.spans.sweep()
+
+    # ------------------------------------------------------------ workers
+
+    @rule(name=worker_names, extras=st.booleans())
+    def claim(self, name: str, extras: bool) -> None:
+        tokens = [claim.token for claim in self.claims]
+        found = self.spans.claim(name, models=("demo",), extras=extras)
+        if found is not None:
+            assert all(found.token > token for token in tokens)
+            self.claims.append(found)
+
+    @precondition(lambda self: self.claims)
+    @rule(data=st.data(), deed=st.sampled_from(["prepare", "append", "finish", "error", "poison", "release", "renew"]))
+    def work(self, data: st.DataObject, deed: str) -> None:
+        """Any claim that ever was may try any write; only the one that holds the span may succeed."""
+        held = data.draw(st.sampled_from(self.claims))
+        key = f"murmur:span:{held.computation}:{held.index}"
+        holds = self.redis.hmget(key, "state", "token") == ["running", str(held.token)]
+        try:
+            self._do(deed, held)
+            succeeded = True
+        except (LeaseLost, Stopped):
+            succeeded = False
+        if deed not in ("release", "renew"):
+            assert succeeded == holds
+
+    def _do(self, deed: str, held: Claim) -> None:
+        if deed == "prepare":
+            parts = [Piece(Span(0, 4), (Span(0, 4),)), Piece(Span(4, 10), (Span(5, 10),))]
+            if held.index == 0:
+                self.spans.prepared(held, parts, language="en", probability=1.0)
+            else:
+                self.spans.append(held, [], window=99, audio_s=1.0)
+        elif deed == "append":
+            self.spans.append(held, [], window=held.windows_done, audio_s=held.span.seconds / 2)
+        elif deed == "finish":
+            self.spans.finish(held, Timing(audio_s=1.0))
+        elif deed == "error":
+            self.spans.fail(held, Failure(code="engine_failed", message="m", retryable=True), retry_in_s=5)
+        elif deed == "poison":
+            self.spans.fail(held, Failure(code="corrupt_audio", message="m"), retry_in_s=None)
+        elif deed == "release":
+            self.spans.release(held)
+        else:
+            self.spans.renew("w1", [held])
+
+    @rule(name=worker_names)
+    def process_is_killed_and_restarted(self, name: str) -> None:
+        self.pids[name] += 1
+        self._register(name)
+        assert not self.redis.exists(f"murmur:held:{name}")
+
+    @precondition(lambda self: self.redis.zcard("murmur:leases"))
+    @rule(data=st.data())
+    def lease_runs_out(self, data: st.DataObject) -> None:
+        name = data.draw(st.sampled_from(self.redis.zrange("murmur:leases", 0, -1)))
+        self.redis.zadd("murmur:leases", {name: 1})
+        self._reap()
+        assert self.redis.zscore("murmur:leases", name) is None
+
+    @rule()
+    def delays_pass(self) -> None:
+        for name in self.redis.zrange("murmur:delayed", 0, -1):
+            self.redis.zadd("murmur:delayed", {name: 1})
+        self._reap()
+
+    @rule(action=st.sampled_from(["retry", "drop"]))
+    def operator(self, action: str) -> None:
+        for computation in self.redis.zrange("murmur:dead", 0, 0):
+            self.spans.dead(action, computation)
+        with pytest.raises(NotDead):
+            self.spans.dead(action, "nobody")
+
+    # ------------------------------------------------------------ the books
+
+    @invariant()
+    def the_books_balance(self) -> None:
+        books = Books(self.redis)
+        books.every_span_is_in_exactly_one_place()
+        books.totals_are_what_they_total()
+        books.nothing_was_committed_twice()
+        found = Counter(
+            self.runner.run(self.jobs.get(job_id, tenant=tenant)).status.value for job_id, tenant in self.tickets
+        )
+        assert books.counts == dict(found)
+
+    def _drain(self) -> None:
+        """Whatever has happened: two good workers bring every job to its end."""
+        for _ in range(500):
+            for name in WORKERS:
+                self.process_is_killed_and_restarted(name) if self.redis.scard(f"murmur:held:{name}") else None
+            self.delays_pass()
+            held = next((c for n in WORKERS if (c := self.spans.claim(n, models=("demo",), extras=True))), None)
+            if held is None:
+                break
+            self.spans.finish(held, Timing(audio_s=1.0))
+        for job_id, tenant in self.tickets:
+            assert self.runner.run(self.jobs.get(job_id, tenant=tenant)).status.terminal
+        assert not Books(self.redis).places
+
+
+def test_no_order_of_moves_unbalances_the_ledger(redis_url: str) -> None:
+    Ledger.url = redis_url
+    run_state_machine_as_test(
+        Ledger,
+        settings=settings(
+            max_examples=30,
+            stateful_step_count=30,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+            phases=[Phase.explicit, Phase.reuse, Phase.generate],  # thirty moves can be read without shrinking
+        ),
+    )
