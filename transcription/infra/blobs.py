@@ -92,13 +92,15 @@ class DiskUpload:
         sha256 = self._hash.hexdigest()
         target = _place(self._root, sha256)
         with self._lock, _disk_errors():
+            descriptor = self._descriptor
+            if descriptor is None:
+                raise RuntimeError("commit() of an upload that was aborted")
             try:
                 # A fresh time keeps the sweeper away until the ledger knows the job.
                 os.utime(target)
                 self._part.unlink()
             except FileNotFoundError:
-                assert self._descriptor is not None
-                os.fsync(self._descriptor)
+                os.fsync(descriptor)
                 if not target.parent.exists():
                     target.parent.mkdir(exist_ok=True)
                     _sync_directory(self._root)
@@ -137,7 +139,7 @@ class DiskBlobs:
         """A local path with the blob's bytes. BlobMissing."""
         path = _place(self.root, sha256)
         if not path.is_file():
-            raise BlobMissing(f"audio {sha256} isn't in {self.root}: it was deleted, or this host doesn't share that disk")
+            raise BlobMissing(f"audio {sha256} isn't in {self.root}; was it deleted, or does this host not share it?")
         return path
 
     def discard(self, sha256: str) -> None:

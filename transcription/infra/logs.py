@@ -13,9 +13,7 @@ _SILENT = ("uvicorn.access",)
 _LESS = ("python_multipart", "asyncio", "httpx", "httpcore")
 
 
-def configure(
-    *, level: str, style: Literal["json", "text"], service: str, stream: TextIO | None = None
-) -> None:
+def configure(*, level: str, style: Literal["json", "text"], service: str, stream: TextIO | None = None) -> None:
     """
     Set up logging for this process.
 
@@ -63,7 +61,10 @@ def configure(
 def _ending(style: str, stream: TextIO) -> list[Processor]:
     first = structlog.stdlib.ProcessorFormatter.remove_processors_meta
     if style == "text":
-        return [first, structlog.dev.ConsoleRenderer(colors=stream.isatty())]
+        return [
+            first,
+            structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback),
+        ]
     return [first, structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_dumps)]
 
 

@@ -15,11 +15,11 @@ from transcription.errors import CorruptAudio, NoAudioStream, NoSamples, TooLong
 # FFmpeg also opens playlists that name other files and URLs (hls, dash, concat, imf, sdp), devices, text and images.
 # What isn't listed here isn't opened at all.
 DEMUXERS = (
-    "aac ac3 aiff amr amrnb amrwb ape asf au avi caf dsf dts dtshd eac3 flac flv gxf iff latm loas matroska,webm mlp "
-    "mov,mp4,m4a,3gp,3g2,mj2 mp3 mpc mpc8 mpeg mpegts mxf nut ogg oma qoa rm shn sox tak truehd tta voc w64 wav wtv wv "
+    "aac,ac3,aiff,amr,amrnb,amrwb,ape,asf,au,avi,caf,dsf,dts,dtshd,eac3,flac,flv,gxf,iff,latm,loas,matroska,webm,mlp,"
+    "mov,mp4,m4a,3gp,3g2,mj2,mp3,mpc,mpc8,mpeg,mpegts,mxf,nut,ogg,oma,qoa,rm,shn,sox,tak,truehd,tta,voc,w64,wav,wtv,wv,"
     "xwma"
-).split()
-OPEN_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": ",".join(DEMUXERS)}
+)
+OPEN_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": DEMUXERS}
 
 _MAGIC = ((0, b"ID3"), (0, b"RIFF"), (0, b"fLaC"), (0, b"OggS"), (0, b"\x1aE\xdf\xa3"), (4, b"ftyp"), (0, b"FLV"))
 _FAULTS_ALLOWED = 50

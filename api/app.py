@@ -1,0 +1,108 @@
+"""The application: settings in, ASGI out."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from fastapi import FastAPI
+
+from api import VERSION, openapi, problems
+from api.backlog import BacklogView
+from api.backpressure import Backpressure
+from api.catalogue import Catalogue
+from api.dependencies import Platform
+from api.metrics import Meters
+from api.middleware import RequestId, RequestLog, SafeHeaders
+from api.routes import health, jobs, metrics, models, results, stats
+from api.submit import Desk
+from transcription.infra.blobs import DiskBlobs
+from transcription.infra.connections import connect, connect_async
+from transcription.infra.jobs import RedisJobs
+from transcription.infra.queue import CeleryQueue, celery_app
+from transcription.ports import BlobStore, JobQueue, JobStore
+from transcription.settings import Settings
+
+_ROUTERS = (jobs.router, results.router, models.router, health.router, stats.router, metrics.router)
+
+
+def create_app(
+    settings: Settings,
+    *,
+    jobs: JobStore | None = None,
+    blobs: BlobStore | None = None,
+    queue: JobQueue | None = None,
+) -> FastAPI:
+    """
+    Build the API from a settings value.
+
+    Args:
+        settings: Everything that can be set.
+        jobs: The ledger; by default the one in Redis.
+        blobs: Where audio is kept; by default the disk under the data directory.
+        queue: Where hints go; by default Celery.
+    """
+    meters = Meters()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            app.state.platform = _platform(
+                settings,
+                meters,
+                jobs=jobs or _ledger(settings, stack),
+                blobs=blobs or DiskBlobs(settings.blob_dir),
+                queue=queue or _queue(settings, stack),
+            )
+            yield
+
+    app = FastAPI(
+        title="Murmuration",
+        version=VERSION,
+        description=openapi.DESCRIPTION,
+        lifespan=lifespan,
+    )
+    for router in _ROUTERS:
+        app.include_router(router)
+    problems.install(app)
+    openapi.install(app)
+    # The last one added is the outermost.
+    app.add_middleware(RequestLog, meters=meters)
+    app.add_middleware(SafeHeaders)
+    app.add_middleware(RequestId)
+    return app
+
+
+def _platform(settings: Settings, meters: Meters, *, jobs: JobStore, blobs: BlobStore, queue: JobQueue) -> Platform:
+    backlog = BacklogView(jobs)
+    backpressure = Backpressure(settings.limits, backlog=backlog, blob_dir=settings.blob_dir)
+    catalogue = Catalogue(settings, backlog)
+    desk = Desk(
+        limits=settings.limits,
+        jobs=jobs,
+        blobs=blobs,
+        queue=queue,
+        backpressure=backpressure,
+        catalogue=catalogue,
+    )
+    return Platform(
+        settings=settings,
+        jobs=jobs,
+        desk=desk,
+        backlog=backlog,
+        backpressure=backpressure,
+        catalogue=catalogue,
+        meters=meters,
+    )
+
+
+def _ledger(settings: Settings, stack: AsyncExitStack) -> JobStore:
+    jobs = RedisJobs(connect_async(settings.ledger), settings)
+    stack.push_async_callback(jobs.close)
+    return jobs
+
+
+def _queue(settings: Settings, stack: AsyncExitStack) -> JobQueue:
+    celery = celery_app(settings)
+    client = connect(settings.ledger)
+    stack.callback(client.close)
+    stack.callback(celery.close)
+    return CeleryQueue(celery, client)

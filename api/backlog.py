@@ -1,0 +1,34 @@
+"""What waits and what runs, as every part of one API process sees it: asked for at most once a second."""
+
+import asyncio
+import time
+
+from transcription.ports import Backlog, JobStore, WorkerInfo
+
+MAX_AGE_S = 1.0
+
+
+class BacklogView:
+    """The ledger's figures, cached briefly; concurrent requests share one look. Stale figures are never given."""
+
+    def __init__(self, jobs: JobStore, *, max_age_s: float = MAX_AGE_S) -> None:
+        self._jobs = jobs
+        self._max_age_s = max_age_s
+        self._lock = asyncio.Lock()
+        self._known: Backlog | None = None
+        self._known_at = float("-inf")
+        self._last_workers: tuple[WorkerInfo, ...] = ()
+
+    async def now(self) -> Backlog:
+        """The figures, at most a second old. LedgerUnavailable."""
+        async with self._lock:
+            if self._known is None or time.monotonic() - self._known_at > self._max_age_s:
+                self._known = await self._jobs.backlog()
+                self._known_at = time.monotonic()
+                self._last_workers = self._known.workers or self._last_workers
+            return self._known
+
+    @property
+    def last_workers(self) -> tuple[WorkerInfo, ...]:
+        """The workers that lived when last any did; empty before the first look."""
+        return self._last_workers

@@ -1,0 +1,59 @@
+"""What routes ask for by type: built once in the lifespan, taken from the application's state."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Path, Request
+
+from api.backlog import BacklogView
+from api.backpressure import Backpressure
+from api.catalogue import Catalogue
+from api.metrics import Meters
+from api.submit import Desk
+from transcription.errors import JobNotFound
+from transcription.ports import JobStore
+from transcription.settings import Settings
+
+_ID_LIMIT = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Platform:
+    """Everything that one API process works with."""
+
+    settings: Settings
+    jobs: JobStore
+    desk: Desk
+    backlog: BacklogView
+    backpressure: Backpressure
+    catalogue: Catalogue
+    meters: Meters
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Who asks: jobs of one tenant don't exist for another."""
+
+    tenant: str
+
+
+async def _platform(request: Request) -> Platform:
+    platform: Platform = request.app.state.platform
+    return platform
+
+
+async def _caller() -> Client:
+    """One tenant for all; keys will tell them apart here."""
+    return Client(tenant="default")
+
+
+async def _job_id(job_id: Annotated[str, Path(description="The job's `id`.")]) -> str:
+    # What can't be an id is an unknown one; it never becomes part of a key.
+    if len(job_id) > _ID_LIMIT or not job_id.isascii() or not job_id.replace("-", "").isalnum():
+        raise JobNotFound(f"no job {job_id[:_ID_LIMIT]!r}")
+    return job_id
+
+
+Here = Annotated[Platform, Depends(_platform)]
+Caller = Annotated[Client, Depends(_caller)]
+JobId = Annotated[str, Depends(_job_id)]

@@ -1,0 +1,34 @@
+"""The API as a process: `uvicorn --factory api.main:create`, or `python -m api.main`."""
+
+import uvicorn
+from fastapi import FastAPI
+
+from api.app import create_app
+from transcription.infra import logs
+from transcription.settings import Settings
+
+
+def create() -> FastAPI:
+    """The application by the environment's settings, with its logs set up."""
+    settings = Settings()
+    logs.configure(level=settings.log_level, style=settings.log_format, service="api")
+    return create_app(settings)
+
+
+def main() -> None:
+    """Serve until told to stop."""
+    api = Settings().api
+    uvicorn.run(
+        "api.main:create",
+        factory=True,
+        host=api.host,
+        port=api.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=10,
+    )
+
+
+if __name__ == "__main__":
+    main()

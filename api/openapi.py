@@ -1,0 +1,81 @@
+"""The parts of the OpenAPI document that FastAPI can't derive: bodies parsed by hand, and problems."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from api.problems import Problem
+from transcription.options import Options
+
+_REF = "#/components/schemas/{model}"
+_EXAMPLE = {"language": "en", "response_format": "srt", "word_timestamps": True}
+
+DESCRIPTION = """\
+Speech to text as jobs: hand in a recording, poll or wait, take the transcript in the format you need.
+
+Errors are RFC 9457 problems with a stable `code`; every answer has an `x-request-id`.
+"""
+
+SUBMIT_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "description": "The audio as a form's file, as the body itself with the options in the query, or in JSON.",
+        "content": {
+            "multipart/form-data": {
+                "schema": {"$ref": _REF.format(model="SubmitForm")},
+                "encoding": {"file": {"contentType": "audio/*, video/*, application/octet-stream"}},
+            },
+            "application/json": {
+                "schema": {"$ref": _REF.format(model="SubmitJson")},
+                "example": {"audio": "UklGRiQAAABXQVZFZm10IBAAAAABAAEA…", "filename": "hello.wav", **_EXAMPLE},
+            },
+            **{kind: {"schema": {"type": "string", "format": "binary"}} for kind in ("audio/*", "video/*")},
+            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+        },
+    }
+}
+
+
+def install(app: FastAPI) -> None:
+    """Make *app* serve the completed document."""
+
+    def document() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _document(app)
+        return app.openapi_schema
+
+    app.openapi = document  # type: ignore[method-assign]
+
+
+def _document(app: FastAPI) -> dict[str, Any]:
+    document = get_openapi(
+        title=app.title, version=app.version, description=app.description, routes=app.routes, tags=app.openapi_tags
+    )
+    schemas = document.setdefault("components", {}).setdefault("schemas", {})
+    for model in (Problem, Options):
+        schema = model.model_json_schema(ref_template=_REF)
+        for name, part in schema.pop("$defs", {}).items():
+            schemas.setdefault(name, part)
+        schemas.setdefault(model.__name__, schema)
+    options = schemas["Options"]["properties"]
+    file = {"type": "string", "format": "binary", "description": "The recording; any container that FFmpeg reads."}
+    audio = {"type": "string", "format": "byte", "description": "The recording in base64, with padding."}
+    name = {"type": "string", "description": "What the recording is called."}
+    schemas["SubmitForm"] = _closed("A form with the recording and its options.", {"file": file, **options}, "file")
+    schemas["SubmitJson"] = _closed(
+        "The recording and its options as JSON.", {"audio": audio, "filename": name, **options}, "audio"
+    )
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)
+    return document
+
+
+def _closed(description: str, properties: dict[str, Any], required: str) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "description": description,
+        "properties": properties,
+        "required": [required],
+        "additionalProperties": False,
+    }

@@ -1,0 +1,103 @@
+"""Health: for people, for an orchestrator, for load balancers."""
+
+from typing import Any
+
+import orjson
+from fastapi import APIRouter, Response
+from pydantic import BaseModel, Field
+
+from api import VERSION
+from api.dependencies import Here, Platform
+from api.problems import documented
+from api.wire import worker_out
+from transcription.errors import LedgerUnavailable
+from transcription.ports import Backlog
+
+router = APIRouter(tags=["health"])
+
+
+class HealthOut(BaseModel):
+    """How the platform is."""
+
+    status: str = Field(description="`ok` (a setting), `degraded` without workers, `unavailable` without the ledger.")
+    memory_percent: float = Field(examples=[41.3])
+    active_tasks: int = Field(description="Spans in work.")
+    ledger: bool
+    workers: int
+    queued_audio_s: float
+    version: str
+
+
+class ReadyOut(BaseModel):
+    """Whether a job that is submitted now would be accepted and worked on."""
+
+    status: str
+    ledger: bool
+    workers: int
+
+
+@router.get("/health", response_model=HealthOut, responses={503: {"model": HealthOut}})
+async def health(here: Here) -> Response:
+    """How the platform is, at a glance; 503 while the ledger can't be reached."""
+    backlog = await _backlog(here)
+    workers = len(backlog.workers) if backlog else 0
+    shape = {
+        "status": _word(here, backlog),
+        "memory_percent": round(here.backpressure.memory_percent, 1),
+        "active_tasks": backlog.running_spans if backlog else 0,
+        "ledger": backlog is not None,
+        "workers": workers,
+        "queued_audio_s": round(backlog.pending_audio_s, 1) if backlog else 0.0,
+        "version": VERSION,
+    }
+    return _json(shape, 200 if backlog else 503)
+
+
+@router.get("/health/live")
+async def live() -> dict[str, str]:
+    """The process answers. It looks at nothing else: restarting it wouldn't mend the ledger."""
+    return {"status": "alive"}
+
+
+@router.get("/health/ready", response_model=ReadyOut, responses={503: {"model": ReadyOut}})
+async def ready(here: Here) -> Response:
+    """200 when the ledger answers and a worker lives, else 503."""
+    backlog = await _backlog(here)
+    workers = len(backlog.workers) if backlog else 0
+    fit = backlog is not None and workers > 0
+    shape = {"status": "ready" if fit else "not ready", "ledger": backlog is not None, "workers": workers}
+    return _json(shape, 200 if fit else 503)
+
+
+@router.get("/health/async", responses=documented(503))
+async def asynchronous(here: Here) -> dict[str, Any]:
+    """The queue and the workers behind it."""
+    backlog = await here.backlog.now()
+    return {
+        "status": _word(here, backlog),
+        "ledger": True,
+        "queue": {
+            "spans": backlog.pending_spans,
+            "audio_seconds": round(backlog.pending_audio_s, 1),
+            "oldest_age_s": backlog.oldest_age_s,
+        },
+        "running_spans": backlog.running_spans,
+        "workers": [worker_out(worker) for worker in backlog.workers],
+    }
+
+
+async def _backlog(here: Platform) -> Backlog | None:
+    try:
+        return await here.backlog.now()
+    except LedgerUnavailable:
+        return None
+
+
+def _word(here: Platform, backlog: Backlog | None) -> str:
+    if backlog is None:
+        return "unavailable"
+    return here.settings.api.health_status if backlog.workers else "degraded"
+
+
+def _json(shape: dict[str, Any], status: int) -> Response:
+    return Response(orjson.dumps(shape), status, media_type="application/json")

@@ -1,0 +1,157 @@
+"""Jobs: hand in, look up, wait, cancel, forget."""
+
+import hashlib
+import math
+import re
+import time
+import uuid
+from typing import Annotated, Any
+
+import structlog
+from fastapi import APIRouter, Header, Query, Request, Response
+
+from api.dependencies import Caller, Here, JobId
+from api.openapi import SUBMIT_BODY
+from api.problems import documented
+from api.wire import JobOut, JobsOut, job_out, jobs_out
+from transcription.errors import MurmurationError
+from transcription.job import Job, Outcome, Status
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+_PREFER_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})\"?", re.IGNORECASE)
+_POLL_S = (1, 30)
+
+Wait = Annotated[
+    float | None,
+    Query(ge=0, description="Hold the answer until the job has ended, or for so many seconds (60 at most)."),
+]
+IdempotencyKey = Annotated[
+    str | None, Header(description="The same key with the same payload gives the same job, for a day.")
+]
+Prefer = Annotated[str | None, Header(description="`wait=N`: hold the answer until the job has ended, N ≤ 60 s.")]
+IfNoneMatch = Annotated[str | None, Header(description="The `ETag` of an earlier answer.")]
+
+
+@router.post(
+    "",
+    summary="Submit a recording",
+    status_code=202,
+    response_model=None,
+    openapi_extra=SUBMIT_BODY,
+    responses={
+        200: {"model": JobOut, "description": "The result was there already, or came while the answer was held."},
+        202: {"model": JobOut, "description": "Accepted, and durable."},
+        **documented(400, 408, 413, 415, 422, 503),
+    },
+)
+async def submit(
+    request: Request, here: Here, caller: Caller, idempotency_key: IdempotencyKey = None, prefer: Prefer = None
+) -> Response:
+    """
+    Take a recording and its options, and make a job of them.
+
+    Identical work is done once: a second job on the same audio and options joins the first one's computation, or is
+    answered from its result at once (`cached`, status 200).
+    """
+    began = time.perf_counter()
+    try:
+        job, outcome = await here.desk.submit(
+            request, job_id=uuid.uuid4().hex, tenant=caller.tenant, idempotency_key=idempotency_key
+        )
+    except MurmurationError as error:
+        here.meters.refused(error.code)
+        raise
+    here.meters.submitted(outcome, audio_bytes=job.audio.bytes, seconds=time.perf_counter() - began)
+    headers = {}
+    asked = _PREFER_WAIT.search(prefer or "")
+    if asked:
+        seconds = min(float(asked[1]), here.settings.api.max_wait_s)
+        headers["Preference-Applied"] = f"wait={seconds:g}"
+        job = await here.jobs.wait(job, seconds=seconds)
+    if outcome is Outcome.REPEATED:
+        headers["Idempotent-Replayed"] = "true"
+    return _answer(request, job, status=200 if job.status.terminal else 202, **headers)
+
+
+@router.get("", summary="List jobs", responses=documented(400, 422, 503))
+async def list_jobs(
+    *,
+    request: Request,
+    here: Here,
+    caller: Caller,
+    status: Annotated[Status | None, Query(description="Only jobs in this state.")] = None,
+    limit: Annotated[int, Query(ge=1, le=200, description="Jobs on a page.")] = 50,
+    cursor: Annotated[str | None, Query(max_length=200, description="From the page before.")] = None,
+) -> JobsOut:
+    """The caller's jobs, newest first."""
+    page = await here.jobs.list(tenant=caller.tenant, status=status, limit=limit, cursor=cursor)
+    return jobs_out(page, root=_root(request))
+
+
+@router.get(
+    "/{job_id}",
+    summary="Look up a job",
+    response_model=None,
+    responses={200: {"model": JobOut}, 304: {"description": "Nothing has changed."}, **documented(404, 422, 503)},
+)
+async def look_up(
+    *, request: Request, here: Here, caller: Caller, job_id: JobId, wait: Wait = None, if_none_match: IfNoneMatch = None
+) -> Response:
+    """The job as it is now, or at its end when `wait` is given."""
+    job = await here.jobs.get(job_id, tenant=caller.tenant)
+    if wait and not job.status.terminal:
+        job = await here.jobs.wait(job, seconds=min(wait, here.settings.api.max_wait_s))
+    return _answer(request, job, status=200, if_none_match=if_none_match)
+
+
+@router.post(
+    "/{job_id}/cancel",
+    summary="Cancel a job",
+    response_model=None,
+    responses={200: {"model": JobOut}, **documented(404, 409, 503)},
+)
+async def cancel(request: Request, here: Here, caller: Caller, job_id: JobId) -> Response:
+    """Give up the job: at once while it waits, within seconds while it runs. A finished one answers 409."""
+    job = await here.jobs.cancel(job_id, tenant=caller.tenant)
+    structlog.contextvars.bind_contextvars(job_id=job.id)
+    return _answer(request, job, status=200)
+
+
+@router.delete("/{job_id}", summary="Forget a job", status_code=204, responses=documented(404, 503))
+async def forget(here: Here, caller: Caller, job_id: JobId) -> None:
+    """Delete the job, and the result and audio that nobody else holds."""
+    await here.jobs.forget(job_id, tenant=caller.tenant)
+    structlog.contextvars.bind_contextvars(job_id=job_id)
+
+
+def _answer(request: Request, job: Job, *, status: int, if_none_match: str | None = None, **headers: str) -> Response:
+    out = job_out(job, root=_root(request))
+    body = out.model_dump_json().encode()
+    tag = f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
+    headers |= {"ETag": tag, "Cache-Control": "private, no-cache"}
+    if not job.status.terminal:
+        headers["Retry-After"] = str(poll_after_s(job))
+    if matches(if_none_match, tag):
+        return Response(status_code=304, headers=headers)
+    if request.method == "POST":
+        headers["Location"] = out.urls.self
+    return Response(body, status, headers=headers, media_type="application/json")
+
+
+def poll_after_s(job: Job) -> int:
+    """When it is worth looking at *job* again, in whole seconds: near its turn, or soon where that isn't known."""
+    least, most = _POLL_S
+    eta = job.place.eta_s if job.place and job.place.eta_s is not None else 0.0
+    return max(least, min(most, math.ceil(eta)))
+
+
+def matches(if_none_match: str | None, tag: str) -> bool:
+    """Whether the client holds what *tag* names; weak comparison, as RFC 9110 has it for this header."""
+    held = [part.strip().removeprefix("W/") for part in (if_none_match or "").split(",")]
+    return tag in held or held == ["*"]
+
+
+def _root(request: Request) -> str:
+    root: Any = request.scope.get("root_path", "")
+    return str(root)

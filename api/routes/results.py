@@ -1,0 +1,85 @@
+"""Results: a job's transcript in the format that the client wants."""
+
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Query, Response
+
+from api.dependencies import Caller, Here, JobId
+from api.filenames import content_disposition
+from api.problems import WithMembers, documented
+from api.routes.jobs import IfNoneMatch, matches, poll_after_s
+from api.wire import error_out
+from transcription.errors import JobCanceled, JobExpired, JobFailed, ResultNotReady
+from transcription.formats import CONTENT_TYPES, EXTENSIONS, WRITERS
+from transcription.job import Job, Status
+from transcription.options import ResponseFormat
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+_MEDIA: dict[str, Any] = {kind.partition(";")[0]: {} for kind in CONTENT_TYPES.values()}
+
+
+@router.get(
+    "/{job_id}/result",
+    summary="Take a job's transcript",
+    response_model=None,
+    responses={
+        200: {"description": "The transcript.", "content": _MEDIA},
+        304: {"description": "Nothing has changed."},
+        **documented(404, 409, 410, 422, 503),
+    },
+)
+async def result(
+    *,
+    here: Here,
+    caller: Caller,
+    job_id: JobId,
+    format: Annotated[ResponseFormat | None, Query(description="By default the job's `response_format`.")] = None,  # noqa: A002
+    partial: Annotated[bool, Query(description="Give what there is, whatever the job's state.")] = False,
+    if_none_match: IfNoneMatch = None,
+) -> Response:
+    """
+    The transcript as `json`, `verbose_json`, `text`, `srt`, `vtt` or `tsv`.
+
+    Before the job is done: 409 with its status, or with `partial=true` the segments that are there; the header
+    `Murmur-Complete` tells which it is.
+    """
+    job = await here.jobs.get(job_id, tenant=caller.tenant)
+    if job.status is not Status.COMPLETED:
+        _refuse(job, partial=partial)
+    wanted = format or job.options.response_format
+    tag = f'"{job.computation}.{wanted.value}"'
+    headers = {"Murmur-Complete": "false"}
+    if job.status is Status.COMPLETED:
+        headers = {"Murmur-Complete": "true", "ETag": tag, "Cache-Control": "private, no-cache"}
+        if matches(if_none_match, tag):
+            return Response(status_code=304, headers=headers)
+    written = WRITERS[wanted](await here.jobs.transcript(job))
+    body = written.encode() if isinstance(written, str) else orjson.dumps(written)
+    headers["Content-Disposition"] = content_disposition(job.audio.filename, EXTENSIONS[wanted])
+    return Response(body, headers=headers, media_type=CONTENT_TYPES[wanted])
+
+
+def _refuse(job: Job, *, partial: bool) -> None:
+    """Raise what a job without a whole result answers; return where a part of it will do."""
+    if job.status is Status.EXPIRED:
+        raise JobExpired(f"the result of job {job.id!r} was kept until its time had passed; submit the audio again")
+    if partial:
+        return
+    error = error_out(job.failure)
+    if job.status is Status.FAILED:
+        why = f"{error.code}: {error.message}" if error else "no reason is known"
+        raise WithMembers(
+            JobFailed(f"job {job.id!r} failed: {why}"), job_status=job.status, error=error and error.model_dump()
+        )
+    if job.status is Status.CANCELED:
+        raise WithMembers(JobCanceled(f"job {job.id!r} was canceled"), job_status=job.status)
+    raise WithMembers(
+        ResultNotReady(
+            f"job {job.id!r} is {job.status.value}, {job.progress.fraction:.0%} done; the result isn't there yet"
+        ),
+        job_status=job.status,
+        progress=round(job.progress.fraction, 4),
+        retry_after_s=poll_after_s(job),
+    )

@@ -1,0 +1,38 @@
+"""Figures for people and scripts, as JSON."""
+
+from typing import Any
+
+from fastapi import APIRouter
+
+from api.dependencies import Here
+from api.problems import documented
+from api.wire import worker_out
+
+router = APIRouter(tags=["stats"])
+
+
+@router.get("/stats", responses=documented(503))
+async def stats(here: Here) -> dict[str, Any]:
+    """Jobs by state, the queue, the workers, the dedup cache, and what this process has refused."""
+    backlog = await here.backlog.now()
+    counted = backlog.counters
+    hits = counted.get("cached", 0)
+    looks = sum(counted.get(name, 0) for name in ("new", "joined", "cached"))
+    return {
+        "jobs": {status.value: count for status, count in backlog.jobs.items()},
+        "queue": {
+            "spans": backlog.pending_spans,
+            "audio_seconds": round(backlog.pending_audio_s, 1),
+            "oldest_age_s": backlog.oldest_age_s,
+            "running_spans": backlog.running_spans,
+        },
+        "workers": [worker_out(worker) for worker in backlog.workers],
+        "cache": {
+            "hits": hits,
+            "joined": counted.get("joined", 0),
+            "hit_ratio": round(hits / looks, 4) if looks else None,
+        },
+        "dead_letters": backlog.dead,
+        "counters": counted,
+        "requests": {"accepted": here.meters.accepted, "rejected": here.meters.rejected},
+    }

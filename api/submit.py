@@ -1,0 +1,83 @@
+"""From a request's body to a job in the ledger: the one way in for every route and dialect."""
+
+import asyncio
+from dataclasses import dataclass
+
+import structlog
+from fastapi import Request
+
+from api.backpressure import Backpressure
+from api.catalogue import Catalogue
+from api.upload import Received, declared_bytes, receive
+from transcription.errors import MalformedRequest
+from transcription.infra.probe import probe
+from transcription.job import Audio, Job, Outcome, Submission
+from transcription.options import parse_options
+from transcription.ports import BlobStore, JobQueue, JobStore
+from transcription.settings import Limits
+
+_KEY_LIMIT = 255
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desk:
+    """Where jobs are handed in."""
+
+    limits: Limits
+    jobs: JobStore
+    blobs: BlobStore
+    queue: JobQueue
+    backpressure: Backpressure
+    catalogue: Catalogue
+
+    async def submit(
+        self, request: Request, *, job_id: str, tenant: str, idempotency_key: str | None, file_field: str = "file"
+    ) -> tuple[Job, Outcome]:
+        """
+        Take the audio and the options that *request* brings, and make a job of them.
+
+        Nothing is kept before it is known that it can be transcribed: options, model and content are judged while
+        the audio is still a part file.
+
+        Returns:
+            The job, durable in the ledger, and what it met there.
+
+        Raises:
+            InvalidRequest, InvalidAudio, Unavailable: see their leaves; nothing usable is left behind.
+        """
+        _check_key(idempotency_key)
+        await self.backpressure.check(coming_bytes=declared_bytes(request))
+        async with receive(request, blobs=self.blobs, limits=self.limits, file_field=file_field) as received:
+            options = parse_options(received.fields)
+            model = await self.catalogue.resolve(options.model)
+            audio = await self._keep(received)
+        submission = Submission(
+            job_id=job_id,
+            tenant=tenant,
+            audio=audio,
+            model=model.name,
+            revision=model.revision,
+            options=options,
+            idempotency_key=idempotency_key,
+        )
+        return await self._record(submission)
+
+    async def _keep(self, received: Received) -> Audio:
+        path = await received.upload.path()
+        # Codecs are C and may take a while: neither the loop nor its other requests wait for them.
+        found = await asyncio.to_thread(probe, path, max_duration_s=self.limits.max_duration_s)
+        sha256 = await received.upload.commit()
+        structlog.contextvars.bind_contextvars(audio_sha256=sha256, audio_bytes=received.upload.size)
+        return Audio(sha256=sha256, bytes=received.upload.size, duration_s=found.duration_s, filename=received.filename)
+
+    async def _record(self, submission: Submission) -> tuple[Job, Outcome]:
+        job, outcome = await self.jobs.submit(submission)
+        structlog.contextvars.bind_contextvars(job_id=job.id, computation=job.computation, outcome=outcome.value)
+        if outcome is Outcome.NEW:
+            await asyncio.to_thread(self.queue.hint)
+        return job, outcome
+
+
+def _check_key(key: str | None) -> None:
+    if key is not None and not (0 < len(key) <= _KEY_LIMIT and key.isascii() and key.isprintable()):
+        raise MalformedRequest(f"Idempotency-Key must be 1 to {_KEY_LIMIT} printable ASCII characters")

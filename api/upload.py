@@ -1,0 +1,156 @@
+"""A request's body, written once to where it stays while it is hashed, whatever form it comes in."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from fastapi import Request
+from starlette.requests import ClientDisconnect
+
+from api.filenames import disposition
+from api.form import Form, printable
+from api.json_form import JsonForm
+from api.multipart import MultipartForm
+from transcription.errors import (
+    EmptyFile,
+    InvalidOption,
+    MalformedRequest,
+    MissingFile,
+    TooLarge,
+    UnsupportedMedia,
+    UploadIncomplete,
+)
+from transcription.ports import BlobStore, Upload
+from transcription.settings import Limits
+
+_RAW_TYPES = {"application/octet-stream", "application/ogg"}
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """What came: the audio, not yet kept; the name it goes by; the options, not yet validated."""
+
+    upload: Upload
+    filename: str
+    fields: dict[str, object]
+
+
+@asynccontextmanager
+async def receive(
+    request: Request, *, blobs: BlobStore, limits: Limits, file_field: str = "file"
+) -> AsyncIterator[Received]:
+    """
+    Read the request's body; whatever isn't committed inside the block is gone after it.
+
+    Args:
+        request: Multipart, raw audio, or JSON.
+        blobs: Where the audio goes.
+        limits: Largest upload in bytes, longest silence in seconds.
+        file_field: The form's field that brings the audio.
+
+    Raises:
+        TooLarge: by its `Content-Length`, before a byte is read, or by what came.
+        UploadIncomplete: the client went away, or was silent for too long.
+        EmptyFile: no bytes of audio.
+        MalformedRequest, MissingFile, TooManyFiles, BadBase64, UnsupportedMedia: see the three forms.
+    """
+    form = _form(request, file_field)
+    _check_declared(request, form, limits)
+    _add_query(request, form)
+    upload = blobs.upload()
+    try:
+        await _fill(upload, form, request, limits)
+        form.close()
+        if form.url is not None:
+            raise InvalidOption("url: fetching audio from a URL isn't enabled on this platform; send the bytes")
+        if not upload.size:
+            raise EmptyFile(f"the file {form.filename!r} has no bytes")
+        yield Received(upload, form.filename, form.fields)
+    finally:
+        await upload.abort()
+
+
+def declared_bytes(request: Request) -> int:
+    """
+    The body's length by its header, 0 where it isn't said.
+
+    Raises:
+        MalformedRequest: the header isn't a number.
+    """
+    header = request.headers.get("content-length", "0")
+    if not header.isascii() or not header.isdigit():
+        raise MalformedRequest(f"Content-Length is {printable(header)!r}, which is no number of bytes")
+    return int(header)
+
+
+def _form(request: Request, file_field: str) -> Form:
+    header = request.headers.get("content-type", "")
+    kind = header.partition(";")[0].strip().lower()
+    if kind == "multipart/form-data":
+        return MultipartForm(header, file_field=file_field)
+    if kind == "application/json":
+        return JsonForm()
+    if kind in _RAW_TYPES or kind.startswith(("audio/", "video/")):
+        return Form(disposition(request.headers.get("content-disposition", ""))[1])
+    if kind == "application/x-www-form-urlencoded":
+        raise MissingFile(f"this form can't bring a file; send multipart/form-data with the field {file_field!r}")
+    raise UnsupportedMedia(
+        f"Content-Type is {printable(kind)!r}; send multipart/form-data with the field {file_field!r}, audio/*, "
+        "video/*, application/octet-stream, or application/json with 'audio' in base64"
+    )
+
+
+def _add_query(request: Request, form: Form) -> None:
+    """Options may stand in the query too; with a raw body there is no other place."""
+    names = dict(request.query_params.multi_items())
+    if type(form) is Form and "filename" in names:
+        form.filename = Form(names["filename"]).filename
+    for name, value in request.query_params.multi_items():
+        if name != "filename":
+            form.add(name, value)
+
+
+def _check_declared(request: Request, form: Form, limits: Limits) -> None:
+    declared = declared_bytes(request)
+    if declared > form.body_limit(limits.max_upload_bytes):
+        raise _too_large(form.audio_at_least(declared), limits)
+
+
+async def _fill(upload: Upload, form: Form, request: Request, limits: Limits) -> None:
+    body_limit = form.body_limit(limits.max_upload_bytes)
+    body_bytes = 0
+    async for chunk in _body(request, limits.upload_timeout_s):
+        body_bytes += len(chunk)
+        if body_bytes > body_limit:
+            raise _too_large(body_bytes, limits)
+        for audio in form.feed(chunk):
+            await upload.write(audio)
+        if upload.size > limits.max_upload_bytes:
+            raise _too_large(upload.size, limits)
+
+
+async def _body(request: Request, silence_s: float) -> AsyncIterator[bytes]:
+    chunks = request.stream()
+    while True:
+        try:
+            async with asyncio.timeout(silence_s):
+                chunk = await anext(chunks, None)
+        except TimeoutError as error:
+            raise UploadIncomplete(
+                f"no byte came for {silence_s:g} s in the middle of the upload (MURMUR_LIMITS__UPLOAD_TIMEOUT_S)"
+            ) from error
+        except ClientDisconnect as error:
+            raise UploadIncomplete("the connection ended before the body did; nothing was kept") from error
+        if chunk is None:
+            return
+        yield chunk
+
+
+def _too_large(size: int, limits: Limits) -> TooLarge:
+    limit = limits.max_upload_bytes
+    return TooLarge(f"audio is {_said(size)} or more; the limit is {_said(limit)} (MURMUR_LIMITS__MAX_UPLOAD_BYTES)")
+
+
+def _said(size: int) -> str:
+    return f"{size / 1e6:.1f} MB" if size >= 1_000_000 else f"{size} bytes"

@@ -1,0 +1,160 @@
+"""What goes over the wire: a job, a page of jobs, as JSON."""
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from transcription.job import Failure, Job, Place, Progress, Status
+from transcription.options import Options
+from transcription.ports import Page, WorkerInfo
+
+
+def _absent(value: object) -> bool:
+    return value is None
+
+
+class ProgressOut(BaseModel):
+    """How far the computation is, in seconds of audio."""
+
+    fraction: float = Field(ge=0, le=1, examples=[0.25])
+    audio_seconds_done: float = Field(examples=[30.0])
+    audio_seconds_total: float = Field(description="0 while the recording's length isn't known.", examples=[120.0])
+
+
+class QueueOut(BaseModel):
+    """Where a queued job stands."""
+
+    position: int = Field(description="1 is next.", examples=[3])
+    audio_seconds_ahead: float | None = Field(None, examples=[610.5])
+    eta_s: float | None = Field(None, description="Seconds until its turn, where the workers' speed is known.")
+
+
+class AudioOut(BaseModel):
+    """The recording."""
+
+    sha256: str = Field(examples=["9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"])
+    bytes: int = Field(examples=[384_044])
+    duration_s: float = Field(description="By its container until it has been decoded; 0 where that doesn't say.")
+    filename: str = Field(examples=["meeting.mp3"])
+
+
+class ErrorOut(BaseModel):
+    """Why a job failed."""
+
+    code: str = Field(examples=["worker_lost"])
+    message: str
+    retryable: bool
+
+
+class UrlsOut(BaseModel):
+    """Where to go on from here; paths on this host."""
+
+    self: str = Field(examples=["/v1/jobs/3f0e7c1c9d7a4a4b8f0e5a4de0b6a2f1"])
+    result: str
+    cancel: str
+
+
+class JobOut(BaseModel):
+    """A job as its client sees it."""
+
+    id: str = Field(examples=["3f0e7c1c9d7a4a4b8f0e5a4de0b6a2f1"])
+    status: Status
+    created_at: datetime
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+    expires_at: datetime | None = None
+    progress: ProgressOut
+    queue: QueueOut | None = Field(None, description="Only while the job waits.", exclude_if=_absent)
+    model: str = Field(description="The model that computes, whatever alias was asked for.", examples=["base"])
+    language: str | None = Field(None, description="As asked for, or as detected.", examples=["en"])
+    options: Options
+    audio: AudioOut
+    cached: bool = Field(description="The result was there before the job.")
+    attempts: int = Field(description="Attempts at the span that took the most.", examples=[1])
+    compute_s: float | None = Field(None, description="Seconds of computing, summed over spans.")
+    error: ErrorOut | None = None
+    urls: UrlsOut
+
+
+class JobsOut(BaseModel):
+    """One page of jobs, newest first."""
+
+    jobs: list[JobOut]
+    cursor: str | None = Field(description="Asks for the next page; null on the last one.")
+
+
+def job_out(job: Job, *, root: str = "") -> JobOut:
+    """*job* for the wire; *root* is the path under which the API stands behind a proxy."""
+    own = f"{root}/v1/jobs/{job.id}"
+    return JobOut(
+        id=job.id,
+        status=job.status,
+        created_at=_required_time(job.created_at),
+        started_at=_time(job.started_at),
+        completed_at=_time(job.completed_at),
+        expires_at=_time(job.expires_at),
+        progress=_progress(job.progress),
+        queue=_queue(job.place),
+        model=job.model,
+        language=job.language,
+        options=job.options,
+        audio=AudioOut(
+            sha256=job.audio.sha256,
+            bytes=job.audio.bytes,
+            duration_s=round(job.audio.duration_s, 3),
+            filename=job.audio.filename,
+        ),
+        cached=job.cached,
+        attempts=job.attempts,
+        compute_s=None if job.compute_s is None else round(job.compute_s, 3),
+        error=error_out(job.failure),
+        urls=UrlsOut(self=own, result=f"{own}/result", cancel=f"{own}/cancel"),
+    )
+
+
+def jobs_out(page: Page, *, root: str = "") -> JobsOut:
+    """A page for the wire."""
+    return JobsOut(jobs=[job_out(job, root=root) for job in page.jobs], cursor=page.cursor)
+
+
+def error_out(failure: Failure | None) -> ErrorOut | None:
+    """Why a job failed; None for one that didn't."""
+    if failure is None:
+        return None
+    return ErrorOut(code=failure.code, message=failure.message, retryable=failure.retryable)
+
+
+def _progress(progress: Progress) -> ProgressOut:
+    return ProgressOut(
+        fraction=round(progress.fraction, 4),
+        audio_seconds_done=round(progress.audio_seconds_done, 3),
+        audio_seconds_total=round(progress.audio_seconds_total, 3),
+    )
+
+
+def _queue(place: Place | None) -> QueueOut | None:
+    if place is None:
+        return None
+    rounded: dict[str, Any] = {
+        name: None if value is None else round(value, 1)
+        for name, value in (("audio_seconds_ahead", place.audio_seconds_ahead), ("eta_s", place.eta_s))
+    }
+    return QueueOut(position=place.position, **rounded)
+
+
+def _time(seconds: float | None) -> datetime | None:
+    return None if seconds is None else _required_time(seconds)
+
+
+def _required_time(seconds: float) -> datetime:
+    """RFC 3339 in UTC, to the millisecond."""
+    return datetime.fromtimestamp(round(seconds, 3), UTC)
+
+
+def worker_out(worker: WorkerInfo) -> dict[str, Any]:
+    """A live worker for the wire; its process id stays here."""
+    shape = asdict(worker)
+    del shape["pid"]
+    return {**shape, "started_at": _required_time(worker.started_at)}

@@ -1,0 +1,186 @@
+"""A JobStore in memory, for tests of the routes: it accepts, lists and cancels; the test moves jobs on by hand."""
+
+import asyncio
+from contextlib import suppress
+from dataclasses import replace
+
+from transcription.errors import IdempotencyConflict, JobFinished, JobNotFound, LedgerUnavailable
+from transcription.job import Failure, Job, Outcome, Place, Progress, Status, Submission
+from transcription.ports import Backlog, Page, WorkerInfo
+from transcription.transcript import Segment, Transcript, Word
+
+WORKER = WorkerInfo(
+    id="w1",
+    models=("demo",),
+    engine="faster_whisper",
+    device="cpu",
+    compute_type="int8",
+    slots=4,
+    host="here",
+    pid=1,
+    started_at=1_700_000_000.0,
+    rate=10.0,
+)
+SEGMENTS = (
+    Segment(0.0, 1.5, " Hello there,", words=(Word(0.0, 0.5, " Hello", 0.9), Word(0.6, 1.5, " there,", 0.8))),
+    Segment(1.5, 3.25, " you <all>.", words=(Word(1.5, 3.25, " you <all>.", 0.7),)),
+)
+
+
+class MemoryJobs:
+    """The ledger's face without the ledger."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[str, Job] = {}
+        self.workers: tuple[WorkerInfo, ...] = (WORKER,)
+        self.pending_audio_s = 0.0
+        self.down = False
+        self.broken: Exception | None = None
+        self.submissions: list[Submission] = []
+        self.accepted = asyncio.Event()
+        self._ended: dict[str, asyncio.Event] = {}
+        self._keys: dict[str, Submission] = {}
+        self._clock = 1_700_000_000.0
+
+    def finish(self, job_id: str, **changes: object) -> None:
+        """Move a job to its end; completed unless *changes* say otherwise."""
+        job = self.jobs[job_id]
+        now = self._tick()
+        ended = {
+            "status": Status.COMPLETED,
+            "started_at": now,
+            "completed_at": now,
+            "expires_at": now + 60,
+            "place": None,
+        }
+        progress = Progress(audio_seconds_done=job.audio.duration_s, audio_seconds_total=job.audio.duration_s)
+        self.jobs[job_id] = replace(job, **{**ended, "progress": progress, **changes})
+        self._ended[job_id].set()
+
+    def fail(self, job_id: str) -> None:
+        """Let a job fail."""
+        failure = Failure(code="worker_lost", message="every worker that tried it died", retryable=False)
+        self.finish(job_id, status=Status.FAILED, failure=failure)
+
+    async def submit(self, submission: Submission) -> tuple[Job, Outcome]:
+        self._check()
+        key = submission.idempotency_key
+        before = self._keys.get(key) if key else None
+        if before is not None:
+            if (before.audio.sha256, before.options) != (submission.audio.sha256, submission.options):
+                raise IdempotencyConflict(f"Idempotency-Key {key!r} was used before for another payload")
+            return self.jobs[before.job_id], Outcome.REPEATED
+        self.submissions.append(submission)
+        self.accepted.set()
+        if key:
+            self._keys[key] = submission
+        done = [
+            j for j in self.jobs.values() if j.audio.sha256 == submission.audio.sha256 and j.status is Status.COMPLETED
+        ]
+        self._ended[submission.job_id] = asyncio.Event()
+        self.jobs[submission.job_id] = self._ticket(submission, cached=bool(done))
+        if done:
+            self.finish(submission.job_id)
+        return self.jobs[submission.job_id], Outcome.CACHED if done else Outcome.NEW
+
+    def _ticket(self, submission: Submission, *, cached: bool) -> Job:
+        return Job(
+            id=submission.job_id,
+            tenant=submission.tenant,
+            computation=f"c-{submission.audio.sha256[:8]}",
+            status=Status.QUEUED,
+            created_at=self._tick(),
+            started_at=None,
+            completed_at=None,
+            expires_at=None,
+            model=submission.model,
+            language=submission.options.language,
+            options=submission.options,
+            audio=submission.audio,
+            cached=cached,
+            attempts=0,
+            progress=Progress(audio_seconds_done=0.0, audio_seconds_total=submission.audio.duration_s),
+            place=Place(position=1, audio_seconds_ahead=12.34, eta_s=None),
+        )
+
+    async def get(self, job_id: str, *, tenant: str) -> Job:
+        self._check()
+        job = self.jobs.get(job_id)
+        if job is None or job.tenant != tenant:
+            raise JobNotFound(f"no job {job_id!r}")
+        return job
+
+    async def list(self, *, tenant: str, status: Status | None, limit: int, cursor: str | None) -> Page:
+        self._check()
+        kept = [j for j in reversed(self.jobs.values()) if j.tenant == tenant and status in (None, j.status)]
+        start = int(cursor or 0)
+        following = str(start + limit) if len(kept) > start + limit else None
+        return Page(tuple(kept[start : start + limit]), following)
+
+    async def transcript(self, job: Job) -> Transcript:
+        self._check()
+        complete = job.status is Status.COMPLETED
+        return Transcript(
+            segments=SEGMENTS if complete else SEGMENTS[:1],
+            language="en",
+            language_probability=0.9,
+            duration=job.audio.duration_s,
+            task=job.options.task.value,
+            model=job.model,
+            complete=complete,
+        )
+
+    async def cancel(self, job_id: str, *, tenant: str) -> Job:
+        job = await self.get(job_id, tenant=tenant)
+        if job.status.terminal:
+            raise JobFinished(f"job {job_id!r} is {job.status.value} already")
+        self.finish(job_id, status=Status.CANCELED)
+        return self.jobs[job_id]
+
+    async def forget(self, job_id: str, *, tenant: str) -> None:
+        await self.get(job_id, tenant=tenant)
+        del self.jobs[job_id]
+
+    async def wait(self, job: Job, *, seconds: float) -> Job:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._ended[job.id].wait(), seconds)
+        return self.jobs[job.id]
+
+    async def backlog(self) -> Backlog:
+        self._check()
+        return Backlog(
+            pending_spans=len(self.jobs),
+            pending_audio_s=self.pending_audio_s,
+            running_spans=1,
+            oldest_age_s=2.5,
+            jobs={status: sum(j.status is status for j in self.jobs.values()) for status in Status},
+            counters={"submitted": 4, "new": 2, "joined": 1, "cached": 1},
+            workers=self.workers,
+            dead=0,
+        )
+
+    async def ping(self) -> None:
+        self._check()
+
+    def _check(self) -> None:
+        if self.broken is not None:
+            raise self.broken
+        if self.down:
+            raise LedgerUnavailable("the ledger can't be reached; nothing was accepted", retry_after_s=5)
+
+    def _tick(self) -> float:
+        self._clock += 1.0
+        return self._clock
+
+
+class MemoryQueue:
+    """A JobQueue that only counts."""
+
+    def __init__(self) -> None:
+        self.hints = 0
+
+    def hint(self, count: int = 1) -> None:
+        self.hints += count
+
+    def waiting(self) -> int:
+        return self.hints
