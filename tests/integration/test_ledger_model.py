@@ -270,7 +270,7 @@ def test_no_order_of_moves_unbalances_the_ledger(redis_url: str) -> None:
     run_state_machine_as_test(
         Ledger,
         settings=settings(
-            max_examples=30,
+            max_examples=40,
             stateful_step_count=30,
             deadline=None,
             suppress_health_check=list(HealthCheck),

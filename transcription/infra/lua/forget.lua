@@ -4,8 +4,8 @@ local job = hash(k('job', ARGV[1]))
 if job.tenant ~= ARGV[2] then return 'unknown' end
 audit('forgotten', 'job', ARGV[1], 'comp', job.comp)
 leave(ARGV[1], job.comp)
-if job.canceled then redis.call('HINCRBY', k('counts'), 'canceled', -1) end
-if job.expired then redis.call('HINCRBY', k('counts'), 'expired', -1) end
+local left = job.expired and 'expired' or job.canceled and 'canceled'
+if left then redis.call('HINCRBY', k('counts'), left, -1) end
 redis.call('DEL', k('job', ARGV[1]))
 redis.call('ZREM', k('jobs', job.tenant), ARGV[1])
 redis.call('ZREM', k('expiry'), ARGV[1])
