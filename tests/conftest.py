@@ -4,12 +4,22 @@ Fixtures for every test: real servers, started once and emptied between tests.
 A server that can't be had fails the test that needs it: the locks bring one along.
 """
 
-from collections.abc import Iterator
+import os
+from collections.abc import Generator, Iterator
 
 import pytest
 from redis import Redis
 
-from tests.platform import ledger_server
+from tests.platform import TestPlatform, ledger_server, running_platform
+
+LAST_LINES = 100
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_settings_from_outside() -> None:
+    """The developer's own settings are none of the tests'."""
+    for name in [name for name in os.environ if name.startswith("MURMUR_")]:
+        del os.environ[name]
 
 
 @pytest.fixture(scope="session")
@@ -31,3 +41,22 @@ def redis_server(ledger_url: str) -> Iterator[Redis]:
 def redis_url(ledger_url: str, redis_server: Redis) -> str:
     """The URL of the real server, empty at the test's start."""
     return ledger_url
+
+
+@pytest.fixture(scope="session")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestPlatform]:
+    """The whole platform as real processes, with one worker and the demo model, for the whole session."""
+    with running_platform(tmp_path_factory.mktemp("platform")) as running:
+        yield running
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show what the platform's processes wrote last beside the failure of a test that uses it."""
+    report = yield
+    used = getattr(item, "funcargs", {}).get("platform")
+    if report.failed and isinstance(used, TestPlatform):
+        report.sections.append(("the platform's processes", "\n".join(used.lines[-LAST_LINES:])))
+    return report

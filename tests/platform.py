@@ -1,15 +1,19 @@
-"""Real servers for the tests: a ledger's server for a session, waits with a deadline."""
+"""Real servers for the tests: the ledger's, or the whole platform; waits with a deadline."""
 
 import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import psutil
 
 from murmur import embedded
+from murmur.client import Client
+from murmur.embedded import free_port
+from murmur.local import Layout, LocalPlatform
+from transcription.settings import Limits, Settings
 
 T = TypeVar("T")
 
@@ -46,3 +50,59 @@ def group_alive(group: int) -> bool:
         except (ProcessLookupError, PermissionError, psutil.Error):
             continue
     return False
+
+
+class TestPlatform(LocalPlatform):
+    """
+    A platform of real processes: a ledger's server, an API, workers with the demo model.
+
+    What dies stays dead until the test calls `tend()`. ``lines`` is what the processes wrote.
+    """
+
+    __test__ = False
+
+    def __init__(self, settings: Settings, layout: Layout) -> None:
+        self.lines: list[str] = []
+        super().__init__(settings, layout, sink=self._keep, say=lambda text: self._keep("murmur", text))
+
+    @property
+    def redis_url(self) -> str:
+        """The ledger's URL."""
+        return self.settings.ledger.url.get_secret_value()
+
+    def client(self, **how: Any) -> Client:
+        """A new client; close it, or use it in a `with`."""
+        return Client(self.url, **how)
+
+    def pids(self) -> dict[str, int]:
+        """The process ids by name: `ledger`, `api`, `w1`, …"""
+        names = self.supervisor.names()
+        return {name: process.pid for name in names if (process := self.supervisor.process(name))}
+
+    def _keep(self, name: str, line: str) -> None:
+        self.lines.append(f"{name:<7}| {line}")
+
+
+@contextmanager
+def running_platform(directory: Path, *, workers: int = 1, **settings: Any) -> Iterator[TestPlatform]:
+    """
+    Run a platform of one's own; the session's is the fixture `platform`.
+
+    Args:
+        directory: Its data directory.
+        workers: How many.
+        settings: Parts or values of Settings that differ, as ``lease=Lease(ttl_s=2)``.
+    """
+    # A busy machine must not turn uploads away in the middle of a test.
+    generous = Limits(max_memory_percent=100, min_free_disk_bytes=0)
+    given: dict[str, Any] = {"model": "demo", "limits": generous} | settings
+    platform = TestPlatform(Settings(data_dir=directory, **given), Layout(workers=workers, port=free_port()))
+    try:
+        platform.start()
+        platform.until_ready(90)
+        yield platform
+    except BaseException:
+        print("\n".join(platform.lines[-100:]))
+        raise
+    finally:
+        platform.stop()
