@@ -79,9 +79,7 @@ def _fill_decoder(spec: Any, arrays: dict[str, Array]) -> None:
 def _fill_layer(spec: Any, arrays: dict[str, Array], block: str) -> None:
     attention = f"{block}.attn"
     _fill_norm(spec.self_attention.layer_norm, arrays, f"{block}.attn_ln")
-    _fill_linear(
-        spec.self_attention.linear[0], arrays, f"{attention}.query", f"{attention}.key", f"{attention}.value"
-    )
+    _fill_linear(spec.self_attention.linear[0], arrays, f"{attention}.query", f"{attention}.key", f"{attention}.value")
     _fill_linear(spec.self_attention.linear[1], arrays, f"{attention}.out")
     _fill_norm(spec.ffn.layer_norm, arrays, f"{block}.mlp_ln")
     _fill_linear(spec.ffn.linear_0, arrays, f"{block}.mlp.0")

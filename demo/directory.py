@@ -51,7 +51,7 @@ def publish(directory: Path, stamp: Stamp, write: Callable[[Path], None]) -> Pat
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
+    with path.open("wb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

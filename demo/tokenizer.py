@@ -22,11 +22,8 @@ def tokenizer_json(tokens: Iterable[TextToken]) -> dict[str, Any]:
         return "".join(table[byte] for byte in content)
 
     tokens = tuple(tokens)
-    added = [
-        _added_token(TEXT_IDS + index, text, special=True) for index, text in enumerate(SPECIAL_TOKENS)
-    ] + [
-        _added_token(FIRST_TIMESTAMP + index, text, special=False)
-        for index, text in enumerate(TIMESTAMP_TOKENS)
+    added = [_added_token(TEXT_IDS + index, text, special=True) for index, text in enumerate(SPECIAL_TOKENS)] + [
+        _added_token(FIRST_TIMESTAMP + index, text, special=False) for index, text in enumerate(TIMESTAMP_TOKENS)
     ]
     vocabulary = {spell(token.content): token.id for token in tokens}
     # `tokenizers` ignores the id of an added token unless the model's own vocabulary has the same string.

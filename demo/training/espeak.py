@@ -63,9 +63,7 @@ class _Event(ctypes.Structure):
     ]
 
 
-_Callback = ctypes.CFUNCTYPE(
-    ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event)
-)
+_Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
 
 
 class Espeak:
@@ -125,9 +123,7 @@ class Espeak:
         return Utterance(
             audio=audio[begin:stop],
             words=self._words(text, origin, stop / SAMPLE_RATE),
-            phonemes=tuple(
-                (name.strip(_STRESS_MARKS), max(0.0, at - origin)) for name, at in self._phoneme_starts
-            ),
+            phonemes=tuple((name.strip(_STRESS_MARKS), max(0.0, at - origin)) for name, at in self._phoneme_starts),
         )
 
     def _clear(self) -> None:
@@ -191,8 +187,8 @@ def _fill_gaps(words: list[str], known: list[float | None], origin: float, end: 
         after = index + 1
         while after < len(words) and known[after] is None:
             after += 1
-        limit = end if after == len(words) else known[after]
-        assert limit is not None
+        following = known[after] if after < len(words) else None
+        limit = end if following is None else following
         group = [len(word) for word in words[index:after]]
         starts += [first + (limit - first) * sum(group[:n]) / sum(group) for n in range(len(group))]
         index = after

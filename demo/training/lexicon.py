@@ -187,9 +187,7 @@ WORDS = ENGLISH_WORDS + GERMAN_WORDS
 _PLACEHOLDER = re.compile(r"\{(\w+)(?::(\d+)-(\d+))?\}")
 
 
-def sentence(
-    rng: random.Random, language: Language = "en", meaningless_share: float = MEANINGLESS_SHARE
-) -> str:
+def sentence(rng: random.Random, language: Language = "en", meaningless_share: float = MEANINGLESS_SHARE) -> str:
     """Make a sentence, capitalised and punctuated; *meaningless_share* counts for English alone."""
     rule = "meaningless" if language == "en" and rng.random() < meaningless_share else "sentence"
     return capitalise(expand(rng, GRAMMARS[language], rule))

@@ -3,6 +3,8 @@
 import hashlib
 import json
 import multiprocessing
+from multiprocessing.queues import SimpleQueue
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
@@ -82,6 +84,6 @@ def test_two_processes_exporting_at_once_each_find_a_whole_model(tmp_path: Path)
     assert {path.name for path in tmp_path.iterdir()} == {"ct2", ".ct2.lock"}
 
 
-def _export_and_look(directory: Path, barrier, seen) -> None:  # type: ignore[no-untyped-def]
+def _export_and_look(directory: Path, barrier: Barrier, seen: "SimpleQueue[set[str]]") -> None:
     barrier.wait(timeout=20)
     seen.put({path.name for path in export_ct2(directory).iterdir()})

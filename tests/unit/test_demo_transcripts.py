@@ -30,9 +30,7 @@ def text_of(segments: list[Segment]) -> str:
 
 
 @pytest.mark.parametrize("name", ["short", "german", "mp3", "video"])
-def test_sample_is_transcribed_word_for_word_in_the_language_detected(
-    demo_model: WhisperModel, name: str
-) -> None:
+def test_sample_is_transcribed_word_for_word_in_the_language_detected(demo_model: WhisperModel, name: str) -> None:
     sample = SAMPLES[name]
 
     segments, info = hear(demo_model, sample)
