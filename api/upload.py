@@ -79,7 +79,7 @@ def declared_bytes(request: Request) -> int:
         MalformedRequest: the header isn't a number.
     """
     header = request.headers.get("content-length", "0")
-    if not header.isascii() or not header.isdigit():
+    if not (header.isascii() and header.isdigit() and len(header) < 20):
         raise MalformedRequest(f"Content-Length is {printable(header)!r}, which is no number of bytes")
     return int(header)
 

@@ -35,6 +35,7 @@ def encoded(container: str, codec: str, *, seconds: float = 1.0, rate: int = 16_
     file = io.BytesIO()
     with av.open(file, "w", format=container) as out:
         stream = out.add_stream(codec, rate=rate, layout="mono")
+        assert isinstance(stream, AudioStream)
         _write_tone(out, stream, seconds=seconds, rate=rate, hertz=hertz)
     return file.getvalue()
 

@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 from transcription.errors import IdempotencyConflict, JobFinished, JobNotFound, LedgerUnavailable
 from transcription.job import Failure, Job, Outcome, Place, Progress, Status, Submission
@@ -42,11 +43,11 @@ class MemoryJobs:
         self._keys: dict[str, Submission] = {}
         self._clock = 1_700_000_000.0
 
-    def finish(self, job_id: str, **changes: object) -> None:
+    def finish(self, job_id: str, **changes: Any) -> None:
         """Move a job to its end; completed unless *changes* say otherwise."""
         job = self.jobs[job_id]
         now = self._tick()
-        ended = {
+        ended: dict[str, Any] = {
             "status": Status.COMPLETED,
             "started_at": now,
             "completed_at": now,

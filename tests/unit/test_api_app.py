@@ -1,0 +1,291 @@
+"""What surrounds the jobs: health, figures, models, errors, headers, log lines, the OpenAPI document."""
+
+import json
+import logging
+import sys
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+from subprocess import run
+
+import pytest
+import structlog
+from prometheus_client.parser import text_string_to_metric_families
+
+from api.backpressure import drained_in_s
+from tests import audio_files
+from tests.api_client import Bench, bench
+from tests.memory_jobs import WORKER, MemoryJobs
+from transcription.infra import logs
+from transcription.ports import Backlog
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+async def api(tmp_path: Path) -> AsyncIterator[Bench]:
+    async with bench(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+def untouched_logging() -> Iterator[None]:
+    """Logging as it was, after the test."""
+    loggers = [logging.getLogger(name) for name in (None, "uvicorn", "uvicorn.error", "uvicorn.access")]
+    before = [(list(logger.handlers), logger.level, logger.propagate) for logger in loggers]
+    yield
+    structlog.reset_defaults()
+    for logger, (handlers, level, propagate) in zip(loggers, before, strict=True):
+        logger.handlers[:] = handlers
+        logger.level, logger.propagate = level, propagate
+
+
+async def test_health_answers_every_kind_of_client(api: Bench) -> None:
+    answer = await api.http.get("/health")
+    assert answer.status_code == 200
+    body = answer.json()
+    assert body["status"] == "ok"
+    assert 0 < body["memory_percent"] <= 100
+    assert body["active_tasks"] == 1
+    assert (await api.http.get("/health/live")).json() == {"status": "alive"}
+    assert (await api.http.get("/health/ready")).json() == {"status": "ready", "ledger": True, "workers": 1}
+    queue = (await api.http.get("/health/async")).json()
+    assert queue["workers"][0]["id"] == "w1"
+    assert "pid" not in queue["workers"][0]
+
+
+async def test_without_a_worker_the_platform_is_degraded_and_not_ready_but_takes_jobs(api: Bench) -> None:
+    api.jobs.workers = ()
+    assert (await api.http.get("/health")).json()["status"] == "degraded"
+    assert (await api.http.get("/health/ready")).status_code == 503
+    assert (await api.submit(audio_files.wav())).status_code == 202
+
+
+async def test_without_the_ledger_everything_says_so_and_when_to_come_back(api: Bench) -> None:
+    job = (await api.submit(audio_files.wav())).json()
+    left = api.leftovers()
+    api.jobs.down = True
+    api.forget_backlog()
+    for method, path in (("GET", job["urls"]["self"]), ("GET", "/v1/jobs"), ("GET", "/stats"), ("GET", "/v1/models")):
+        answer = await api.http.request(method, path)
+        assert (answer.status_code, answer.json()["code"]) == (503, "ledger_unavailable")
+        assert answer.headers["retry-after"] == "5"
+    refused = await api.submit(audio_files.wav(2))
+    assert (refused.status_code, refused.json()["code"]) == (503, "ledger_unavailable")
+    assert api.leftovers() == left
+    assert (await api.http.get("/health")).status_code == 503
+    assert (await api.http.get("/health/ready")).status_code == 503
+    assert (await api.http.get("/health/live")).status_code == 200
+    assert "murmur_ledger_up 0.0" in (await api.http.get("/metrics")).text
+
+
+async def test_full_queue_refuses_before_the_body_is_read(tmp_path: Path) -> None:
+    async with bench(tmp_path, max_queue_audio_s=100) as api:
+        api.jobs.pending_audio_s = 400.0
+
+        async def body() -> AsyncIterator[bytes]:
+            raise AssertionError("the body was read")
+            yield b""
+
+        answer = await api.http.post("/v1/jobs", content=body(), headers={"content-type": "audio/wav"})
+        assert (answer.status_code, answer.json()["code"]) == (503, "queue_full")
+        # 300 audio-seconds too many, at 10 a second
+        assert answer.headers["retry-after"] == "30"
+
+
+@pytest.mark.parametrize(
+    ("limits", "code"),
+    [({"max_memory_percent": 0.001}, "memory_pressure"), ({"min_free_disk_bytes": 1 << 60}, "disk_full")],
+)
+async def test_short_machine_refuses_with_a_time_to_come_back(
+    tmp_path: Path, limits: dict[str, float], code: str
+) -> None:
+    async with bench(tmp_path, **limits) as api:
+        answer = await api.submit(audio_files.wav())
+        assert (answer.status_code, answer.json()["code"]) == (503, code)
+        assert int(answer.headers["retry-after"]) >= 30
+        assert api.leftovers() == []
+
+
+def test_time_until_the_queue_is_short_again_follows_the_workers_speed() -> None:
+    backlog = Backlog(pending_spans=1, pending_audio_s=1000.0, running_spans=0, oldest_age_s=None, workers=(WORKER,))
+    assert drained_in_s(backlog, 100.0) == 90
+    assert drained_in_s(backlog, 999.0) == 5
+    assert drained_in_s(replace(backlog, pending_audio_s=1e9), 0.0) == 3600
+    assert drained_in_s(replace(backlog, workers=()), 100.0) == 60
+
+
+async def test_models_are_those_of_live_workers_with_their_aliases(api: Bench) -> None:
+    models = {model["id"]: model for model in (await api.http.get("/v1/models")).json()["data"]}
+    assert models["demo"]["engines"] == ["faster_whisper"]
+    assert models["demo"]["devices"] == ["cpu"]
+    assert models["demo"]["default"] is True
+    assert models["whisper-1"]["alias_of"] == "demo"
+    assert all({"id", "object", "created", "owned_by"} <= model.keys() for model in models.values())
+    api.jobs.workers = (replace(WORKER, models=("large-v3",), device="cuda"),)
+    api.forget_backlog()
+    models = {model["id"]: model for model in (await api.http.get("/v1/models")).json()["data"]}
+    assert models["large-v3"]["devices"] == ["cuda"]
+    assert "demo" not in models
+    languages = (await api.http.get("/v1/languages")).json()["languages"]
+    assert {"code": "en", "name": "english"} in languages
+
+
+async def test_metrics_are_prometheus_text_by_route_template(api: Bench) -> None:
+    job = (await api.submit(audio_files.wav())).json()
+    await api.http.get(job["urls"]["self"])
+    await api.http.get("/no/such/place")
+    api.forget_backlog()
+    answer = await api.http.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain")
+    samples = {
+        (sample.name, *sorted(sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(answer.text)
+        for sample in family.samples
+    }
+    assert samples["murmur_http_requests_total", "/v1/jobs", "202", "POST"] == 1
+    assert samples["murmur_http_requests_total", "/v1/jobs/{job_id}", "200", "GET"] == 1
+    assert samples["murmur_http_requests_total", "404", "GET", "unmatched"] == 1
+    assert samples["murmur_submits_total", "new"] == 1
+    assert samples["murmur_upload_bytes_total",] == len(audio_files.wav())
+    assert samples["murmur_jobs", "queued"] == 1
+    assert samples["murmur_workers",] == 1
+    assert samples["murmur_ledger_up",] == 1
+    openmetrics = await api.http.get("/metrics", headers={"accept": "application/openmetrics-text"})
+    assert openmetrics.text.endswith("# EOF\n")
+    assert openmetrics.text.count("# EOF") == 1
+
+
+async def test_metrics_as_json_for_those_who_ask(api: Bench) -> None:
+    await api.submit(audio_files.wav())
+    await api.submit(audio_files.text())
+    answer = await api.http.get("/metrics", headers={"accept": "application/json"})
+    body = answer.json()
+    assert body.pop("avg_processing_time_ms") > 0
+    assert body == {"total_requests": 2, "accepted_requests": 1, "rejected_requests": 1}
+
+
+async def test_stats_count_jobs_queue_workers_and_cache(api: Bench) -> None:
+    await api.submit(audio_files.wav())
+    api.forget_backlog()
+    body = (await api.http.get("/stats")).json()
+    assert body["jobs"]["queued"] == 1
+    assert body["queue"]["oldest_age_s"] == 2.5
+    assert body["cache"] == {"hits": 1, "joined": 1, "hit_ratio": 0.25}
+    assert body["workers"][0]["rate"] == 10.0
+    assert body["requests"] == {"accepted": 1, "rejected": 0}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [("GET", "/nowhere", 404, "route_not_found"), ("PUT", "/v1/jobs", 405, "method_not_allowed")],
+)
+async def test_wrong_place_or_method_is_a_problem_too(
+    api: Bench, method: str, path: str, status: int, code: str
+) -> None:
+    answer = await api.http.request(method, path)
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_unforeseen_error_tells_the_client_only_a_number(api: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    api.jobs.broken = ZeroDivisionError("secret detail")
+    answer = await api.http.get("/v1/jobs/abc")
+    assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
+    assert "secret" not in answer.text
+    assert answer.json()["request_id"] == answer.headers["x-request-id"]
+    assert "secret detail" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("sent", "kept"), [("abc-123", True), ("a" * 129, False), ("a b", False), ("x\u00e9", False), ("", False)]
+)
+async def test_request_id_is_the_clients_when_it_is_sane(api: Bench, sent: str, kept: bool) -> None:
+    answer = await api.http.get("/health/live", headers=[(b"x-request-id", sent.encode())])
+    assert (answer.headers["x-request-id"] == sent) is kept
+    assert answer.headers["x-request-id"]
+
+
+async def test_answers_carry_the_headers_that_keep_browsers_out_of_trouble(api: Bench) -> None:
+    headers = (await api.http.get("/nowhere")).headers
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["x-frame-options"] == "DENY"
+    assert headers["referrer-policy"] == "no-referrer"
+    assert "default-src 'none'" in headers["content-security-policy"]
+    assert "content-security-policy" not in (await api.http.get("/docs")).headers
+
+
+async def test_request_line_is_json_and_holds_no_audio_and_no_prompt(api: Bench, untouched_logging: None) -> None:
+    stream = StringIO()
+    logs.configure(level="INFO", style="json", service="api", stream=stream)
+    job = (await api.submit(audio_files.wav(), prompt="top secret words")).json()
+    line = next(json.loads(text) for text in stream.getvalue().splitlines() if '"request"' in text)
+    assert line["status"] == 202
+    assert line["route"] == "/v1/jobs"
+    assert line["job_id"] == job["id"]
+    assert line["audio_sha256"] == job["audio"]["sha256"]
+    assert line["audio_bytes"] == len(audio_files.wav())
+    assert line["service"] == "api"
+    assert line["level"] == "info"
+    assert {"request_id", "processing_time_ms", "client_ip", "timestamp"} <= line.keys()
+    assert "secret" not in stream.getvalue()
+
+
+async def test_openapi_document_is_complete(api: Bench) -> None:
+    document = (await api.http.get("/openapi.json")).json()
+    submit = document["paths"]["/v1/jobs"]["post"]
+    assert set(submit["requestBody"]["content"]) == {
+        "multipart/form-data",
+        "application/json",
+        "audio/*",
+        "video/*",
+        "application/octet-stream",
+    }
+    assert {"200", "202", "400", "408", "413", "415", "422", "503"} <= set(submit["responses"])
+    form = document["components"]["schemas"]["SubmitForm"]["properties"]
+    assert {"file", "language", "word_timestamps", "response_format"} <= set(form)
+    assert "HTTPValidationError" not in json.dumps(document)
+    references = set(_references(document))
+    assert {reference.rpartition("/")[2] for reference in references} <= set(document["components"]["schemas"])
+    assert (await api.http.get("/docs")).status_code == 200
+
+
+def test_api_needs_no_library_of_machine_learning() -> None:
+    code = (
+        "import sys, api.main; heavy = {'ctranslate2', 'faster_whisper', 'onnxruntime', 'tokenizers', 'mlx'}; "
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+async def test_concurrent_requests_share_one_look_at_the_ledger(api: Bench) -> None:
+    import asyncio
+
+    looks = 0
+    real = MemoryJobs.backlog
+
+    async def counted(self: MemoryJobs) -> Backlog:
+        nonlocal looks
+        looks += 1
+        await asyncio.sleep(0.02)
+        return await real(self)
+
+    api.jobs.backlog = counted.__get__(api.jobs)  # type: ignore[method-assign]
+    await asyncio.gather(*(api.http.get("/health") for _ in range(20)))
+    assert looks == 1
+
+
+def _references(node: object) -> list[str]:
+    if isinstance(node, dict):
+        own = [node["$ref"]] if isinstance(node.get("$ref"), str) else []
+        return own + [found for value in node.values() for found in _references(value)]
+    if isinstance(node, list):
+        return [found for value in node for found in _references(value)]
+    return []

@@ -1,0 +1,73 @@
+"""The parsers of bodies, fed in pieces of every size."""
+
+import base64
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from api.form import Form
+from api.json_form import JsonForm
+from api.multipart import MultipartForm
+from transcription.errors import BadBase64, MurmurationError
+
+MULTIPART = (
+    b'preamble\r\n--XX\r\nContent-Disposition: form-data; name="language"\r\n\r\nen\r\n'
+    b'--XX\r\nContent-Disposition: form-data; name="file"; filename="a b.wav"\r\nContent-Type: audio/wav\r\n\r\n'
+    b"\r\n--X\r\n--XY some \x00 bytes --XX\r\n"
+    b'\r\n--XX\r\ncontent-disposition: form-data; name="timestamp_granularities[]"\r\n\r\nword\r\n'
+    b'--XX\r\nContent-Disposition: form-data; name="timestamp_granularities[]"\r\n\r\nsegment\r\n--XX--\r\nepilogue'
+)[10:]
+AUDIO = b"\r\n--X\r\n--XY some \x00 bytes --XX\r\n"
+
+
+def feed(form: Form, body: bytes, size: int) -> bytes:
+    """Everything that *form* takes for audio, fed in pieces."""
+    audio = b"".join(part for at in range(0, len(body), size) for part in form.feed(body[at : at + size]))
+    form.close()
+    return audio
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 64, 10_000])
+def test_multipart_gives_the_file_and_the_fields_whatever_the_pieces(size: int) -> None:
+    form = MultipartForm("multipart/form-data; boundary=XX")
+    assert feed(form, MULTIPART, size) == AUDIO
+    assert form.fields == {"language": "en", "timestamp_granularities": ["word", "segment"]}
+    assert form.filename == "a b.wav"
+
+
+@given(audio=st.binary(max_size=300), size=st.integers(1, 400), before=st.booleans(), indent=st.sampled_from([None, 2]))
+def test_json_gives_the_audio_and_the_fields_whatever_the_pieces(
+    audio: bytes, size: int, before: bool, indent: int | None
+) -> None:
+    others = {"prompt": 'a "quoted" \\ audio: {x} ☃', "nested": {"audio": ["no"]}, "beam_size": 3}
+    encoded = {"audio": base64.b64encode(audio).decode()}
+    body = json.dumps({**encoded, **others} if before else {**others, **encoded}, indent=indent).encode()
+    form = JsonForm()
+    assert feed(form, body, size) == audio
+    assert form.fields == others
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 1000])
+def test_json_understands_escaped_slashes_and_line_ends_in_base64(size: int) -> None:
+    audio = bytes(range(256)) * 3
+    escaped = base64.encodebytes(audio).replace(b"/", b"\\/").replace(b"\n", b"\\n")
+    assert feed(JsonForm(), b'{"audio":"' + escaped + b'"}', size) == audio
+
+
+@pytest.mark.parametrize("text", ["UklG=AAA", "Ukl=====", "Ukl-", "Ukl\\u0047", "U", "UklGRg==UklG"])
+@pytest.mark.parametrize("size", [1, 4, 1000])
+def test_json_refuses_what_is_not_base64(text: str, size: int) -> None:
+    with pytest.raises(BadBase64):
+        feed(JsonForm(), b'{"audio":"' + text.encode() + b'"}', size)
+
+
+@given(body=st.binary(max_size=400), size=st.integers(1, 50))
+def test_no_body_makes_a_parser_fail_in_another_way_than_with_its_errors(body: bytes, size: int) -> None:
+    for form in (JsonForm(), MultipartForm("multipart/form-data; boundary=XX")):
+        for prefix in (b"", b'{"audio":"', b'--XX\r\nContent-Disposition: form-data; name="file"; filename="x"\r\n'):
+            try:
+                feed(form, prefix + body, size)
+            except MurmurationError:
+                continue

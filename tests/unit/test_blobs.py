@@ -1,0 +1,133 @@
+"""The disk store's own affairs: files, sweeps, a full disk."""
+
+import asyncio
+import errno
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from transcription.errors import BlobMissing, DiskFull
+from transcription.infra.blobs import DiskBlobs
+
+pytestmark = pytest.mark.anyio
+
+OLD = 7200
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+def files(root: Path) -> list[str]:
+    return sorted(path.name for path in root.rglob("*") if path.is_file())
+
+
+def age(path: Path) -> None:
+    """Let *path* look as if it were two hours old."""
+    then = time.time() - OLD
+    os.utime(path, (then, then))
+
+
+async def stored(blobs: DiskBlobs, data: bytes) -> str:
+    upload = blobs.upload()
+    await upload.write(data)
+    return await upload.commit()
+
+
+async def test_blob_lies_under_its_sha256_and_no_part_is_left(tmp_path: Path) -> None:
+    sha256 = await stored(DiskBlobs(tmp_path), b"sound")
+    assert (tmp_path / sha256[:2] / sha256).read_bytes() == b"sound"
+    assert files(tmp_path) == [sha256]
+
+
+async def test_sweep_takes_old_parts_and_old_blobs_that_nobody_holds(tmp_path: Path) -> None:
+    blobs = DiskBlobs(tmp_path)
+    held, unheld, fresh = [await stored(blobs, name) for name in (b"held", b"unheld", b"fresh")]
+    orphan, coming = blobs.upload(), blobs.upload()
+    for upload in (orphan, coming):
+        await upload.write(b"half")
+    orphan_path = await orphan.path()
+    await coming.path()
+    for path in (blobs.fetch(held), blobs.fetch(unheld), orphan_path):
+        age(path)
+    assert blobs.sweep(older_than_s=3600, held=lambda sha256: sha256 == held) == 2
+    assert blobs.fetch(held)
+    assert blobs.fetch(fresh)
+    with pytest.raises(BlobMissing):
+        blobs.fetch(unheld)
+    assert not orphan_path.exists()
+    assert (await coming.path()).exists()
+    await orphan.abort()
+    await coming.abort()
+
+
+def test_sweep_of_a_store_that_was_never_used_finds_nothing(tmp_path: Path) -> None:
+    assert DiskBlobs(tmp_path / "none").sweep(older_than_s=0, held=lambda _: False) == 0
+
+
+async def test_blob_that_comes_again_is_young_again(tmp_path: Path) -> None:
+    blobs = DiskBlobs(tmp_path)
+    sha256 = await stored(blobs, b"sound")
+    age(blobs.fetch(sha256))
+    await stored(blobs, b"sound")
+    assert blobs.sweep(older_than_s=3600, held=lambda _: False) == 0
+    assert blobs.fetch(sha256)
+
+
+async def test_blob_that_comes_again_in_the_middle_of_a_sweep_survives_it(tmp_path: Path) -> None:
+    blobs = DiskBlobs(tmp_path)
+    sha256 = await stored(blobs, b"sound")
+    age(blobs.fetch(sha256))
+
+    def asked(name: str) -> bool:
+        os.utime(blobs.fetch(name))  # what a commit of the same bytes does
+        return False
+
+    assert blobs.sweep(older_than_s=3600, held=asked) == 0
+    assert blobs.fetch(sha256).read_bytes() == b"sound"
+    assert files(tmp_path) == [sha256]
+
+
+async def test_discarded_blob_is_missing(tmp_path: Path) -> None:
+    blobs = DiskBlobs(tmp_path)
+    sha256 = await stored(blobs, b"sound")
+    blobs.discard(sha256)
+    blobs.discard(sha256)
+    with pytest.raises(BlobMissing):
+        blobs.fetch(sha256)
+
+
+async def test_full_disk_is_said_and_leaves_no_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    upload = DiskBlobs(tmp_path).upload()
+    await upload.write(b"x" * 100)
+    monkeypatch.setattr("transcription.infra.blobs.os.write", full)
+    with pytest.raises(DiskFull, match="No space left"):
+        await upload.commit()
+    await upload.abort()
+    assert files(tmp_path) == []
+
+
+async def test_upload_that_is_cancelled_while_it_writes_leaves_no_part(tmp_path: Path) -> None:
+    upload = DiskBlobs(tmp_path).upload()
+
+    async def receive() -> None:
+        try:
+            while True:
+                await upload.write(b"x" * 300_000)
+                await asyncio.sleep(0)
+        finally:
+            await upload.abort()
+
+    task = asyncio.create_task(receive())
+    await asyncio.sleep(0.1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert upload.size > 300_000
+    assert files(tmp_path) == []
