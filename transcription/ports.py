@@ -87,7 +87,7 @@ class SpanStore(Protocol):
     def claim(self, worker: str, *, models: Sequence[str], extras: bool) -> Claim | None:
         """Take the next span under a lease. *extras*: also further spans of computations already in work."""
 
-    def renew(self, worker: str, claims: Sequence[Claim]) -> dict[int, Hold]:
+    def renew(self, claims: Sequence[Claim]) -> dict[int, Hold]:
         """Prolong leases; what each token's renewal found."""
 
     def prepared(self, claim: Claim, pieces: Sequence[Piece], *, language: str | None, probability: float | None) -> None:

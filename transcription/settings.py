@@ -22,6 +22,7 @@ class Ledger(Part):
     broker_url: SecretStr | None = Field(None, description="Redis of Celery's hints; nothing: the ledger's.")
     cache_url: SecretStr | None = Field(None, description="Redis of the rate limits, may evict; nothing: the ledger's.")
     wait_aof: bool = Field(False, description="Answer a submit only when the server has synced it to disk (WAITAOF).")
+    hint_timeout_s: int = Field(60, gt=0, description="Age at which a hint that a dead worker took is sent again.")
     timeout_s: float = Field(1.0, gt=0, description="How long the API waits for the ledger before it answers 503.")
     audit_length: int = Field(100_000, ge=0, description="State moves kept in the ledger's audit stream.")
 
@@ -38,7 +39,8 @@ class Lease(Part):
     """How long a worker may hold a span without a sign of progress, and what happens when it does."""
 
     ttl_s: float = Field(20.0, gt=0, description="A lease's length.")
-    renew_s: float = Field(5.0, gt=0, description="Time between renewals.")
+    renew_s: float = Field(5.0, gt=0, description="Time between two signs of life of a worker.")
+    look_s: float = Field(1.0, gt=0, description="Time between renewals, each of which also hears of cancels.")
     reap_s: float = Field(2.0, gt=0, description="Time between two looks for expired leases.")
     stall_s: float = Field(120.0, gt=0, description="Without progress for so long, a span isn't renewed any more.")
     max_attempts: int = Field(3, ge=1, description="Attempts at a span before its computation fails.")

@@ -86,7 +86,7 @@ class Host:
         Raises:
             SpanFailed: the attempt failed.
         """
-        if self._leases.stopping:
+        if not self._leases.open:
             return None
         try:
             claim = self._spans.claim(self.name, models=self._models_served, extras=self._may_take_extras())
@@ -135,7 +135,7 @@ class Host:
     def _go_on(self) -> None:
         """A place is free: see that there is a hint for it."""
         try:
-            if not self._leases.stopping and self._spans.pending() and not self._queue.waiting():
+            if self._leases.open and self._spans.pending() and not self._queue.waiting():
                 self._queue.hint()
         except LedgerUnavailable:
             return

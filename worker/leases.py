@@ -1,5 +1,6 @@
 """Leases: the spans that this process holds, renewed while there is progress."""
 
+import math
 import os
 import threading
 import time
@@ -72,6 +73,7 @@ class Leases(threading.Thread):
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._stopping = False
+        self._registered = False
         self._seen_steps = -1
 
     def add(self, claim: Claim) -> Held:
@@ -96,9 +98,14 @@ class Leases(threading.Thread):
             return list(self._held.values())
 
     @property
-    def stopping(self) -> bool:
-        """Whether the worker takes no more work."""
-        return self._stopping
+    def open(self) -> bool:
+        """
+        Whether the worker may claim: the ledger knows this process, and it wasn't told to stop.
+
+        A process that claimed before it was known would lose the span again: a new process under an old name takes
+        away what the old one held.
+        """
+        return self._registered and not self._stopping
 
     def stop(self) -> None:
         """Hand everything back, soon; safe to be called from a signal handler."""
@@ -107,12 +114,17 @@ class Leases(threading.Thread):
 
     def run(self) -> None:
         """Renew until told to stop, then hand back."""
+        registered = -math.inf
         while not self._stopping:
             try:
+                if time.monotonic() - registered >= self._settings.renew_s:
+                    self._spans.register(self._info(len(self._held)))
+                    registered = time.monotonic()
+                    self._registered = True
                 self._renew()
             except LedgerUnavailable as error:
                 log.warning("ledger unavailable", error=error.message)
-            self._wake.wait(self._settings.renew_s)
+            self._wake.wait(min(self._settings.look_s, self._settings.renew_s))
         self.hand_back()
 
     def hand_back(self) -> None:
@@ -130,8 +142,6 @@ class Leases(threading.Thread):
 
     def _renew(self) -> None:
         now, held = time.monotonic(), self.holding()
-        info = self._info(len(held))
-        self._spans.register(info)
         steps = self._steps()
         if steps != self._seen_steps:
             self._seen_steps = steps
@@ -142,7 +152,7 @@ class Leases(threading.Thread):
         if any(now - one.progressed_at > self._settings.stall_s + self._settings.ttl_s for one in stalled):
             self._exit(stalled)
         moving = [one for one in held if one not in stalled and not one.over]
-        found = self._spans.renew(info.id, [one.claim for one in moving])
+        found = self._spans.renew([one.claim for one in moving])
         for one in moving:
             hold = found[one.claim.token]
             one.unwanted = not hold.wanted

@@ -171,7 +171,7 @@ def test_a_stale_token_can_write_nothing(settings: Settings, spans: RedisSpans, 
     ):
         with pytest.raises(LeaseLost):
             write()
-    assert not spans.renew("w1", [old])[old.token].held
+    assert not spans.renew([old])[old.token].held
     assert complete(spans, new)
 
 
@@ -258,9 +258,9 @@ def test_a_cancel_takes_the_last_ticket_s_work_away_and_spares_the_others(settin
     two, _ = submit(settings, submission())
     held = claim(spans)
     assert ask(settings, lambda jobs: jobs.cancel(one.id, tenant="default")).status is Status.CANCELED
-    assert spans.renew("w1", [held])[held.token].wanted
+    assert spans.renew([held])[held.token].wanted
     ask(settings, lambda jobs: jobs.cancel(two.id, tenant="default"))
-    assert not spans.renew("w1", [held])[held.token].wanted
+    assert not spans.renew([held])[held.token].wanted
     with pytest.raises(Stopped):
         spans.append(held, [], window=0, audio_s=1.0)
     with pytest.raises(JobFinished):

@@ -208,7 +208,7 @@ class Ledger(RuleBasedStateMachine):
         elif deed == "release":
             self.spans.release(held)
         else:
-            self.spans.renew("w1", [held])
+            self.spans.renew([held])
 
     @rule(name=worker_names)
     def process_is_killed_and_restarted(self, name: str) -> None:

@@ -28,7 +28,7 @@ def celery_app(settings: Settings) -> Celery:
         broker_connection_max_retries=None,
         broker_pool_acquire_timeout=5,
         broker_transport_options={
-            "visibility_timeout": 6 * 3600,
+            "visibility_timeout": settings.ledger.hint_timeout_s,
             "unacked_restore_interval": 5,
             "unacked_restore_throttle": 1,
             "unacked_mutex_expire": 30,

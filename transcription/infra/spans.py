@@ -37,7 +37,7 @@ class RedisSpans:
             fields = self._scripts.call("claim", worker, self._lease_ms, int(extras), *models)
         return records.claim(fields) if fields else None
 
-    def renew(self, worker: str, claims: Sequence[Claim]) -> dict[int, Hold]:  # noqa: ARG002
+    def renew(self, claims: Sequence[Claim]) -> dict[int, Hold]:
         """Prolong leases; what each token's renewal found."""
         if not claims:
             return {}
