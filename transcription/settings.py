@@ -78,6 +78,11 @@ class Api(Part):
 class Worker(Part):
     """The computing side."""
 
+    engine: str = Field(
+        "auto",
+        pattern=r"^(auto|faster_whisper|mlx_whisper|[\w.]+:\w+)$",
+        description="`faster_whisper`, `mlx_whisper`, `package.module:factory`, or `auto`: MLX on a Mac that has it.",
+    )
     slots: int = Field(8, ge=1, description="Spans in work at the same time in one process.")
     model_workers: int = Field(0, ge=0, description="Model replicas that compute in parallel; 0: one for each core.")
     threads: int = Field(1, ge=1, description="Threads of each model replica.")

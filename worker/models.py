@@ -17,7 +17,7 @@ from transcription.errors import ModelUnavailable
 from transcription.models import CHECKPOINTS
 from transcription.settings import Settings
 from worker.allocator import give_back_memory
-from worker.engines import faster_whisper
+from worker.engines import choice
 from worker.engines.base import Engine
 
 Load = Callable[[str, Settings], Engine]
@@ -62,8 +62,8 @@ def _fetch(name: str, model_dir: Path) -> Path:
 
 
 def load(name: str, settings: Settings) -> Engine:
-    """Locate and load the model *name*. ModelUnavailable."""
-    return faster_whisper.load(name, locate(name, settings), settings)
+    """Locate the model *name*, and load it into the engine that *settings* choose. ModelUnavailable."""
+    return choice.load(name, settings, locate=locate)
 
 
 @dataclass(slots=True, eq=False)
@@ -84,8 +84,8 @@ class ModelCache:
 
     def __init__(self, settings: Settings, *, load: Load = load) -> None:
         """Make an empty cache; *load* makes the engine of a name, and may raise ModelUnavailable."""
-        self.engine = faster_whisper.NAME
-        self.device, self.compute_type = faster_whisper.arithmetic(settings)
+        chosen = choice.choose(settings)
+        self.engine, self.device, self.compute_type = chosen.engine, chosen.device, chosen.compute_type
         self._settings = settings
         self._load = load
         self._max_models = settings.worker.max_models
