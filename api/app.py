@@ -1,6 +1,8 @@
 """The application: settings in, ASGI out."""
 
+import os
 from collections.abc import AsyncIterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from fastapi import FastAPI
@@ -10,6 +12,7 @@ from api.backlog import BacklogView
 from api.backpressure import Backpressure
 from api.catalogue import Catalogue
 from api.dependencies import Platform
+from api.hints import Hints
 from api.metrics import Meters
 from api.middleware import RequestId, RequestLog, SafeHeaders
 from api.routes import health, jobs, metrics, models, results, stats
@@ -50,7 +53,8 @@ def create_app(
                 meters,
                 jobs=jobs or _ledger(settings, stack),
                 blobs=blobs or DiskBlobs(settings.blob_dir),
-                queue=queue or _queue(settings, stack),
+                hints=_hints(queue or _queue(settings, stack), stack),
+                probes=stack.enter_context(ThreadPoolExecutor(max(4, os.cpu_count() or 1), "probe")),
             )
             yield
 
@@ -71,7 +75,9 @@ def create_app(
     return app
 
 
-def _platform(settings: Settings, meters: Meters, *, jobs: JobStore, blobs: BlobStore, queue: JobQueue) -> Platform:
+def _platform(
+    settings: Settings, meters: Meters, *, jobs: JobStore, blobs: BlobStore, hints: Hints, probes: Executor
+) -> Platform:
     backlog = BacklogView(jobs)
     backpressure = Backpressure(settings.limits, backlog=backlog, blob_dir=settings.blob_dir)
     catalogue = Catalogue(settings, backlog)
@@ -79,7 +85,8 @@ def _platform(settings: Settings, meters: Meters, *, jobs: JobStore, blobs: Blob
         limits=settings.limits,
         jobs=jobs,
         blobs=blobs,
-        queue=queue,
+        hints=hints,
+        probes=probes,
         backpressure=backpressure,
         catalogue=catalogue,
     )
@@ -106,3 +113,9 @@ def _queue(settings: Settings, stack: AsyncExitStack) -> JobQueue:
     stack.callback(client.close)
     stack.callback(celery.close)
     return CeleryQueue(celery, client)
+
+
+def _hints(queue: JobQueue, stack: AsyncExitStack) -> Hints:
+    hints = Hints(queue)
+    stack.push_async_callback(hints.close)
+    return hints

@@ -1,19 +1,22 @@
 """From a request's body to a job in the ledger: the one way in for every route and dialect."""
 
 import asyncio
+from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 from fastapi import Request
 
 from api.backpressure import Backpressure
 from api.catalogue import Catalogue
+from api.hints import Hints
 from api.upload import Received, declared_bytes, receive
 from transcription.errors import MalformedRequest
 from transcription.infra.probe import probe
 from transcription.job import Audio, Job, Outcome, Submission
 from transcription.options import parse_options
-from transcription.ports import BlobStore, JobQueue, JobStore
+from transcription.ports import BlobStore, JobStore
 from transcription.settings import Limits
 
 _KEY_LIMIT = 255
@@ -26,9 +29,10 @@ class Desk:
     limits: Limits
     jobs: JobStore
     blobs: BlobStore
-    queue: JobQueue
+    hints: Hints
     backpressure: Backpressure
     catalogue: Catalogue
+    probes: Executor
 
     async def submit(
         self, request: Request, *, job_id: str, tenant: str, idempotency_key: str | None, file_field: str = "file"
@@ -64,8 +68,9 @@ class Desk:
 
     async def _keep(self, received: Received) -> Audio:
         path = await received.upload.path()
-        # Codecs are C and may take a while: neither the loop nor its other requests wait for them.
-        found = await asyncio.to_thread(probe, path, max_duration_s=self.limits.max_duration_s)
+        # Codecs are C and may take a while, so they have threads of their own: neither the loop nor writes wait.
+        judge = partial(probe, path, max_duration_s=self.limits.max_duration_s)
+        found = await asyncio.get_running_loop().run_in_executor(self.probes, judge)
         sha256 = await received.upload.commit()
         structlog.contextvars.bind_contextvars(audio_sha256=sha256, audio_bytes=received.upload.size)
         return Audio(sha256=sha256, bytes=received.upload.size, duration_s=found.duration_s, filename=received.filename)
@@ -74,7 +79,7 @@ class Desk:
         job, outcome = await self.jobs.submit(submission)
         structlog.contextvars.bind_contextvars(job_id=job.id, computation=job.computation, outcome=outcome.value)
         if outcome is Outcome.NEW:
-            await asyncio.to_thread(self.queue.hint)
+            self.hints.send()
         return job, outcome
 
 

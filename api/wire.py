@@ -24,7 +24,7 @@ class ProgressOut(BaseModel):
 
 
 class QueueOut(BaseModel):
-    """Where a queued job stands."""
+    """Where a queued job stands in its class."""
 
     position: int = Field(description="1 is next.", examples=[3])
     audio_seconds_ahead: float | None = Field(None, examples=[610.5])
@@ -141,7 +141,7 @@ def _queue(place: Place | None) -> QueueOut | None:
         name: None if value is None else round(value, 1)
         for name, value in (("audio_seconds_ahead", place.audio_seconds_ahead), ("eta_s", place.eta_s))
     }
-    return QueueOut(position=place.position, **rounded)
+    return QueueOut(position=place.position + 1, **rounded)
 
 
 def _time(seconds: float | None) -> datetime | None:

@@ -101,7 +101,7 @@ class MemoryJobs:
             cached=cached,
             attempts=0,
             progress=Progress(audio_seconds_done=0.0, audio_seconds_total=submission.audio.duration_s),
-            place=Place(position=1, audio_seconds_ahead=12.34, eta_s=None),
+            place=Place(position=0, audio_seconds_ahead=12.34, eta_s=None),
         )
 
     async def get(self, job_id: str, *, tenant: str) -> Job:

@@ -44,6 +44,7 @@ async def test_submitted_recording_is_a_durable_job_with_its_place_and_urls(api:
     assert job["created_at"].endswith("Z")
     assert answer.headers["location"] == job["urls"]["self"] == f"/v1/jobs/{job['id']}"
     assert int(answer.headers["retry-after"]) >= 1
+    await asyncio.sleep(0.05)
     assert api.queue.hints == 1
     assert api.leftovers() == [f"blobs/{job['audio']['sha256'][:2]}/{job['audio']['sha256']}"]
 

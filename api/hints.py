@@ -1,0 +1,41 @@
+"""Hints to the workers, off the request's way: an accepted job doesn't wait for the broker."""
+
+import asyncio
+from contextlib import suppress
+
+from transcription.ports import JobQueue
+
+_FAREWELL_S = 2.0
+
+
+class Hints:
+    """
+    Sends hints one call at a time, in a thread; those that come meanwhile go out together with the next call.
+
+    So a broker that hangs holds one thread, never a request, and not the threads that write uploads.
+    """
+
+    def __init__(self, queue: JobQueue) -> None:
+        self._queue = queue
+        self._owed = 0
+        self._sending: asyncio.Task[None] | None = None
+
+    def send(self) -> None:
+        """Owe the workers one hint more."""
+        self._owed += 1
+        if self._sending is None:
+            self._sending = asyncio.create_task(self._send())
+
+    async def close(self) -> None:
+        """Let what is owed go out, but not for long: a lost hint is topped up."""
+        if self._sending is not None:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.shield(self._sending), _FAREWELL_S)
+
+    async def _send(self) -> None:
+        try:
+            while self._owed:
+                count, self._owed = self._owed, 0
+                await asyncio.to_thread(self._queue.hint, count)
+        finally:
+            self._sending = None

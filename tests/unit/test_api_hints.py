@@ -1,0 +1,42 @@
+"""Hints that a slow broker holds up."""
+
+import asyncio
+import threading
+
+import pytest
+
+from api.hints import Hints
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+class SlowQueue:
+    """A queue whose broker hangs until it is let go."""
+
+    def __init__(self) -> None:
+        self.go_on = threading.Event()
+        self.calls: list[int] = []
+
+    def hint(self, count: int = 1) -> None:
+        self.calls.append(count)
+        self.go_on.wait(10)
+
+    def waiting(self) -> int:
+        return 0
+
+
+async def test_hanging_broker_holds_one_thread_and_later_hints_go_out_together() -> None:
+    queue = SlowQueue()
+    hints = Hints(queue)
+    for _ in range(3):
+        hints.send()
+        await asyncio.sleep(0.02)
+    assert queue.calls == [1]
+    queue.go_on.set()
+    await hints.close()
+    assert queue.calls == [1, 2]
