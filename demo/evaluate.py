@@ -2,7 +2,7 @@
 Measure the demo model: `python -m demo.evaluate [faster-whisper] [mlx-whisper]`.
 
 Speaks its recordings with espeak-ng and prints word error rates, time errors and real-time factors, by engine and
-options. Needs `demo/training/requirements.txt` and the engines named; takes a minute or two.
+options. Needs `demo/training/requirements.txt` and the engines named; takes a few minutes, mlx-whisper on a CPU most of them.
 """
 
 import sys

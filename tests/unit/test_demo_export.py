@@ -77,7 +77,7 @@ def test_two_processes_exporting_at_once_each_find_a_whole_model(tmp_path: Path)
     for process in processes:
         process.start()
     for process in processes:
-        process.join(timeout=30)
+        process.join(timeout=60)
 
     assert [process.exitcode for process in processes] == [0, 0]
     assert [seen.get() for _ in processes] == [CT2_FILES, CT2_FILES]
@@ -85,5 +85,5 @@ def test_two_processes_exporting_at_once_each_find_a_whole_model(tmp_path: Path)
 
 
 def _export_and_look(directory: Path, barrier: Barrier, seen: "SimpleQueue[set[str]]") -> None:
-    barrier.wait(timeout=20)
+    barrier.wait(timeout=60)
     seen.put({path.name for path in export_ct2(directory).iterdir()})
