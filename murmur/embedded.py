@@ -19,6 +19,7 @@ from murmur.processes import Process, Program, Sink
 from murmur.trouble import Trouble
 
 START_S = 60.0
+ADVICE = ("Memory overcommit", "Transparent Huge Pages", "TCP backlog setting")
 ATTEMPTS = 3
 
 
@@ -118,6 +119,16 @@ def start(directory: Path, sink: Sink, *, descriptors: tuple[int, ...] = ()) -> 
             break
     last = next((line for line in reversed(said) if line), "it said nothing")
     raise Trouble(f"the ledger's server didn't start in {directory}: {last}")
+
+
+def without_advice(sink: Sink) -> Sink:
+    """A sink that leaves out what the server says at every start about the kernel of a server farm."""
+
+    def take(name: str, line: str) -> None:
+        if not any(advice in line for advice in ADVICE):
+            sink(name, line)
+
+    return take
 
 
 def free_port(host: str = "127.0.0.1") -> int:

@@ -64,8 +64,8 @@ class LocalPlatform:
         self.settings = settings
         self.layout = layout
         self.embedded = "url" not in settings.ledger.model_fields_set
-        self.supervisor = Supervisor(sink, say, deaths=deaths)
-        self._sink = sink
+        self._sink = embedded.without_advice(sink)
+        self.supervisor = Supervisor(self._sink, say, deaths=deaths)
         self._lock = () if lock is None else (lock,)
 
     @property
@@ -138,7 +138,9 @@ class LocalPlatform:
             "--without-gossip",
             "--without-mingle",
         ]
-        argv = [sys.executable, "-m", "celery", "--quiet", "-A", "worker.app", "worker", *flags]
+        # On one's own machine one may be root, as in most containers.
+        python = [sys.executable, "-W", "ignore:You're running the worker with superuser privileges"]
+        argv = [*python, "-m", "celery", "--quiet", "-A", "worker.app", "worker", *flags]
         env = self._environment() | allocator.tunables(os.environ) | {"OMP_NUM_THREADS": "1"}
         if self.layout.workers > 1 and not self.settings.worker.model_workers:
             share = max(1, (os.cpu_count() or 1) // self.layout.workers)

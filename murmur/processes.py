@@ -108,4 +108,5 @@ class Process:
 def _read(pipe: IO[bytes], name: str, sink: Sink) -> None:
     with pipe:
         for line in pipe:
-            sink(name, line.decode(errors="replace").rstrip())
+            if line.strip():
+                sink(name, line.decode(errors="replace").rstrip())

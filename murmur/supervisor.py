@@ -95,8 +95,7 @@ class Supervisor:
 
     def _run(self, ward: Ward) -> Process:
         def listen(name: str, line: str) -> None:
-            ward.last_words.append(line)
-            del ward.last_words[:-5]
+            ward.last_words[:] = [line]
             self._sink(name, line)
 
         ward.process = Process(ward.program, listen)
@@ -109,10 +108,8 @@ class Supervisor:
         name, age = ward.program.name, process.age_s
         ward.deaths = ward.deaths + 1 if age < QUICK_S else 1
         if ward.deaths >= self._deaths:
-            last = next((line for line in reversed(ward.last_words) if line.strip()), "it said nothing")
-            raise Trouble(
-                f"{name} died {ward.deaths} times in a row, {cause(status)}; its last words: {last}", status=1
-            )
+            last = ward.last_words[-1:] or ["it said nothing"]
+            raise Trouble(f"{name} died {ward.deaths} times in a row ({cause(status)}); at last: {last[0]}", status=1)
         pause = FIRST_PAUSE_S * 2 ** (ward.deaths - 1)
         ward.start_at = time.monotonic() + pause
         self._say(f"{name} died after {age:.0f} s ({cause(status)}); it starts again in {pause:g} s")

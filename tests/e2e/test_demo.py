@@ -1,10 +1,17 @@
 """`murmur demo`, twice on the same data directory."""
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+from rich.console import Console
+
 from demo import SAMPLES
+from murmur.demo import show
+from murmur.trouble import Trouble
+from tests.platform import TestPlatform
 
 
 def test_a_second_demo_is_answered_from_the_dedup_cache(tmp_path: Path) -> None:
@@ -19,22 +26,13 @@ def test_a_second_demo_is_answered_from_the_dedup_cache(tmp_path: Path) -> None:
     assert "Answered from the dedup cache" in second
 
 
-def test_a_wrong_transcript_fails_the_demo(tmp_path: Path) -> None:
-    program = (
-        "import sys, dataclasses, pathlib, murmur.cli as cli, demo;"
-        "short = demo.SAMPLES['short'];"
-        "other = pathlib.Path(sys.argv.pop()) / 'short.flac';"
-        "other.write_bytes(short.path.read_bytes());"
-        "other.with_suffix('.txt').write_text('Something else.');"
-        "demo.SAMPLES['short'] = dataclasses.replace(short, path=other);"
-        "sys.argv[0] = 'murmur'; cli.main()"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program, "demo", "--data-dir", str(tmp_path / "data"), str(tmp_path)],
-        capture_output=True, text=True, check=False, timeout=100,
-    )  # fmt: skip
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert "isn't what is said in it" in done.stderr
+def test_a_wrong_transcript_fails_the_demo(platform: TestPlatform, tmp_path: Path) -> None:
+    sample = dataclasses.replace(SAMPLES["short"], path=tmp_path / "short.flac")
+    sample.path.write_bytes(SAMPLES["short"].path.read_bytes())
+    sample.path.with_suffix(".txt").write_text("Something else.")
+    with pytest.raises(Trouble, match=r"that isn.t what is said in short\.flac: Something else") as trouble:
+        show(platform, sample, Console(quiet=True))
+    assert trouble.value.status == 1
 
 
 def demo(data_dir: Path) -> str:
