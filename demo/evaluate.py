@@ -2,7 +2,8 @@
 Measure the demo model: `python -m demo.evaluate [faster-whisper] [mlx-whisper]`.
 
 Speaks its recordings with espeak-ng and prints word error rates, time errors and real-time factors, by engine and
-options. Needs `demo/training/requirements.txt` and the engines named; takes a few minutes, mlx-whisper on a CPU most of them.
+options. Needs `demo/training/requirements.txt` and the engines named; takes a few minutes, on a CPU most of them for
+mlx-whisper.
 """
 
 import sys
