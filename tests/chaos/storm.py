@@ -1,0 +1,159 @@
+"""A storm: clients submit while processes are killed, stopped and cut off; what came of it can be asked afterwards."""
+
+import random
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from redis.exceptions import RedisError
+
+from tests.chaos.flock import APIS, WORKERS, Client, Flock
+from tests.chaos.recordings import recording
+
+
+@dataclass(slots=True)
+class Wish:
+    """What one client asked for, and the ticket that it got."""
+
+    number: int
+    audio: bytes
+    cancel: bool
+    job_id: str = ""
+    canceled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """
+    How big, and how rough.
+
+    ``pace_s`` is the mean time between two faults; ``window_s`` what the engine takes for a window: long enough that
+    a kill finds spans in work.
+    """
+
+    jobs: int
+    worker_kills: int
+    ledger_kills: int
+    stop_s: float
+    pace_s: float
+    window_s: float
+    clients: int = 8
+
+
+@dataclass(slots=True)
+class Storm:
+    """Run it once; then look at ``wishes`` and ``deaths`` (worker's name and time of each kill)."""
+
+    flock: Flock
+    plan: Plan
+    seed: int
+    wishes: list[Wish] = field(default_factory=list)
+    deaths: list[tuple[str, float]] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
+
+    def run(self) -> None:
+        """Submit everything, break everything that the plan names, and return when both are done."""
+        dice = random.Random(self.seed)
+        self.wishes = [self._wish(number, dice) for number in range(self.plan.jobs)]
+        faults = self._faults(dice)
+        left = list(self.wishes)
+        lock = threading.Lock()
+
+        def client() -> None:
+            own = Client(self.flock)
+            mean_s = self.plan.pace_s * len(faults) * self.plan.clients / self.plan.jobs
+            while True:
+                time.sleep(random.expovariate(1 / mean_s))
+                with lock:
+                    if not left:
+                        break
+                    wish = left.pop()
+                self._ask(own, wish)
+            own.close()
+
+        with ThreadPoolExecutor(self.plan.clients) as pool:
+            asked = [pool.submit(client) for _ in range(self.plan.clients)]
+            for name, fault in faults:
+                self.said.append(name)
+                fault()
+                time.sleep(dice.expovariate(1 / self.plan.pace_s))
+            for one in asked:
+                one.result()
+
+    def _wish(self, number: int, dice: random.Random) -> Wish:
+        kind = dice.random()
+        if kind < 0.2 and number:  # somebody has sent the same recording before
+            return Wish(number, recording(dice.randrange(5), 4 + dice.randrange(5)), cancel=False)
+        seconds = dice.uniform(200, 400) if kind > 0.95 else dice.uniform(1, 25)
+        return Wish(number, recording(1000 + number, seconds), cancel=dice.random() < 0.08)
+
+    def _ask(self, client: Client, wish: Wish) -> None:
+        wish.job_id = client.submit(wish.audio, key=f"wish-{wish.number}")
+        if wish.cancel:
+            # A repeated request may find that the first one, whose answer was lost, has canceled it: 409.
+            client.cancel(wish.job_id)
+            wish.canceled = client.job(wish.job_id)["status"] == "canceled"
+
+    def _faults(self, dice: random.Random) -> list[tuple[str, Callable[[], None]]]:
+        plan = self.plan
+        faults = [("kill a worker", lambda: self._kill_worker(dice))] * plan.worker_kills
+        faults += [("kill the ledger", self._kill_ledger)] * plan.ledger_kills
+        faults += [("stop a worker", lambda: self._stop_worker(dice.choice(WORKERS)))]
+        faults += [("kill an API in an upload", lambda: self._kill_in_upload(dice.choice(APIS)))] * 2
+        faults += [("lose the hints", self._lose_hints)] * 2
+        faults += [("cut the connections", self._cut_connections)] * 2
+        dice.shuffle(faults)
+        return faults
+
+    def _kill_worker(self, dice: random.Random) -> None:
+        """A busy one, if any is."""
+        deadline = time.monotonic() + 3
+        while not (busy := self._busy()) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        name = dice.choice(busy or WORKERS)
+        self.deaths.append((f"{name}@", self.flock.kill(name)))
+        self.flock.start(name)
+
+    def _busy(self) -> list[str]:
+        try:
+            with self.flock.redis() as redis:
+                held = {key.removeprefix("murmur:held:").split("@")[0] for key in redis.scan_iter("murmur:held:*")}
+        except RedisError:
+            return []
+        return sorted(held)
+
+    def _kill_ledger(self) -> None:
+        self.flock.kill("ledger")
+        time.sleep(0.5)
+        self.flock.start("ledger")
+
+    def _stop_worker(self, name: str) -> None:
+        """For longer than a lease: when it goes on, everything it held is somebody else's."""
+        self.flock.signal(name, signal.SIGSTOP)
+        time.sleep(self.plan.stop_s)
+        self.flock.signal(name, signal.SIGCONT)
+
+    def _kill_in_upload(self, name: str) -> None:
+        with socket.create_connection(("127.0.0.1", self.flock.ports[name]), timeout=5) as wire:
+            head = "POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: audio/wav\r\nContent-Length: 5000000\r\n\r\n"
+            wire.sendall(head.encode() + b"RIFF" + bytes(2_000_000))
+            time.sleep(0.2)
+            self.flock.kill(name)
+        self.flock.start(name)
+
+    def _lose_hints(self) -> None:
+        self._at_ledger(lambda: self.flock.redis().delete("murmur"))
+
+    def _cut_connections(self) -> None:
+        self._at_ledger(lambda: self.flock.redis().execute_command("CLIENT", "KILL", "TYPE", "normal"))
+
+    @staticmethod
+    def _at_ledger(deed: Callable[[], object]) -> None:
+        try:
+            deed()
+        except RedisError:
+            return

@@ -1,0 +1,72 @@
+"""An engine for volume: it takes a set time for each window and says what it heard as a digest, so that a transcript
+tells whether any window was lost, doubled or mixed up. A prompt makes it misbehave."""
+
+import ctypes
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+
+from transcription.errors import Stopped
+from transcription.options import Decoding
+from transcription.settings import Settings
+from transcription.transcript import Segment
+from worker.audio import Samples
+from worker.windows import Window
+
+WINDOW_TAKES_S = float(os.environ.get("STUB_WINDOW_S", "0.05"))
+HOG: list[bytearray] = []
+
+
+def said(samples: Samples) -> str:
+    return " " + hashlib.sha256(samples.tobytes()).hexdigest()[:16]
+
+
+class StubEngine:
+    name = "stub"
+    device = "cpu"
+    compute_type = "none"
+    steps = 0
+
+    def detect_language(self, window: Samples) -> tuple[str, float]:
+        return "en", 1.0
+
+    def transcribe(
+        self,
+        windows: Iterable[Window],
+        decoding: Decoding,
+        *,
+        language: str,
+        owner: str,
+        cancelled: Callable[[], bool],
+    ) -> Iterator[list[Segment]]:
+        for window in windows:
+            misbehave(decoding.prompt)
+            end = time.monotonic() + (60 if decoding.prompt == "slow" else WINDOW_TAKES_S)
+            while time.monotonic() < end:
+                if cancelled():
+                    raise Stopped("nobody waits for this any more")
+                time.sleep(0.01)
+            self.steps += 1
+            yield window.restore([Segment(0.0, window.seconds, said(window.samples))])
+
+    def close(self) -> None:
+        return
+
+
+def misbehave(prompt: str | None) -> None:
+    if prompt == "exit":
+        os._exit(9)
+    if prompt == "segfault":
+        ctypes.string_at(0)
+    if prompt == "eat":
+        while True:
+            HOG.append(bytearray(64 << 20))
+    if prompt == "hang":
+        time.sleep(3600)
+    if prompt == "raise":
+        raise RuntimeError("boom")
+
+
+def load(name: str, settings: Settings) -> StubEngine:
+    return StubEngine()
