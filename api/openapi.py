@@ -1,5 +1,6 @@
 """The parts of the OpenAPI document that FastAPI can't derive: bodies parsed by hand, and problems."""
 
+import base64
 from typing import Any
 
 from fastapi import FastAPI
@@ -9,7 +10,15 @@ from api.problems import Problem
 from transcription.options import Options
 
 _REF = "#/components/schemas/{model}"
-_EXAMPLE = {"language": "en", "response_format": "srt", "word_timestamps": True}
+# A hundredth of a second of silence, 8 kHz mono: small enough to stand in a document.
+_WAV = b"RIFF\xc4\0\0\0WAVEfmt \x10\0\0\0\1\0\1\0\x40\x1f\0\0\x80\x3e\0\0\2\0\x10\0data\xa0\0\0\0" + bytes(160)
+_EXAMPLE = {
+    "audio": base64.b64encode(_WAV).decode(),
+    "filename": "hello.wav",
+    "language": "en",
+    "response_format": "srt",
+    "word_timestamps": True,
+}
 
 DESCRIPTION = """\
 Speech to text as jobs: hand in a recording, poll or wait, take the transcript in the format you need.
@@ -28,7 +37,7 @@ SUBMIT_BODY: dict[str, Any] = {
             },
             "application/json": {
                 "schema": {"$ref": _REF.format(model="SubmitJson")},
-                "example": {"audio": "UklGRiQAAABXQVZFZm10IBAAAAABAAEA…", "filename": "hello.wav", **_EXAMPLE},
+                "example": _EXAMPLE,
             },
             **{kind: {"schema": {"type": "string", "format": "binary"}} for kind in ("audio/*", "video/*")},
             "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
@@ -62,7 +71,8 @@ def _document(app: FastAPI) -> dict[str, Any]:
     file = {"type": "string", "format": "binary", "description": "The recording; any container that FFmpeg reads."}
     audio = {"type": "string", "format": "byte", "description": "The recording in base64, with padding."}
     name = {"type": "string", "description": "What the recording is called."}
-    schemas["SubmitForm"] = _closed("A form with the recording and its options.", {"file": file, **options}, "file")
+    fields = {field: _without_null(schema) for field, schema in options.items()}
+    schemas["SubmitForm"] = _closed("A form with the recording and its options.", {"file": file, **fields}, "file")
     schemas["SubmitJson"] = _closed(
         "The recording and its options as JSON.", {"audio": audio, "filename": name, **options}, "audio"
     )
@@ -78,6 +88,15 @@ def _drop_own_validation_errors(document: dict[str, Any]) -> None:
                 del operation["responses"]["422"]
     for unused in ("HTTPValidationError", "ValidationError"):
         document["components"]["schemas"].pop(unused, None)
+
+
+def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """A form has no null: what isn't set isn't sent."""
+    kinds = [kind for kind in schema.get("anyOf", []) if kind != {"type": "null"}]
+    if len(kinds) != 1:
+        return schema
+    rest = {name: value for name, value in schema.items() if name not in {"anyOf", "default"}}
+    return {**kinds[0], **rest}
 
 
 def _closed(description: str, properties: dict[str, Any], required: str) -> dict[str, Any]:

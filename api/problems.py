@@ -180,8 +180,14 @@ async def _framework(request: Request, error: Exception) -> Response:
         title=f"{phrase}.",
         detail=detail,
         request_id=_request_id(request),
-        headers=error.headers,
+        headers=_allow(request, error) if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED else error.headers,
     )
+
+
+def _allow(request: Request, error: HTTPException) -> Mapping[str, str] | None:
+    """Every method of the path; the framework names only those of the first route that has it."""
+    operations = request.app.openapi()["paths"].get(getattr(request.scope.get("route"), "path", ""))
+    return {"Allow": ", ".join(sorted(map(str.upper, operations)))} if operations else error.headers
 
 
 def _place(location: tuple[Any, ...] | list[Any]) -> str:

@@ -194,13 +194,28 @@ async def test_wrong_place_or_method_is_a_problem_too(
     assert answer.headers["content-type"] == "application/problem+json"
 
 
-async def test_unforeseen_error_tells_the_client_only_a_number(api: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_wrong_method_names_all_that_the_path_has(api: Bench) -> None:
+    assert (await api.http.put("/v1/jobs")).headers["allow"] == "GET, POST"
+    assert (await api.http.put("/v1/jobs/abc")).headers["allow"] == "DELETE, GET"
+
+
+async def test_example_in_the_document_can_be_sent_as_it_stands(api: Bench) -> None:
+    document = (await api.http.get("/openapi.json")).json()
+    example = document["paths"]["/v1/jobs"]["post"]["requestBody"]["content"]["application/json"]["example"]
+    assert (await api.http.post("/v1/jobs", json=example)).status_code == 202
+
+
+async def test_unforeseen_error_tells_the_client_only_a_number(api: Bench, untouched_logging: None) -> None:
+    stream = StringIO()
+    logs.configure(level="INFO", style="json", service="api", stream=stream)
     api.jobs.broken = ZeroDivisionError("secret detail")
     answer = await api.http.get("/v1/jobs/abc")
     assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
     assert "secret" not in answer.text
     assert answer.json()["request_id"] == answer.headers["x-request-id"]
-    assert "secret detail" in capsys.readouterr().out
+    line = next(json.loads(text) for text in stream.getvalue().splitlines() if "unexpected" in text)
+    assert "secret detail" in line["exception"]
+    assert line["request_id"] == answer.headers["x-request-id"]
 
 
 @pytest.mark.parametrize(
