@@ -72,7 +72,7 @@ class Problem(BaseModel):
     request_id: str | None = Field(description="What to tell an operator.", examples=["0b5ee7b0c1a94a9e"])
 
 
-class WithMembers(Exception):  # noqa: N818 -- it only carries an error
+class WithMembers(Exception):
     """An error of the tree with further members for its problem, as the job's status."""
 
     def __init__(self, error: MurmurationError, /, **members: Any) -> None:

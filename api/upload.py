@@ -1,8 +1,8 @@
 """A request's body, written once to where it stays while it is hashed, whatever form it comes in."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 
 from fastapi import Request
@@ -120,17 +120,18 @@ def _check_declared(request: Request, form: Form, limits: Limits) -> None:
 async def _fill(upload: Upload, form: Form, request: Request, limits: Limits) -> None:
     body_limit = form.body_limit(limits.max_upload_bytes)
     body_bytes = 0
-    async for chunk in _body(request, limits.upload_timeout_s):
-        body_bytes += len(chunk)
-        if body_bytes > body_limit:
-            raise _too_large(body_bytes, limits)
-        for audio in form.feed(chunk):
-            await upload.write(audio)
-        if upload.size > limits.max_upload_bytes:
-            raise _too_large(upload.size, limits)
+    async with aclosing(_body(request, limits.upload_timeout_s)) as chunks:
+        async for chunk in chunks:
+            body_bytes += len(chunk)
+            if body_bytes > body_limit:
+                raise _too_large(form.audio_at_least(body_bytes), limits)
+            for audio in form.feed(chunk):
+                await upload.write(audio)
+            if upload.size > limits.max_upload_bytes:
+                raise _too_large(upload.size, limits)
 
 
-async def _body(request: Request, silence_s: float) -> AsyncIterator[bytes]:
+async def _body(request: Request, silence_s: float) -> AsyncGenerator[bytes, None]:
     chunks = request.stream()
     while True:
         try:

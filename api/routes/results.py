@@ -65,6 +65,8 @@ def _refuse(job: Job, *, partial: bool) -> None:
     """Raise what a job without a whole result answers; return where a part of it will do."""
     if job.status is Status.EXPIRED:
         raise JobExpired(f"the result of job {job.id!r} was kept until its time had passed; submit the audio again")
+    if job.status is Status.CANCELED:
+        raise WithMembers(JobCanceled(f"job {job.id!r} was canceled"), job_status=job.status)
     if partial:
         return
     error = error_out(job.failure)
@@ -73,8 +75,6 @@ def _refuse(job: Job, *, partial: bool) -> None:
         raise WithMembers(
             JobFailed(f"job {job.id!r} failed: {why}"), job_status=job.status, error=error and error.model_dump()
         )
-    if job.status is Status.CANCELED:
-        raise WithMembers(JobCanceled(f"job {job.id!r} was canceled"), job_status=job.status)
     raise WithMembers(
         ResultNotReady(
             f"job {job.id!r} is {job.status.value}, {job.progress.fraction:.0%} done; the result isn't there yet"

@@ -259,6 +259,8 @@ async def test_result_of_a_job_that_has_none_says_why(api: Bench, status: Status
         api.jobs.finish(job["id"], status=status)
     answer = await api.http.get(job["urls"]["result"])
     assert (answer.status_code, answer.json()["code"]) == (http, code)
+    partial = await api.http.get(job["urls"]["result"], params={"partial": "true"})
+    assert partial.status_code == (200 if status is Status.FAILED else http)
     if status is Status.FAILED:
         assert answer.json()["error"] == {
             "code": "worker_lost",
