@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from transcription.job import Failure
 from transcription.options import Decoding
 from transcription.spans import Span
 
@@ -13,7 +14,8 @@ class Claim:
 
     ``token`` is the fencing token: it grows with every claim, every write carries it, and the ledger refuses an old
     one. ``windows_done`` windows of the span were written by an earlier holder and needn't be computed again.
-    ``whole``: the span is all of the recording. ``speech`` holds the stretches to transcribe; None until the recording has been decoded and cut.
+    ``speech`` holds the stretches to transcribe; None until the recording has been decoded and cut. ``whole``: the
+    span is all of the recording. ``alone``: it was in flight when a process died, so nothing runs beside it.
     """
 
     computation: str
@@ -35,6 +37,22 @@ class Claim:
     def name(self) -> str:
         """What logs call this span."""
         return f"{self.computation}/{self.index}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """A computation that failed though trying again might help; it waits for an operator. Times in Unix seconds."""
+
+    computation: str
+    died_at: float
+    failure: Failure
+    attempts: int
+    model: str
+    decoding: Decoding
+    audio_sha256: str
+    filename: str
+    duration_s: float
+    jobs: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,14 +7,31 @@ from pathlib import Path
 from demo import REVISION
 from transcription.errors import ModelNotServed
 
-CHECKPOINTS = (
-    "tiny tiny.en base base.en small small.en medium medium.en large-v1 large-v2 large-v3 large large-v3-turbo turbo "
-    "distil-small.en distil-medium.en distil-large-v2 distil-large-v3 distil-large-v3.5"
-).split()
+CHECKPOINTS = [
+    "tiny",
+    "tiny.en",
+    "base",
+    "base.en",
+    "small",
+    "small.en",
+    "medium",
+    "medium.en",
+    "large-v1",
+    "large-v2",
+    "large-v3",
+    "large",
+    "large-v3-turbo",
+    "turbo",
+    "distil-small.en",
+    "distil-medium.en",
+    "distil-large-v2",
+    "distil-large-v3",
+    "distil-large-v3.5",
+]
 PUBLISHED_NAMES = (
     *CHECKPOINTS,
-    *"whisper-1 whisper-tiny whisper-base whisper-small whisper-medium whisper-large".split(),
-    *"gpt-4o-transcribe gpt-4o-mini-transcribe".split(),
+    *["whisper-1", "whisper-tiny", "whisper-base", "whisper-small", "whisper-medium", "whisper-large"],
+    *["gpt-4o-transcribe", "gpt-4o-mini-transcribe"],
 )
 
 

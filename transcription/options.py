@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from transcription.errors import InvalidOption, UnknownOption
 from transcription.languages import LANGUAGES
 
+
 class Task(StrEnum):
     """What the model writes: the words that were spoken, or their English translation."""
 
@@ -118,7 +119,9 @@ def parse_options(fields: dict[str, object]) -> Options:
     if unknown:
         known = ", ".join(sorted(Options.model_fields))
         raise UnknownOption(f"unknown option {', '.join(map(repr, unknown))}; the options are {known}")
-    said = "; ".join(f"{p['loc'][0]}: {p['msg'].removeprefix('Value error, ')} (got {_short(p['input'])})" for p in problems)
+    said = "; ".join(
+        f"{p['loc'][0]}: {p['msg'].removeprefix('Value error, ')} (got {_short(p['input'])})" for p in problems
+    )
     raise InvalidOption(said)
 
 

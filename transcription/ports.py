@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from transcription.computation import Claim, Hold, Timing
+from transcription.computation import Claim, DeadLetter, Hold, Timing
 from transcription.job import Failure, Job, Outcome, Status, Submission
 from transcription.spans import Piece
 from transcription.transcript import Segment, Transcript
@@ -77,6 +77,15 @@ class JobStore(Protocol):
     async def backlog(self) -> Backlog:
         """Figures for people, metrics and backpressure."""
 
+    async def dead_letters(self) -> tuple[DeadLetter, ...]:
+        """Computations that wait for an operator, the latest first."""
+
+    async def revive(self, computation: str) -> None:
+        """Try a dead letter again, with every option of its jobs. NotDead."""
+
+    async def bury(self, computation: str) -> None:
+        """Take a dead letter off the list; its jobs stay failed. NotDead."""
+
     async def ping(self) -> None:
         """Return when the ledger answers."""
 
@@ -90,7 +99,9 @@ class SpanStore(Protocol):
     def renew(self, claims: Sequence[Claim]) -> dict[int, Hold]:
         """Prolong leases; what each token's renewal found."""
 
-    def prepared(self, claim: Claim, pieces: Sequence[Piece], *, language: str | None, probability: float | None) -> None:
+    def prepared(
+        self, claim: Claim, pieces: Sequence[Piece], *, language: str | None, probability: float | None
+    ) -> None:
         """Set where the recording was cut; the caller goes on with the first span, the others become pending."""
 
     def append(self, claim: Claim, segments: Iterable[Segment], *, window: int, audio_s: float) -> None:
@@ -105,8 +116,8 @@ class SpanStore(Protocol):
     def release(self, claim: Claim) -> None:
         """Hand a span back, as if it had never been claimed."""
 
-    def register(self, info: WorkerInfo) -> None:
-        """Say that this worker lives; spans that an earlier process of the same name held come back at once."""
+    def register(self, info: WorkerInfo) -> int:
+        """Say that this worker lives; spans that an earlier process of the same name held come back: how many."""
 
     def reap(self) -> int:
         """Return spans whose lease has expired; how many."""

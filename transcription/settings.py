@@ -75,6 +75,13 @@ class Api(Part):
     max_wait_s: float = Field(60.0, gt=0, description="Longest long-poll.")
 
 
+class Mlx(Part):
+    """MLX's memory on a Mac, which models share with everything else there."""
+
+    memory_bytes: int = Field(0, ge=0, description="Memory that MLX keeps to; 0: its own choice for the machine.")
+    cache_bytes: int = Field(256 << 20, ge=0, description="Freed buffers that MLX may keep for later.")
+
+
 class Worker(Part):
     """The computing side."""
 
@@ -88,8 +95,11 @@ class Worker(Part):
     threads: int = Field(1, ge=1, description="Threads of each model replica.")
     batch: int = Field(0, ge=0, description="Windows decoded together; 0: 4 on a CPU, what fits on a GPU.")
     max_models: int = Field(1, ge=1, description="Models kept in memory; the least recently used goes first.")
-    idle_unload_s: float = Field(600.0, ge=0, description="Idle time after which a model's memory is given back; 0: never.")
+    idle_unload_s: float = Field(
+        600.0, ge=0, description="Idle time after which a model's memory is given back; 0: never."
+    )
     span_s: float = Field(300.0, gt=0, description="Length at which long recordings are cut into spans.")
+    mlx: Mlx = Mlx()
 
 
 class Settings(BaseSettings):

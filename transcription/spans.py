@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -32,7 +33,7 @@ def cut(speech: Sequence[Span], duration_s: float, *, target_s: float) -> list[S
     """
     if duration_s <= 1.5 * target_s:
         return [Span(0.0, duration_s)]
-    silences = [Span(a.end, b.start) for a, b in zip(speech, speech[1:], strict=False) ]
+    silences = [Span(a.end, b.start) for a, b in pairwise(speech)]
     cuts = [0.0]
     for before, silence in enumerate(silences):
         middle = (silence.start + silence.end) / 2

@@ -92,7 +92,15 @@ def complete(spans: RedisSpans, held: Claim) -> bool:
 
 def info(name: str, pid: int = 1) -> WorkerInfo:
     return WorkerInfo(
-        id=name, models=MODELS, engine="stub", device="cpu", compute_type="int8", slots=4, host="h", pid=pid, started_at=1.0
+        id=name,
+        models=MODELS,
+        engine="stub",
+        device="cpu",
+        compute_type="int8",
+        slots=4,
+        host="h",
+        pid=pid,
+        started_at=1.0,
     )
 
 
@@ -211,10 +219,12 @@ def test_a_span_whose_every_worker_died_fails_and_becomes_a_dead_letter_that_can
     assert failed.failure.code == "worker_lost"
     assert ask(settings, lambda jobs: jobs.backlog()).dead == 1
     assert submit(settings, submission())[1] is Outcome.NEW  # a failure is no cache entry
-    spans.dead("retry", accepted.computation)
+    (letter,) = ask(settings, lambda jobs: jobs.dead_letters())
+    assert (letter.computation, letter.jobs, letter.attempts) == (accepted.computation, (accepted.id,), 3)
+    ask(settings, lambda jobs: jobs.revive(accepted.computation))
     assert job(settings, accepted.id).status is Status.QUEUED
     with pytest.raises(NotDead):
-        spans.dead("retry", accepted.computation)
+        ask(settings, lambda jobs: jobs.bury(accepted.computation))
     complete(spans, claim(spans))
     assert job(settings, accepted.id).status is Status.COMPLETED
 
@@ -253,7 +263,9 @@ def test_a_busy_worker_runs_empty_to_make_room_for_a_suspect(settings: Settings,
     assert claim(spans, "w2").alone
 
 
-def test_a_cancel_takes_the_last_ticket_s_work_away_and_spares_the_others(settings: Settings, spans: RedisSpans) -> None:
+def test_a_cancel_takes_the_last_ticket_s_work_away_and_spares_the_others(
+    settings: Settings, spans: RedisSpans
+) -> None:
     one, _ = submit(settings, submission())
     two, _ = submit(settings, submission())
     held = claim(spans)
@@ -304,7 +316,9 @@ def test_retention_turns_a_job_into_the_word_expired_and_then_into_nothing(
 def test_only_idle_workers_take_further_spans_of_a_recording(settings: Settings, spans: RedisSpans) -> None:
     accepted, _ = submit(settings, submission("a" * 64))
     held = claim(spans)
-    spans.prepared(held, [Piece(Span(a, b), (Span(a, b),)) for a, b in ((0, 4), (4, 7), (7, 10))], language="en", probability=1.0)
+    spans.prepared(
+        held, [Piece(Span(a, b), (Span(a, b),)) for a, b in ((0, 4), (4, 7), (7, 10))], language="en", probability=1.0
+    )
     submit(settings, submission("b" * 64))
     assert claim(spans, "w2").audio_sha256 == "b" * 64  # a waiting recording goes before fan-out
     assert spans.claim("w2", models=MODELS, extras=False) is None

@@ -13,8 +13,8 @@ from redis import Redis
 
 from transcription.computation import Claim, Timing
 from transcription.errors import JobFinished, LeaseLost, NotDead, Stopped
-from transcription.infra.connections import connect, connect_async
 from transcription.infra import jobs
+from transcription.infra.connections import connect, connect_async
 from transcription.infra.jobs import RedisJobs
 from transcription.infra.spans import RedisSpans
 from transcription.job import Audio, Failure, Status, Submission
@@ -99,7 +99,7 @@ class Ledger(RuleBasedStateMachine):
         self.jobs = RedisJobs(connect_async(self.settings.ledger), self.settings)
         self.tickets: list[tuple[str, str]] = []
         self.claims: list[Claim] = []
-        self.pids = Counter({name: 1 for name in WORKERS})
+        self.pids = Counter(dict.fromkeys(WORKERS, 1))
         self.numbers = itertools.count()
         # Names in the order of time: what happens within one millisecond then repeats exactly.
         jobs.uuid.uuid4 = lambda: uuid.UUID(int=next(self.numbers))  # type: ignore[attr-defined]
@@ -230,12 +230,13 @@ class Ledger(RuleBasedStateMachine):
             self.redis.zadd("murmur:delayed", {name: 1})
         self._reap()
 
-    @rule(action=st.sampled_from(["retry", "drop"]))
-    def operator(self, action: str) -> None:
-        for computation in self.redis.zrange("murmur:dead", 0, 0):
-            self.spans.dead(action, computation)
+    @rule(revives=st.booleans())
+    def operator(self, revives: bool) -> None:
+        resolve = self.jobs.revive if revives else self.jobs.bury
+        for letter in self.runner.run(self.jobs.dead_letters())[:1]:
+            self.runner.run(resolve(letter.computation))
         with pytest.raises(NotDead):
-            self.spans.dead(action, "nobody")
+            self.runner.run(resolve("nobody"))
 
     # ------------------------------------------------------------ the books
 

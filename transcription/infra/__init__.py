@@ -1,0 +1,1 @@
+"""Adapters: Redis, disks, queues, logs. Errors of third parties become ours here."""

@@ -10,7 +10,15 @@ from typing import Any
 import orjson
 from redis.asyncio import Redis
 
-from transcription.errors import IdempotencyConflict, JobExpired, JobFinished, JobNotFound, MalformedRequest
+from transcription.computation import DeadLetter
+from transcription.errors import (
+    IdempotencyConflict,
+    JobExpired,
+    JobFinished,
+    JobNotFound,
+    MalformedRequest,
+    NotDead,
+)
 from transcription.infra import records
 from transcription.infra.connections import translated
 from transcription.infra.scripts import PREFIX, Scripts, pairs
@@ -92,9 +100,7 @@ class RedisJobs:
     async def _read(self, tenant: str, ids: list[str]) -> list[Job]:
         with translated():
             rows = await self._scripts.call("read", tenant, *ids)
-        return [
-            records.job(pairs(row[0]), pairs(row[1]), self._place(row[2], row[3])) for row in rows if row
-        ]
+        return [records.job(pairs(row[0]), pairs(row[1]), self._place(row[2], row[3])) for row in rows if row]
 
     def _place(self, position: str | int, ahead: str | int) -> Place | None:
         if position == "":
@@ -109,9 +115,10 @@ class RedisJobs:
         at, last = _parse_cursor(cursor)
         for _ in range(20):
             with translated():
-                rows: list[tuple[str, float]] = await self._client.zrange(
+                found: Any = await self._client.zrange(
                     f"{PREFIX}jobs:{tenant}", at, "-inf", desc=True, byscore=True, offset=0, num=SCAN, withscores=True
                 )
+            rows = [(str(name), float(score)) for name, score in found]
             rows = [(name, score) for name, score in rows if not last or score < float(at) or name < last]
             if not rows:
                 return Page(tuple(jobs), None)
@@ -180,6 +187,26 @@ class RedisJobs:
             workers=live,
             dead=dead,
         )
+
+    async def dead_letters(self) -> tuple[DeadLetter, ...]:
+        """Computations that wait for an operator, the latest first; a thousand at most."""
+        with translated():
+            rows = await self._scripts.call("letters", 1000)
+        return tuple(records.dead_letter(float(at) / 1000, pairs(comp), jobs) for at, comp, jobs in rows)
+
+    async def revive(self, computation: str) -> None:
+        """Try a dead letter again, with every option of its jobs. NotDead."""
+        await self._resolve("retry", computation)
+
+    async def bury(self, computation: str) -> None:
+        """Take a dead letter off the list; its jobs stay failed. NotDead."""
+        await self._resolve("drop", computation)
+
+    async def _resolve(self, action: str, computation: str) -> None:
+        with translated():
+            answer = await self._scripts.call("dead", action, computation)
+        if answer != "ok":
+            raise NotDead(f"no dead letter {computation!r}")
 
     async def ping(self) -> None:
         """Return when the ledger answers."""

@@ -64,6 +64,6 @@ class CeleryQueue:
     def waiting(self) -> int:
         """Hints not yet taken; 0 while the broker can't be reached."""
         try:
-            return int(self._client.llen(QUEUE))  # type: ignore[arg-type]
+            return int(self._client.llen(QUEUE))
         except (RedisError, OSError):
             return 0

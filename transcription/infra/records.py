@@ -4,7 +4,7 @@ from typing import Any
 
 import orjson
 
-from transcription.computation import Claim
+from transcription.computation import Claim, DeadLetter
 from transcription.job import Audio, Failure, Job, Place, Progress, Status
 from transcription.options import Decoding, Options
 from transcription.spans import Piece, Span
@@ -42,9 +42,7 @@ def job(ticket: dict[str, str], comp: dict[str, str], place: Place | None) -> Jo
         model=ticket["model"],
         language=comp.get("language") or options.language,
         options=options,
-        audio=Audio(
-            sha256=ticket["sha"], bytes=int(ticket["bytes"]), duration_s=duration, filename=ticket["filename"]
-        ),
+        audio=Audio(sha256=ticket["sha"], bytes=int(ticket["bytes"]), duration_s=duration, filename=ticket["filename"]),
         cached=cached,
         attempts=int(comp.get("attempts", "0")),
         progress=Progress(audio_seconds_done=done, audio_seconds_total=duration),
@@ -70,9 +68,27 @@ def _failure(comp: dict[str, str]) -> Failure:
     )
 
 
+def dead_letter(died_at: float, comp: dict[str, str], jobs: list[str]) -> DeadLetter:
+    """A failed computation as an operator sees it."""
+    return DeadLetter(
+        computation=comp["id"],
+        died_at=died_at,
+        failure=_failure(comp),
+        attempts=int(comp["attempts"]),
+        model=comp["model"],
+        decoding=Decoding.model_validate_json(comp["decoding"]),
+        audio_sha256=comp["sha"],
+        filename=comp["filename"],
+        duration_s=seconds(comp["duration"]) or 0.0,
+        jobs=tuple(sorted(jobs)),
+    )
+
+
 def claim(fields: list[str]) -> Claim:
     """What the claim script returns."""
-    cid, index, token, start, end, attempt, windows, sha, filename, model, decoding, language, speech, alone, spans = fields
+    cid, index, token, start, end, attempt, windows, sha, filename, model, decoding, language, speech, alone, spans = (
+        fields
+    )
     return Claim(
         computation=cid,
         index=int(index),

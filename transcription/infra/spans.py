@@ -10,7 +10,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from transcription.computation import Claim, Hold, Timing
-from transcription.errors import LeaseLost, NotDead, Stopped
+from transcription.errors import LeaseLost, Stopped
 from transcription.infra import records
 from transcription.infra.connections import translated, unavailable
 from transcription.infra.records import ms
@@ -49,7 +49,9 @@ class RedisSpans:
             for claim, standing in zip(claims, found, strict=True)
         }
 
-    def prepared(self, claim: Claim, pieces: Sequence[Piece], *, language: str | None, probability: float | None) -> None:
+    def prepared(
+        self, claim: Claim, pieces: Sequence[Piece], *, language: str | None, probability: float | None
+    ) -> None:
         """Set where the recording was cut: see SpanStore."""
         told = [part for piece in pieces for part in records.piece(piece)]
         self._write("prepared", claim, claim.computation, claim.token, language or "", probability or "", *told)
@@ -67,9 +69,7 @@ class RedisSpans:
     def fail(self, claim: Claim, failure: Failure, *, retry_in_s: float | None) -> None:
         """Report a failed attempt: see SpanStore."""
         delay = -1 if retry_in_s is None else ms(retry_in_s)
-        self._write(
-            "fail", claim, *_name(claim), failure.code, failure.message[:2000], int(failure.retryable), delay
-        )
+        self._write("fail", claim, *_name(claim), failure.code, failure.message[:2000], int(failure.retryable), delay)
 
     def release(self, claim: Claim) -> None:
         """Hand a span back, as if it had never been claimed."""
@@ -106,7 +106,7 @@ class RedisSpans:
     def pending(self) -> int:
         """Spans that could be claimed now."""
         with translated():
-            return int(self._client.hget(f"{PREFIX}backlog", "spans") or 0)  # type: ignore[arg-type]
+            return int(self._client.hget(f"{PREFIX}backlog", "spans") or 0)
 
     def slots(self) -> int:
         """Spans that all live workers together can have in work."""
@@ -129,13 +129,6 @@ class RedisSpans:
         """Whether a computation is still to be finished."""
         with translated():
             return self._client.hget(f"{PREFIX}comp:{computation}", "status") in ("queued", "processing")
-
-    def dead(self, action: str, computation: str) -> None:
-        """Retry or drop a dead letter. NotDead."""
-        with translated():
-            answer = self._scripts.call("dead", action, computation)
-        if answer != "ok":
-            raise NotDead(f"no dead letter {computation!r}")
 
     def _write(self, script: str, claim: Claim, *args: Any) -> str:
         """
