@@ -92,7 +92,7 @@ class ApiError(Exception):
         self.retry_after = retry_after
 
 
-class JobEnded(Exception):  # noqa: N818  not an error of the call's: the job ended otherwise than hoped
+class JobEnded(Exception):
     """A job that was waited for ended without a transcript."""
 
     def __init__(self, job: RemoteJob) -> None:

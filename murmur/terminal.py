@@ -10,6 +10,7 @@ from rich.panel import Panel
 COLOURS = {"murmur": "1;36", "api": "34", "ledger": "35"}
 WORKER_COLOURS = ("32", "33", "36", "92", "93", "96")
 WIDTH = 7
+WIDE = 160
 
 
 class Terminal:
@@ -43,8 +44,11 @@ class Terminal:
 
     def panel(self, text: str, *, title: str = "", style: str = "cyan") -> None:
         """Print *text* in a frame, however quiet the rest is."""
+        width = None if self._stream.isatty() else WIDE
         with self._lock:
-            Console(file=self._stream).print(Panel(text, title=title, border_style=style, expand=False), markup=False)
+            Console(file=self._stream, width=width).print(
+                Panel(text, title=title, border_style=style, expand=False), markup=False
+            )
 
     def _painted(self, name: str) -> str:
         padded = f"{name:<{WIDTH}}"

@@ -1,7 +1,7 @@
 """Trouble: what a person at the command line can do something about."""
 
 
-class Trouble(Exception):  # noqa: N818  it is no bug of the program's
+class Trouble(Exception):
     """One clear sentence for stderr, and the exit status that goes with it."""
 
     def __init__(self, sentence: str, *, status: int = 2) -> None:

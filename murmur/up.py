@@ -24,10 +24,10 @@ from transcription.settings import Settings
 READY_S = 120.0
 LOOK_S = 0.1
 NO_HUB = """\
-The hub that models come from can't be reached, and none has been downloaded before.
-The built-in demo model runs instead: it understands only its toy vocabulary, spoken by espeak-ng.
-Whatever else you send it comes back as nonsense.
-Real use: go online and start again, or give a directory with --model PATH."""
+The hub that models come from can't be reached, and none has been fetched.
+The built-in demo model runs instead. It understands only a toy vocabulary,
+spoken by espeak-ng: whatever else you send it comes back as nonsense.
+For real speech go online and start again, or name a directory: --model PATH"""
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 

@@ -1,0 +1,143 @@
+"""What `murmur up` decides before anything runs: settings, models, the allocator."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from murmur import allocator
+from murmur.datadir import claimed
+from murmur.environment import exported, load
+from murmur.local import Layout
+from murmur.preflight import model_name
+from murmur.terminal import Terminal
+from murmur.trouble import Trouble
+from murmur.up import settled, with_model
+from transcription.infra import hub
+from transcription.settings import Lease, Ledger, Settings
+
+
+def test_settings_survive_the_way_through_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    settings = Settings(
+        model="demo",
+        models=("base", "small"),
+        model_aliases={"fast": "demo"},
+        data_dir=tmp_path,
+        lease=Lease(ttl_s=3, renew_s=0.5),
+        ledger=Ledger(url=SecretStr("redis://:secret@host/1"), wait_aof=True),
+    )
+    for name, value in exported(settings).items():
+        monkeypatch.setenv(name, value)
+    assert Settings() == settings
+
+
+def test_defaults_are_not_exported() -> None:
+    assert exported(Settings()) == {}
+
+
+def test_the_command_line_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MURMUR_API__PORT", "9000")
+    monkeypatch.setenv("MURMUR_API__HOST", "0.0.0.0")
+    settings = load({"api": {"port": 9001, "host": None}, "model": None})
+    assert (settings.api.port, settings.api.host, settings.model) == (9001, "0.0.0.0", "auto")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("MURMUR_API__PORT", "many"), ("MURMUR_MODELS", "[not json"), ("MURMUR_LEASE__TTL_S", "-1")]
+)
+def test_a_wrong_variable_is_named_in_one_sentence(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(Trouble) as trouble:
+        load()
+    assert name.removeprefix("MURMUR_").lower() in str(trouble.value).lower()
+    assert trouble.value.status == 2
+
+
+def test_relative_paths_become_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "model.bin").touch()
+    settings = settled(Settings(data_dir=Path("data"), model="./model"))
+    assert settings.data_dir == tmp_path / "data"
+    assert settings.model == str(tmp_path / "model")
+
+
+@pytest.mark.parametrize("name", ["demo", "auto", "large-v3", "distil-large-v3.5"])
+def test_published_names_are_models(name: str) -> None:
+    assert model_name(name) == name
+
+
+def test_auto_without_a_hub_is_the_demo_model_with_a_warning(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert with_model(Settings(data_dir=tmp_path), Terminal()).model == "demo"
+    said = capsys.readouterr().out
+    assert "NO REAL MODEL" in said
+    assert "toy vocabulary" in said
+
+
+def test_auto_is_base_once_that_has_been_fetched(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    settings = Settings(data_dir=tmp_path)
+    snapshot = settings.model_dir / f"models--{hub.DEFAULT_REPOSITORY.replace('/', '--')}" / "snapshots" / "abc"
+    snapshot.mkdir(parents=True)
+    (snapshot / "model.bin").touch()
+    assert with_model(settings, Terminal()).model == "base"
+    assert capsys.readouterr().out == ""
+
+
+def test_a_model_that_cannot_be_fetched_ends_the_start_with_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(SystemExit) as ended:
+        with_model(Settings(data_dir=tmp_path, model="tiny"), Terminal())
+    assert ended.value.code == 2
+    said = capfd.readouterr().err.splitlines()
+    assert said[-1].startswith("murmur: the model tiny can't be fetched")
+    assert "Traceback" not in " ".join(said)
+
+
+def test_glibc_is_tuned_unless_another_allocator_is_preloaded() -> None:
+    if sys.platform == "linux":
+        assert allocator.tunables({}, libc="glibc") == allocator.GLIBC
+        assert "MALLOC_ARENA_MAX" not in allocator.tunables({"MALLOC_ARENA_MAX": "4"}, libc="glibc")
+    assert allocator.tunables({}, libc="") == {}
+    assert allocator.tunables({"LD_PRELOAD": "/usr/lib/libjemalloc.so.2"}, libc="glibc") == {}
+
+
+def test_an_allocator_is_described_as_it_is() -> None:
+    assert "not tuned" in allocator.describe({})
+    assert "glibc, tuned" in allocator.describe(allocator.GLIBC)
+    assert "jemalloc" in allocator.describe({"LD_PRELOAD": "/usr/lib/libjemalloc.so.2"})
+
+
+def test_a_data_directory_has_one_holder_at_a_time(tmp_path: Path) -> None:
+    with claimed(tmp_path), pytest.raises(Trouble, match="in use by a platform that runs"), claimed(tmp_path):
+        pass
+    with claimed(tmp_path):
+        pass
+
+
+def test_a_data_directory_is_free_when_the_last_inheritor_of_its_lock_has_ended(tmp_path: Path) -> None:
+    with claimed(tmp_path) as lock:
+        inheritor = subprocess.Popen(["sleep", "0.5"], pass_fds=(lock,))
+        # A holder that died without a word leaves its process id in the file.
+        (tmp_path / "murmur.lock").write_text("999999999")
+    with claimed(tmp_path):
+        assert inheritor.wait(5) == 0
+
+
+def test_a_platform_that_listens_everywhere_is_reached_over_loopback() -> None:
+    assert Layout(host="0.0.0.0", port=1).url == "http://127.0.0.1:1"
+    assert Layout(host="::", port=1).url == "http://[::1]:1"
+
+
+def test_exported_values_are_json_where_the_settings_read_json() -> None:
+    assert json.loads(exported(Settings(models=("a",)))["MURMUR_MODELS"]) == ["a"]

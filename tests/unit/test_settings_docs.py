@@ -1,0 +1,52 @@
+"""What the pages and files say of the settings, of make and of the API holds."""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from murmur import settings_table
+from murmur.environment import PREFIX
+from transcription.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_readme_has_every_setting_with_its_default() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert settings_table.with_table(readme) == readme, "run `make docs`"
+
+
+def test_the_example_environment_has_every_setting_with_its_default() -> None:
+    assert (ROOT / ".env.example").read_text(encoding="utf-8") == settings_table.env_example(), "run `make docs`"
+
+
+def test_every_variable_in_the_table_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    for row in settings_table.rows():
+        assert row.name.startswith(PREFIX)
+        assert row.description, f"{row.name} has no description"
+        monkeypatch.setenv(row.name, row.default.replace("~", str(Path.home())))
+    assert Settings().model_dump() == Settings.model_construct().model_dump()
+
+
+def test_make_help_lists_every_target() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    phony = set(re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)[1].split())  # type: ignore[index]
+    targets = set(re.findall(r"^([a-z][a-z-]*):", makefile, re.MULTILINE))
+    assert targets == phony
+    # Inside `make test`, make's own variables would reach this one.
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    said = subprocess.run(["make"], cwd=ROOT, env=clean, capture_output=True, text=True, check=True).stdout
+    assert {line.split()[1] for line in said.splitlines()} == targets
+    assert all(len(line.split()) > 3 for line in said.splitlines())
+
+
+def test_links_in_the_pages_lead_somewhere() -> None:
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "demo" / "README.md"]
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        for link in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text):
+            if not link.startswith(("http:", "https:")):
+                assert (page.parent / link).exists(), f"{page.name} links to {link}"
