@@ -4,6 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+ROUNDING_S = 0.002
+"""What rounding both ends of a stretch can add to its length."""
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Span:
@@ -78,7 +81,7 @@ def windows(speech: Sequence[Span], *, limit_s: float = 30.0) -> list[list[Span]
     room = 0.0
     for stretch in speech:
         start = stretch.start
-        while stretch.end - start > limit_s:
+        while stretch.end - start > limit_s + ROUNDING_S:
             groups.append([Span(start, start + limit_s)])
             start += limit_s
             room = 0.0

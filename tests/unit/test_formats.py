@@ -1,0 +1,69 @@
+"""A transcript in six shapes."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from transcription.formats import CONTENT_TYPES, EXTENSIONS, WRITERS, as_json, as_srt, as_tsv, as_verbose_json, as_vtt
+from transcription.options import ResponseFormat
+from transcription.transcript import Segment, Transcript, Word, merge
+
+
+def transcript(*segments: Segment) -> Transcript:
+    return Transcript(
+        segments=segments, language="de", language_probability=0.98, duration=3725.5, task="transcribe", model="demo"
+    )
+
+
+TALK = transcript(
+    Segment(0.0, 1.25, " Guten Tag.", words=(Word(0.0, 0.5, " Guten", 0.9), Word(0.6, 1.25, " Tag.", 0.8))),
+    Segment(3723.004, 3725.5, " Eins --> <zwei>\n& drei."),
+)
+
+
+def test_srt_numbers_its_cues_and_writes_hours() -> None:
+    assert as_srt(TALK) == (
+        "1\n00:00:00,000 --> 00:00:01,250\nGuten Tag.\n\n2\n01:02:03,004 --> 01:02:05,500\nEins -> <zwei> & drei.\n"
+    )
+
+
+def test_vtt_escapes_what_would_be_markup() -> None:
+    assert as_vtt(TALK) == (
+        "WEBVTT\n\n00:00:00.000 --> 00:00:01.250\nGuten Tag.\n"
+        "\n01:02:03.004 --> 01:02:05.500\nEins -&gt; &lt;zwei&gt; &amp; drei.\n"
+    )
+
+
+def test_tsv_is_in_milliseconds() -> None:
+    assert as_tsv(TALK).splitlines()[:2] == ["start\tend\ttext", "0\t1250\tGuten Tag."]
+
+
+def test_verbose_json_names_the_language_in_english_and_has_words_where_they_were_asked_for() -> None:
+    shape = as_verbose_json(TALK)
+    assert (shape["language"], shape["duration"]) == ("german", 3725.5)
+    assert [word["word"] for word in shape["words"]] == [" Guten", " Tag."]
+    assert [segment["id"] for segment in shape["segments"]] == [0, 1]
+    assert "words" not in as_verbose_json(transcript(Segment(0, 1, " x")))
+
+
+def test_silence_is_valid_in_every_format() -> None:
+    empty = transcript()
+    assert as_json(empty)["text"] == ""
+    assert as_srt(empty) == ""
+    assert as_vtt(empty) == "WEBVTT\n"
+
+
+def test_every_format_has_a_writer_a_type_and_an_extension() -> None:
+    assert set(WRITERS) == set(CONTENT_TYPES) == set(EXTENSIONS) == set(ResponseFormat)
+
+
+@given(st.text(), st.floats(0, 1e6))
+def test_no_text_breaks_a_cue_out_of_its_place(text: str, start: float) -> None:
+    talk = transcript(Segment(start, start + 1, text))
+    assert as_srt(talk).count("-->") == 1
+    assert as_vtt(talk).count("-->") == 1
+    assert len(as_srt(talk).rstrip("\n").split("\n\n")) == 1
+
+
+def test_merged_spans_are_in_the_order_of_time() -> None:
+    first, second = Segment(0, 1, " a"), Segment(5, 6, " b")
+    assert merge([[second], [first]]) == (first, second)

@@ -1,0 +1,255 @@
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from huggingface_hub.errors import LocalEntryNotFoundError
+
+import demo
+from transcription.errors import ModelUnavailable
+from transcription.settings import Settings, Worker
+from worker import models
+from worker.models import ModelCache, locate
+
+
+class FakeEngine:
+    device, compute_type = "cpu", "int8"
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.steps = 7
+        self.closed = False
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Loader:
+    """Makes fake engines; remembers them."""
+
+    def __init__(self) -> None:
+        self.made: list[FakeEngine] = []
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def __call__(self, name: str, _: Settings) -> Any:
+        assert self.gate.wait(10)
+        if name == "missing":
+            raise ModelUnavailable("there is none")
+        self.made.append(FakeEngine(name))
+        return self.made[-1]
+
+
+@pytest.fixture
+def loader() -> Loader:
+    return Loader()
+
+
+@pytest.fixture
+def make(loader: Loader) -> Iterator[Callable[..., ModelCache]]:
+    with ExitStack() as stack:
+
+        def made(**worker: Any) -> ModelCache:
+            cache = ModelCache(Settings(worker=Worker(**{"idle_unload_s": 0, **worker})), load=loader)
+            stack.callback(cache.close)
+            return cache
+
+        yield made
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def test_a_model_is_loaded_once_however_many_ask(make: Callable[..., ModelCache], loader: Loader) -> None:
+    cache = make()
+    loader.gate.clear()
+
+    def ask() -> str:
+        with cache.get("demo") as engine:
+            return engine.name
+
+    with ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(ask) for _ in range(8)]
+        loader.gate.set()
+        assert [one.result(10) for one in asked] == ["demo"] * 8
+    assert len(loader.made) == 1
+
+
+def test_the_least_recently_used_goes_first(make: Callable[..., ModelCache], loader: Loader) -> None:
+    cache = make(max_models=2)
+    for name in ("a", "b", "a", "c"):
+        with cache.get(name):
+            pass
+    assert cache.names() == ("a", "c")
+    assert [engine.name for engine in loader.made if engine.closed] == ["b"]
+
+
+def test_a_model_in_use_stays_until_it_is_given_back(make: Callable[..., ModelCache], loader: Loader) -> None:
+    cache = make(max_models=1)
+    got = threading.Event()
+
+    def other() -> None:
+        with cache.get("b"):
+            got.set()
+
+    with cache.get("a"):
+        thread = threading.Thread(target=other)
+        thread.start()
+        assert not got.wait(0.2)
+        assert not loader.made[0].closed
+    assert got.wait(10)
+    thread.join(10)
+    assert loader.made[0].closed
+
+
+def test_a_model_in_constant_use_can_not_keep_another_out(make: Callable[..., ModelCache]) -> None:
+    cache = make(max_models=1)
+    order: list[str] = []
+
+    def use(name: str) -> None:
+        with cache.get(name):
+            order.append(name)
+
+    with cache.get("a"):
+        waiting = threading.Thread(target=use, args=("b",))
+        waiting.start()
+        until(lambda: len(cache._queue) == 1)
+        late = threading.Thread(target=use, args=("a",))
+        late.start()
+        until(lambda: len(cache._queue) == 2)
+    for thread in (waiting, late):
+        thread.join(10)
+    assert order == ["b", "a"]
+
+
+def test_loading_one_model_holds_up_nobody_who_has_another(make: Callable[..., ModelCache], loader: Loader) -> None:
+    cache = make(max_models=2)
+    with cache.get("a"):
+        pass
+    loader.gate.clear()
+    slow = threading.Thread(target=lambda: cache.get("b").__enter__())
+    slow.start()
+    until(lambda: "b" in cache._places)
+    with cache.get("a") as engine:
+        assert engine.name == "a"
+    assert cache.names() == ("a",)
+    loader.gate.set()
+    slow.join(10)
+
+
+def test_a_load_that_fails_fails_everybody_who_waits_and_can_be_tried_again(
+    make: Callable[..., ModelCache], loader: Loader
+) -> None:
+    cache = make(max_models=1)
+    loader.gate.clear()
+
+    def ask() -> None:
+        with cache.get("missing"):
+            pass
+
+    with ThreadPoolExecutor(3) as pool:
+        asked = [pool.submit(ask) for _ in range(3)]
+        until(lambda: bool(cache._places) and cache._places["missing"].users == 3)
+        loader.gate.set()
+        assert all(isinstance(one.exception(10), ModelUnavailable) for one in asked)
+    with cache.get("a") as engine:
+        assert engine.name == "a"
+
+
+def test_an_idle_model_is_unloaded(make: Callable[..., ModelCache], loader: Loader) -> None:
+    cache = make(idle_unload_s=0.1)
+    with cache.get("a"):
+        time.sleep(0.2)
+        assert cache.names() == ("a",)
+    until(lambda: loader.made[0].closed)
+    assert cache.names() == ()
+    with cache.get("a"):
+        assert len(loader.made) == 2
+
+
+def test_steps_never_go_back(make: Callable[..., ModelCache]) -> None:
+    cache = make(max_models=1)
+    for name in ("a", "b"):
+        with cache.get(name):
+            pass
+    assert cache.steps == 14
+
+
+def test_the_cache_says_what_it_computes_with(make: Callable[..., ModelCache]) -> None:
+    cache = make()
+    assert cache.engine == "faster_whisper"
+    assert cache.device in {"cpu", "cuda"}
+
+
+def test_the_demo_model_is_made_on_first_use_without_the_network(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path)
+    directory = locate("demo", settings)
+    assert directory == settings.model_dir / f"demo-{demo.REVISION}"
+    assert (directory / "model.bin").is_file()
+    assert locate(str(directory), settings) == directory
+
+
+@pytest.mark.parametrize("name", ["/nowhere/at/all", "no-such-model"])
+def test_a_name_that_means_nothing_is_told_what_there_is(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ModelUnavailable, match=r"neither `demo`, nor a directory.*large-v3"):
+        locate(name, Settings(data_dir=tmp_path))
+
+
+def test_a_published_model_is_fetched_into_the_data_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def download(name: str, **options: Any) -> str:
+        asked.append({"name": name, **options})
+        if options.get("local_files_only"):
+            raise LocalEntryNotFoundError("not here")
+        return str(tmp_path)
+
+    monkeypatch.setattr(models, "download_model", download)
+    settings = Settings(data_dir=tmp_path)
+    assert locate("base", settings) == tmp_path
+    assert [call.get("local_files_only", False) for call in asked] == [True, False]
+    assert {call["cache_dir"] for call in asked} == {str(settings.model_dir)}
+
+
+def test_without_a_hub_a_published_model_is_unavailable_and_the_message_helps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def download(*_: Any, **__: Any) -> str:
+        raise LocalEntryNotFoundError("cannot find the files on the hub")
+
+    monkeypatch.setattr(models, "download_model", download)
+    with pytest.raises(ModelUnavailable, match="MURMUR_MODEL=demo"):
+        locate("base", Settings(data_dir=tmp_path))
+
+
+def test_a_directory_without_a_tokenizer_never_asks_the_hub_for_one(tmp_path: Path) -> None:
+    (tmp_path / "model.bin").write_bytes(b"x")
+    with pytest.raises(ModelUnavailable, match=r"tokenizer\.json"):
+        models.load(str(tmp_path), Settings())
+    (tmp_path / "tokenizer.json").write_text("{}")
+    with pytest.raises(ModelUnavailable, match="can't be loaded on"):
+        models.load(str(tmp_path), Settings(device="cpu"))
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_unloading_gives_the_memory_back(tmp_path: Path) -> None:
+    demo.export_ct2(tmp_path / "base", size="base")
+    script = Path(__file__).with_name("unloading.py")
+    done = subprocess.run(
+        [sys.executable, str(script), str(tmp_path / "base")],
+        capture_output=True, text=True, check=True, timeout=100, env={**os.environ, "PYTHONPATH": os.getcwd()},
+    )  # fmt: skip
+    before, loaded, after = map(int, done.stdout.split())
+    assert loaded - before > 60 << 20
+    assert after - before < (loaded - before) / 4
