@@ -15,9 +15,8 @@ from transcription.errors import CorruptAudio, NoAudioStream, NoSamples, TooLong
 # FFmpeg also opens playlists that name other files and URLs (hls, dash, concat, imf, sdp), devices, text and images.
 # What isn't listed here isn't opened at all.
 DEMUXERS = (
-    "aac,ac3,aiff,amr,amrnb,amrwb,ape,asf,au,avi,caf,dsf,dts,dtshd,eac3,flac,flv,gxf,iff,latm,loas,matroska,webm,mlp,"
-    "mov,mp4,m4a,3gp,3g2,mj2,mp3,mpc,mpc8,mpeg,mpegts,mxf,nut,ogg,oma,qoa,rm,shn,sox,tak,truehd,tta,voc,w64,wav,wtv,wv,"
-    "xwma"
+    "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dsf,dts,dtshd,eac3,flac,flv,iff,loas,live_flv,matroska,webm,mov,mp4,m4a,mlp,"
+    "mp3,mpc,mpc8,mpeg,mpegts,mxf,nut,ogg,oma,rm,sox,swf,tak,truehd,tta,voc,w64,wav,wsaud,wtv,wv,xwma"
 )
 OPEN_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": DEMUXERS}
 
