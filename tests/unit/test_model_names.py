@@ -1,0 +1,32 @@
+"""Which model a name stands for."""
+
+from pathlib import Path
+
+import pytest
+
+from transcription.errors import ModelNotServed
+from transcription.models import PUBLISHED_NAMES, resolve, revision
+from transcription.settings import Settings
+
+
+def ask(name: str | None, settings: Settings) -> str:
+    return resolve(name, default=settings.model, served=settings.served, aliases=settings.aliases()).name
+
+
+@pytest.mark.parametrize("name", [None, "demo", *PUBLISHED_NAMES])
+def test_on_the_demo_model_every_published_name_runs_offline(name: str | None) -> None:
+    assert ask(name, Settings(model="demo")) == "demo"
+
+
+def test_elsewhere_a_name_that_is_not_served_is_an_error_that_lists_what_is() -> None:
+    settings = Settings(model="base", models=("small",), model_aliases={"fast": "base"})
+    assert [ask(name, settings) for name in ("small", "fast", "whisper-1", None)] == ["small", "base", "base", "base"]
+    with pytest.raises(ModelNotServed, match=r"'large-v3' isn't served here; served: base, fast, small, whisper-1"):
+        ask("large-v3", settings)
+
+
+def test_a_directory_s_revision_changes_with_its_weights(tmp_path: Path) -> None:
+    (tmp_path / "model.bin").write_bytes(b"one")
+    before = revision(str(tmp_path))
+    (tmp_path / "model.bin").write_bytes(b"other weights")
+    assert revision(str(tmp_path)) != before
