@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import av
@@ -23,6 +24,7 @@ FULL_SCALE = np.float32(32768.0)
 
 # The same block as faster-whisper's: the resampler then gives the same samples.
 BLOCK = 500_000
+READ_BYTES = 1 << 18
 
 # Only containers of sound and film. Playlists (hls, dash, concat …) would let an upload name other files to be read.
 DEMUXERS = (
@@ -77,28 +79,29 @@ def pcm_blocks(path: Path, *, limit_s: float) -> Iterator[Pcm]:
                 raise _too_long(limit_s)
             yield block
     if not given:
-        if source.damage:
-            raise CorruptAudio(f"no sound could be decoded: {source.damage}")
+        if source.damage or source.claims_sound:
+            raise CorruptAudio(f"no sound could be decoded: {source.damage or 'the stream holds no frame'}")
         raise NoSamples("the audio stream holds no samples")
 
 
-def _open(path: Path) -> InputContainer:
+@contextmanager
+def _open(path: Path) -> Iterator[InputContainer]:
     # Opened by descriptor, the file has no name for FFmpeg to guess by, and no protocol to reach other files with.
     try:
-        file = os.fdopen(os.open(path, os.O_RDONLY), "rb")
+        descriptor = os.open(path, os.O_RDONLY)
     except FileNotFoundError:
         raise BlobMissing(f"the audio isn't at {path}") from None
-    try:
-        return av.open(
-            file,
-            mode="r",
-            metadata_errors="ignore",
-            buffer_size=1 << 18,
-            container_options={"format_whitelist": DEMUXERS, "protocol_whitelist": "none"},
-        )
-    except (av.FFmpegError, ValueError) as error:
-        file.close()
-        raise UnsupportedMedia(f"the file is no audio or video that can be read here: {_said(error)}") from None
+    options = {"format_whitelist": DEMUXERS, "protocol_whitelist": "none"}
+    with os.fdopen(descriptor, "rb") as file:
+        try:
+            container = av.open(
+                file, mode="r", metadata_errors="ignore", buffer_size=READ_BYTES, container_options=options
+            )
+        except (av.FFmpegError, ValueError) as error:
+            said = _said(error)
+            raise UnsupportedMedia(f"the file is no audio or video that can be read here: {said}") from None
+        with container:
+            yield container
 
 
 class _Source:
@@ -106,6 +109,7 @@ class _Source:
 
     def __init__(self, container: InputContainer) -> None:
         self.damage: str | None = None
+        self.claims_sound = bool(container.streams.audio[0].duration)
         self._container = container
 
     def resampled(self, limit_s: float) -> Iterator[AudioFrame]:

@@ -12,6 +12,7 @@ from transcription.errors import EngineFailed, Stopped
 Row = TypeVar("Row")
 Row_contra = TypeVar("Row_contra", contravariant=True)
 
+PATIENCE = 2
 LOOK_UP_S = 0.2
 """How often a thread that waits for room looks whether its job is still wanted."""
 
@@ -102,8 +103,8 @@ class Batcher(Generic[Row]):
     Threads that take batches of rows through an executor's stages.
 
     - A thread never waits for a batch to fill while there is anything to do. Given the choice it takes what is full
-      or has waited for as many steps as a batch has rows, the furthest stage first; else the earliest stage, because
-      that is what fills the later ones.
+      or has waited for twice as many steps as a batch has rows, the furthest stage first; else the earliest stage,
+      because that is what fills the later ones.
     - Owners take turns in every batch, so that a long recording can't keep a short one waiting.
     - An error fails only its own rows: a batch that fails is tried again row by row.
     - A batch for which there is no memory is halved, and that is remembered.
@@ -207,7 +208,7 @@ class Batcher(Generic[Row]):
     def _choose(self) -> Key:
         def ready(key: Key) -> bool:
             limit = self._limit(key.stage)
-            return len(self._groups[key]) >= limit or self.steps - self._groups[key].since >= limit
+            return len(self._groups[key]) >= limit or self.steps - self._groups[key].since >= PATIENCE * limit
 
         due = [key for key in self._groups if ready(key)]
         if due:

@@ -42,7 +42,8 @@ def layout(worker: Worker, *, device: str, cores: int) -> Layout:
     """
     if device == "cuda":
         return Layout(worker.model_workers or 2, worker.threads, worker.batch or None)
-    return Layout(worker.model_workers or max(1, cores // worker.threads), worker.threads, worker.batch or DECODE_BATCH)
+    threads = min(worker.threads, cores)
+    return Layout(worker.model_workers or cores // threads, threads, worker.batch or DECODE_BATCH)
 
 
 def _quota(root: Path) -> float | None:

@@ -248,7 +248,7 @@ def test_unloading_gives_the_memory_back(tmp_path: Path) -> None:
     script = Path(__file__).with_name("unloading.py")
     done = subprocess.run(
         [sys.executable, str(script), str(tmp_path / "base")],
-        capture_output=True, text=True, check=True, timeout=100, env={**os.environ, "PYTHONPATH": os.getcwd()},
+        capture_output=True, text=True, check=True, timeout=100, env={**os.environ, "PYTHONPATH": str(Path.cwd())},
     )  # fmt: skip
     before, loaded, after = map(int, done.stdout.split())
     assert loaded - before > 60 << 20

@@ -22,6 +22,9 @@ from worker.engines.row import Attempt, Floats, LanguageRow, Row, best
 FRAMES = 3000
 SECONDS_PER_FRAME = 0.01
 BEST_OF = 5
+LEAST_REST = 20
+"""Frames that are worth another pass: in 0.2 s nobody says anything, but the model may make something up."""
+
 LATEST_FIRST_TIMESTAMP = 50
 """In steps of 20 ms: the first segment of a window begins in its first second."""
 
@@ -81,6 +84,8 @@ class Stages:
                 self._encodings.put(row.digest, row.encoding)
                 following.append(Key(Stage.LANGUAGE))
             else:
+                # Here, and not where features are cut: the encoding may be the one that the language was told from.
+                row.size = min(FRAMES, row.frames - row.seek)
                 row.prompt = self._prompt(row)
                 row.attempts = []
                 following.append(_decode_key(row))
@@ -155,6 +160,10 @@ class Stages:
         )
         for row, result in zip(rows, results, strict=True):
             started = row.pieces[0]["seek"]
+            if not result.alignments:  # too little sound for even one step: faster-whisper would stumble over it
+                for piece in row.pieces:
+                    piece["words"] = []
+                continue
             _Aligned(self._whisper, result).add_word_timestamps(
                 [row.pieces], row.tokenizer, None, row.size, PREPENDED, APPENDED, last_speech_timestamp=0.0
             )
@@ -174,7 +183,7 @@ class Stages:
             row.segments.append(_segment(piece, text, attempt))
         row.context.end_pass(row.attempts[-1].temperature)
         row.encoding = None
-        return ENCODE if row.seek < row.frames else None
+        return ENCODE if row.seek + LEAST_REST < row.frames else None
 
 
 class _Aligned(WhisperModel):  # type: ignore[misc]
@@ -207,7 +216,8 @@ class _Encodings:
 def _heard(row: Row | LanguageRow) -> Floats:
     """The frames of this pass."""
     if isinstance(row, LanguageRow):
-        return row.features[:, :FRAMES]
+        # Cut as for the first pass, which takes the encoding over.
+        return row.features[:, : min(FRAMES, row.features.shape[-1] - 1)]
     row.size = min(FRAMES, row.frames - row.seek)
     return row.features[:, row.seek : row.seek + row.size]
 

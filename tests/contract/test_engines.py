@@ -1,0 +1,271 @@
+"""What every engine promises (`worker.engines.base.Engine`), asked of each with the demo model."""
+
+import random
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from demo import SAMPLES
+from transcription.errors import Stopped
+from transcription.options import Decoding, Task
+from transcription.settings import Settings
+from transcription.spans import Span, windows
+from transcription.transcript import Segment
+from worker import models
+from worker.audio import RATE, Samples, decode
+from worker.engines.base import Engine
+from worker.speech import detect_speech
+from worker.windows import Window
+
+SPOKEN = sorted(name for name, sample in SAMPLES.items() if sample.language)
+PLAIN = Decoding()
+WORDS = Decoding(word_timestamps=True)
+
+
+@pytest.fixture(scope="module", params=["faster_whisper"])
+def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    load = {"faster_whisper": models.load}[request.param]
+    loaded = load("demo", Settings(data_dir=tmp_path_factory.mktemp("data"), model="demo", device="cpu"))
+    yield loaded
+    loaded.close()
+
+
+@cache
+def samples_of(name: str) -> Samples:
+    return decode(SAMPLES[name].path, limit_s=1000)
+
+
+@cache
+def windows_of(name: str) -> tuple[Window, ...]:
+    samples = samples_of(name)
+    return tuple(Window.collect(group, samples) for group in windows(detect_speech(samples)))
+
+
+def language_of(name: str) -> str:
+    return SAMPLES[name].language or "en"
+
+
+def wanted() -> bool:
+    return False
+
+
+def transcribe(
+    engine: Engine,
+    name: str,
+    decoding: Decoding = PLAIN,
+    *,
+    of: Sequence[Window] | None = None,
+    owner: str = "owner",
+    cancelled: Callable[[], bool] = wanted,
+) -> list[list[Segment]]:
+    heard = windows_of(name) if of is None else of
+    return list(engine.transcribe(heard, decoding, language=language_of(name), owner=owner, cancelled=cancelled))
+
+
+def flat(parts: list[list[Segment]]) -> list[Segment]:
+    return [segment for part in parts for segment in part]
+
+
+def text_of(parts: list[list[Segment]]) -> str:
+    return "".join(segment.text for segment in flat(parts)).strip()
+
+
+@pytest.mark.parametrize("name", SPOKEN)
+def test_the_transcript_is_what_was_said(engine: Engine, name: str) -> None:
+    assert text_of(transcribe(engine, name)) == SAMPLES[name].transcript
+
+
+@pytest.mark.parametrize("name", SPOKEN)
+def test_each_sentence_is_a_segment_at_its_time(engine: Engine, name: str) -> None:
+    segments = flat(transcribe(engine, name))
+    assert [segment.text.strip() for segment in segments] == [said.text for said in SAMPLES[name].segments]
+    for segment, said in zip(segments, SAMPLES[name].segments, strict=True):
+        assert segment.start == pytest.approx(said.start, abs=0.5)
+        assert segment.end == pytest.approx(said.end, abs=0.5)
+
+
+@pytest.mark.parametrize("name", SPOKEN)
+def test_words_make_up_the_text_and_follow_one_another(engine: Engine, name: str) -> None:
+    last = 0.0
+    segments = flat(transcribe(engine, name, WORDS))
+    for segment in segments:
+        assert segment.words
+        assert "".join(word.word for word in segment.words) == segment.text
+        assert segment.start == segment.words[0].start
+        assert segment.end == segment.words[-1].end
+        for word in segment.words:
+            assert last <= word.start <= word.end <= SAMPLES[name].duration_s + 0.1
+            assert 0 <= word.probability <= 1
+            last = word.end
+    assert text_of([segments]) == SAMPLES[name].transcript
+
+
+def test_segments_without_words_have_none(engine: Engine) -> None:
+    assert all(segment.words is None for segment in flat(transcribe(engine, "short")))
+
+
+def test_segments_say_how_good_they_are(engine: Engine) -> None:
+    for segment in flat(transcribe(engine, "short")):
+        assert segment.temperature == 0
+        assert -1 < segment.avg_logprob < 0
+        assert 0 < segment.compression_ratio < 2.4
+        assert 0 <= segment.no_speech_prob < 0.6
+        assert segment.tokens
+        assert not segment.doubtful
+
+
+def test_silence_says_nothing(engine: Engine) -> None:
+    samples = samples_of("silence")
+    whole = Window.collect([Span(0, samples.size / RATE)], samples)
+    assert transcribe(engine, "silence", of=[whole]) == [[]]
+    assert transcribe(engine, "silence", of=[]) == []
+
+
+@pytest.mark.parametrize("seconds", [0.1, 0.02, 1.0])
+def test_a_moment_of_sound_breaks_nothing(engine: Engine, seconds: float) -> None:
+    moment = Window.collect([Span(1.0, 1.0 + seconds)], samples_of("short"))
+    (segments,) = transcribe(engine, "short", WORDS, of=[moment])
+    assert all(1.0 <= segment.start < segment.end <= 1.0 + seconds for segment in segments)
+
+
+@pytest.mark.parametrize("name", SPOKEN)
+def test_the_language_is_found(engine: Engine, name: str) -> None:
+    language, probability = engine.detect_language(windows_of(name)[0].samples)
+    assert language == SAMPLES[name].language
+    assert 0.5 < probability <= 1
+
+
+def test_asking_for_the_language_changes_nothing_in_the_transcript(engine: Engine) -> None:
+    before = transcribe(engine, "short", WORDS)
+    engine.detect_language(windows_of("short")[0].samples)
+    assert transcribe(engine, "short", WORDS) == before
+
+
+def test_windows_skipped_by_the_caller_change_nothing_for_the_others(engine: Engine) -> None:
+    whole = transcribe(engine, "long", WORDS)
+    assert transcribe(engine, "long", WORDS, of=windows_of("long")[1:]) == whole[1:]
+
+
+def test_windows_are_taken_a_few_ahead_and_no_more(engine: Engine) -> None:
+    taken: list[int] = []
+
+    def endless() -> Iterator[Window]:
+        for number in range(1000):
+            taken.append(number)
+            yield windows_of("short")[0]
+
+    results = engine.transcribe(endless(), PLAIN, language="en", owner="endless", cancelled=wanted)
+    assert next(results)
+    results.close()  # type: ignore[attr-defined]
+    assert len(taken) < 100
+
+
+def test_cancel_stops_between_windows(engine: Engine) -> None:
+    flag = threading.Event()
+    results = engine.transcribe(
+        iter(windows_of("short") * 30), Decoding(beam_size=1), language="en", owner="unwanted", cancelled=flag.is_set
+    )
+    assert next(results)
+    flag.set()
+    with pytest.raises(Stopped):
+        list(results)
+    assert text_of(transcribe(engine, "short")) == SAMPLES["short"].transcript
+
+
+@pytest.mark.parametrize(
+    "decoding",
+    [
+        Decoding(prompt="The green train leaves on Monday."),
+        Decoding(hotwords="Victor Uniform"),
+        Decoding(prompt="The green train leaves on Monday. " * 100, hotwords="Victor Uniform " * 250),
+        Decoding(beam_size=1),
+        Decoding(beam_size=10),
+        Decoding(temperature=0.2),
+        Decoding(condition_on_previous_text=True),
+        Decoding(condition_on_previous_text=True, word_timestamps=True, prompt="Welcome Anna.", hotwords="camera"),
+    ],
+    ids=["prompt", "hotwords", "long-prompts", "greedy", "wide", "warm", "sequential", "sequential-all"],
+)
+def test_options_leave_a_clear_recording_understood(engine: Engine, decoding: Decoding) -> None:
+    assert errors(text_of(transcribe(engine, "short", decoding)), SAMPLES["short"].transcript) <= 3
+
+
+def test_the_sequential_mode_understands_a_long_recording(engine: Engine) -> None:
+    parts = transcribe(engine, "long", Decoding(condition_on_previous_text=True, word_timestamps=True))
+    assert len(parts) == len(windows_of("long"))
+    assert errors(text_of(parts), SAMPLES["long"].transcript) <= 10
+
+
+def test_translation_runs(engine: Engine) -> None:
+    # The demo model was never taught to translate; the real ones take the same way.
+    parts = transcribe(engine, "german", Decoding(task=Task.TRANSLATE, word_timestamps=True))
+    starts = [segment.start for segment in flat(parts)]
+    assert starts == sorted(starts)
+
+
+def test_noise_gives_doubtful_segments_or_none(engine: Engine) -> None:
+    noise = np.random.default_rng(3).standard_normal(12 * RATE).astype(np.float32) * 0.3
+    (segments,) = transcribe(engine, "short", of=[Window.collect([Span(0, 12)], noise)])
+    for segment in segments:
+        good = segment.avg_logprob >= -1 and segment.compression_ratio <= 2.4
+        assert segment.doubtful is not good
+
+
+mixes = st.lists(
+    st.tuples(
+        st.sampled_from(SPOKEN),
+        st.sampled_from([PLAIN, WORDS, Decoding(beam_size=1), Decoding(prompt="The meeting starts")]),
+    ),
+    min_size=2,
+    max_size=6,
+)
+
+
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(mix=mixes, seed=st.integers(0, 1000))
+def test_a_row_decodes_the_same_alone_and_in_any_company(
+    engine: Engine, mix: list[tuple[str, Decoding]], seed: int
+) -> None:
+    @cache
+    def alone(name: str, decoding: Decoding) -> list[list[Segment]]:
+        return [transcribe(engine, name, decoding, of=[window])[0] for window in windows_of(name)]
+
+    expected = [alone(name, decoding) for name, decoding in mix]
+    order = list(range(len(mix)))
+    random.Random(seed).shuffle(order)
+    with ThreadPoolExecutor(len(mix)) as pool:
+        together = {n: pool.submit(transcribe, engine, *mix[n], owner=str(n)) for n in order}
+        assert [together[n].result() for n in range(len(mix))] == expected
+
+
+def test_steps_grow_with_the_work(engine: Engine) -> None:
+    before = engine.steps
+    transcribe(engine, "short")
+    assert engine.steps > before
+
+
+def test_a_closed_engine_says_that_it_stopped(tmp_path_factory: pytest.TempPathFactory) -> None:
+    loaded = models.load("demo", Settings(data_dir=tmp_path_factory.mktemp("data"), model="demo", device="cpu"))
+    heard = windows_of("short") * 12
+    results = loaded.transcribe(heard, Decoding(beam_size=1), language="en", owner="o", cancelled=wanted)
+    assert next(results)
+    loaded.close()
+    with pytest.raises(Stopped):
+        list(results)
+
+
+def errors(heard: str, said: str) -> int:
+    """Words to insert, delete or replace."""
+    left, right = heard.split(), said.split()
+    row = list(range(len(right) + 1))
+    for i, a in enumerate(left, 1):
+        before, row[0] = row[0], i
+        for j, b in enumerate(right, 1):
+            before, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, before + (a != b))
+    return row[-1]

@@ -1,0 +1,328 @@
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError, Future
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from transcription.errors import EngineFailed, Stopped
+from worker.batcher import Batcher, Key, OutOfMemory, _Entry
+
+ENCODE, DECODE = Key(0), 1
+
+
+@dataclass(eq=False)
+class Row:
+    owner: str
+    number: int = 0
+    kind: str = "plain"
+    again: int = 0
+    seen: list[Key] = field(default_factory=list)
+
+
+@dataclass
+class FakeModel:
+    """Encodes one by one, decodes up to `batch`; rows go round again as often as they say. The gate holds it up."""
+
+    batch: int = 4
+    splits: bool = True
+    memory: int = 100
+    batches: list[tuple[Key, list[Row]]] = field(default_factory=list)
+    gate: threading.Event = field(default_factory=threading.Event)
+    entered: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+    most_at_once: int = 0
+    _inside: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def limit(self, stage: int) -> int:
+        return 1 if stage == ENCODE.stage else self.batch
+
+    def compute(self, key: Key, rows: Sequence[Row]) -> Sequence[Key | None]:
+        with self._lock:
+            self.batches.append((key, list(rows)))
+            self._inside += 1
+            self.most_at_once = max(self.most_at_once, self._inside)
+        self.entered.release()
+        assert self.gate.wait(30)
+        with self._lock:
+            self._inside -= 1
+        if len(rows) > self.memory:
+            raise OutOfMemory("too many")
+        if any(row.kind == "poison" for row in rows) and key.stage == DECODE:
+            raise ZeroDivisionError("poison")
+        return [self._next(key, row) for row in rows]
+
+    def _next(self, key: Key, row: Row) -> Key | None:
+        row.seen.append(key)
+        if key == ENCODE:
+            return Key(DECODE, row.kind)
+        if row.again:
+            row.again -= 1
+            return Key(DECODE, f"{row.kind} again")
+        return None
+
+    def decoded(self) -> list[list[Row]]:
+        return [rows for key, rows in self.batches if key.stage == DECODE]
+
+
+@contextmanager
+def running(model: FakeModel, *, workers: int = 1, capacity: int = 1000) -> Iterator[Batcher[Row]]:
+    batcher: Batcher[Row] = Batcher(model, workers=workers, capacity=capacity)
+    try:
+        yield batcher
+    finally:
+        model.gate.set()
+        batcher.close()
+
+
+def wanted() -> bool:
+    return False
+
+
+def submit(batcher: Batcher[Row], row: Row, cancelled: Callable[[], bool] = wanted):  # type: ignore[no-untyped-def]
+    return batcher.submit(row, ENCODE, owner=row.owner, cancelled=cancelled)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def test_rows_of_all_owners_decode_together() -> None:
+    model = FakeModel()
+    with running(model) as batcher:
+        rows = [Row(owner) for owner in "abcdefgh"]
+        futures = [submit(batcher, row) for row in rows]
+        model.gate.set()
+        assert [future.result(10) for future in futures] == rows
+    assert [len(batch) for batch in model.decoded()] == [4, 4]
+
+
+def test_only_rows_of_one_key_decode_together() -> None:
+    model = FakeModel()
+    with running(model) as batcher:
+        futures = [submit(batcher, Row(str(n), kind="odd" if n % 2 else "even")) for n in range(16)]
+        model.gate.set()
+        for future in futures:
+            future.result(10)
+    assert all(len({row.kind for row in batch}) == 1 for batch in model.decoded())
+    assert max(len(batch) for batch in model.decoded()) == 4
+
+
+def test_a_lone_row_does_not_wait_for_company() -> None:
+    model = FakeModel(batch=32)
+    model.gate.set()
+    with running(model) as batcher:
+        assert submit(batcher, Row("a")).result(10).seen == [ENCODE, Key(DECODE, "plain")]
+
+
+def test_idle_threads_share_what_there_is() -> None:
+    model = FakeModel()
+    with running(model, workers=2) as batcher:
+        with batcher._filled:  # all four come while both threads are idle
+            futures = [Future[Row]() for _ in range(4)]
+            for number, future in enumerate(futures):
+                batcher._inside["a"] = number + 1
+                batcher._put(_Entry(Row("a", number), "a", wanted, future), Key(DECODE, "plain"))
+        assert model.entered.acquire(timeout=10)
+        assert model.entered.acquire(timeout=10)
+        model.gate.set()
+        for future in futures:
+            future.result(10)
+    assert [len(batch) for batch in model.decoded()] == [2, 2]
+
+
+def test_owners_take_turns() -> None:
+    model = FakeModel()
+    with running(model) as batcher:
+        long = [submit(batcher, Row("long", n)) for n in range(40)]
+        assert model.entered.acquire(timeout=10)
+        short = submit(batcher, Row("short"))
+        model.gate.set()
+        short.result(10)
+        [future.result(10) for future in long]
+    batches = enumerate(model.batches)
+    place = next(n for n, (key, rows) in batches if key.stage == DECODE and any(row.owner == "short" for row in rows))
+    assert place < 12, "forty rows that came before keep a short one waiting"
+
+
+def test_a_key_of_its_own_is_not_starved_by_full_batches() -> None:
+    model = FakeModel()
+    with running(model) as batcher:
+        first = submit(batcher, Row("odd one", kind="odd"))
+        others = [submit(batcher, Row(f"owner {n}", n)) for n in range(60)]
+        model.gate.set()
+        first.result(10)
+        [future.result(10) for future in others]
+    place = next(n for n, (key, rows) in enumerate(model.batches) if key.shared == "odd")
+    assert place < 15
+
+
+def test_rows_that_go_round_again_meet_their_like() -> None:
+    model = FakeModel()
+    with running(model) as batcher:
+        futures = [submit(batcher, Row(str(n), again=n % 2)) for n in range(8)]
+        model.gate.set()
+        for future in futures:
+            future.result(10)
+    again = [rows for key, rows in model.batches if key.shared == "plain again"]
+    assert [len(rows) for rows in again] == [4]
+
+
+def test_an_error_fails_its_own_row_alone() -> None:
+    model = FakeModel()
+    with running(model) as batcher:
+        futures = [submit(batcher, Row(str(n), n, kind="poison" if n == 2 else "plain")) for n in range(4)]
+        model.gate.set()
+        for number, future in enumerate(futures):
+            if number == 2:
+                with pytest.raises(ZeroDivisionError):
+                    future.result(10)
+            else:
+                assert future.result(10).number == number
+        assert submit(batcher, Row("later")).result(10).owner == "later"
+
+
+def test_a_culprit_is_found_in_the_batch_that_it_spoils() -> None:
+    class Spoiled(FakeModel):
+        def compute(self, key: Key, rows: Sequence[Row]) -> Sequence[Key | None]:
+            following = super().compute(key, rows)
+            if key.stage == DECODE and any(row.number == 2 for row in rows):
+                raise EngineFailed("one of these")
+            return following
+
+    model = Spoiled()
+    with running(model) as batcher:
+        futures = [submit(batcher, Row(str(n), n)) for n in range(4)]
+        model.gate.set()
+        failed = [future for future in futures if future.exception(10)]
+    assert failed == [futures[2]]
+
+
+def test_a_batch_too_big_for_the_memory_is_halved_for_good() -> None:
+    model = FakeModel(batch=16, memory=3, splits=False)
+    with running(model) as batcher:
+        for _ in range(2):
+            futures = [submit(batcher, Row(str(n))) for n in range(16)]
+            model.gate.set()
+            for future in futures:
+                future.result(10)
+    sizes = [len(batch) for batch in model.decoded()]
+    assert sizes[0] > 3
+    assert max(sizes[-6:]) <= 3
+    assert sum(size > 3 for size in sizes) <= 3
+
+
+def test_a_row_that_has_no_room_even_alone_fails() -> None:
+    model = FakeModel(memory=0)
+    model.gate.set()
+    with running(model) as batcher, pytest.raises(EngineFailed):
+        submit(batcher, Row("a")).result(10)
+
+
+def test_an_unwanted_row_is_dropped_before_its_next_batch() -> None:
+    model = FakeModel()
+    flag = threading.Event()
+    with running(model) as batcher:
+        future = submit(batcher, Row("a"), flag.is_set)
+        assert model.entered.acquire(timeout=10)
+        flag.set()
+        model.gate.set()
+        with pytest.raises(Stopped):
+            future.result(10)
+    assert model.decoded() == []
+
+
+def test_a_canceled_future_takes_its_row_out() -> None:
+    model = FakeModel()
+    with running(model) as batcher:
+        held_up = submit(batcher, Row("a"))
+        assert model.entered.acquire(timeout=10)
+        future = submit(batcher, Row("b"))
+        assert future.cancel()
+        model.gate.set()
+        held_up.result(10)
+        with pytest.raises(CancelledError):
+            future.result(10)
+        until(lambda: batcher.steps >= 3)
+    assert all(row.owner == "a" for _, rows in model.batches for row in rows)
+
+
+def test_a_full_batcher_holds_up_the_busy_and_lets_in_the_new() -> None:
+    model = FakeModel()
+    with running(model, capacity=3) as batcher:
+        for number in range(3):
+            submit(batcher, Row("busy", number))
+        blocked = threading.Thread(target=lambda: submit(batcher, Row("busy", 3)).result(10))
+        blocked.start()
+        submit(batcher, Row("new"))
+        blocked.join(0.3)
+        assert blocked.is_alive()
+        model.gate.set()
+        blocked.join(10)
+        assert not blocked.is_alive()
+
+
+def test_waiting_for_room_ends_when_nobody_wants_the_row() -> None:
+    model = FakeModel()
+    with running(model, capacity=1) as batcher:
+        submit(batcher, Row("a"))
+        with pytest.raises(Stopped):
+            submit(batcher, Row("a"), lambda: True)
+
+
+def test_closing_ends_what_waits_with_stopped() -> None:
+    model = FakeModel()
+    batcher: Batcher[Row] = Batcher(model, workers=1, capacity=10)
+    futures = [submit(batcher, Row("a", n)) for n in range(3)]
+    assert model.entered.acquire(timeout=10)
+    closing = threading.Thread(target=batcher.close)
+    closing.start()
+    with pytest.raises(Stopped):
+        futures[2].result(10)
+    model.gate.set()
+    closing.join(10)
+    assert not closing.is_alive()
+    with pytest.raises(Stopped):
+        futures[0].result(10)
+    with pytest.raises(Stopped):
+        submit(batcher, Row("a"))
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    rows=st.lists(
+        st.tuples(st.sampled_from("abc"), st.sampled_from(["plain", "odd", "poison"]), st.integers(0, 3)), max_size=40
+    ),
+    sizes=st.tuples(st.integers(1, 8), st.integers(1, 8)),
+    workers=st.integers(1, 4),
+    capacity=st.integers(1, 20),
+    seed=st.integers(0, 99),
+)
+def test_every_row_is_answered_once_whatever_comes_together(
+    rows: list[tuple[str, str, int]], sizes: tuple[int, int], workers: int, capacity: int, seed: int
+) -> None:
+    model = FakeModel(batch=sizes[0], memory=sizes[1])
+    model.gate.set()
+    unwanted = random.Random(seed).sample(range(len(rows)), len(rows) // 4)
+    with running(model, workers=workers, capacity=capacity) as batcher:
+        futures = {
+            number: submit(batcher, Row(owner, number, kind=kind, again=again))
+            for number, (owner, kind, again) in enumerate(rows)
+        }
+        dropped = {number for number in unwanted if futures[number].cancel()}
+        for number, future in futures.items():
+            if number in dropped:
+                continue
+            if rows[number][1] == "poison":
+                assert isinstance(future.exception(10), ZeroDivisionError)
+            else:
+                assert len(future.result(10).seen) == 2 + rows[number][2]
+        assert batcher._inside == {} or dropped

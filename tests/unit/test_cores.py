@@ -1,0 +1,62 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from transcription.settings import Worker
+from worker.cores import Layout, available, layout
+
+
+@pytest.fixture
+def many_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)), raising=False)
+
+
+def machine(root: Path, cgroup: str, **files: str) -> Path:
+    (root / "proc/self").mkdir(parents=True)
+    (root / "proc/self/cgroup").write_text(cgroup)
+    for name, content in files.items():
+        path = root / "sys/fs/cgroup" / name.replace("__", "/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.with_name(path.name.replace("_max", ".max").replace("cfs", "cpu.cfs")).write_text(content)
+    return root
+
+
+@pytest.mark.usefixtures("many_cores")
+class TestQuota:
+    def test_a_quota_of_cgroup_v2_counts(self, tmp_path: Path) -> None:
+        assert available(machine(tmp_path, "0::/\n", cpu_max="350000 100000\n")) == 3
+
+    def test_a_quota_further_up_counts_too(self, tmp_path: Path) -> None:
+        root = machine(tmp_path, "0::/pod/box\n", pod__cpu_max="200000 100000\n", pod__box__cpu_max="max 100000\n")
+        assert available(root) == 2
+
+    def test_a_quota_of_cgroup_v1_counts(self, tmp_path: Path) -> None:
+        root = machine(
+            tmp_path, "4:cpu,cpuacct:/\n", cpu__cfs_quota_us="400000\n", cpu__cfs_period_us="100000\n"
+        )
+        assert available(root) == 4
+
+    def test_less_than_a_core_is_one(self, tmp_path: Path) -> None:
+        assert available(machine(tmp_path, "0::/\n", cpu_max="50000 100000\n")) == 1
+
+    def test_without_a_quota_the_affinity_counts(self, tmp_path: Path) -> None:
+        assert available(machine(tmp_path, "0::/\n", cpu_max="max 100000\n")) == 16
+        assert available(tmp_path / "nothing") == 16
+
+
+def test_this_machine_has_at_least_a_core() -> None:
+    assert 1 <= available() <= (os.cpu_count() or 1)
+
+
+@pytest.mark.parametrize(
+    ("worker", "cores", "expected"),
+    [
+        (Worker(), 8, Layout(8, 1, 4)),
+        (Worker(threads=3), 8, Layout(2, 3, 4)),
+        (Worker(threads=4), 2, Layout(1, 2, 4)),
+        (Worker(model_workers=2, batch=6), 8, Layout(2, 1, 6)),
+    ],
+)
+def test_a_cpus_cores_are_never_oversubscribed_unasked(worker: Worker, cores: int, expected: Layout) -> None:
+    assert layout(worker, device="cpu", cores=cores) == expected

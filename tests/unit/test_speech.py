@@ -1,0 +1,84 @@
+import random
+from dataclasses import replace
+from itertools import pairwise
+from unittest import mock
+
+import faster_whisper.vad
+import numpy as np
+import pytest
+from faster_whisper.vad import get_speech_timestamps
+
+from demo import SAMPLES
+from transcription.spans import Span
+from worker import speech
+from worker.audio import RATE, Samples, decode
+from worker.speech import OPTIONS, detect_speech, everything
+
+# faster-whisper's own name for what detect_speech always does.
+REFERENCE = replace(OPTIONS, max_speech_duration_s=30)
+
+
+def found_by_faster_whisper(samples: Samples) -> list[Span]:
+    return [Span(part["start"] / RATE, part["end"] / RATE) for part in get_speech_timestamps(samples, REFERENCE)]
+
+
+@pytest.fixture(scope="module")
+def long() -> Samples:
+    return decode(SAMPLES["long"].path, limit_s=100)
+
+
+def test_speech_is_found_where_it_is(long: Samples) -> None:
+    stretches = detect_speech(long)
+    for sentence in SAMPLES["long"].segments:
+        middle = (sentence.start + sentence.end) / 2
+        assert any(stretch.start <= middle <= stretch.end for stretch in stretches), sentence
+    pauses = [b.start - a.end for a, b in pairwise(stretches)]
+    assert sum(pause > 2 for pause in pauses) == 4
+
+
+@pytest.mark.parametrize("size", [0, 1, 511, 512, 513, 512 * 400, 512 * 400 + 500, 16_000 * 60 + 7])
+def test_the_spans_are_those_of_faster_whisper(long: Samples, size: int) -> None:
+    assert detect_speech(long[:size]) == found_by_faster_whisper(long[:size])
+
+
+def test_blocks_leave_no_trace(long: Samples, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = detect_speech(long)
+    monkeypatch.setattr(speech, "BLOCK_FRAMES", 100)
+    assert detect_speech(long) == whole
+
+
+def test_hysteresis_and_splitting_are_those_of_faster_whisper(monkeypatch: pytest.MonkeyPatch) -> None:
+    chance = random.Random(5)
+    for _ in range(60):
+        curve: list[float] = []
+        while len(curve) < 3000:
+            level = chance.choice([0.1, 0.4, 0.45, 0.9, 0.95])
+            curve += [level + chance.uniform(-0.1, 0.1) for _ in range(chance.choice([1, 3, 5, 20, 400, 1200]))]
+        samples = np.zeros(len(curve) * 512 - chance.randint(1, 512), np.float32)
+        monkeypatch.setattr(speech, "_probabilities", lambda _, curve=curve: curve)
+        with mock.patch.object(faster_whisper.vad, "get_vad_model", lambda curve=curve: lambda _: curve):
+            expected = found_by_faster_whisper(samples)
+        assert detect_speech(samples) == expected
+
+
+def test_silence_and_a_tone_hold_no_speech() -> None:
+    assert detect_speech(decode(SAMPLES["silence"].path, limit_s=100)) == []
+    tone = 0.3 * np.sin(np.arange(5 * RATE) * 440 * 2 * np.pi / RATE)
+    assert detect_speech(tone.astype(np.float32)) == []
+
+
+def test_everything_covers_the_recording_and_is_cut_in_its_pauses(long: Samples) -> None:
+    stretches = detect_speech(long)
+    duration = long.size / RATE
+    parts = everything(stretches, duration)
+    assert parts[0].start == 0
+    assert parts[-1].end == duration
+    assert all(a.end == b.start for a, b in pairwise(parts))
+    assert max(part.seconds for part in parts) <= 30
+    for part in parts[1:]:
+        assert not any(s.start + 0.05 < part.start < s.end - 0.05 for s in stretches)
+
+
+def test_everything_of_a_recording_without_speech_is_cut_at_30_s() -> None:
+    assert everything([], 70.0) == [Span(0, 30), Span(30, 60), Span(60, 70)]
+    assert everything([], 0.0) == []

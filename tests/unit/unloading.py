@@ -1,0 +1,28 @@
+"""Run by test_models: prints the resident bytes before a model is loaded, after it has worked, after it is gone."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import psutil
+
+from transcription.options import Decoding
+from transcription.settings import Settings
+from transcription.spans import Span
+from worker.models import ModelCache, load
+from worker.windows import Window
+
+resident = psutil.Process().memory_info
+warm = Settings(device="cpu", data_dir=Path(sys.argv[1]).parent)
+load("demo", warm).close()  # libraries and their threads stay, and aren't the model's
+cache = ModelCache(warm)
+noise = np.random.default_rng(1).standard_normal(80_000, np.float32)
+window = Window((Span(0, 5),), noise)
+before = resident().rss
+with cache.get(sys.argv[1]) as engine:
+    options = Decoding(beam_size=1, temperature=1.0)
+    list(engine.transcribe([window], options, language="en", owner="o", cancelled=lambda: False))
+loaded = resident().rss
+del engine
+cache.close()
+sys.stdout.write(f"{before} {loaded} {resident().rss}")
