@@ -2,12 +2,17 @@
 # Writes the hashed locks anew from pyproject.toml; `make lock` calls it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+compile() {
+  uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-annotate --no-header "$@"
+}
 lock() { # lock FILE EXTRA...
   local out=$1; shift
-  uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
-    "${@/#/--extra=}" -o "requirements/$out.txt" pyproject.toml
+  compile "${@/#/--extra=}" -o "requirements/$out.txt" pyproject.toml
 }
 lock api api
 lock worker worker
+lock cuda worker cuda
 lock local local
 lock dev dev
+# A group has none of the project's own dependencies.
+compile --group pyproject.toml:flower -o requirements/flower.txt

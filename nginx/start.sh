@@ -1,0 +1,89 @@
+#!/bin/sh
+# Writes nginx's configuration from nginx.conf.template and the environment, then becomes nginx.
+# `start.sh -t` only tests it. Plain sh, sed and nginx: the image has nothing else.
+set -eu
+
+here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
+run=${EDGE_RUN_DIR:-/tmp/edge}
+tls=${EDGE_TLS_DIR:-/etc/nginx/tls}
+mkdir -p "$run"
+
+number() { # number NAME VALUE
+    case $2 in ''|*[!0-9]*) echo "$1 must be a number, and is '$2'" >&2; exit 2 ;; esac
+}
+max_upload=${MURMUR_LIMITS__MAX_UPLOAD_BYTES:-1073741824}
+rate=${MURMUR_EDGE_REQUESTS_PER_S:-100}
+burst=${MURMUR_EDGE_BURST:-200}
+connections=${MURMUR_EDGE_CONNECTIONS:-200}
+number MURMUR_LIMITS__MAX_UPLOAD_BYTES "$max_upload"
+number MURMUR_EDGE_REQUESTS_PER_S "$rate"
+number MURMUR_EDGE_BURST "$burst"
+number MURMUR_EDGE_CONNECTIONS "$connections"
+# The longest body that the API takes: audio in base64 inside JSON. For other forms its own check is the closer one.
+max_body=$((max_upload * 4 / 3 + 262144))
+
+api=${EDGE_API:-api:8000}
+resolver=${EDGE_RESOLVER:-$(sed -n 's/^nameserver[ \t]*//p' /etc/resolv.conf | head -n 1)}
+case $resolver in *:*:*) resolver="[$resolver]" ;; esac
+
+# nginx -v: «nginx version: nginx/1.26.3 (Debian)»
+version=$(nginx -v 2>&1 | sed 's/.*nginx\/\([0-9.]*\).*/\1/')
+at_least() { # at_least 1.27.3
+    [ "$(printf '%s\n%s\n' "$1" "$version" | sort -t . -k 1,1n -k 2,2n -k 3,3n | head -n 1)" = "$1" ]
+}
+
+# From 1.27.3 on an upstream follows its name's addresses. Before, only a variable makes nginx ask again; it then
+# takes the addresses in random order, and opens a connection for every request.
+: >"$run/upstream.conf"
+if at_least 1.27.3; then
+    cat >"$run/upstream.conf" <<CONF
+upstream api {
+    zone api 256k;
+    least_conn;
+    server $api resolve max_fails=2 fail_timeout=2s;
+    keepalive 64;
+}
+CONF
+    target=api
+else
+    target=$api
+fi
+
+# Who may see Flower and Grafana: a file that is mounted, or one name and password, or nobody.
+operators=${EDGE_OPERATORS_FILE:-/etc/nginx/operators}
+if [ ! -e "$operators" ] && [ -n "${MURMUR_OPERATOR_PASSWORD:-}" ]; then
+    operators=$run/operators
+    (umask 077 && printf '%s:{PLAIN}%s\n' "${MURMUR_OPERATOR_USER:-operator}" "$MURMUR_OPERATOR_PASSWORD" >"$operators")
+fi
+if [ -e "$operators" ]; then
+    cat >"$run/operators.conf" <<CONF
+auth_basic "Murmuration's operators";
+auth_basic_user_file $operators;
+CONF
+else
+    echo 'return 404;' >"$run/operators.conf"
+fi
+
+: >"$run/tls.conf"
+if [ -e "$tls/tls.crt" ]; then
+    if at_least 1.25.1; then http2='' on='http2 on;'; else http2=' http2' on=''; fi
+    cat >"$run/tls.conf" <<CONF
+listen ${EDGE_HTTPS_LISTEN:-8443} ssl$http2;
+$on
+ssl_certificate $tls/tls.crt;
+ssl_certificate_key $tls/tls.key;
+ssl_protocols TLSv1.2 TLSv1.3;
+ssl_session_cache shared:tls:5m;
+ssl_session_timeout 1d;
+ssl_session_tickets off;
+CONF
+fi
+
+sed -e "s|@run@|$run|g" -e "s|@listen@|${EDGE_LISTEN:-8080}|g" -e "s|@resolver@|$resolver|g" \
+    -e "s|@target@|$target|g" -e "s|@max_body@|$max_body|g" -e "s|@rate@|$rate|g" -e "s|@burst@|$burst|g" \
+    -e "s|@connections@|$connections|g" -e "s|@flower@|${EDGE_FLOWER:-flower:5555}|g" \
+    -e "s|@grafana@|${EDGE_GRAFANA:-grafana:3000}|g" -e "s|@log@|${EDGE_LOG:-/dev/stdout}|g" \
+    "$here/nginx.conf.template" >"$run/nginx.conf"
+
+# Its own log goes to the error stream until the configuration has been read.
+exec nginx -e stderr -p "$run" -c "$run/nginx.conf" -g 'daemon off;' "$@"
