@@ -9,7 +9,7 @@ from demo import SAMPLES, Sample
 from murmur.client import Client
 from murmur.embedded import free_port
 from murmur.local import Layout, LocalPlatform
-from murmur.remote import JobEnded, RemoteJob
+from murmur.remote import ApiError, JobEnded, RemoteJob
 from murmur.terminal import Terminal
 from murmur.transcribe import stage
 from murmur.trouble import Trouble
@@ -40,9 +40,9 @@ def demo(settings: Settings, name: str, console: Console) -> None:
             ready_s = time.monotonic() - began
             console.print(f"Platform ready in {ready_s:.1f} s at {platform.url}, data in {settings.data_dir}")
             show(platform, sample, console)
-    except (Trouble, JobEnded):
+    except (Trouble, JobEnded, ApiError):
         for line in terminal.kept[-LAST_LINES:]:
-            console.print(line, style="dim", markup=False, highlight=False)
+            console.print(line, style="dim", markup=False, highlight=False, soft_wrap=True)
         raise
     console.print(f"Everything stopped. That took {time.monotonic() - began:.1f} s in all.")
 
@@ -60,7 +60,7 @@ def show(platform: LocalPlatform, sample: Sample, console: Console) -> None:
         console.print(
             f"  {clock(segment['start'])} → {clock(segment['end'])}  {segment['text'].strip()}", highlight=False
         )
-    console.print(times(job, result["duration"], took), markup=False, highlight=False)
+    console.print(times(job, result["duration"], took), markup=False, highlight=False, soft_wrap=True)
     if result["text"].split() != sample.transcript.split():
         raise Trouble(f"that isn't what is said in {sample.path.name}: {sample.transcript}", status=1)
     console.print("[green]Every word is right.")
