@@ -11,7 +11,7 @@ from fastapi import Request
 from api.backpressure import Backpressure
 from api.catalogue import Catalogue
 from api.hints import Hints
-from api.upload import Received, declared_bytes, receive
+from api.upload import Intake, Received, declared_bytes, receive
 from transcription.errors import MalformedRequest
 from transcription.infra.probe import probe
 from transcription.job import Audio, Job, Outcome, Submission
@@ -20,6 +20,7 @@ from transcription.ports import BlobStore, JobStore
 from transcription.settings import Limits
 
 _KEY_LIMIT = 255
+_SETTLED_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,13 +36,19 @@ class Desk:
     probes: Executor
 
     async def submit(
-        self, request: Request, *, job_id: str, tenant: str, idempotency_key: str | None, file_field: str = "file"
+        self,
+        request: Request,
+        *,
+        job_id: str,
+        tenant: str,
+        idempotency_key: str | None,
+        intake: Intake | None = None,
     ) -> tuple[Job, Outcome]:
         """
         Take the audio and the options that *request* brings, and make a job of them.
 
         Nothing is kept before it is known that it can be transcribed: options, model and content are judged while
-        the audio is still a part file.
+        the audio is still a part file. *intake* is how a dialect spells all that; by default it is the native way.
 
         Returns:
             The job, durable in the ledger, and what it met there.
@@ -51,8 +58,9 @@ class Desk:
         """
         _check_key(idempotency_key)
         await self.backpressure.check(coming_bytes=declared_bytes(request))
-        async with receive(request, blobs=self.blobs, limits=self.limits, file_field=file_field) as received:
-            options = parse_options(received.fields)
+        intake = intake or Intake()
+        async with receive(request, blobs=self.blobs, limits=self.limits, intake=intake) as received:
+            options = parse_options(intake.options(received))
             model = await self.catalogue.resolve(options.model)
             audio = await self._keep(received)
         submission = Submission(
@@ -66,13 +74,23 @@ class Desk:
         )
         return await self._record(submission)
 
+    async def forget(self, job_id: str, *, tenant: str) -> None:
+        """
+        Delete a job, and the result and audio that nobody else holds. JobNotFound.
+
+        Audio that came in within the last minute is left to the sweeper: another job may be about to need it.
+        """
+        unneeded = await self.jobs.forget(job_id, tenant=tenant)
+        if unneeded:
+            await asyncio.to_thread(self.blobs.discard, unneeded, older_than_s=_SETTLED_S)
+
     async def _keep(self, received: Received) -> Audio:
         path = await received.upload.path()
         # Codecs are C and may take a while, so they have threads of their own: neither the loop nor writes wait.
         judge = partial(probe, path, max_duration_s=self.limits.max_duration_s)
         found = await asyncio.get_running_loop().run_in_executor(self.probes, judge)
         sha256 = await received.upload.commit()
-        structlog.contextvars.bind_contextvars(audio_sha256=sha256, audio_bytes=received.upload.size)
+        structlog.contextvars.bind_contextvars(audio_hash=sha256, file_size_bytes=received.upload.size)
         return Audio(sha256=sha256, bytes=received.upload.size, duration_s=found.duration_s, filename=received.filename)
 
     async def _record(self, submission: Submission) -> tuple[Job, Outcome]:

@@ -138,9 +138,10 @@ class MemoryJobs:
         self.finish(job_id, status=Status.CANCELED)
         return self.jobs[job_id]
 
-    async def forget(self, job_id: str, *, tenant: str) -> None:
-        await self.get(job_id, tenant=tenant)
+    async def forget(self, job_id: str, *, tenant: str) -> str | None:
+        job = await self.get(job_id, tenant=tenant)
         del self.jobs[job_id]
+        return job.audio.sha256
 
     async def wait(self, job: Job, *, seconds: float) -> Job:
         with suppress(TimeoutError):

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from transcription.computation import Claim, DeadLetter, Hold, Timing
 from transcription.job import Failure, Job, Outcome, Status, Submission
+from transcription.options import Priority
 from transcription.spans import Piece
 from transcription.transcript import Segment, Transcript
 
@@ -28,6 +29,40 @@ class WorkerInfo:
     running: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """
+    What waits in one class of service.
+
+    ``recordings`` that no worker is on, ``audio_s`` of all spans, and the age of the oldest recording not yet begun.
+    """
+
+    recordings: int
+    audio_s: float
+    oldest_age_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """A histogram of seconds: how many were at most each bound (`+Inf` last, cumulative), and their sum."""
+
+    buckets: tuple[tuple[str, int], ...]
+    sum_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """How the ledger's server is. ``max_bytes`` is 0 without a limit; ``aof_ok``: its last writes reached the disk."""
+
+    used_bytes: int
+    max_bytes: int
+    evicts: bool
+    aof: bool
+    aof_ok: bool
+    clients: int
+    commands: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backlog:
     """What waits and what runs, over the whole platform. Ages and lengths in seconds."""
@@ -40,6 +75,9 @@ class Backlog:
     counters: dict[str, int] = field(default_factory=dict)
     workers: tuple[WorkerInfo, ...] = ()
     dead: int = 0
+    waiting: dict[Priority, Waiting] = field(default_factory=dict)
+    failures: dict[str, int] = field(default_factory=dict)
+    latencies: dict[tuple[str, Priority], Latency] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +106,8 @@ class JobStore(Protocol):
     async def cancel(self, job_id: str, *, tenant: str) -> Job:
         """Give up the ticket; the last one to go stops the computation. JobNotFound, JobFinished."""
 
-    async def forget(self, job_id: str, *, tenant: str) -> None:
-        """Delete the job, and the result and audio that nobody else holds. JobNotFound."""
+    async def forget(self, job_id: str, *, tenant: str) -> str | None:
+        """Delete the job, and the result that nobody else holds; the SHA-256 of audio that nobody needs any more."""
 
     async def wait(self, job: Job, *, seconds: float) -> Job:
         """The job at its end, or as it is after *seconds*. Holds neither a thread nor a connection."""
@@ -77,8 +115,14 @@ class JobStore(Protocol):
     async def backlog(self) -> Backlog:
         """Figures for people, metrics and backpressure."""
 
+    async def server(self) -> Server:
+        """How the ledger's server is."""
+
     async def dead_letters(self) -> tuple[DeadLetter, ...]:
         """Computations that wait for an operator, the latest first."""
+
+    async def dead_letter(self, computation: str) -> DeadLetter:
+        """One dead letter. NotDead."""
 
     async def revive(self, computation: str) -> None:
         """Try a dead letter again, with every option of its jobs. NotDead."""
@@ -152,6 +196,9 @@ class BlobStore(Protocol):
 
     def fetch(self, sha256: str) -> Path:
         """A local path with the blob's bytes. BlobMissing."""
+
+    def discard(self, sha256: str, *, older_than_s: float) -> None:
+        """Delete a blob that came in longer ago than that; nothing happens when there is none."""
 
 
 class JobQueue(Protocol):

@@ -121,7 +121,7 @@ async def cancel(request: Request, here: Here, caller: Caller, job_id: JobId) ->
 @router.delete("/{job_id}", summary="Forget a job", status_code=204, responses=documented(404, 503))
 async def forget(here: Here, caller: Caller, job_id: JobId) -> None:
     """Delete the job, and the result and audio that nobody else holds."""
-    await here.jobs.forget(job_id, tenant=caller.tenant)
+    await here.desk.forget(job_id, tenant=caller.tenant)
     structlog.contextvars.bind_contextvars(job_id=job_id)
 
 

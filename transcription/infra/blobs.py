@@ -142,9 +142,11 @@ class DiskBlobs:
             raise BlobMissing(f"audio {sha256} isn't in {self.root}; was it deleted, or does this host not share it?")
         return path
 
-    def discard(self, sha256: str) -> None:
-        """Delete a blob; nothing happens when there is none."""
-        _place(self.root, sha256).unlink(missing_ok=True)
+    def discard(self, sha256: str, *, older_than_s: float) -> None:
+        """Delete a blob, unless it came in later than that: a job for it may be on its way to the ledger."""
+        path, before = _place(self.root, sha256), time.time() - older_than_s
+        if _modified(path) < before:
+            self._remove(path, before)
 
     def sweep(self, *, older_than_s: float, held: Callable[[str], bool]) -> int:
         """

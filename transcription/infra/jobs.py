@@ -19,13 +19,13 @@ from transcription.errors import (
     MalformedRequest,
     NotDead,
 )
-from transcription.infra import records
+from transcription.infra import figures, records
 from transcription.infra.connections import translated
 from transcription.infra.scripts import PREFIX, Scripts, pairs
 from transcription.infra.watch import Watch
 from transcription.job import Job, Outcome, Place, Status, Submission
 from transcription.options import fingerprint
-from transcription.ports import Backlog, Page, WorkerInfo
+from transcription.ports import Backlog, Page, Server
 from transcription.settings import Settings
 from transcription.transcript import Transcript
 
@@ -149,12 +149,13 @@ class RedisJobs:
             raise JobFinished(f"job {job_id!r} is {job.status.value} already")
         return job
 
-    async def forget(self, job_id: str, *, tenant: str) -> None:
-        """Delete the job, and what nobody else holds. JobNotFound."""
+    async def forget(self, job_id: str, *, tenant: str) -> str | None:
+        """Delete the job, and what nobody else holds: see JobStore. JobNotFound."""
         with translated():
             answer = await self._scripts.call("forget", job_id, tenant)
         if answer == "unknown":
             raise JobNotFound(f"no job {job_id!r}")
+        return answer[1] or None
 
     async def wait(self, job: Job, *, seconds: float) -> Job:
         """The job at its end, or as it is after *seconds*."""
@@ -172,26 +173,29 @@ class RedisJobs:
         """Figures for people, metrics and backpressure."""
         gone_ms = records.ms(3 * self._settings.lease.renew_s)
         with translated():
-            pending, audio_ms, running, oldest, counts, stats, workers, dead = await self._scripts.call(
-                "backlog", gone_ms
-            )
-        live = tuple(_worker(info, held) for info, held in zip(workers[::2], workers[1::2], strict=True))
-        self._rate = sum(worker.rate or 0 for worker in live) or None
-        return Backlog(
-            pending_spans=pending,
-            pending_audio_s=audio_ms / 1000,
-            running_spans=running,
-            oldest_age_s=records.seconds(oldest),
-            jobs={status: int(pairs(counts).get(status.value, 0)) for status in Status},
-            counters={name: int(value) for name, value in pairs(stats).items()},
-            workers=live,
-            dead=dead,
-        )
+            found = figures.backlog(await self._scripts.call("backlog", gone_ms))
+        self._rate = sum(worker.rate or 0 for worker in found.workers) or None
+        return found
+
+    async def server(self) -> Server:
+        """How the ledger's server is."""
+        with translated():
+            return figures.server(await self._client.info())
 
     async def dead_letters(self) -> tuple[DeadLetter, ...]:
         """Computations that wait for an operator, the latest first; a thousand at most."""
+        return await self._letters("")
+
+    async def dead_letter(self, computation: str) -> DeadLetter:
+        """One dead letter. NotDead."""
+        found = await self._letters(computation)
+        if not found:
+            raise NotDead(f"no dead letter {computation!r}")
+        return found[0]
+
+    async def _letters(self, wanted: str) -> tuple[DeadLetter, ...]:
         with translated():
-            rows = await self._scripts.call("letters", 1000)
+            rows = await self._scripts.call("letters", 1000, wanted)
         return tuple(records.dead_letter(float(at) / 1000, pairs(comp), jobs) for at, comp, jobs in rows)
 
     async def revive(self, computation: str) -> None:
@@ -212,11 +216,6 @@ class RedisJobs:
         """Return when the ledger answers."""
         with translated():
             await self._client.ping()
-
-
-def _worker(info: str, held: int) -> WorkerInfo:
-    raw = orjson.loads(info)
-    return WorkerInfo(**{**raw, "models": tuple(raw["models"]), "running": held})
 
 
 def _cursor(created_ms: int, job_id: str) -> str:
