@@ -22,13 +22,14 @@ class Form:
     A body on its way in. The raw body is the simplest one: every byte is audio, the options are in the query.
 
     ``fields`` holds the options as they came; ``filename`` the name of the audio; ``url`` where audio should be
-    fetched from instead.
+    fetched from instead; ``file_field`` the form's field that brought the audio, or should have.
     """
 
     def __init__(self, filename: str | None = None) -> None:
         self.fields: dict[str, object] = {}
         self.filename = safe_name(filename)
         self.url: str | None = None
+        self.file_field = ""
 
     def body_limit(self, max_audio_bytes: int) -> int:
         """The longest body that can bring *max_audio_bytes* of audio."""
@@ -55,9 +56,8 @@ class Form:
         plain = name.removesuffix("[]")
         if not value.strip():
             return  # a browser sends every field of a form, the empty ones too
-        if plain in _LISTS:
-            several = self.fields.setdefault(plain, [])
-            assert isinstance(several, list)  # noqa: S101 -- only this line makes these
+        several = self.fields.setdefault(plain, []) if plain in _LISTS or plain != name else None
+        if isinstance(several, list):
             several.extend(part.strip() for part in value.split(","))
         elif plain in self.fields:
             raise MalformedRequest(f"field {printable(plain)!r} came twice; it takes one value")

@@ -58,11 +58,11 @@ class JsonForm(Form):
     def __init__(self) -> None:
         super().__init__()
         self._rest = bytearray()
-        self._depth = 0
+        # For every object or list that is open, the key at which a value stands now.
+        self._path: list[bytes | None] = []
         self._in_string = False
         self._escaped = False
         self._key: bytearray | None = None
-        self._last_key = b""
         self._value_next = False
         self._audio: Base64Stream | None = None
         self._audios = 0
@@ -126,6 +126,10 @@ class JsonForm(Form):
             got = ", ".join(map(repr, list(parsed)[:20])) or "an empty object"
             raise MissingFile(f"no field 'audio' (base64); got {got}"[:500])
 
+    def is_audio(self, path: list[bytes | None]) -> bool:
+        """Whether the string at *path* is the audio: keys from the outside in, None for a list."""
+        return path == [b"audio"]
+
     def _decode(self, stream: Base64Stream, chunk: bytes, at: int, audio: list[bytes]) -> int:
         end = chunk.find(b'"', at)
         last = end >= 0
@@ -149,7 +153,7 @@ class JsonForm(Form):
             return end
         self._in_string = False
         if self._key is not None:
-            self._last_key, self._key = bytes(self._key[:-1]), None
+            self._path[-1], self._key = bytes(self._key[:-1]), None
         return end
 
     def _structure(self, chunk: bytes, at: int) -> int:
@@ -161,19 +165,20 @@ class JsonForm(Form):
         if mark == b'"':
             self._begin_string()
         elif mark in b"{[":
-            self._depth += 1
+            self._path.append(b"" if mark == b"{" else None)
             self._value_next = mark == b"["
         elif mark in b"}]":
-            self._depth -= 1
-        elif self._depth == 1:
-            self._value_next = mark == b":"
+            del self._path[-1:]
+        else:
+            # After a comma comes a value in a list, a key in an object.
+            self._value_next = mark == b":" or self._path[-1:] == [None]
         return end
 
     def _begin_string(self) -> None:
-        if self._depth != 1 or not self._value_next:
+        if not self._value_next:
             self._in_string = True
-            self._key = bytearray() if self._depth == 1 else None
-        elif self._last_key == b"audio":
+            self._key = bytearray() if self._path and self._path[-1] is not None else None
+        elif self.is_audio(self._path):
             self._audios += 1
             if self._audios > 1:
                 raise TooManyFiles("the field 'audio' came twice; send one recording with each request")

@@ -13,13 +13,13 @@ from transcription.errors import MalformedRequest, MissingFile, TooManyFiles
 class MultipartForm(Form):
     """A form whose one file is passed on as it comes, and whose text fields are kept."""
 
-    def __init__(self, content_type: str, *, file_field: str = "file") -> None:
+    def __init__(self, content_type: str, *, file_fields: tuple[str, ...] = ("file",)) -> None:
         """
         Begin to parse.
 
         Args:
             content_type: The request's header, with the boundary.
-            file_field: Name of the field that brings the audio.
+            file_fields: Names that the field with the audio may have.
 
         Raises:
             MalformedRequest: no boundary, or one that no form has.
@@ -28,7 +28,7 @@ class MultipartForm(Form):
         boundary = parse_options_header(content_type)[1].get(b"boundary", b"")
         if not boundary:
             raise MalformedRequest("multipart/form-data without a boundary; let your HTTP client write that header")
-        self._file_field = file_field
+        self._file_fields = file_fields
         self._audio: list[bytes] = []
         self._seen: list[str] = []
         self._files = 0
@@ -110,13 +110,16 @@ class MultipartForm(Form):
         if not self._name:
             raise MalformedRequest("a part of the form has no name")
         self._seen.append(printable(self._name))
-        typed = self._name == self._file_field and b"content-type" in self._headers
+        expected = self._name in self._file_fields
+        if expected:
+            self.file_field = self._name
+        typed = expected and b"content-type" in self._headers
         self._in_file = filename is not None or typed
         if not self._in_file:
             return
         if self._files:
             raise TooManyFiles(f"a second file came, in field {self._seen[-1]!r}; send one file with each request")
-        if self._name != self._file_field:
+        if not expected:
             raise MissingFile(self._missing())
         self._files = 1
         self.filename = safe_name(filename)
@@ -133,8 +136,8 @@ class MultipartForm(Form):
     def _part_end(self) -> None:
         if self._in_file:
             return
-        if self._name == self._file_field:
-            field = self._file_field
+        if self._name in self._file_fields:
+            field = self._name
             raise MissingFile(f"field {field!r} holds text, not a file; with curl: -F {field}=@NAME")
         try:
             self.add(self._name, self._value.decode())
@@ -146,4 +149,4 @@ class MultipartForm(Form):
 
     def _missing(self) -> str:
         got = ", ".join(map(repr, self._seen)) or "no field at all"
-        return f"no field {self._file_field!r}; got {got}"
+        return f"no field {' or '.join(map(repr, self._file_fields))}; got {got}"

@@ -1,9 +1,9 @@
 """A request's body, written once to where it stays while it is hashed, whatever form it comes in."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fastapi import Request
 from starlette.requests import ClientDisconnect
@@ -25,20 +25,37 @@ from transcription.ports import BlobStore, Upload
 from transcription.settings import Limits
 
 _RAW_TYPES = {"application/octet-stream", "application/ogg"}
+_HEAD_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """What came: the audio, not yet kept; the name it goes by; the options, not yet validated."""
+    """What came: the audio, not yet kept, and its first bytes; the name it goes by; the options, not yet validated."""
 
     upload: Upload
     filename: str
     fields: dict[str, object]
+    head: bytes = b""
+
+
+@dataclass(slots=True)
+class Intake:
+    """
+    How an API spells a submission; one value for each request.
+
+    ``file_fields``: the names that a form's file may have; ``options`` makes our options of what came; ``json_form``
+    reads a JSON body. ``file_field`` is the name under which a form brought the file, or should have; «» before that.
+    """
+
+    file_fields: tuple[str, ...] = ("file",)
+    options: Callable[[Received], dict[str, object]] = lambda received: received.fields
+    json_form: Callable[[], Form] = JsonForm
+    file_field: str = field(default="", init=False)
 
 
 @asynccontextmanager
 async def receive(
-    request: Request, *, blobs: BlobStore, limits: Limits, file_field: str = "file"
+    request: Request, *, blobs: BlobStore, limits: Limits, intake: Intake | None = None
 ) -> AsyncIterator[Received]:
     """
     Read the request's body; whatever isn't committed inside the block is gone after it.
@@ -47,7 +64,7 @@ async def receive(
         request: Multipart, raw audio, or JSON.
         blobs: Where the audio goes.
         limits: Largest upload in bytes, longest silence in seconds.
-        file_field: The form's field that brings the audio.
+        intake: How this API spells a submission; by default the native way.
 
     Raises:
         TooLarge: by its `Content-Length`, before a byte is read, or by what came.
@@ -55,19 +72,21 @@ async def receive(
         EmptyFile: no bytes of audio.
         MalformedRequest, MissingFile, TooManyFiles, BadBase64, UnsupportedMedia: see the three forms.
     """
-    form = _form(request, file_field)
+    intake = intake or Intake()
+    form = _form(request, intake)
     _check_declared(request, form, limits)
     _add_query(request, form)
     upload = blobs.upload()
     try:
-        await _fill(upload, form, request, limits)
+        head = await _fill(upload, form, request, limits)
         form.close()
         if form.url is not None:
             raise InvalidOption("url: fetching audio from a URL isn't enabled on this platform; send the bytes")
         if not upload.size:
             raise EmptyFile(f"the file {form.filename!r} has no bytes")
-        yield Received(upload, form.filename, form.fields)
+        yield Received(upload, form.filename, form.fields, head)
     finally:
+        intake.file_field = form.file_field
         await upload.abort()
 
 
@@ -84,13 +103,14 @@ def declared_bytes(request: Request) -> int:
     return int(header)
 
 
-def _form(request: Request, file_field: str) -> Form:
+def _form(request: Request, intake: Intake) -> Form:
+    file_field = intake.file_fields[0]
     header = request.headers.get("content-type", "")
     kind = header.partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
-        return MultipartForm(header, file_field=file_field)
+        return MultipartForm(header, file_fields=intake.file_fields)
     if kind == "application/json":
-        return JsonForm()
+        return intake.json_form()
     if kind in _RAW_TYPES or kind.startswith(("audio/", "video/")):
         return Form(disposition(request.headers.get("content-disposition", ""))[1])
     if kind == "application/x-www-form-urlencoded":
@@ -117,7 +137,9 @@ def _check_declared(request: Request, form: Form, limits: Limits) -> None:
         raise _too_large(form.audio_at_least(declared), limits)
 
 
-async def _fill(upload: Upload, form: Form, request: Request, limits: Limits) -> None:
+async def _fill(upload: Upload, form: Form, request: Request, limits: Limits) -> bytes:
+    """Write the audio as it comes; its first bytes."""
+    head = b""
     body_limit = form.body_limit(limits.max_upload_bytes)
     body_bytes = 0
     async with aclosing(_body(request, limits.upload_timeout_s)) as chunks:
@@ -126,9 +148,11 @@ async def _fill(upload: Upload, form: Form, request: Request, limits: Limits) ->
             if body_bytes > body_limit:
                 raise _too_large(form.audio_at_least(body_bytes), limits)
             for audio in form.feed(chunk):
+                head += audio[: _HEAD_BYTES - len(head)]
                 await upload.write(audio)
             if upload.size > limits.max_upload_bytes:
                 raise _too_large(upload.size, limits)
+    return head
 
 
 async def _body(request: Request, silence_s: float) -> AsyncGenerator[bytes, None]:

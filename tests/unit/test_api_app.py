@@ -244,8 +244,8 @@ async def test_request_line_is_json_and_holds_no_audio_and_no_prompt(api: Bench,
     assert line["status"] == 202
     assert line["route"] == "/v1/jobs"
     assert line["job_id"] == job["id"]
-    assert line["audio_sha256"] == job["audio"]["sha256"]
-    assert line["audio_bytes"] == len(audio_files.wav())
+    assert line["audio_hash"] == job["audio"]["sha256"]
+    assert line["file_size_bytes"] == len(audio_files.wav())
     assert line["service"] == "api"
     assert line["level"] == "info"
     assert {"request_id", "processing_time_ms", "client_ip", "timestamp"} <= line.keys()
