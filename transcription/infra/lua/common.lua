@@ -25,9 +25,11 @@
 --   expiry, tombs     zset    tickets by the end of their retention, and by the end of the word «expired»
 --   dead              zset    computations that an operator may retry
 --   counts, backlog, running, stats, config  hashes of totals and marks;  fence: the last token
+--   failures          hash    failed computations by error code;  latencies: histograms, NAME:CLASS:BOUND and NAME:CLASS:ms
 --   audit             stream  all moves;  drainer: the worker that runs empty for a suspect;  models: set of names
 local P = KEYS[1]
 local CLASSES = { 'interactive', 'batch' }
+local BOUNDS_S = { 1, 5, 15, 30, 60, 120, 300, 900, 3600, 14400 }
 
 local function k(...) return P .. table.concat({ ... }, ':') end
 
@@ -58,6 +60,21 @@ local function audit(what, ...)
 end
 
 local function count(name, by) redis.call('HINCRBY', k('stats'), name, by or 1) end
+
+-- Adds a length of time to a histogram. A revived dead letter counts no second time.
+local function observe(name, cid, length)
+  local c = redis.call('HMGET', k('comp', cid), 'class', 'revived')
+  if c[2] then return end
+  local within = '+Inf'
+  for _, bound in ipairs(BOUNDS_S) do
+    if length <= bound * 1000 then
+      within = bound
+      break
+    end
+  end
+  redis.call('HINCRBY', k('latencies'), table.concat({ name, c[1], within }, ':'), 1)
+  redis.call('HINCRBY', k('latencies'), table.concat({ name, c[1], 'ms' }, ':'), math.floor(length))
+end
 
 -- Tell watchers. Every change of a computation ends here.
 local function tell(cid, kind, ...)
@@ -181,10 +198,12 @@ local function move(cid, status)
   if status == 'processing' and redis.call('HSETNX', key, 'started', now()) == 1 then
     local waited = now() - num(redis.call('HGET', key, 'created'))
     redis.call('HINCRBY', k('stats'), 'wait_ms', waited)
+    observe('wait', cid, waited)
   end
   if terminal(status) then
     redis.call('HSET', key, 'completed', now())
     count('computations_' .. status)
+    if status == 'completed' then observe('transcript', cid, now() - num(redis.call('HGET', key, 'created'))) end
     for _, id in ipairs(jobs) do retain(id, now(), redis.call('HGET', k('job', id), 'ttl')) end
     if status ~= 'completed' then forget_dedup(cid, redis.call('HGET', key, 'fingerprint')) end
   end
@@ -208,6 +227,7 @@ end
 local function fail_computation(cid, code, message, retryable, dead)
   stop_spans(cid)
   redis.call('HSET', k('comp', cid), 'error_code', code, 'error', message, 'error_retryable', retryable)
+  redis.call('HINCRBY', k('failures'), code, 1)
   if dead then redis.call('ZADD', k('dead'), now(), cid) end
   move(cid, 'failed')
 end

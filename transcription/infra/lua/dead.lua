@@ -6,7 +6,7 @@ audit('dead letter ' .. ARGV[1], 'comp', cid)
 if ARGV[1] == 'drop' then return 'ok' end
 local comp = k('comp', cid)
 redis.call('HDEL', comp, 'error_code', 'error', 'error_retryable', 'completed', 'started')
-redis.call('HSET', comp, 'attempts', 0)
+redis.call('HSET', comp, 'attempts', 0, 'revived', 1)
 for _, id in ipairs(redis.call('SMEMBERS', k('comp', cid, 'jobs'))) do redis.call('ZREM', k('expiry'), id) end
 redis.call('SET', k('dedup', redis.call('HGET', comp, 'fingerprint')), cid, 'NX')
 move(cid, 'queued')

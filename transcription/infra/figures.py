@@ -1,0 +1,72 @@
+"""The ledger's totals as figures, from what its script and its server say."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
+from typing import Any
+
+import orjson
+
+from transcription.infra.records import seconds
+from transcription.infra.scripts import pairs
+from transcription.job import Status
+from transcription.options import Priority
+from transcription.ports import Backlog, Latency, Server, Waiting, WorkerInfo
+
+BOUNDS_S = ("1", "5", "15", "30", "60", "120", "300", "900", "3600", "14400", "+Inf")
+"""Those of common.lua."""
+
+LATENCIES = ("wait", "transcript")
+
+
+def backlog(answer: Sequence[Any]) -> Backlog:
+    """What the backlog script returns."""
+    spans, audio_ms, running, oldest, counts, stats, workers, dead, waiting, failures, latencies = answer
+    return Backlog(
+        pending_spans=spans,
+        pending_audio_s=audio_ms / 1000,
+        running_spans=running,
+        oldest_age_s=seconds(oldest),
+        jobs={status: int(pairs(counts).get(status.value, 0)) for status in Status},
+        counters=_totals(stats),
+        workers=tuple(_worker(info, held) for info, held in zip(workers[::2], workers[1::2], strict=True)),
+        dead=dead,
+        waiting=dict(_waiting(waiting)),
+        failures=_totals(failures),
+        latencies={
+            (name, priority): _latency(f"{name}:{priority.value}", _totals(latencies))
+            for name in LATENCIES
+            for priority in Priority
+        },
+    )
+
+
+def server(info: Mapping[str, Any]) -> Server:
+    """What the server's INFO says."""
+    return Server(
+        used_bytes=int(info["used_memory"]),
+        max_bytes=int(info.get("maxmemory", 0)),
+        evicts=info.get("maxmemory_policy", "noeviction") != "noeviction",
+        aof=bool(int(info.get("aof_enabled", 0))),
+        aof_ok=all(info.get(f"aof_last_{what}_status", "ok") == "ok" for what in ("write", "bgrewrite")),
+        clients=int(info.get("connected_clients", 0)),
+        commands=int(info.get("total_commands_processed", 0)),
+    )
+
+
+def _totals(flat: list[str]) -> dict[str, int]:
+    return {name: int(value) for name, value in pairs(flat).items()}
+
+
+def _worker(info: str, held: int) -> WorkerInfo:
+    raw = orjson.loads(info)
+    return WorkerInfo(**{**raw, "models": tuple(raw["models"]), "running": held})
+
+
+def _waiting(flat: Sequence[Any]) -> Iterator[tuple[Priority, Waiting]]:
+    for priority, recordings, audio_ms, oldest in zip(*(flat[start::4] for start in range(4)), strict=True):
+        yield Priority(priority), Waiting(int(recordings), audio_ms / 1000, seconds(oldest))
+
+
+def _latency(name: str, totals: Mapping[str, int]) -> Latency:
+    counts = accumulate(totals.get(f"{name}:{bound}", 0) for bound in BOUNDS_S)
+    return Latency(tuple(zip(BOUNDS_S, counts, strict=True)), totals.get(f"{name}:ms", 0) / 1000)
