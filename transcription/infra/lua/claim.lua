@@ -1,6 +1,7 @@
 -- Take the next span under a lease: a suspect if this worker is idle, else by class, by the tenant with the least
 -- audio running, by age; further spans of computations in work only when nothing else waits.
 -- ARGV: worker, lease ms, extras (0 or 1), models... Returns the claim's fields, or nil.
+local PATIENCE_MS = 3000
 local worker, lease_ms, extras = ARGV[1], num(ARGV[2]), ARGV[3] == '1'
 local served = {}
 for i = 4, #ARGV do served[ARGV[i]] = true end
@@ -41,9 +42,10 @@ if name then
   if redis.call('SCARD', k('held', worker)) == 0 then
     alone = 1
   else
-    -- One busy worker at a time runs empty to make room for the suspects; the others go on.
+    -- One busy worker at a time runs empty to make room for the suspects, every one when they have waited long.
     local drainer = redis.call('GET', k('drainer'))
-    if not drainer or drainer == worker then
+    local waited = now() - num(redis.call('ZSCORE', k('suspects'), name))
+    if not drainer or drainer == worker or waited > PATIENCE_MS then
       redis.call('SET', k('drainer'), worker, 'PX', 60000)
       return nil
     end

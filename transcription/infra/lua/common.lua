@@ -16,7 +16,7 @@
 --   tenants:CLASS:M   zset    tenants with such spans, by the audio they have running
 --   order:CLASS       zset    the same spans over all tenants, by age
 --   extra:M           zset    further spans of computations in work, by class and age
---   suspects          zset    spans that were in flight when a process died: each is run again alone
+--   suspects          zset    spans that were in flight when a process died, since then: each is run again alone
 --   delayed           zset    spans that wait before their next attempt, by due time
 --   leases            zset    running spans by the lease's end
 --   held:W            set     spans that a worker's process holds
@@ -100,7 +100,7 @@ local function enqueue(cid, i, place)
   if place ~= 'suspect' then place = num(c[5]) == 0 and 'first' or 'extra' end
   redis.call('HSET', key, 'state', 'pending', 'place', place)
   if place == 'suspect' then
-    redis.call('ZADD', k('suspects'), created, name)
+    redis.call('ZADD', k('suspects'), now(), name)
   elseif place == 'first' then
     redis.call('HINCRBY', k('comp', cid), 'lead', 1)
     redis.call('ZADD', k('first', class, model, tenant), created, name)
