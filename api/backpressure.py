@@ -28,6 +28,7 @@ class Backpressure:
         self._looked_at = float("-inf")
         self._memory_percent = 0.0
         self._free_bytes = 0
+        self._disk_bytes = 0
 
     async def check(self, *, coming_bytes: int) -> None:
         """
@@ -64,12 +65,19 @@ class Backpressure:
         self._look()
         return self._memory_percent
 
+    @property
+    def disk_bytes(self) -> tuple[int, int]:
+        """Bytes free on the disk that takes uploads, and its size."""
+        self._look()
+        return self._free_bytes, self._disk_bytes
+
     def _look(self) -> None:
         now = time.monotonic()
         if now - self._looked_at < _CACHE_S:
             return
         self._memory_percent = psutil.virtual_memory().percent
-        self._free_bytes = shutil.disk_usage(_existing(self._blob_dir)).free
+        disk = shutil.disk_usage(_existing(self._blob_dir))
+        self._free_bytes, self._disk_bytes = disk.free, disk.total
         self._looked_at = now
 
 

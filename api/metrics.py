@@ -1,13 +1,9 @@
-"""Figures of one API process, and the ledger's, for Prometheus."""
-
-from collections.abc import Iterable
+"""Figures of one API process for Prometheus."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 
+from transcription.infra.process_figures import ProcessFigures
 from transcription.job import Outcome
-from transcription.ports import Backlog
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 
@@ -17,6 +13,7 @@ class Meters:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self.registry.register(ProcessFigures())
         self._requests = Counter(
             "murmur_http_requests", "Requests answered.", ("method", "route", "status"), registry=self.registry
         )
@@ -35,6 +32,11 @@ class Meters:
         self._rejects = Counter(
             "murmur_rejects", "Submits refused, by the error's code.", ("code",), registry=self.registry
         )
+        self._memory = Gauge(
+            "murmur_memory_percent", "Memory in use here, as backpressure sees it.", registry=self.registry
+        )
+        self._disk_free = Gauge("murmur_disk_free_bytes", "Disk left for uploads.", registry=self.registry)
+        self._disk = Gauge("murmur_disk_bytes", "Size of that disk.", registry=self.registry)
         self.accepted = 0
         self.rejected = 0
         self._submit_seconds = 0.0
@@ -56,42 +58,13 @@ class Meters:
         self.rejected += 1
         self._rejects.labels(code).inc()
 
+    def machine(self, *, memory_percent: float, disk_free: int, disk: int) -> None:
+        """Note how the machine is: memory in percent, disk in bytes."""
+        self._memory.set(memory_percent)
+        self._disk_free.set(disk_free)
+        self._disk.set(disk)
+
     @property
     def mean_submit_ms(self) -> float:
         """Mean time to accept a job, in milliseconds; 0 before the first."""
         return 1000 * self._submit_seconds / self.accepted if self.accepted else 0.0
-
-
-class LedgerFigures(Collector):
-    """The ledger as one process saw it at a scrape; every replica says the same, so take `max`, not `sum`."""
-
-    def __init__(self, backlog: Backlog | None) -> None:
-        self._backlog = backlog
-
-    def collect(self) -> Iterable[Metric]:
-        """The figures, or only `murmur_ledger_up 0` when the ledger can't be reached."""
-        backlog = self._backlog
-        yield GaugeMetricFamily("murmur_ledger_up", "Whether the ledger answers.", value=backlog is not None)
-        if backlog is None:
-            return
-        yield GaugeMetricFamily("murmur_queue_spans", "Spans that wait.", value=backlog.pending_spans)
-        yield GaugeMetricFamily("murmur_queue_audio_seconds", "Audio that waits.", value=backlog.pending_audio_s)
-        yield GaugeMetricFamily(
-            "murmur_queue_oldest_seconds", "How long the oldest span has waited.", value=backlog.oldest_age_s or 0.0
-        )
-        yield GaugeMetricFamily("murmur_spans_running", "Spans under a lease.", value=backlog.running_spans)
-        yield GaugeMetricFamily("murmur_dead_letters", "Computations that were given up.", value=backlog.dead)
-        yield GaugeMetricFamily("murmur_workers", "Workers alive.", value=len(backlog.workers))
-        yield GaugeMetricFamily(
-            "murmur_workers_audio_seconds_per_second",
-            "The workers' measured speed together.",
-            value=sum(worker.rate or 0.0 for worker in backlog.workers),
-        )
-        jobs = GaugeMetricFamily("murmur_jobs", "Jobs kept, by status.", labels=["status"])
-        for status, count in backlog.jobs.items():
-            jobs.add_metric([status.value], count)
-        yield jobs
-        events = CounterMetricFamily("murmur_ledger_events", "What the ledger has counted.", labels=["event"])
-        for name, count in backlog.counters.items():
-            events.add_metric([name], count)
-        yield events

@@ -7,7 +7,7 @@ from typing import Any
 
 from transcription.errors import IdempotencyConflict, JobFinished, JobNotFound, LedgerUnavailable
 from transcription.job import Failure, Job, Outcome, Place, Progress, Status, Submission
-from transcription.ports import Backlog, Page, WorkerInfo
+from transcription.ports import Backlog, Page, Server, WorkerInfo
 from transcription.transcript import Segment, Transcript, Word
 
 WORKER = WorkerInfo(
@@ -160,6 +160,10 @@ class MemoryJobs:
             workers=self.workers,
             dead=0,
         )
+
+    async def server(self) -> Server:
+        self._check()
+        return Server(used_bytes=1, max_bytes=2, evicts=False, aof=True, aof_ok=True, clients=3, commands=4)
 
     async def ping(self) -> None:
         self._check()

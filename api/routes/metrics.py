@@ -6,7 +6,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 from api.dependencies import Here, Platform
-from api.metrics import LedgerFigures
+from api.ledger_figures import LedgerFigures
 from transcription.errors import LedgerUnavailable
 
 router = APIRouter(tags=["metrics"])
@@ -18,19 +18,33 @@ router = APIRouter(tags=["metrics"])
     responses={200: {"description": "The figures.", "content": {"text/plain": {}, "application/json": {}}}},
 )
 async def metrics(request: Request, here: Here) -> Response:
-    """This process's figures and the ledger's. `Accept: application/json` gives requests and times only."""
-    accept = request.headers.get("accept", "")
-    if "application/json" in accept:
+    """This process's figures: scrape every replica. `Accept: application/json` gives requests and times only."""
+    if "application/json" in request.headers.get("accept", ""):
         return Response(orjson.dumps(_few(here)), media_type="application/json")
+    free, size = here.backpressure.disk_bytes
+    here.meters.machine(memory_percent=here.backpressure.memory_percent, disk_free=free, disk=size)
+    return _text(request, here.meters.registry)
+
+
+@router.get(
+    "/metrics/ledger",
+    response_model=None,
+    responses={200: {"description": "The figures.", "content": {"text/plain": {}}}},
+)
+async def ledger(request: Request, here: Here) -> Response:
+    """The whole platform's figures, from the ledger: every replica says the same, so scrape one of them."""
     try:
-        backlog = await here.backlog.now()
+        backlog, server = await here.backlog.now(), await here.jobs.server()
     except LedgerUnavailable:
-        backlog = None
-    ledger = CollectorRegistry()
-    ledger.register(LedgerFigures(backlog))
-    encode, content_type = choose_encoder(accept)
-    body = encode(here.meters.registry).removesuffix(b"# EOF\n") + encode(ledger)
-    return Response(body, media_type=None, headers={"Content-Type": content_type})
+        backlog, server = None, None
+    registry = CollectorRegistry()
+    registry.register(LedgerFigures(backlog, server))
+    return _text(request, registry)
+
+
+def _text(request: Request, registry: CollectorRegistry) -> Response:
+    encode, content_type = choose_encoder(request.headers.get("accept", ""))
+    return Response(encode(registry), headers={"Content-Type": content_type})
 
 
 def _few(here: Platform) -> dict[str, float]:

@@ -161,7 +161,7 @@ def test_health_follows_the_workers(api: httpx.Client, settings: Settings) -> No
     assert api.get("/health/ready").json() == {"status": "ready", "ledger": True, "workers": 1}
     assert api.get("/health").json()["status"] == "ok"
     assert api.get("/v1/models").json()["data"][0]["id"] == "demo"
-    assert "murmur_workers 1.0" in api.get("/metrics").text
+    assert "murmur_workers 1.0" in api.get("/metrics/ledger").text
 
 
 def test_ledger_that_hangs_is_answered_with_503_within_seconds_and_everything_recovers(tmp_path: Path) -> None:

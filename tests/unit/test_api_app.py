@@ -82,7 +82,7 @@ async def test_without_the_ledger_everything_says_so_and_when_to_come_back(api: 
     assert (await api.http.get("/health")).status_code == 503
     assert (await api.http.get("/health/ready")).status_code == 503
     assert (await api.http.get("/health/live")).status_code == 200
-    assert "murmur_ledger_up 0.0" in (await api.http.get("/metrics")).text
+    assert "murmur_ledger_up 0.0" in (await api.http.get("/metrics/ledger")).text
 
 
 async def test_full_queue_refuses_before_the_body_is_read(tmp_path: Path) -> None:
@@ -142,11 +142,11 @@ async def test_metrics_are_prometheus_text_by_route_template(api: Bench) -> None
     await api.http.get(job["urls"]["self"])
     await api.http.get("/no/such/place")
     api.forget_backlog()
-    answer = await api.http.get("/metrics")
+    answer, ledger = [await api.http.get(path) for path in ("/metrics", "/metrics/ledger")]
     assert answer.headers["content-type"].startswith("text/plain")
     samples = {
         (sample.name, *sorted(sample.labels.values())): sample.value
-        for family in text_string_to_metric_families(answer.text)
+        for family in text_string_to_metric_families(answer.text + ledger.text)
         for sample in family.samples
     }
     assert samples["murmur_http_requests_total", "/v1/jobs", "202", "POST"] == 1

@@ -13,7 +13,7 @@ from transcription.options import Priority
 from transcription.ports import Backlog, Latency, Server, Waiting, WorkerInfo
 
 BOUNDS_S = ("1", "5", "15", "30", "60", "120", "300", "900", "3600", "14400", "+Inf")
-"""Those of common.lua."""
+"""Those of common.lua; Prometheus writes them as floats."""
 
 LATENCIES = ("wait", "transcript")
 
@@ -69,4 +69,5 @@ def _waiting(flat: Sequence[Any]) -> Iterator[tuple[Priority, Waiting]]:
 
 def _latency(name: str, totals: Mapping[str, int]) -> Latency:
     counts = accumulate(totals.get(f"{name}:{bound}", 0) for bound in BOUNDS_S)
-    return Latency(tuple(zip(BOUNDS_S, counts, strict=True)), totals.get(f"{name}:ms", 0) / 1000)
+    bounds = (bound if bound == "+Inf" else f"{bound}.0" for bound in BOUNDS_S)
+    return Latency(tuple(zip(bounds, counts, strict=True)), totals.get(f"{name}:ms", 0) / 1000)

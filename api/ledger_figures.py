@@ -1,0 +1,121 @@
+"""The ledger's figures for Prometheus: the whole platform's, the same from every replica."""
+
+from collections.abc import Iterable
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from transcription.job import Outcome
+from transcription.ports import Backlog, Server
+
+_OUTCOMES = (Outcome.NEW, Outcome.JOINED, Outcome.CACHED)
+_ENDS = ("completed", "failed", "canceled")
+_STAGES = ("decode", "vad", "compute")
+_EVENTS = (
+    ("claimed", "murmur_claims", "Spans that workers have claimed."),
+    ("retried", "murmur_retries", "Failed attempts at a span after which it was to be tried again."),
+    ("reaped", "murmur_reaps", "Spans taken from workers that died or hung."),
+    ("released", "murmur_releases", "Spans that workers handed back, as at their stop."),
+)
+_LATENCIES = (
+    ("wait", "murmur_wait_seconds", "Time from a recording's submission to its first claim."),
+    ("transcript", "murmur_transcript_seconds", "Time from a recording's submission to its whole transcript."),
+)
+
+
+class LedgerFigures(Collector):
+    """The ledger as one process saw it at a scrape. Scrape one replica for it, or take `max`, never `sum`."""
+
+    def __init__(self, backlog: Backlog | None, server: Server | None) -> None:
+        self._backlog = backlog
+        self._server = server
+
+    def collect(self) -> Iterable[Metric]:
+        """The figures, or only `murmur_ledger_up 0` when the ledger can't be reached."""
+        up = self._backlog is not None and self._server is not None
+        yield _gauge("murmur_ledger_up", "Whether the ledger answers.", up)
+        if self._backlog is not None:
+            yield from _waiting(self._backlog)
+            yield from _workers(self._backlog)
+            yield from _counters(self._backlog)
+            yield from _latencies(self._backlog)
+        if self._server is not None:
+            yield from _server(self._server)
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, text, value=float(value))
+
+
+def _waiting(backlog: Backlog) -> Iterable[Metric]:
+    recordings = GaugeMetricFamily(
+        "murmur_queue_recordings", "Recordings that wait and no worker is on.", labels=["priority"]
+    )
+    audio = GaugeMetricFamily("murmur_queue_audio_seconds", "Audio that waits.", labels=["priority"])
+    oldest = GaugeMetricFamily(
+        "murmur_queue_oldest_seconds", "How long the oldest recording not yet begun has waited.", labels=["priority"]
+    )
+    for priority, waiting in backlog.waiting.items():
+        recordings.add_metric([priority.value], waiting.recordings)
+        audio.add_metric([priority.value], waiting.audio_s)
+        oldest.add_metric([priority.value], waiting.oldest_age_s or 0.0)
+    yield from (recordings, audio, oldest)
+    yield _gauge("murmur_queue_spans", "Spans that wait.", backlog.pending_spans)
+    yield _gauge("murmur_spans_running", "Spans under a lease.", backlog.running_spans)
+    yield _gauge("murmur_dead_letters", "Computations that were given up and wait for an operator.", backlog.dead)
+    jobs = GaugeMetricFamily("murmur_jobs", "Jobs kept, by status.", labels=["status"])
+    for status, count in backlog.jobs.items():
+        jobs.add_metric([status.value], count)
+    yield jobs
+
+
+def _workers(backlog: Backlog) -> Iterable[Metric]:
+    workers = backlog.workers
+    yield _gauge("murmur_workers", "Workers alive.", len(workers))
+    yield _gauge("murmur_slots", "Spans that the workers can have in work.", sum(worker.slots for worker in workers))
+    yield _gauge(
+        "murmur_capacity_audio_seconds_per_second",
+        "The workers' measured speeds together.",
+        sum(worker.rate or 0.0 for worker in workers),
+    )
+
+
+def _counters(backlog: Backlog) -> Iterable[Metric]:
+    totals = backlog.counters
+    submits = CounterMetricFamily(
+        "murmur_recordings_submitted", "Submits by what they met in the ledger.", labels=["outcome"]
+    )
+    for outcome in _OUTCOMES:
+        submits.add_metric([outcome.value], totals.get(outcome.value, 0))
+    ends = CounterMetricFamily("murmur_computations", "Computations that came to an end.", labels=["status"])
+    for status in _ENDS:
+        ends.add_metric([status], totals.get(f"computations_{status}", 0))
+    failures = CounterMetricFamily("murmur_failures", "Computations that failed, by the error's code.", labels=["code"])
+    for code, count in backlog.failures.items():
+        failures.add_metric([code], count)
+    stages = CounterMetricFamily("murmur_span_seconds", "Workers' time on committed spans.", labels=["stage"])
+    for stage in _STAGES:
+        stages.add_metric([stage], totals.get(f"{stage}_ms", 0) / 1000)
+    yield from (submits, ends, failures, stages)
+    yield CounterMetricFamily("murmur_audio_seconds", "Audio transcribed.", value=totals.get("audio_ms", 0) / 1000)
+    for event, name, text in _EVENTS:
+        yield CounterMetricFamily(name, text, value=totals.get(event, 0))
+
+
+def _latencies(backlog: Backlog) -> Iterable[Metric]:
+    for key, name, text in _LATENCIES:
+        family = HistogramMetricFamily(name, text, labels=["priority"])
+        for (found, priority), latency in backlog.latencies.items():
+            if found == key:
+                family.add_metric([priority.value], list(latency.buckets), latency.sum_s)
+        yield family
+
+
+def _server(server: Server) -> Iterable[Metric]:
+    yield _gauge("murmur_redis_used_bytes", "Memory that the ledger's server uses.", server.used_bytes)
+    yield _gauge("murmur_redis_max_bytes", "Memory that it may use; 0: no limit of its own.", server.max_bytes)
+    yield _gauge("murmur_redis_evicts", "Whether it may throw keys away: it mustn't.", server.evicts)
+    yield _gauge("murmur_redis_aof", "Whether it keeps an append-only file: it must.", server.aof)
+    yield _gauge("murmur_redis_aof_ok", "Whether that file's last write and rewrite succeeded.", server.aof_ok)
+    yield _gauge("murmur_redis_clients", "Connections to it.", server.clients)
+    yield CounterMetricFamily("murmur_redis_commands", "Commands it has processed.", value=server.commands)
