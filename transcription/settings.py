@@ -111,6 +111,7 @@ class Settings(BaseSettings):
 
     model: str = Field("auto", description="Model to serve: `demo`, `auto`, a published name, or a directory.")
     models: tuple[str, ...] = Field((), description="Further models that clients may ask for.")
+    metrics_port: int = Field(0, ge=0, le=65_535, description="Port of the worker's own /metrics; 0: none.")
     model_aliases: dict[str, str] = Field(
         default_factory=dict, description="Names that stand for a model; with `demo`, every published name does."
     )

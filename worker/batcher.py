@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from transcription.errors import EngineFailed, Stopped
+from worker import meters
 
 Row = TypeVar("Row")
 Row_contra = TypeVar("Row_contra", contravariant=True)
@@ -134,6 +135,7 @@ class Batcher(Generic[Row]):
         ]
         for thread in self._threads:
             thread.start()
+        meters.model_workers.inc(workers)
 
     def submit(self, row: Row, key: Key, *, owner: str, cancelled: Callable[[], bool]) -> "Future[Row]":
         """
@@ -169,6 +171,7 @@ class Batcher(Generic[Row]):
             self._settle(entry, _stopped())
         for thread in self._threads:
             thread.join()
+        meters.model_workers.dec(len(self._threads))
 
     def _put(self, entry: _Entry[Row], key: Key) -> None:
         entry.since = self.steps
@@ -183,7 +186,8 @@ class Batcher(Generic[Row]):
                 if entry not in wanted:
                     self._settle(entry, _stopped())
             if wanted:
-                self._compute(key, wanted)
+                with meters.batch(key.stage, size=len(wanted), room=self._limit(key.stage)):
+                    self._compute(key, wanted)
             with self._filled:
                 self._idle += 1
                 self.steps += 1

@@ -17,6 +17,7 @@ from transcription.infra.spans import RedisSpans
 from transcription.ports import WorkerInfo
 from transcription.retry import Again, decide
 from transcription.settings import Settings
+from worker import meters, metrics
 from worker.caretaker import Caretaker
 from worker.leases import Held, Leases
 from worker.models import ModelCache
@@ -66,6 +67,7 @@ class Host:
         """Begin to renew leases and to take care."""
         self._leases.start()
         self._caretaker.start()
+        metrics.serve(self._settings.worker.metrics_port, self._state)
 
     def stop(self) -> None:
         """Hand everything back, and end the process soon after; safe to be called from a signal handler."""
@@ -109,11 +111,14 @@ class Host:
         try:
             timing = self._pipeline.run(held)
         except (LeaseLost, Stopped) as error:
+            meters.spans.labels("given_up").inc()
             log.info("given up", reason=error.code)
             return None
         except Exception as error:  # whatever it is, it's this span's alone
+            meters.spans.labels("failed").inc()
             self._report(held, error)
             raise SpanFailed(f"{claim.name}: {error}") from error
+        meters.finished(timing)
         done = Done(claim.name, timing.audio_s, timing.real_time_factor)
         self._learn(timing.audio_s, timing.decode_s + timing.vad_s + timing.compute_s)
         log.info("finished", audio_s=timing.audio_s, real_time_factor=round(timing.real_time_factor, 4))
@@ -151,6 +156,10 @@ class Host:
             return
         rate = audio_s / spent_s * max(1, len(self._leases.holding()))
         self._rate = rate if self._rate is None else RATE_MEMORY * self._rate + (1 - RATE_MEMORY) * rate
+
+    def _state(self) -> metrics.State:
+        held, slots = len(self._leases.holding()), self._settings.worker.slots
+        return metrics.State(held=held, slots=slots, models=len(self._models.names()))
 
     def _info(self, running: int) -> WorkerInfo:
         return WorkerInfo(

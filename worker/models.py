@@ -16,6 +16,7 @@ import demo
 from transcription.errors import ModelUnavailable
 from transcription.models import CHECKPOINTS
 from transcription.settings import Settings
+from worker import meters
 from worker.allocator import give_back_memory
 from worker.engines import choice
 from worker.engines.base import Engine
@@ -169,7 +170,8 @@ class ModelCache:
     def _fill(self, name: str, place: _Place) -> Engine:
         # Outside the lock: fetching a model can take minutes, in which others go on with theirs.
         try:
-            engine = self._load(name, self._settings)
+            with meters.loading():
+                engine = self._load(name, self._settings)
         except BaseException as error:
             with self._changed:
                 place.error = error if isinstance(error, ModelUnavailable) else ModelUnavailable(str(error))

@@ -18,6 +18,7 @@ from transcription.errors import ModelUnavailable, Stopped
 from transcription.options import Decoding, Task
 from transcription.settings import Settings
 from transcription.transcript import Segment
+from worker import meters
 from worker.audio import Samples
 from worker.batcher import LOOK_UP_S, Batcher
 from worker.cores import Layout, available, layout
@@ -112,7 +113,8 @@ class FasterWhisper:
         )
 
     def _features(self, samples: Samples) -> Floats:
-        features: Floats = self._whisper.feature_extractor(samples)
+        with meters.stage("mel"):
+            features: Floats = self._whisper.feature_extractor(samples)
         return features
 
     def _submit(self, row: AnyRow, *, owner: str, cancelled: Callable[[], bool]) -> "Future[AnyRow]":

@@ -1,0 +1,100 @@
+"""A worker's meters and its endpoint."""
+
+import socket
+import urllib.request
+from collections.abc import Callable
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.platform import eventually
+from transcription.computation import Timing
+from worker import meters, metrics
+from worker.batcher import Batcher, Key
+from worker.gpu import Gpu, parse
+
+
+def value(name: str, **labels: str) -> float:
+    return meters.REGISTRY.get_sample_value(name, labels) or 0.0
+
+
+def rise(name: str, **labels: str) -> Callable[[], float]:
+    before = value(name, **labels)
+    return lambda: value(name, **labels) - before
+
+
+class Doubling:
+    """Two stages; rows are lists of one number."""
+
+    splits = False
+
+    def limit(self, stage: int) -> int:
+        return 4
+
+    def compute(self, key: Key, rows: list[list[int]]) -> list[Key | None]:
+        for row in rows:
+            row[0] *= 2
+        return [Key(1) if key.stage == 0 else None for _ in rows]
+
+
+def test_every_batch_counts_its_rows_and_the_room_it_had() -> None:
+    rows, places, busy = (
+        rise("murmur_worker_batch_rows_total", stage="1"),
+        rise("murmur_worker_batch_places_total", stage="1"),
+        rise("murmur_worker_model_busy_seconds_total"),
+    )
+    workers = rise("murmur_worker_model_workers")
+    batcher: Batcher[list[int]] = Batcher(Doubling(), workers=2, capacity=8)
+    assert workers() == 2
+    futures = [batcher.submit([n], Key(0), owner="a", cancelled=lambda: False) for n in range(6)]
+    assert [future.result(5) for future in futures] == [[4 * n] for n in range(6)]
+    eventually(lambda: rows() == 6)
+    assert places() % 4 == 0
+    assert places() >= 8
+    assert busy() > 0
+    batcher.close()
+    assert workers() == 0
+
+
+def test_a_committed_span_counts_its_audio_its_time_and_its_real_time_factor() -> None:
+    audio, vad = rise("murmur_worker_audio_seconds_total"), rise("murmur_worker_stage_seconds_total", stage="vad")
+    factors, of_all = (
+        rise("murmur_worker_real_time_factor_bucket", le="0.1"),
+        rise("murmur_worker_real_time_factor_count"),
+    )
+    meters.finished(Timing(audio_s=100.0, decode_s=1.0, vad_s=2.0, compute_s=4.0))
+    meters.finished(Timing(audio_s=0.0))
+    assert (audio(), vad(), factors(), of_all()) == (100.0, 2.0, 1, 1)
+
+
+def test_a_model_that_cannot_be_loaded_counts_as_an_error() -> None:
+    errors = rise("murmur_worker_model_loads_total", result="error")
+    with pytest.raises(OSError, match="gone"), meters.loading():
+        raise OSError("gone")
+    assert errors() == 1
+
+
+def test_gpus_are_read_from_their_own_tool_with_gaps() -> None:
+    assert parse("0, 1024, 143771, 35\n1, 2, 4, [N/A]\nno such line\n") == [
+        Gpu("0", 1024 << 20, 143771 << 20, 0.35),
+        Gpu("1", 2 << 20, 4 << 20, 0.0),
+    ]
+
+
+def test_the_endpoint_tells_the_process_and_its_state_and_a_taken_port_is_no_reason_not_to_work() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    state = metrics.State(held=3, slots=8, models=1)
+    metrics.serve(0, lambda: state)
+    metrics.serve(port, lambda: state)
+    metrics.serve(port, lambda: state)
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+        found = {
+            sample.name: sample.value
+            for family in text_string_to_metric_families(answer.read().decode())
+            for sample in family.samples
+        }
+    assert found["murmur_worker_spans_held"] == 3
+    assert found["murmur_process_resident_bytes"] > 10 << 20
+    assert "murmur_worker_model_loads_total" in found

@@ -1,0 +1,94 @@
+"""What this process has counted since it started: one process, one registry, so the meters are the module's own."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from transcription.computation import Timing
+
+REGISTRY = CollectorRegistry()
+
+spans = Counter(
+    "murmur_worker_spans", "Spans that were in work, by what became of them.", ("outcome",), registry=REGISTRY
+)
+audio_seconds = Counter("murmur_worker_audio_seconds", "Audio of committed spans.", registry=REGISTRY)
+real_time_factor = Histogram(
+    "murmur_worker_real_time_factor",
+    "Seconds of work for a second of audio, of each committed span, waiting for its neighbours included.",
+    buckets=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5),
+    registry=REGISTRY,
+)
+stage_seconds = Counter(
+    "murmur_worker_stage_seconds", "Time in each stage, all threads together.", ("stage",), registry=REGISTRY
+)
+busy_seconds = Counter("murmur_worker_model_busy_seconds", "Time in which model workers computed.", registry=REGISTRY)
+model_workers = Gauge("murmur_worker_model_workers", "Batches that can be computed at a time.", registry=REGISTRY)
+batches = Counter("murmur_worker_batches", "Batches computed.", ("stage",), registry=REGISTRY)
+rows = Counter("murmur_worker_batch_rows", "Windows in those batches.", ("stage",), registry=REGISTRY)
+places = Counter(
+    "murmur_worker_batch_places", "Windows that those batches had room for.", ("stage",), registry=REGISTRY
+)
+model_loads = Counter("murmur_worker_model_loads", "Models loaded, or not.", ("result",), registry=REGISTRY)
+model_load_seconds = Counter("murmur_worker_model_load_seconds", "Time to load them.", registry=REGISTRY)
+
+for _outcome in ("finished", "failed", "given_up"):
+    spans.labels(_outcome)
+for _result in ("ok", "error"):
+    model_loads.labels(_result)
+
+
+def finished(timing: Timing) -> None:
+    """Count a committed span."""
+    spans.labels("finished").inc()
+    audio_seconds.inc(timing.audio_s)
+    if timing.audio_s > 0:
+        real_time_factor.observe(timing.real_time_factor)
+    stage_seconds.labels("audio").inc(timing.decode_s)
+    stage_seconds.labels("vad").inc(timing.vad_s)
+
+
+@contextmanager
+def stage(name: str) -> Iterator[None]:
+    """Add the block's time to the stage *name*."""
+    began = time.perf_counter()
+    try:
+        yield
+    finally:
+        stage_seconds.labels(name).inc(time.perf_counter() - began)
+
+
+@contextmanager
+def loading() -> Iterator[None]:
+    """Count the model that the block loads."""
+    began, result = time.perf_counter(), "error"
+    try:
+        yield
+        result = "ok"
+    finally:
+        model_loads.labels(result).inc()
+        model_load_seconds.inc(time.perf_counter() - began)
+
+
+@contextmanager
+def batch(number: int, *, size: int, room: int) -> Iterator[None]:
+    """
+    Count the batch that the block computes.
+
+    Args:
+        number: The stage; an `IntEnum`'s member counts under its name.
+        size: Rows in it.
+        room: Rows that there was room for.
+    """
+    name = getattr(number, "name", str(number)).lower()
+    began = time.perf_counter()
+    try:
+        yield
+    finally:
+        seconds = time.perf_counter() - began
+        stage_seconds.labels(name).inc(seconds)
+        busy_seconds.inc(seconds)
+        batches.labels(name).inc()
+        rows.labels(name).inc(size)
+        places.labels(name).inc(max(room, size))
