@@ -33,21 +33,26 @@ at_least() { # at_least 1.27.3
 }
 
 # From 1.27.3 on an upstream follows its name's addresses. Before, only a variable makes nginx ask again; it then
-# takes the addresses in random order, and opens a connection for every request.
+# takes the addresses in random order. Either way a request has a connection of its own: one that is kept from an
+# earlier request can close under a POST, which is never sent again.
 : >"$run/upstream.conf"
 if at_least 1.27.3; then
+    if at_least 1.29.7; then keepalive='keepalive 0;'; else keepalive=''; fi
     cat >"$run/upstream.conf" <<CONF
 upstream api {
     zone api 256k;
     least_conn;
     server $api resolve max_fails=2 fail_timeout=2s;
-    keepalive 64;
+    $keepalive
 }
 CONF
     target=api
 else
     target=$api
 fi
+
+# Where errors of nginx's own become problems: in the server, and again in a location that has an error_page itself.
+echo 'error_page 400 404 408 413 414 429 431 494 500 502 503 504 @problem;' >"$run/problems.conf"
 
 # Who may see Flower and Grafana: a file that is mounted, or one name and password, or nobody.
 operators=${EDGE_OPERATORS_FILE:-/etc/nginx/operators}
@@ -86,4 +91,4 @@ sed -e "s|@run@|$run|g" -e "s|@listen@|${EDGE_LISTEN:-8080}|g" -e "s|@resolver@|
     "$here/nginx.conf.template" >"$run/nginx.conf"
 
 # Its own log goes to the error stream until the configuration has been read.
-exec nginx -e stderr -p "$run" -c "$run/nginx.conf" -g 'daemon off;' "$@"
+exec nginx -e stderr -p "$run" -c "$run/nginx.conf" -g "daemon off; ${EDGE_GLOBALS:-}" "$@"

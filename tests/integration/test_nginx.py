@@ -1,0 +1,367 @@
+"""The edge: the real nginx with our configuration, in front of real replicas that come, go and die."""
+
+import json
+import os
+import re
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from api.json_form import JsonForm
+from api.middleware import _SANE_ID
+from murmur.embedded import free_port
+from tests.edge import ROOT, START, Edge, Names, Replica, edge, environment, nginx_missing, replicas
+from tests.platform import eventually
+from transcription.errors import TooLarge
+from transcription.settings import Limits
+
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="needs more than one loopback address"),
+    pytest.mark.skipif(nginx_missing() and not os.environ.get("CI"), reason="no nginx here: apt install nginx-light"),
+]
+
+MEGABYTE = b"x" * (1 << 20)
+PROBLEM = "application/problem+json"
+
+
+@pytest.fixture(scope="module")
+def port() -> int:
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def names() -> Iterator[Names]:
+    with Names() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def two(names: Names, port: int) -> Iterator[list[Replica]]:
+    with replicas(2, port) as running:
+        names.addresses = [replica.address for replica in running]
+        yield running
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory, names: Names, port: int, two: list[Replica]) -> Iterator[Edge]:
+    settings = {"MURMUR_LIMITS__MAX_UPLOAD_BYTES": str(8 << 20), "MURMUR_OPERATOR_PASSWORD": "open sesame"}
+    told = {**settings, "EDGE_FLOWER": f"127.0.0.1:{port}", "EDGE_GRAFANA": f"127.0.0.2:{port}"}
+    with edge(tmp_path_factory.mktemp("edge"), names=names, port=port, **told) as running:
+        yield running
+
+
+@pytest.fixture
+def http(shared: Edge) -> Iterator[httpx.Client]:
+    with shared.client() as client:
+        yield client
+
+
+def problem(response: httpx.Response) -> dict[str, object]:
+    """The problem that *response* brings."""
+    assert response.headers["content-type"] == PROBLEM
+    body: dict[str, object] = response.json()
+    assert body["status"] == response.status_code
+    assert body["type"] == f"urn:murmur:error:{body['code']}"
+    assert body["request_id"] == response.headers["x-request-id"]
+    return body
+
+
+def answering(http: httpx.Client, requests: int = 20) -> Counter[str]:
+    """Who answers how many of so many requests; none may fail."""
+    return Counter(http.get("/echo").raise_for_status().json()["replica"] for _ in range(requests))
+
+
+def reaches(http: httpx.Client, found: Sequence[Replica]) -> bool:
+    """Whether exactly these replicas answer by now, and nothing fails any more."""
+    answers = [http.get("/echo") for _ in range(20)]
+    return all(answer.is_success for answer in answers) and {answer.json()["replica"] for answer in answers} == {
+        replica.address for replica in found
+    }
+
+
+@contextmanager
+def front(run: Path, count: int) -> Iterator[tuple[httpx.Client, Names, list[Replica]]]:
+    """An edge of one's own before replicas of one's own, the first of which it knows."""
+    port = free_port()
+    with Names() as names, replicas(count, port) as running:
+        names.addresses = [running[0].address]
+        with edge(run, names=names, port=port) as nginx, nginx.client() as http:
+            eventually(lambda: reaches(http, running[:1]))
+            yield http, names, running
+
+
+def waiting(http: httpx.Client, count: int, answers: list[httpx.Response]) -> list[threading.Thread]:
+    """Start so many requests of two seconds, and return when replicas have them."""
+    threads = [threading.Thread(target=lambda: answers.append(http.get("/wait?s=2"))) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    eventually(lambda: http.get("/state").json()["waiting"] > 0)
+    return threads
+
+
+# What it says of itself
+
+
+def test_limits_and_rules_are_the_ones_of_the_api(shared: Edge) -> None:
+    written = (shared.run / "nginx.conf").read_text()
+    assert f"client_max_body_size {JsonForm().body_limit(8 << 20)};" in written
+    assert f'"~^{_SANE_ID.pattern}$" $http_x_request_id;' in written
+    assert f"413 {TooLarge.code};" in written
+    default = Limits().max_upload_bytes
+    assert f"MAX_UPLOAD_BYTES:-{default}" in START.read_text()
+    assert f"MAX_UPLOAD_BYTES:-{default}" in (ROOT / "docker-compose.yml").read_text()
+
+
+@pytest.mark.parametrize("bad", [{"MURMUR_EDGE_BURST": "many"}, {"MURMUR_LIMITS__MAX_UPLOAD_BYTES": "1g; root /"}])
+def test_setting_that_is_no_number_is_refused_by_its_name(
+    bad: dict[str, str], tmp_path: Path, names: Names, port: int
+) -> None:
+    told = environment(tmp_path, listen=free_port(), names=names, port=port, settings=bad)
+    ended = subprocess.run(
+        ["/bin/sh", str(START), "-t"], env=told, capture_output=True, check=False, text=True, timeout=20
+    )
+    assert ended.returncode == 2
+    assert f"{next(iter(bad))} must be a number" in ended.stderr
+
+
+# What passes through
+
+
+def test_requests_are_spread_over_the_replicas(http: httpx.Client) -> None:
+    assert min(answering(http, 60)[address] for address in ("127.0.0.1", "127.0.0.2")) > 10
+
+
+def test_upload_reaches_the_replica_while_it_is_still_being_sent(shared: Edge, two: list[Replica]) -> None:
+    seen: list[int] = []
+
+    def body() -> Iterator[bytes]:
+        for _ in range(4):
+            yield MEGABYTE
+            eventually(lambda: max(replica.state()["bytes"] for replica in two) >= (len(seen) + 1) << 20)
+            seen.append(len(seen) + 1)
+
+    with shared.client() as client:
+        answer = client.post("/v1/jobs", content=body())
+    assert answer.json()["bytes"] == 4 << 20
+    assert seen == [1, 2, 3, 4]
+    assert not list((shared.run / "body").rglob("*.*"))
+
+
+def test_events_arrive_when_they_are_sent(http: httpx.Client) -> None:
+    began = time.monotonic()
+    with http.stream("GET", "/events", headers={"Accept-Encoding": "gzip"}) as response:
+        assert "content-encoding" not in response.headers
+        arrived = [time.monotonic() - began for line in response.iter_lines() if line.startswith("data: ")]
+    assert len(arrived) == 3
+    assert arrived[0] < 0.35
+    assert arrived[2] - arrived[0] > 0.6
+
+
+def test_json_is_compressed_for_those_who_can(http: httpx.Client) -> None:
+    small = http.get("/large", headers={"Accept-Encoding": "gzip"})
+    assert small.headers["content-encoding"] == "gzip"
+    assert small.num_bytes_downloaded < 2000
+    assert "content-encoding" not in http.get("/large", headers={"Accept-Encoding": "identity"}).headers
+
+
+def test_sane_request_id_is_passed_on_and_any_other_replaced(shared: Edge, http: httpx.Client) -> None:
+    ids = {}
+    for sent in ("mine:1.2_3-4", 'evil" id', "x" * 129):
+        ids[sent] = http.get("/echo", headers={"X-Request-ID": sent}).json()["headers"]["x-request-id"]
+    assert ids["mine:1.2_3-4"] == "mine:1.2_3-4"
+    assert re.fullmatch(r"[0-9a-f]{32}", ids['evil" id'])
+    assert re.fullmatch(r"[0-9a-f]{32}", ids["x" * 129])
+    logged = [json.loads(line) for line in eventually(lambda: shared.lines)]
+    assert any(line["request_id"] == "mine:1.2_3-4" and line["path"] == "/echo" for line in logged)
+
+
+def test_client_can_not_choose_the_address_that_the_api_sees(http: httpx.Client) -> None:
+    headers = http.get("/echo", headers={"X-Forwarded-For": "8.8.8.8", "X-Forwarded-Proto": "https"}).json()["headers"]
+    assert headers["x-forwarded-for"] == "127.0.0.1"
+    assert headers["x-forwarded-proto"] == "http"
+
+
+def test_query_is_not_logged(shared: Edge, http: httpx.Client) -> None:
+    http.get("/echo?prompt=secret")
+    eventually(lambda: any('"path":"/echo"' in line for line in shared.lines))
+    assert not any("secret" in line for line in shared.lines)
+
+
+# What is refused here
+
+
+def test_body_over_the_limit_is_refused_before_it_is_sent(http: httpx.Client, two: list[Replica]) -> None:
+    before = [replica.state()["posts"] for replica in two]
+    answer = http.post("/v1/jobs", content=MEGABYTE * 12, headers={"X-Request-ID": "too-long"})
+    assert answer.status_code == 413
+    said = problem(answer)
+    assert said["code"] == "too_large"
+    assert said["request_id"] == "too-long"
+    assert str(JsonForm().body_limit(8 << 20)) in str(said["detail"])
+    assert [replica.state()["posts"] for replica in two] == before
+
+
+def test_body_of_unknown_length_is_refused_where_the_limit_is(http: httpx.Client) -> None:
+    answer = http.post("/v1/jobs", content=(MEGABYTE for _ in range(12)))
+    assert answer.status_code == 413
+    assert problem(answer)["code"] == "too_large"
+
+
+def test_refusal_of_the_api_reaches_a_client_that_is_still_sending(http: httpx.Client) -> None:
+    for _ in range(5):
+        answer = http.post("/refuse", content=MEGABYTE * 8)
+        assert answer.status_code == 413
+        assert answer.json()["detail"] == "said by the replica"
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/admin", "/admin/dead", "/v1/admin/dead", "/v1/admin"])
+def test_figures_and_administration_are_closed(http: httpx.Client, path: str) -> None:
+    answer = http.get(path)
+    assert answer.status_code == 404
+    assert problem(answer)["code"] == "route_not_found"
+
+
+def test_flower_and_grafana_ask_for_the_operators_password_and_keep_it(http: httpx.Client) -> None:
+    for path, replica in (("/flower/tasks", "127.0.0.1"), ("/grafana/d/1", "127.0.0.2")):
+        assert http.get(path).status_code == 401
+        assert http.get(path, auth=("operator", "wrong")).status_code == 401
+        answer = http.get(path, auth=("operator", "open sesame"))
+        assert answer.json()["replica"] == replica
+        assert "authorization" not in answer.json()["headers"]
+
+
+def test_without_a_password_flower_and_grafana_are_not_there(
+    tmp_path: Path, names: Names, port: int, two: list[Replica]
+) -> None:
+    with edge(tmp_path, names=names, port=port, EDGE_FLOWER=f"127.0.0.1:{port}") as closed, closed.client() as http:
+        assert problem(http.get("/flower/"))["status"] == 404
+        assert http.get("/grafana/", auth=("operator", "")).status_code == 404
+
+
+def test_flood_from_one_address_is_answered_429(tmp_path: Path, names: Names, port: int, two: list[Replica]) -> None:
+    limits = {"MURMUR_EDGE_REQUESTS_PER_S": "1", "MURMUR_EDGE_BURST": "5"}
+    with edge(tmp_path, names=names, port=port, **limits) as narrow, narrow.client() as http:
+        answers = [http.get("/echo") for _ in range(10)]
+        assert [answer.status_code for answer in answers[:6]] == [200] * 6
+        refused = answers[-1]
+        assert refused.status_code == 429
+        assert problem(refused)["code"] == "too_many_requests"
+        assert refused.headers["retry-after"] == "1"
+
+
+def test_too_many_requests_at_a_time_are_answered_429(
+    tmp_path: Path, names: Names, port: int, two: list[Replica]
+) -> None:
+    with edge(tmp_path, names=names, port=port, MURMUR_EDGE_CONNECTIONS="1") as narrow, narrow.client() as http:
+        with http.stream("GET", "/events") as first:
+            assert first.status_code == 200
+            refused = httpx.get(f"{narrow.url}/echo")
+            assert refused.status_code == 429
+            assert problem(refused)["code"] == "too_many_requests"
+            assert len([line for line in first.iter_lines() if line]) == 3
+        eventually(lambda: httpx.get(f"{narrow.url}/echo").status_code == 200)
+
+
+# Replicas that come, go and die
+
+
+def test_new_replica_is_found_and_a_dead_one_dropped_without_a_reload(tmp_path: Path) -> None:
+    with front(tmp_path, 3) as (http, names, (first, second, third)):
+        names.addresses = [replica.address for replica in (first, second, third)]
+        eventually(lambda: reaches(http, (first, second, third)))
+        second.kill()
+        # It is still in the name server's answer: nobody may notice.
+        assert set(answering(http, 40)) == {first.address, third.address}
+        assert [http.post("/v1/jobs", content=b"audio").status_code for _ in range(20)] == [200] * 20
+        names.addresses = [third.address]
+        eventually(lambda: reaches(http, (third,)))
+
+
+def test_post_that_a_replica_died_with_is_never_sent_again(tmp_path: Path) -> None:
+    with front(tmp_path, 2) as (http, names, both):
+        names.addresses = [replica.address for replica in both]
+        eventually(lambda: reaches(http, both))
+        answer = http.post("/die", content=b"audio")
+        assert answer.status_code == 502
+        assert problem(answer)["code"] == "no_api"
+        assert "Idempotency-Key" in str(problem(answer)["detail"])
+        assert http.get("/echo").status_code == 200
+        assert len([replica for replica in both if replica.process.poll() is not None]) == 1
+
+
+def test_get_that_a_replica_died_with_is_answered_by_another(tmp_path: Path) -> None:
+    with front(tmp_path, 2) as (http, names, (first, second)):
+        answers: list[httpx.Response] = []
+        threads = waiting(http, 4, answers)
+        names.addresses = [first.address, second.address]
+        eventually(lambda: reaches(http, (first, second)))
+        threads += waiting(http, 8, answers)
+        first.kill()
+        for thread in threads:
+            thread.join()
+        assert [answer.status_code for answer in answers[-8:]] == [200] * 8
+        assert second.address in {answer.json()["replica"] for answer in answers}
+
+
+def test_replica_that_is_told_to_stop_finishes_what_it_has_while_others_take_the_rest(tmp_path: Path) -> None:
+    with front(tmp_path, 2) as (http, names, both):
+        names.addresses = [replica.address for replica in both]
+        eventually(lambda: reaches(http, both))
+        answers: list[httpx.Response] = []
+        threads = waiting(http, 12, answers)
+        both[0].process.terminate()
+        posted = [http.post("/v1/jobs", content=b"audio").status_code for _ in range(200)]
+        for thread in threads:
+            thread.join()
+        assert posted == [200] * 200
+        assert [answer.status_code for answer in answers] == [200] * 12
+        assert {answer.json()["replica"] for answer in answers} == {replica.address for replica in both}
+
+
+def test_no_replica_at_all_is_a_problem_that_says_what_to_do(tmp_path: Path) -> None:
+    with Names() as names, edge(tmp_path, names=names, port=free_port()) as front, front.client() as http:
+        for addresses in ([], ["127.0.0.1"]):
+            names.addresses = addresses
+            answer = http.post("/v1/jobs", content=b"audio")
+            assert answer.status_code in {502, 503}
+            assert problem(answer)["code"] in {"no_api", "service_unavailable"}
+            assert answer.headers["retry-after"] == "2"
+
+
+def test_certificate_that_is_mounted_opens_https_with_http_2(
+    tmp_path: Path, names: Names, port: int, two: list[Replica]
+) -> None:
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("no openssl here to make a certificate")
+    (tmp_path / "tls").mkdir()
+    files = ["-keyout", str(tmp_path / "tls/tls.key"), "-out", str(tmp_path / "tls/tls.crt")]
+    make = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    subprocess.run([*make, "-addext", "subjectAltName=IP:127.0.0.1", *files], check=True, capture_output=True)
+    secure = free_port()
+    with edge(tmp_path, names=names, port=port, EDGE_HTTPS_LISTEN=f"127.0.0.1:{secure}"):
+        context = ssl.create_default_context(cafile=str(tmp_path / "tls/tls.crt"))
+        answer = httpx.get(f"https://127.0.0.1:{secure}/echo", verify=context)
+        assert answer.json()["headers"]["x-forwarded-proto"] == "https"
+        context.set_alpn_protocols(["h2", "http/1.1"])
+        protocol = eventually(lambda: _negotiated(secure, context))
+        assert protocol == "h2"
+
+
+def _negotiated(port: int, context: ssl.SSLContext) -> str | None:
+    with (
+        socket.create_connection(("127.0.0.1", port)) as plain,
+        context.wrap_socket(plain, server_hostname="127.0.0.1") as secure,
+    ):
+        return secure.selected_alpn_protocol()
