@@ -99,6 +99,7 @@ class Worker(Part):
         600.0, ge=0, description="Idle time after which a model's memory is given back; 0: never."
     )
     span_s: float = Field(300.0, gt=0, description="Length at which long recordings are cut into spans.")
+    metrics_port: int = Field(0, ge=0, le=65_535, description="Port of the worker's own /metrics; 0: none.")
     mlx: Mlx = Mlx()
 
 
@@ -111,7 +112,6 @@ class Settings(BaseSettings):
 
     model: str = Field("auto", description="Model to serve: `demo`, `auto`, a published name, or a directory.")
     models: tuple[str, ...] = Field((), description="Further models that clients may ask for.")
-    metrics_port: int = Field(0, ge=0, le=65_535, description="Port of the worker's own /metrics; 0: none.")
     model_aliases: dict[str, str] = Field(
         default_factory=dict, description="Names that stand for a model; with `demo`, every published name does."
     )
