@@ -24,9 +24,10 @@ PATH = os.environ["PATH"] + ":/usr/sbin"
 HERE = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
 
 
-def nginx_missing() -> bool:
-    """Whether there is no nginx on this machine."""
-    return shutil.which("nginx", path=PATH) is None
+def nginx_excused() -> bool:
+    """Whether there is no nginx on this machine, and nobody could be expected to have put it there."""
+    installable = bool(os.environ.get("CI")) and os.geteuid() == 0 and shutil.which("apt-get") is not None
+    return shutil.which("nginx", path=PATH) is None and not installable
 
 
 class Names:
