@@ -10,7 +10,6 @@ from rich.table import Table
 
 from demo import SAMPLES
 from murmur import check as checking
-from murmur import dead
 from murmur import demo as demonstration
 from murmur import models as local_models
 from murmur import transcribe as transcribing
@@ -37,7 +36,6 @@ app = typer.Typer(
 )
 models_app = typer.Typer(help="Models: what is served, what is here, and how more come.", no_args_is_help=True)
 app.add_typer(models_app, name="models")
-app.add_typer(dead.app, name="dead")
 
 Url = Annotated[str, typer.Option("--url", envvar="MURMUR_URL", help="Where the platform's API is.")]
 DataDir = Annotated[Path | None, typer.Option(help="Uploads, models and the embedded ledger [~/.murmur].")]
@@ -107,7 +105,7 @@ def jobs(
     table = Table("job", "status", "done", "audio", "model", "file", box=None, pad_edge=False)
     for job in page.jobs:
         table.add_row(job.id, job.status.value, done(job), length(job), job.model, job.audio.filename)
-    Console().print(table)
+    Console(soft_wrap=True).print(table)
 
 
 @app.command()

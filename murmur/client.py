@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, Self
 
 import httpx
 
-from murmur.remote import ApiError, JobEnded, RemoteDeadLetter, RemoteJob, RemotePage
+from murmur.remote import ApiError, JobEnded, RemoteJob, RemotePage
 from transcription.job import Status
 
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -129,9 +129,12 @@ class Client:
 
     def ready(self) -> bool:
         """Whether the platform can do work now: its ledger answers and a worker lives."""
-        with contextlib.suppress(httpx.TransportError):
-            return self._http.get("/health/ready").is_success
-        return False
+        try:
+            # Not /health/ready: what answers 503 stands in the log, and whoever waits asks often.
+            health = self.health()
+        except ApiError:
+            return False
+        return bool(health.get("ledger") and health.get("workers"))
 
     def stats(self) -> dict[str, Any]:
         """Jobs by state, queue depth, workers. ApiError."""
@@ -146,22 +149,6 @@ class Client:
         """The models that live workers serve, with engine and device. ApiError."""
         models: list[dict[str, Any]] = self._dict("/v1/models")["data"]
         return models
-
-    def dead_letters(self) -> list[RemoteDeadLetter]:
-        """What failed though another try might help, the latest first. ApiError."""
-        return [RemoteDeadLetter.model_validate(letter) for letter in self._dict("/admin/dead")["dead_letters"]]
-
-    def dead_letter(self, computation: str) -> RemoteDeadLetter:
-        """One dead letter. ApiError: there is none of that name."""
-        return RemoteDeadLetter.model_validate(self._dict(f"/admin/dead/{computation}"))
-
-    def retry_dead_letter(self, computation: str) -> None:
-        """Try it again, with every option of its jobs. ApiError: there is none of that name."""
-        self._answer(lambda: self._http.post(f"/admin/dead/{computation}/retry"))
-
-    def drop_dead_letter(self, computation: str) -> None:
-        """Take it off the list; its jobs stay failed. ApiError: there is none of that name."""
-        self._answer(lambda: self._http.delete(f"/admin/dead/{computation}"))
 
     def _get(self, path: str, **query: str | float | None) -> httpx.Response:
         given = {name: value for name, value in query.items() if value is not None}

@@ -120,9 +120,11 @@ def with_model(settings: Settings, terminal: Terminal) -> Settings:
 def banner(platform: LocalPlatform) -> str:
     """What somebody who has just started the platform wants to know."""
     settings = platform.settings
+    workers = f"{platform.layout.workers} worker{'s' if platform.layout.workers > 1 else ''}"
     lines = [
-        f"API      {platform.url}   (try {platform.url}/docs, {platform.url}/health)",
-        f"model    {settings.model} on {device(platform)}, {platform.layout.workers} worker(s)",
+        f"API      {platform.url}",
+        f"docs     {platform.url}/docs",
+        f"model    {settings.model} on {device(platform)}, {workers}",
         f"data     {settings.data_dir}",
         f"memory   {allocator.describe(os.environ | allocator.tunables(os.environ))}",
         "Ctrl-C stops it.",

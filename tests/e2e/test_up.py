@@ -123,7 +123,9 @@ def test_the_banner_says_where_everything_is(up: Up) -> None:
 
 
 def test_lines_of_children_bear_their_names(up: Up) -> None:
-    assert {line.split("|")[0].strip() for line in up.lines} >= {"api", "w1"}
+    with Client(up.url) as client:
+        client.jobs()
+    eventually(lambda: {line.split("|")[0].strip() for line in up.lines} >= {"api", "w1"})
 
 
 @pytest.mark.parametrize("part", ["celery", "uvicorn", "-server"])
