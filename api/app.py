@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from fastapi import FastAPI
 
-from api import VERSION, openapi, problems
+from api import VERSION, dialects, openapi, origins, problems
 from api.backlog import BacklogView
 from api.backpressure import Backpressure
 from api.catalogue import Catalogue
@@ -64,11 +64,12 @@ def create_app(
         description=openapi.DESCRIPTION,
         lifespan=lifespan,
     )
-    for router in _ROUTERS:
+    for router in (*_ROUTERS, *dialects.ROUTERS):
         app.include_router(router)
     problems.install(app)
     openapi.install(app)
     # The last one added is the outermost.
+    origins.install(app, settings.api)
     app.add_middleware(RequestLog, meters=meters)
     app.add_middleware(SafeHeaders)
     app.add_middleware(RequestId)

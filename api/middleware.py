@@ -25,6 +25,12 @@ _CONTENT_POLICY = "default-src 'none'; frame-ancestors 'none'"
 _log = structlog.get_logger("api.request")
 
 
+def _unsaid() -> dict[str, None]:
+    """Fields that every request's line has, and that this one's route had nothing to say of."""
+    bound = structlog.contextvars.get_contextvars()
+    return {name: None for name in ("audio_hash", "file_size_bytes", "error_message") if name not in bound}
+
+
 class RequestId:
     """Gives every request an id: the client's own when it is a sane one, else a new one."""
 
@@ -124,5 +130,6 @@ class RequestLog:
             route=route,
             status=status,
             processing_time_ms=round(1000 * seconds, 1),
+            **_unsaid(),
             client_ip=client[0] if client else None,
         )

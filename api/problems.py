@@ -1,7 +1,7 @@
 """The one place where errors become HTTP: RFC 9457 problems."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -83,10 +83,16 @@ class WithMembers(Exception):
 
 def install(app: FastAPI) -> None:
     """Make *app* answer every error with a problem."""
-    app.add_exception_handler(MurmurationError, _domain)
-    app.add_exception_handler(WithMembers, _with_members)
-    app.add_exception_handler(RequestValidationError, _validation)
-    app.add_exception_handler(HTTPException, _framework)
+    for kind, handler in _HANDLERS.items():
+        app.add_exception_handler(kind, handler)
+
+
+async def answer(request: Request, error: Exception) -> Response:
+    """Any error as its problem, for a dialect that gives it another shape."""
+    for kind, handler in _HANDLERS.items():
+        if isinstance(error, kind):
+            return await handler(request, error)
+    return unexpected(_request_id(request), error)
 
 
 def unexpected(request_id: str | None, error: BaseException) -> Response:
@@ -193,6 +199,14 @@ def _allow(request: Request, error: HTTPException) -> Mapping[str, str] | None:
 def _place(location: tuple[Any, ...] | list[Any]) -> str:
     """`("query", "limit")` is `limit` to a client."""
     return ".".join(str(part) for part in location[1:]) or str(location[0])
+
+
+_HANDLERS: dict[type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = {
+    MurmurationError: _domain,
+    WithMembers: _with_members,
+    RequestValidationError: _validation,
+    HTTPException: _framework,
+}
 
 
 def _title(kind: type[MurmurationError]) -> str:

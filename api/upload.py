@@ -44,13 +44,18 @@ class Intake:
     How an API spells a submission; one value for each request.
 
     ``file_fields``: the names that a form's file may have; ``options`` makes our options of what came; ``json_form``
-    reads a JSON body. ``file_field`` is the name under which a form brought the file, or should have; «» before that.
+    reads a JSON body. ``form`` is the body on its way in, None before that.
     """
 
     file_fields: tuple[str, ...] = ("file",)
     options: Callable[[Received], dict[str, object]] = lambda received: received.fields
     json_form: Callable[[], Form] = JsonForm
-    file_field: str = field(default="", init=False)
+    form: Form | None = field(default=None, init=False)
+
+    @property
+    def file_field(self) -> str:
+        """The name under which a form brought the file, or should have; «» where that isn't known."""
+        return self.form.file_field if self.form else ""
 
 
 @asynccontextmanager
@@ -73,7 +78,7 @@ async def receive(
         MalformedRequest, MissingFile, TooManyFiles, BadBase64, UnsupportedMedia: see the three forms.
     """
     intake = intake or Intake()
-    form = _form(request, intake)
+    form = intake.form = _form(request, intake)
     _check_declared(request, form, limits)
     _add_query(request, form)
     upload = blobs.upload()
@@ -86,7 +91,6 @@ async def receive(
             raise EmptyFile(f"the file {form.filename!r} has no bytes")
         yield Received(upload, form.filename, form.fields, head)
     finally:
-        intake.file_field = form.file_field
         await upload.abort()
 
 

@@ -1,6 +1,6 @@
 """The models that can be asked for, and the names they go by."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,11 +28,10 @@ CHECKPOINTS = [
     "distil-large-v3",
     "distil-large-v3.5",
 ]
-PUBLISHED_NAMES = (
-    *CHECKPOINTS,
-    *["whisper-1", "whisper-tiny", "whisper-base", "whisper-small", "whisper-medium", "whisper-large"],
-    *["gpt-4o-transcribe", "gpt-4o-mini-transcribe"],
-)
+# What hosted services call their models: here they stand for the platform's own.
+HOSTED_NAMES = ("whisper-1", "gpt-transcribe", "gpt-4o-transcribe", "gpt-4o-mini-transcribe")
+PUBLISHED_NAMES = (*CHECKPOINTS, *HOSTED_NAMES, *[f"whisper-{name}" for name in CHECKPOINTS])
+_LARGEST_FIRST = ("large-v3", "large", "large-v2", "large-v1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +40,20 @@ class ModelRef:
 
     name: str
     revision: str
+
+
+def implied_aliases(default: str, served: Collection[str]) -> dict[str, str]:
+    """
+    The names that need no setting.
+
+    Hosted services' names stand for *default*, `whisper-small` for a served `small`, `large` for the newest one.
+    """
+    aliases = dict.fromkeys(HOSTED_NAMES, default) | {f"whisper-{name}": name for name in CHECKPOINTS if name in served}
+    for name in _LARGEST_FIRST:
+        if name in served:
+            aliases |= {"large": name, "whisper-large": name}
+            break
+    return {alias: name for alias, name in aliases.items() if alias not in served}
 
 
 def resolve(requested: str | None, *, default: str, served: Iterable[str], aliases: Mapping[str, str]) -> ModelRef:

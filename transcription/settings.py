@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from transcription.models import PUBLISHED_NAMES
+from transcription.models import PUBLISHED_NAMES, implied_aliases
 
 
 class Part(BaseModel):
@@ -73,6 +73,18 @@ class Api(Part):
     port: int = Field(8000, ge=0, le=65_535, description="Port to listen on.")
     health_status: str = Field("ok", description="The word that /health says when all is well.")
     max_wait_s: float = Field(60.0, gt=0, description="Longest long-poll.")
+    max_sync_s: float = Field(3600.0, gt=0, description="Longest wait of a synchronous transcription; then it says 409.")
+    sync_ttl_s: int = Field(
+        3600, ge=60, le=30 * 86400, description="How long the result of a synchronous transcription is kept."
+    )
+    metrics_format: Literal["prometheus", "json"] = Field(
+        "prometheus", description="What /metrics gives to clients that ask for nothing."
+    )
+    cors_origins: tuple[str, ...] = Field((), description="Origins whose pages may call the API; `*`: any.")
+    trusted_hosts: tuple[str, ...] = Field(("*",), description="Names that a request's Host may have; `*`: any.")
+    rapidapi_secret: SecretStr | None = Field(
+        None, description="What X-RapidAPI-Proxy-Secret must say on /v1/transcribe; nothing: it isn't asked for."
+    )
 
 
 class Mlx(Part):
@@ -129,8 +141,9 @@ class Settings(BaseSettings):
 
     def aliases(self) -> dict[str, str]:
         """All names that stand for a served model."""
-        implied = dict.fromkeys(PUBLISHED_NAMES, self.model) if self.model == "demo" else {"whisper-1": self.model}
-        return implied | self.model_aliases
+        if self.model == "demo":
+            return dict.fromkeys(PUBLISHED_NAMES, self.model) | self.model_aliases
+        return implied_aliases(self.model, self.served) | self.model_aliases
 
     @property
     def served(self) -> frozenset[str]:

@@ -19,7 +19,8 @@ router = APIRouter(tags=["metrics"])
 )
 async def metrics(request: Request, here: Here) -> Response:
     """This process's figures: scrape every replica. `Accept: application/json` gives requests and times only."""
-    if "application/json" in request.headers.get("accept", ""):
+    accept = request.headers.get("accept", "")
+    if "application/json" in accept or (accept in ("", "*/*") and here.settings.api.metrics_format == "json"):
         return Response(orjson.dumps(_few(here)), media_type="application/json")
     free, size = here.backpressure.disk_bytes
     here.meters.machine(memory_percent=here.backpressure.memory_percent, disk_free=free, disk=size)

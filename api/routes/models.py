@@ -15,16 +15,21 @@ router = APIRouter(prefix="/v1", tags=["models"])
 @router.get("/models", responses=documented(503))
 async def models(here: Here) -> dict[str, Any]:
     """The models that live workers serve, with engine and device, and the names that stand for them."""
-    offer = await here.catalogue.offer()
-    data = [_model(offer, name) for name in sorted(offer.served)]
-    data += [{**_model(offer, model), "id": alias, "alias_of": model} for alias, model in sorted(offer.aliases.items())]
-    return {"object": "list", "data": data}
+    return {"object": "list", "data": listed(await here.catalogue.offer())}
 
 
 @router.get("/languages")
 async def languages() -> dict[str, Any]:
     """The languages that Whisper knows, by ISO 639-1 code; `auto` detects one."""
     return {"languages": [{"code": code, "name": name} for code, name in LANGUAGES.items()]}
+
+
+def listed(offer: Offer) -> list[dict[str, Any]]:
+    """Every name in *offer* as OpenAI's clients know models, with what we know besides."""
+    models = [_model(offer, name) for name in sorted(offer.served)]
+    return models + [
+        {**_model(offer, model), "id": alias, "alias_of": model} for alias, model in sorted(offer.aliases.items())
+    ]
 
 
 def _model(offer: Offer, name: str) -> dict[str, Any]:

@@ -1,0 +1,184 @@
+"""The microservice of seed 4: transcribe at once or as a job, look jobs up, cancel and delete them."""
+
+import time
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel, Field
+
+from api.dependencies import Caller, Client, Here, JobId, Platform
+from api.dialects import forms
+from api.dialects.microservice_shapes import (
+    JobOut,
+    JobsOut,
+    Status,
+    SubmittedOut,
+    TranscriptOut,
+    estimated_s,
+    job_out,
+    transcript_out,
+)
+from api.dialects.waiting import completed, submit
+from api.problems import documented
+from api.routes.models import listed
+from api.upload import Intake, Received
+from transcription.errors import InvalidOption
+from transcription.formats import CONTENT_TYPES, WRITERS
+from transcription.job import Job
+from transcription.job import Status as JobStatus
+from transcription.languages import LANGUAGES
+from transcription.options import ResponseFormat
+
+router = APIRouter(prefix="/api/v1", tags=["seed 4"])
+
+_FORM = {
+    "file": forms.FILE,
+    **forms.options("language", "model", "temperature", "vad_filter", "prompt"),
+    "response_format": {"type": "string", "enum": ["json", "text", "srt", "vtt"], "default": "json"},
+    "timestamp_granularity": {"type": "string", "enum": ["segment", "word"], "default": "segment"},
+}
+_REFUSALS = documented(400, 401, 403, 408, 409, 413, 415, 422, 429, 503)
+_OURS: dict[Status, JobStatus] = {
+    "pending": JobStatus.QUEUED,
+    "processing": JobStatus.PROCESSING,
+    "completed": JobStatus.COMPLETED,
+    "failed": JobStatus.FAILED,
+}
+
+
+class MessageOut(BaseModel):
+    """What was done."""
+
+    job_id: str
+    message: str = Field(examples=["Job deleted"])
+
+
+class CanceledOut(JobOut):
+    """A job that was canceled."""
+
+    message: str = Field(examples=["Job canceled"])
+
+
+@router.post(
+    "/transcribe",
+    summary="Transcribe a file (seed 4)",
+    response_model=None,
+    responses={
+        200: {
+            "model": TranscriptOut,
+            "description": "The transcript in the format that was asked for.",
+            "content": {kind.partition(";")[0]: {} for kind in list(CONTENT_TYPES.values())[2:]},
+        },
+        **_REFUSALS,
+    },
+    openapi_extra=forms.body(form=_FORM, required="file"),
+)
+async def transcribe(request: Request, here: Here, caller: Caller) -> Response:
+    """Answer when the transcript is there, as `json`, `text`, `srt` or `vtt`."""
+    began = time.perf_counter()
+    job = await _submit(request, here, caller, ttl_s=here.settings.api.sync_ttl_s)
+    job = await completed(request, here, job)
+    transcript = await here.jobs.transcript(job)
+    wanted = job.options.response_format
+    if wanted in {ResponseFormat.JSON, ResponseFormat.VERBOSE_JSON}:
+        out = transcript_out(job, transcript, processing_time=time.perf_counter() - began)
+        return Response(out.model_dump_json(), media_type="application/json")
+    return Response(str(WRITERS[wanted](transcript)), media_type=CONTENT_TYPES[wanted])
+
+
+@router.post(
+    "/transcribe-async",
+    summary="Submit a file (seed 4)",
+    status_code=202,
+    responses=_REFUSALS,
+    openapi_extra=forms.body(form=_FORM, required="file"),
+)
+async def transcribe_async(request: Request, here: Here, caller: Caller) -> SubmittedOut:
+    """Make a job of the file; its status says when it is done, and has the transcript then."""
+    job = await _submit(request, here, caller)
+    workers = (await here.backlog.now()).workers
+    return SubmittedOut(
+        job_id=job.id,
+        status="pending",
+        message="Transcription job accepted and queued for processing",
+        status_url=f"{_root(request)}{router.prefix}/status/{job.id}",
+        estimated_time=estimated_s(job, workers),
+    )
+
+
+@router.get("/status/{job_id}", summary="Look up a job (seed 4)", responses=documented(401, 403, 404, 429, 503))
+async def status(here: Here, caller: Caller, job_id: JobId) -> JobOut:
+    """The job as it is now, with its transcript once that is there."""
+    job = await here.jobs.get(job_id, tenant=caller.tenant)
+    transcript = await here.jobs.transcript(job) if job.status is JobStatus.COMPLETED else None
+    return job_out(job, transcript)
+
+
+@router.get("/jobs", summary="List jobs (seed 4)", responses=documented(400, 401, 403, 422, 429, 503))
+async def jobs(
+    *,
+    here: Here,
+    caller: Caller,
+    status: Annotated[Status | None, Query(description="Only jobs in this state.")] = None,
+    limit: Annotated[int, Query(ge=1, le=200, description="Jobs on a page.")] = 50,
+    cursor: Annotated[str | None, Query(max_length=200, description="From the page before.")] = None,
+) -> JobsOut:
+    """The caller's jobs, newest first, without their transcripts."""
+    wanted = None if status is None else _OURS[status]
+    page = await here.jobs.list(tenant=caller.tenant, status=wanted, limit=limit, cursor=cursor)
+    found = [job_out(job) for job in page.jobs]
+    return JobsOut(jobs=found, total=len(found), cursor=page.cursor)
+
+
+@router.post(
+    "/jobs/{job_id}/cancel", summary="Cancel a job (seed 4)", responses=documented(401, 403, 404, 409, 429, 503)
+)
+async def cancel(here: Here, caller: Caller, job_id: JobId) -> CanceledOut:
+    """Give the job up; one that has ended answers 409."""
+    job = await here.jobs.cancel(job_id, tenant=caller.tenant)
+    return CanceledOut(**job_out(job).model_dump(), message="Job canceled")
+
+
+@router.delete("/jobs/{job_id}", summary="Delete a job (seed 4)", responses=documented(401, 403, 404, 429, 503))
+async def delete(here: Here, caller: Caller, job_id: JobId) -> MessageOut:
+    """Forget the job, and the result and audio that nobody else holds."""
+    await here.desk.forget(job_id, tenant=caller.tenant)
+    return MessageOut(job_id=job_id, message="Job deleted")
+
+
+@router.get("/models", summary="List models (seed 4)", responses=documented(401, 403, 429, 503))
+async def models(here: Here) -> dict[str, Any]:
+    """The names that can be asked for, and the platform's own model."""
+    offer = await here.catalogue.offer()
+    found = [{"name": model["id"], **model} for model in listed(offer)]
+    return {"models": found, "default": offer.default}
+
+
+@router.get("/languages", summary="List languages (seed 4)")
+async def languages() -> dict[str, Any]:
+    """The languages that Whisper knows."""
+    return {"languages": [{"code": code, "name": name} for code, name in LANGUAGES.items()], "total": len(LANGUAGES)}
+
+
+async def _submit(request: Request, here: Platform, caller: Client, **defaults: object) -> Job:
+    def options(received: Received) -> dict[str, object]:
+        fields = dict(received.fields)
+        granularity = fields.pop("timestamp_granularity", None)
+        if granularity is not None:
+            fields["timestamp_granularities"] = [_granularity(granularity)]
+        return {**defaults, **fields}
+
+    return await submit(request, here, tenant=caller.tenant, intake=Intake(options=options))
+
+
+def _granularity(value: object) -> Literal["word", "segment"]:
+    if value == "word":
+        return "word"
+    if value == "segment":
+        return "segment"
+    raise InvalidOption(f"timestamp_granularity: must be 'word' or 'segment' (got {str(value)[:40]!r})")
+
+
+def _root(request: Request) -> str:
+    root: Any = request.scope.get("root_path", "")
+    return str(root)

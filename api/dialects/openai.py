@@ -1,0 +1,194 @@
+"""OpenAI's audio API: transcriptions, translations, models."""
+
+import re
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Path, Request, Response
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+
+from api.dependencies import Caller, Client, Here, Platform
+from api.dialects import forms
+from api.dialects.bodies import shaped
+from api.dialects.openai_stream import events
+from api.dialects.waiting import completed, submit
+from api.routes.models import listed
+from api.upload import Intake, Received
+from transcription.errors import InvalidOption, MalformedRequest, ModelNotServed
+from transcription.formats import CONTENT_TYPES, WRITERS
+from transcription.job import Job
+from transcription.options import Options, ResponseFormat, Task
+from transcription.transcript import Transcript
+
+# What the published API has and what can be left undone without harm: how audio is cut is the platform's business.
+IGNORED = ("chunking_strategy", "include")
+REFUSED = ("known_speaker_names", "known_speaker_references")
+
+# What OpenAI answers otherwise than our table of statuses.
+_STATUSES = {"model_not_served": 404, "invalid_option": 400, "unknown_option": 400}
+_CODES = {"model_not_served": "model_not_found"}
+_PARAMS = {"missing_file": "file", "empty_file": "file", "too_many_files": "file", "model_not_served": "model"}
+_NAMED = re.compile(r"(?:unknown option '([^']+)'|(\w+): )")
+_FIELDS = {*Options.model_fields, *REFUSED, "stream"}
+_BOOL = TypeAdapter(bool)
+
+
+class ErrorDetail(BaseModel):
+    """What went wrong."""
+
+    message: str
+    type: str = Field(examples=["invalid_request_error"])
+    param: str | None = Field(description="The field that is wrong.", examples=["temperature"])
+    code: str | None = Field(examples=["model_not_found"])
+
+
+class ErrorBody(BaseModel):
+    """An error as OpenAI's clients know it."""
+
+    error: ErrorDetail
+
+
+@dataclass(slots=True)
+class Asked:
+    """What a client asked for that is no option of a job."""
+
+    stream: bool = False
+
+
+def error_body(_request: Request, problem: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    """A problem as OpenAI's error."""
+    code = problem["code"]
+    status = _STATUSES.get(code, problem["status"])
+    named = _NAMED.match(problem["detail"])
+    param = _PARAMS.get(code) or (named and (named[1] or named[2]))
+    known = param in _FIELDS or code in {"unknown_option", *_PARAMS}
+    detail = ErrorDetail(
+        message=problem["detail"],
+        type=_type(status),
+        param=param if known else None,
+        code=_CODES.get(code, code),
+    )
+    return status, ErrorBody(error=detail).model_dump()
+
+
+def _type(status: int) -> str:
+    if status == 429:
+        return "rate_limit_error"
+    return "server_error" if status >= 500 else "invalid_request_error"
+
+
+FORM = {
+    "file": forms.FILE,
+    **forms.options("model", "language", "prompt", "response_format", "temperature", "timestamp_granularities"),
+    "stream": {"type": "boolean", "description": "Answer with server-sent events as the text comes."},
+    **forms.options("hotwords", "vad_filter"),
+}
+ERRORS = forms.errors(ErrorBody, 400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 503)
+ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The transcript in the format that was asked for, or its events.",
+        "content": {
+            **{kind.partition(";")[0]: {} for kind in CONTENT_TYPES.values()},
+            "text/event-stream": {"schema": {"type": "string"}},
+        },
+    },
+    **ERRORS,
+}
+
+router = APIRouter(prefix="/v1", tags=["openai"], route_class=shaped(error_body))
+
+
+async def transcribe(request: Request, here: Platform, caller: Client, *, task: Task | None = None) -> Response:
+    """Answer a form as OpenAI does; *task* where the path decides it."""
+    asked = Asked()
+    intake = Intake(options=partial(options, asked=asked, task=task, ttl_s=here.settings.api.sync_ttl_s))
+    job = await submit(request, here, tenant=caller.tenant, intake=intake)
+    if asked.stream:
+        return StreamingResponse(events(here, job), media_type="text/event-stream", headers=_headers(job))
+    job = await completed(request, here, job)
+    return written(job, await here.jobs.transcript(job))
+
+
+@router.post(
+    "/audio/translations",
+    summary="Translate a recording into English",
+    response_model=None,
+    responses=ANSWERS,
+    openapi_extra=forms.body(form=FORM, required="file"),
+)
+async def translations(request: Request, here: Here, caller: Caller) -> Response:
+    """What was said, in English; the answer comes when it is there."""
+    return await transcribe(request, here, caller, task=Task.TRANSLATE)
+
+
+@router.get("/models/{model_id:path}", summary="Look up a model", responses=forms.errors(ErrorBody, 401, 404, 503))
+async def model(here: Here, model_id: Annotated[str, Path(max_length=200)]) -> dict[str, Any]:
+    """One model by its name or an alias."""
+    offer = await here.catalogue.offer()
+    for found in listed(offer):
+        if found["id"] == model_id:
+            return found
+    names = ", ".join(sorted({*offer.served, *offer.aliases}))
+    raise ModelNotServed(f"model {model_id[:200]!r} isn't served here; served: {names}")
+
+
+def options(received: Received, *, asked: Asked, task: Task | None, ttl_s: int) -> dict[str, object]:
+    """
+    OpenAI's fields as ours.
+
+    Raises:
+        MalformedRequest: something that the published API has and that this platform can't do.
+        InvalidOption: `stream` is no yes or no.
+    """
+    fields = {name: value for name, value in received.fields.items() if name.partition("[")[0] not in IGNORED}
+    refused = [name for name in fields if name.removesuffix("[]") in REFUSED]
+    if refused or fields.get("response_format") == "diarized_json":
+        what = refused[0] if refused else "response_format"
+        raise MalformedRequest(f"{what}: telling speakers apart (diarization) isn't something this platform does")
+    asked.stream = _flag(fields.pop("stream", False))
+    hints = [*_texts(fields.pop("keywords", None)), *_texts(fields.pop("hotwords", None))]
+    if hints:
+        fields["hotwords"] = ", ".join(hints)
+    expected = _texts(fields.pop("languages", None))
+    if len(expected) == 1:
+        fields.setdefault("language", expected[0])
+    if task is not None:
+        fields["task"] = task.value
+    return {"ttl_s": ttl_s, **fields}
+
+
+def written(job: Job, transcript: Transcript) -> Response:
+    """The transcript in the job's format."""
+    wanted = job.options.response_format
+    body = WRITERS[wanted](transcript)
+    if isinstance(body, dict):
+        usage = {"type": "duration", "seconds": round(transcript.duration, 3)}
+        shape = {"text": transcript.text} if wanted is ResponseFormat.JSON else _verbose(body)
+        return Response(orjson.dumps({**shape, "usage": usage}), headers=_headers(job), media_type="application/json")
+    return Response(body, headers=_headers(job), media_type=CONTENT_TYPES[wanted])
+
+
+def _verbose(shape: dict[str, Any]) -> dict[str, Any]:
+    """Words without the space that the model writes before them."""
+    words = [{**word, "word": word["word"].strip()} for word in shape.get("words", ())]
+    return {**shape, "words": words} if words else shape
+
+
+def _headers(job: Job) -> dict[str, str]:
+    """Where the native routes know this transcription."""
+    return {"murmur-job": job.id}
+
+
+def _flag(value: object) -> bool:
+    try:
+        return _BOOL.validate_python(value)
+    except ValidationError:
+        raise InvalidOption(f"stream: must be true or false (got {str(value)[:40]!r})") from None
+
+
+def _texts(value: object) -> list[str]:
+    several = value if isinstance(value, list) else [value]
+    return [str(text) for text in several if text not in (None, "")]

@@ -1,0 +1,126 @@
+"""The OpenAI-like server of seed 1: audio as base64 in JSON on OpenAI's own paths, and a look at a file."""
+
+import asyncio
+import time
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, Field
+
+from api.dependencies import Caller, Client, Here, Platform
+from api.dialects import chat, forms, openai
+from api.dialects.bodies import shaped
+from api.dialects.containers import format_of
+from api.dialects.waiting import completed, submit
+from api.json_form import JsonForm
+from api.upload import Intake, Received, declared_bytes, receive
+from transcription.infra.probe import probe
+from transcription.job import Job
+from transcription.transcript import Transcript
+
+router = APIRouter(tags=["seed 1"], route_class=shaped(openai.error_body))
+
+JSON = {
+    "audio": forms.AUDIO,
+    **forms.options("model", "language", "prompt", "temperature", "hotwords", "vad_filter"),
+    "filename": {"type": "string", "description": "What the recording is called."},
+}
+
+
+class TranscriptionOut(BaseModel):
+    """A transcription as this server's clients know it."""
+
+    text: str
+    processing_time: float = Field(description="Seconds from the request to the answer.", examples=[1.2])
+    model: str = Field(description="As it was asked for.", examples=["whisper-1"])
+    format: str = Field(description="The container that came.", examples=["m4a"])
+
+
+class AudioInfo(BaseModel):
+    """What a file is, by its content."""
+
+    format: str = Field(examples=["wav"])
+    container: str = Field(description="FFmpeg's name of it.", examples=["wav"])
+    codec: str = Field(examples=["pcm_s16le"])
+    sample_rate: int = Field(description="In Hz.", examples=[16_000])
+    channels: int = Field(examples=[1])
+    duration: float = Field(description="In seconds; 0 where the container doesn't say.", examples=[3.2])
+    size_bytes: int = Field(examples=[102_444])
+
+
+@dataclass(slots=True)
+class Seen:
+    """What was seen of the audio while it came, and when that was."""
+
+    began: float
+    format: str = "unknown"
+
+
+async def transcribe(request: Request, here: Platform, caller: Client) -> TranscriptionOut:
+    """Answer JSON with base64 in it."""
+    job, transcript, seen = await _transcribed(request, here, caller, JsonForm)
+    return _out(job, transcript, seen)
+
+
+@router.post(
+    "/v1/chat/completions",
+    summary="Chat about a recording: its transcript",
+    responses=openai.ERRORS,
+    openapi_extra=forms.body(json={**JSON, **chat.JSON}, required="model"),
+)
+async def chat_completions(request: Request, here: Here, caller: Caller) -> dict[str, Any]:
+    """The transcript of the one recording in the messages (`input_audio`), or in `audio`, as a chat completion."""
+    job, transcript, seen = await _transcribed(request, here, caller, chat.ChatForm)
+    out = _out(job, transcript, seen)
+    return chat.completion(job, transcript, model=out.model) | out.model_dump()
+
+
+@router.post(
+    "/debug/audio-info",
+    summary="Say what a file is, without transcribing it",
+    responses=openai.ERRORS,
+    openapi_extra=forms.body(json=JSON, form={"file": forms.FILE}, required="audio"),
+)
+async def audio_info(request: Request, here: Here, caller: Caller) -> AudioInfo:
+    """Judge a recording by its content; nothing of it is kept."""
+    del caller  # whoever may not submit may not probe either
+    desk = here.desk
+    await here.backpressure.check(coming_bytes=declared_bytes(request))
+    async with receive(request, blobs=desk.blobs, limits=desk.limits) as received:
+        judge = partial(probe, await received.upload.path(), max_duration_s=desk.limits.max_duration_s)
+        found = await asyncio.get_running_loop().run_in_executor(desk.probes, judge)
+        first = found.streams[0]
+        return AudioInfo(
+            format=format_of(received.head),
+            container=found.container,
+            codec=first.codec,
+            sample_rate=first.sample_rate,
+            channels=first.channels,
+            duration=round(found.duration_s, 3),
+            size_bytes=received.upload.size,
+        )
+
+
+async def _transcribed(
+    request: Request, here: Platform, caller: Client, form: type[JsonForm]
+) -> tuple[Job, Transcript, Seen]:
+    seen, ttl_s = Seen(time.perf_counter()), here.settings.api.sync_ttl_s
+
+    def options(received: Received) -> dict[str, object]:
+        seen.format = format_of(received.head)
+        return {"ttl_s": ttl_s, **received.fields}
+
+    job = await submit(request, here, tenant=caller.tenant, intake=Intake(options=options, json_form=form))
+    job = await completed(request, here, job)
+    return job, await here.jobs.transcript(job), seen
+
+
+def _out(job: Job, transcript: Transcript, seen: Seen) -> TranscriptionOut:
+    return TranscriptionOut(
+        text=transcript.text,
+        processing_time=round(time.perf_counter() - seen.began, 3),
+        model=job.options.model or job.model,
+        format=seen.format,
+    )

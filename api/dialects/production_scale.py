@@ -1,0 +1,63 @@
+"""The job service of seed 2: submit, poll, retrieve."""
+
+from typing import Any, Literal
+
+from fastapi import APIRouter, Response
+from pydantic import BaseModel, Field
+
+from api.dependencies import Caller, Here, JobId
+from api.dialects.waiting import completed_or_reason
+from api.filenames import content_disposition
+from api.problems import documented
+from api.wire import JobOut, job_out
+from transcription.formats import EXTENSIONS, as_verbose_json
+from transcription.job import Job
+from transcription.options import ResponseFormat
+
+router = APIRouter(tags=["seed 2"])
+
+
+class SubmittedOut(BaseModel):
+    """A job was accepted."""
+
+    job_id: str = Field(examples=["3f0e7c1c9d7a4a4b8f0e5a4de0b6a2f1"])
+    status: Literal["queued"] = Field(description="Whatever becomes of it at once; the status route tells.")
+    message: str = Field(examples=["Transcription job submitted successfully"])
+
+
+class StatusOut(JobOut):
+    """A job: what the native route says, and the names that this dialect's clients know."""
+
+    job_id: str
+
+
+def submitted(job: Job) -> SubmittedOut:
+    """What a submit answers."""
+    return SubmittedOut(job_id=job.id, status="queued", message="Transcription job submitted successfully")
+
+
+@router.get("/status/{job_id}", summary="Look up a job (seed 2)", responses=documented(401, 403, 404, 429, 503))
+async def status(here: Here, caller: Caller, job_id: JobId) -> StatusOut:
+    """The job as it is now."""
+    job = await here.jobs.get(job_id, tenant=caller.tenant)
+    return StatusOut(job_id=job.id, **job_out(job).model_dump())
+
+
+@router.get(
+    "/result/{job_id}",
+    summary="Take a job's transcript (seed 2)",
+    responses=documented(401, 403, 404, 409, 410, 422, 429, 503),
+)
+async def result(here: Here, caller: Caller, job_id: JobId, response: Response) -> dict[str, Any]:
+    """Text, language, duration and segments; 409 while they aren't there."""
+    job = completed_or_reason(here, await here.jobs.get(job_id, tenant=caller.tenant))
+    transcript = await here.jobs.transcript(job)
+    response.headers["Content-Disposition"] = content_disposition(job.audio.filename, EXTENSIONS[ResponseFormat.JSON])
+    return {
+        **as_verbose_json(transcript),
+        "job_id": job.id,
+        "status": job.status.value,
+        "language": transcript.language,
+        "processing_time": job.compute_s,
+        "cached": job.cached,
+    }

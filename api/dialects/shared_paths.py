@@ -1,0 +1,81 @@
+"""
+The two paths on which two dialects meet, and what tells them apart.
+
+- `POST /v1/audio/transcriptions`: a form is OpenAI's, JSON is seed 1's. Errors are OpenAI's for both.
+- `POST /transcribe`: the file in the field `audio_file` is seed 3's and answered when it is done; in the field
+  `file` it is seed 2's and answered at once. A request with neither gets a problem.
+"""
+
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from api.dependencies import Caller, Here
+from api.dialects import forms, openai, openai_server, production_scale, whisper_serve
+from api.dialects.bodies import shaped
+from api.dialects.waiting import submit
+from api.problems import documented
+from api.upload import Intake, Received
+from api.wire import job_out
+
+audio = APIRouter(tags=["openai", "seed 1"], route_class=shaped(openai.error_body))
+
+
+@audio.post(
+    "/v1/audio/transcriptions",
+    summary="Transcribe a recording",
+    response_model=None,
+    responses=openai.ANSWERS,
+    openapi_extra=forms.body(form=openai.FORM, json=openai_server.JSON, required="file"),
+)
+async def transcriptions(request: Request, here: Here, caller: Caller) -> Response:
+    """OpenAI's transcriptions: the answer comes when it is there. JSON with `audio` in base64 is seed 1's."""
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        return await openai.transcribe(request, here, caller)
+    out = await openai_server.transcribe(request, here, caller)
+    return Response(out.model_dump_json(), media_type="application/json")
+
+
+def _their_error(request: Request, problem: dict[str, Any]) -> tuple[int, dict[str, Any]] | None:
+    intake = getattr(request.state, "intake", None)
+    if intake is None or intake.file_field != whisper_serve.FILE_FIELD:
+        return None
+    return whisper_serve.error_body(request, problem)
+
+
+transcribe_routes = APIRouter(tags=["seed 2", "seed 3"], route_class=shaped(_their_error))
+
+
+@transcribe_routes.post(
+    "/transcribe",
+    summary="Transcribe a file (seeds 2 and 3)",
+    response_model=None,
+    responses={
+        200: {"model": whisper_serve.TranscribedOut, "description": "Seed 3: the transcript."},
+        202: {"model": production_scale.SubmittedOut, "description": "Seed 2: the job."},
+        **documented(400, 401, 403, 408, 409, 413, 415, 422, 429, 503),
+    },
+    openapi_extra=forms.body(
+        form={
+            "file": {**forms.FILE, "description": "Seed 2: a job is made of it."},
+            "audio_file": {**forms.FILE, "description": "Seed 3: the answer has its transcript."},
+            **forms.options("vad_filter", "language", "model"),
+        },
+        required="",
+    ),
+)
+async def transcribe(request: Request, here: Here, caller: Caller) -> Response:
+    """A file in `file` becomes a job; one in `audio_file` is answered with its text."""
+    whisper_serve.begin(request)
+
+    def options(received: Received) -> dict[str, object]:
+        waits = intake.file_field == whisper_serve.FILE_FIELD
+        return {"ttl_s": here.settings.api.sync_ttl_s, **received.fields} if waits else received.fields
+
+    intake = request.state.intake = Intake(file_fields=("file", whisper_serve.FILE_FIELD), options=options)
+    job = await submit(request, here, tenant=caller.tenant, intake=intake)
+    if intake.file_field == whisper_serve.FILE_FIELD:
+        done = await whisper_serve.transcribe(request, here, job)
+        return Response(done.model_dump_json(), media_type="application/json")
+    body = production_scale.submitted(job).model_dump_json()
+    return Response(body, 202, headers={"Location": job_out(job).urls.self}, media_type="application/json")

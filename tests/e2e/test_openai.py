@@ -1,0 +1,203 @@
+"""OpenAI's own Python client against a live platform, with nothing changed but its base URL."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from openai import OpenAI
+from openai.types.audio import TranscriptionVerbose
+
+from demo import SAMPLES
+from tests import audio_files
+from tests.platform import TestPlatform, eventually
+
+SHORT = SAMPLES["short"]
+FORMATS = ["json", "text", "srt", "verbose_json", "vtt"]
+
+
+@pytest.fixture(scope="module")
+def client(platform: TestPlatform) -> Iterator[OpenAI]:
+    with OpenAI(base_url=f"{platform.url}/v1", api_key="unused", max_retries=0, timeout=60) as client:
+        yield client
+
+
+def create(client: OpenAI, **options: Any) -> Any:
+    """Transcribe the short sample."""
+    return client.audio.transcriptions.create(**{"model": "whisper-1", "file": SHORT.path, **options})
+
+
+def words(text: str) -> list[str]:
+    return text.split()
+
+
+def test_a_transcription_has_the_text_and_its_usage(client: OpenAI) -> None:
+    answer = create(client)
+    assert words(answer.text) == words(SHORT.transcript)
+    assert answer.usage.type == "duration"
+    assert answer.usage.seconds == pytest.approx(SHORT.segments[-1].end, abs=2)
+
+
+@pytest.mark.parametrize("form", ["text", "srt", "vtt", "tsv"])
+def test_every_format_of_text_has_every_segment(client: OpenAI, form: str) -> None:
+    text = create(client, response_format=form)
+    assert isinstance(text, str)
+    for segment in SHORT.segments:
+        assert segment.text in text
+    assert text.startswith(
+        {"text": SHORT.segments[0].text, "srt": "1\n00:00:0", "vtt": "WEBVTT\n", "tsv": "start\t"}[form]
+    )
+
+
+def test_verbose_json_has_segments_and_words_with_times(client: OpenAI) -> None:
+    answer = create(client, response_format="verbose_json", timestamp_granularities=["word", "segment"])
+    assert isinstance(answer, TranscriptionVerbose)
+    assert answer.language == "english"
+    assert isinstance(answer.duration, float)
+    assert len(answer.segments or []) == len(SHORT.segments)
+    for number, segment in enumerate(answer.segments or []):
+        assert segment.id == number
+        assert 0 <= segment.start < segment.end <= answer.duration + 0.5
+        assert segment.tokens
+        assert segment.avg_logprob < 0 < segment.compression_ratio
+        assert 0 <= segment.no_speech_prob <= 1
+    assert [word.word for word in answer.words or []] == words(SHORT.transcript)
+    assert all(word.start <= word.end for word in answer.words or [])
+
+
+def test_without_the_granularity_there_are_no_words(client: OpenAI) -> None:
+    assert create(client, response_format="verbose_json").words is None
+
+
+@pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")
+def test_a_translation_is_a_transcription_with_the_other_task(client: OpenAI) -> None:
+    answer = client.audio.translations.create(model="whisper-1", file=SAMPLES["german"].path)
+    assert isinstance(answer.text, str)
+    raw = client.audio.translations.with_raw_response.create(
+        model="whisper-1", file=SAMPLES["german"].path, response_format="verbose_json"
+    )
+    assert raw.http_response.json()["task"] == "translate"
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_stream_s_deltas_are_the_done_event_s_text(client: OpenAI, form: str) -> None:
+    events = list(create(client, stream=True, response_format=form))
+    kinds = [event.type for event in events]
+    assert kinds[-1] == "transcript.text.done"
+    assert set(kinds) == {"transcript.text.delta", "transcript.text.segment", "transcript.text.done"}
+    assert "".join(event.delta for event in events if event.type == "transcript.text.delta") == events[-1].text
+    assert words(events[-1].text) == words(SHORT.transcript)
+    starts = [event.start for event in events if event.type == "transcript.text.segment"]
+    assert starts == sorted(starts)
+
+
+def test_a_stream_begins_before_a_long_recording_is_done(client: OpenAI) -> None:
+    # Zeros after the last frame: nobody has sent these bytes before.
+    recording = ("streamed.flac", SAMPLES["long"].path.read_bytes() + bytes(16))
+    events = [(time.monotonic(), event) for event in create(client, file=recording, stream=True)]
+    assert events[0][0] < events[-1][0] - 0.4
+    assert "".join(event.delta for _, event in events if event.type == "transcript.text.delta") == events[-1][1].text
+
+
+def test_published_fields_without_a_meaning_here_do_no_harm(client: OpenAI) -> None:
+    answer = create(
+        client,
+        chunking_strategy={"type": "server_vad", "threshold": 0.5},
+        include=["logprobs"],
+        keywords=["hospital", "camera"],
+        language="en",
+        prompt="Names and places.",
+        temperature=0,
+        model="gpt-4o-transcribe",
+        extra_body={"vad_filter": True},
+    )
+    assert words(answer.text) == words(SHORT.transcript)
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "param", "code"),
+    [
+        ({"model": "no-such-model"}, openai.NotFoundError, "model", "model_not_found"),
+        ({"language": "xx"}, openai.BadRequestError, "language", "invalid_option"),
+        ({"temperature": 7}, openai.BadRequestError, "temperature", "invalid_option"),
+        ({"response_format": "yaml"}, openai.BadRequestError, "response_format", "invalid_option"),
+        ({"response_format": "diarized_json"}, openai.BadRequestError, "response_format", "malformed_request"),
+        ({"known_speaker_names": ["Ann"]}, openai.BadRequestError, "known_speaker_names", "malformed_request"),
+        ({"extra_body": {"best_of": 3}}, openai.BadRequestError, "best_of", "unknown_option"),
+        ({"extra_body": {"stream": "perhaps"}}, openai.BadRequestError, "stream", "invalid_option"),
+        ({"file": ("a.mp3", b"")}, openai.BadRequestError, "file", "empty_file"),
+        ({"file": ("a.mp4", audio_files.video(sound=False))}, openai.UnprocessableEntityError, None, "no_audio_stream"),
+    ],
+)
+def test_a_mistake_is_the_client_s_own_exception(
+    client: OpenAI, options: dict[str, Any], kind: type[openai.APIStatusError], param: str | None, code: str
+) -> None:
+    with pytest.raises(kind) as caught:
+        create(client, **options)
+    assert type(caught.value) is kind
+    assert (caught.value.param, caught.value.code) == (param, code)
+    assert caught.value.type == "invalid_request_error"
+    assert caught.value.request_id
+    assert isinstance(caught.value.body, dict)
+    assert set(caught.value.body) == {"message", "type", "param", "code"}
+
+
+def test_text_that_is_called_mp3_is_unsupported_media(client: OpenAI) -> None:
+    with pytest.raises(openai.APIStatusError) as caught:
+        create(client, file=("a.mp3", audio_files.text()))
+    assert (caught.value.status_code, caught.value.code) == (415, "unsupported_media")
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        ({"files": {"audio": ("a.wav", b"x")}}, 400, "missing_file"),
+        ({"data": {"model": "whisper-1"}}, 400, "missing_file"),
+        ({"content": b"x", "headers": {"content-type": "text/plain"}}, 415, "unsupported_media"),
+    ],
+)
+def test_a_body_without_a_file_has_openai_s_error(
+    platform: TestPlatform, body: dict[str, Any], status: int, code: str
+) -> None:
+    answer = httpx.post(f"{platform.url}/v1/audio/transcriptions", **body)
+    assert answer.status_code == status
+    assert answer.json()["error"]["code"] == code
+    assert answer.headers["x-request-id"]
+
+
+def test_models_can_be_listed_and_looked_up(client: OpenAI) -> None:
+    listed = {model.id: model for model in client.models.list()}
+    assert {"demo", "whisper-1", "gpt-4o-transcribe", "whisper-large"} <= set(listed)
+    found = client.models.retrieve("whisper-1")
+    assert found == listed["whisper-1"]
+    assert (found.object, found.owned_by) == ("model", "murmuration")
+    with pytest.raises(openai.NotFoundError) as caught:
+        client.models.retrieve("no-such-model")
+    assert caught.value.code == "model_not_found"
+
+
+def test_the_retry_of_a_slow_request_attaches_to_the_running_computation(platform: TestPlatform) -> None:
+    # Nobody else sends these bytes: zeros after the last frame.
+    recording = ("slow.flac", SAMPLES["long"].path.read_bytes() + bytes(32))
+    with platform.client() as native:
+        before = native.stats()["counters"]
+
+        def grown(name: str) -> int:
+            return int(native.stats()["counters"].get(name, 0)) - int(before.get(name, 0))
+
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(
+                f"{platform.url}/v1/audio/transcriptions",
+                files={"file": recording},
+                timeout=httpx.Timeout(20, read=0.3),
+            )
+        eventually(lambda: grown("new") == 1)
+        with OpenAI(base_url=f"{platform.url}/v1", api_key="unused", max_retries=2, timeout=60) as patient:
+            answer = patient.audio.transcriptions.create(model="whisper-1", file=recording)
+        assert words(answer.text) == words(SAMPLES["long"].transcript)
+        assert grown("new") == 1
+        assert grown("joined") + grown("cached") == 1
+        (first, second) = native.jobs(limit=2).jobs
+        assert [job.status.value for job in (first, second)] == ["completed", "completed"]
