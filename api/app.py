@@ -15,7 +15,7 @@ from api.dependencies import Platform
 from api.hints import Hints
 from api.metrics import Meters
 from api.middleware import RequestId, RequestLog, SafeHeaders
-from api.routes import health, jobs, metrics, models, results, stats
+from api.routes import dead, health, jobs, metrics, models, results, stats
 from api.submit import Desk
 from transcription.infra.blobs import DiskBlobs
 from transcription.infra.connections import connect, connect_async
@@ -24,7 +24,7 @@ from transcription.infra.queue import CeleryQueue, celery_app
 from transcription.ports import BlobStore, JobQueue, JobStore
 from transcription.settings import Settings
 
-_ROUTERS = (jobs.router, results.router, models.router, health.router, stats.router, metrics.router)
+_ROUTERS = (jobs.router, results.router, models.router, health.router, stats.router, metrics.router, dead.router)
 
 
 def create_app(

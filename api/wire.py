@@ -91,7 +91,7 @@ def job_out(job: Job, *, root: str = "") -> JobOut:
     return JobOut(
         id=job.id,
         status=job.status,
-        created_at=_required_time(job.created_at),
+        created_at=rfc3339(job.created_at),
         started_at=_time(job.started_at),
         completed_at=_time(job.completed_at),
         expires_at=_time(job.expires_at),
@@ -145,10 +145,10 @@ def _queue(place: Place | None) -> QueueOut | None:
 
 
 def _time(seconds: float | None) -> datetime | None:
-    return None if seconds is None else _required_time(seconds)
+    return None if seconds is None else rfc3339(seconds)
 
 
-def _required_time(seconds: float) -> datetime:
+def rfc3339(seconds: float) -> datetime:
     """RFC 3339 in UTC, to the millisecond."""
     return datetime.fromtimestamp(round(seconds, 3), UTC)
 
@@ -157,4 +157,4 @@ def worker_out(worker: WorkerInfo) -> dict[str, Any]:
     """A live worker for the wire; its process id stays here."""
     shape = asdict(worker)
     del shape["pid"]
-    return {**shape, "started_at": _required_time(worker.started_at)}
+    return {**shape, "started_at": rfc3339(worker.started_at)}

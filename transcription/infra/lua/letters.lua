@@ -1,7 +1,11 @@
--- The dead letters, the latest first. ARGV: how many at most. Returns for each {ms of death, computation hash, {tickets}}.
+-- Dead letters, the latest first. ARGV: how many at most, and the one that is asked for ('' for all).
+-- Returns for each {ms of death, computation hash, {tickets}}.
 local out = {}
-for _, cid in ipairs(redis.call('ZREVRANGE', k('dead'), 0, num(ARGV[1]) - 1)) do
-  out[#out + 1] = { redis.call('ZSCORE', k('dead'), cid), redis.call('HGETALL', k('comp', cid)),
-    redis.call('SMEMBERS', k('comp', cid, 'jobs')) }
+local names = ARGV[2] ~= '' and { ARGV[2] } or redis.call('ZREVRANGE', k('dead'), 0, num(ARGV[1]) - 1)
+for _, cid in ipairs(names) do
+  local died_at = redis.call('ZSCORE', k('dead'), cid)
+  if died_at then
+    out[#out + 1] = { died_at, redis.call('HGETALL', k('comp', cid)), redis.call('SMEMBERS', k('comp', cid, 'jobs')) }
+  end
 end
 return out
