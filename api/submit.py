@@ -71,8 +71,10 @@ class Desk:
             revision=model.revision,
             options=options,
             idempotency_key=idempotency_key,
+            request_id=request.scope.get("state", {}).get("request_id", ""),
+            traceparent=request.scope.get("state", {}).get("traceparent", ""),
         )
-        return await self._record(submission)
+        return await self._record(request, submission)
 
     async def forget(self, job_id: str, *, tenant: str) -> None:
         """

@@ -16,6 +16,7 @@ class Claim:
     one. ``windows_done`` windows of the span were written by an earlier holder and needn't be computed again.
     ``speech`` holds the stretches to transcribe; None until the recording has been decoded and cut. ``whole``: the
     span is all of the recording. ``alone``: it was in flight when a process died, so nothing runs beside it.
+    ``request_id`` and ``traceparent`` are those of the request that began the computation.
     """
 
     computation: str
@@ -32,6 +33,8 @@ class Claim:
     speech: tuple[Span, ...] | None
     whole: bool
     alone: bool
+    request_id: str = ""
+    traceparent: str = ""
 
     @property
     def name(self) -> str:

@@ -97,7 +97,11 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
-    """One client's wish, ready for the ledger: the audio is stored, the options are validated."""
+    """
+    One client's wish, ready for the ledger: the audio is stored, the options are validated.
+
+    ``request_id`` and ``traceparent`` (W3C) say in which request it came; the computation that it starts keeps them.
+    """
 
     job_id: str
     tenant: str
@@ -106,6 +110,8 @@ class Submission:
     revision: str
     options: Options
     idempotency_key: str | None = None
+    request_id: str = ""
+    traceparent: str = ""
 
 
 class Outcome(StrEnum):

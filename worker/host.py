@@ -98,7 +98,9 @@ class Host:
         if claim is None:
             return None
         held = self._leases.add(claim)
-        with structlog.contextvars.bound_contextvars(span=claim.name, token=claim.token):
+        with structlog.contextvars.bound_contextvars(
+            request_id=claim.request_id, computation=claim.computation, span=claim.index, token=claim.token
+        ):
             try:
                 return self._run(held)
             finally:

@@ -86,9 +86,8 @@ def dead_letter(died_at: float, comp: dict[str, str], jobs: list[str]) -> DeadLe
 
 def claim(fields: list[str]) -> Claim:
     """What the claim script returns."""
-    cid, index, token, start, end, attempt, windows, sha, filename, model, decoding, language, speech, alone, spans = (
-        fields
-    )
+    cid, index, token, start, end, attempt, windows, sha, filename, model, decoding, language, *rest = fields
+    speech, alone, spans, request_id, traceparent = rest
     return Claim(
         computation=cid,
         index=int(index),
@@ -104,6 +103,8 @@ def claim(fields: list[str]) -> Claim:
         speech=_stretches(speech),
         whole=int(spans) == 1,
         alone=int(alone) == 1,
+        request_id=request_id,
+        traceparent=traceparent,
     )
 
 

@@ -77,4 +77,4 @@ count('claimed')
 audit('claimed', 'comp', cid, 'span', i, 'token', token, 'worker', worker, 'place', place)
 if c.status == 'queued' then move(cid, 'processing') end
 return { cid, i, token, span.start, span['end'], attempt, span.windows, c.sha, c.filename, c.model, c.decoding,
-  c.language or '', span.speech or '', alone, c.spans }
+  c.language or '', span.speech or '', alone, c.spans, c.request or '', c.trace or '' }

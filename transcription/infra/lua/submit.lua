@@ -34,7 +34,8 @@ count(outcome)
 if outcome == 'new' then
   redis.call('HSET', k('comp', cid), 'id', cid, 'status', 'queued', 'fingerprint', r.fingerprint, 'sha', r.sha,
     'filename', r.filename, 'model', r.model, 'decoding', ARGV[3], 'class', r.class, 'tenant', r.tenant,
-    'created', at, 'duration', r.duration, 'spans', 1, 'spans_done', 0, 'done', 0, 'lead', 0, 'attempts', 0)
+    'created', at, 'duration', r.duration, 'spans', 1, 'spans_done', 0, 'done', 0, 'lead', 0, 'attempts', 0,
+    'request', r.request, 'trace', r.trace)
   redis.call('HSET', k('span', cid, 0), 'start', 0, 'end', r.duration, 'done', 0, 'windows', 0, 'attempts', 0)
   redis.call('SET', k('dedup', r.fingerprint), cid)
   redis.call('SADD', k('blob', r.sha), cid)
