@@ -74,7 +74,7 @@ class Desk:
             request_id=request.scope.get("state", {}).get("request_id", ""),
             traceparent=request.scope.get("state", {}).get("traceparent", ""),
         )
-        return await self._record(request, submission)
+        return await self._record(submission)
 
     async def forget(self, job_id: str, *, tenant: str) -> None:
         """
