@@ -13,7 +13,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,8 @@ class Row:
     label: str
     contestant: str
     at_once: int
-    allocator: bool | None = None
+    allocator: bool = False
+    peer: dict[str, Any] | None = None
     walls: list[float] = field(default_factory=list)
     cpus: list[float] = field(default_factory=list)
     errors: tuple[int, int] = (0, 1)
@@ -42,9 +43,8 @@ class Row:
 class Contestant:
     """A process that transcribes what it is told to."""
 
-    def __init__(self, name: str, model: Path, data: Path, *, tuned: bool) -> None:
-        env = {**os.environ, "OMP_NUM_THREADS": ""} | (allocator.tunables(os.environ) if tuned else {})
-        env.pop("OMP_NUM_THREADS")
+    def __init__(self, name: str, model: Path, data: Path, *, tuned: bool, peer: dict[str, Any] | None) -> None:
+        env = os.environ | (allocator.tunables(os.environ) if tuned else {}) | {"BENCH_PEER": json.dumps(peer)}
         argv = [sys.executable, "-m", "bench.contestants", name, str(model), str(data)]
         self._process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
         assert self._process.stdout is not None
@@ -87,7 +87,9 @@ def measure(rows: Sequence[Row], recordings: list[Clip], model: Path, *, rounds:
     """Run every row *rounds* times, in turn."""
     with tempfile.TemporaryDirectory() as scratch:
         running = {
-            row.contestant: Contestant(row.contestant, model, Path(scratch) / row.contestant, tuned=bool(row.allocator))
+            row.contestant: Contestant(
+                row.contestant, model, Path(scratch) / row.contestant, tuned=row.allocator, peer=row.peer
+            )
             for row in rows
         }
         for contestant in running.values():  # load the model and touch its memory once
@@ -102,6 +104,13 @@ def measure(rows: Sequence[Row], recordings: list[Clip], model: Path, *, rounds:
                 print(f"round {number + 1} {row.label}: {came['wall_s']:.1f} s", file=sys.stderr)
         for contestant in running.values():
             contestant.close()
+
+
+def peer_rows(path: Path | None, at_once: int) -> Iterator[Row]:
+    """Every peer of the file twice: as it comes, and with our allocator's settings, to tell design from allocator."""
+    for name, peer in json.loads(path.read_text()).items() if path else ():
+        yield Row(f"{name}, {at_once} clients", name, at_once, peer=peer)
+        yield Row(f"{name}, with our allocator settings", f"{name}+", at_once, allocator=True, peer=peer)
 
 
 def table(rows: Sequence[Row], seconds: float) -> str:
@@ -135,8 +144,9 @@ def main() -> None:
     arguments.add_argument("--rounds", type=int, default=5)
     arguments.add_argument("--language", default="en", help="'auto': detect it")
     arguments.add_argument("--long", type=float, default=0.0, help="one recording of so many seconds instead")
+    arguments.add_argument("--peers", type=Path, help="JSON file of other services: see bench/peers.py")
     asked = arguments.parse_args()
-    rows = LONG_ROWS if asked.long else ROWS
+    rows = [*(LONG_ROWS if asked.long else ROWS), *peer_rows(asked.peers, 1 if asked.long else 16)]
     language = None if asked.language == "auto" else asked.language
     with tempfile.TemporaryDirectory() as scratch:
         size = None if asked.size == "demo" else asked.size
