@@ -64,11 +64,12 @@ def create_app(
         description=openapi.DESCRIPTION,
         lifespan=lifespan,
     )
-    for router in (*_ROUTERS, *dialects.ROUTERS):
+    for router in _ROUTERS:
         app.include_router(router)
     problems.install(app)
     openapi.install(app)
     # The last one added is the outermost.
+    dialects.install(app)
     origins.install(app, settings.api)
     app.add_middleware(RequestLog, meters=meters)
     app.add_middleware(SafeHeaders)

@@ -88,7 +88,7 @@ def install(app: FastAPI) -> None:
 
 
 async def answer(request: Request, error: Exception) -> Response:
-    """Any error as its problem, for a dialect that gives it another shape."""
+    """Any error as its problem, for those who answer before any route does."""
     for kind, handler in _HANDLERS.items():
         if isinstance(error, kind):
             return await handler(request, error)

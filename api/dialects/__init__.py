@@ -1,13 +1,28 @@
 """Other APIs' clients, served as they are: each dialect is a file that only maps onto the core."""
 
-from api.dialects import microservice, mlx_mvp, openai, openai_server, production_scale, shared_paths
+from fastapi import FastAPI
 
-ROUTERS = (
-    shared_paths.audio,
-    shared_paths.transcribe_routes,
+from api.dialects import microservice, mlx_mvp, openai, openai_server, production_scale, shared_paths
+from api.dialects.bodies import Bodies
+
+_ROUTERS = (
+    shared_paths.router,
     openai.router,
     openai_server.router,
     mlx_mvp.router,
     production_scale.router,
     microservice.router,
 )
+# Whose body an error has, by its path; everywhere else it is a problem.
+_SHAPES = {
+    r"/v1/(audio/.*|models/.+|chat/completions)|/debug/audio-info": openai.error_body,
+    r"/v1/transcribe": mlx_mvp.busy,
+    r"/transcribe": shared_paths.error_body,
+}
+
+
+def install(app: FastAPI) -> None:
+    """Make *app* serve every dialect, errors included."""
+    for router in _ROUTERS:
+        app.include_router(router)
+    app.add_middleware(Bodies, shapes=_SHAPES)

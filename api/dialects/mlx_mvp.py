@@ -2,15 +2,17 @@
 
 import hmac
 import re
+from collections.abc import Mapping
+from typing import Any
 
 import structlog
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field, SecretStr
+from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 
 from api.dependencies import Caller, Client, Here
 from api.dialects import forms
-from api.dialects.bodies import problem, shaped
 from api.dialects.waiting import completed, submit
 from api.problems import documented
 from api.upload import Intake, Received
@@ -19,7 +21,7 @@ RETRY_S = "30"
 
 _USER = re.compile(r"[\w.@-]{1,64}", re.ASCII)
 
-router = APIRouter(prefix="/v1", tags=["seed 0"], route_class=shaped(problem, retry_after=RETRY_S))
+router = APIRouter(prefix="/v1", tags=["seed 0"])
 
 
 class TextOut(BaseModel):
@@ -46,6 +48,12 @@ async def transcribe(request: Request, here: Here, caller: Caller) -> TextOut:
 
     job = await completed(request, here, await submit(request, here, tenant=tenant, intake=Intake(options=options)))
     return TextOut(text=(await here.jobs.transcript(job)).text)
+
+
+def busy(_state: Mapping[str, Any], problem: dict[str, Any], headers: MutableHeaders) -> None:
+    """Leave errors as they are, but for the pause that this dialect's clients expect of a 503."""
+    if problem["status"] == 503:
+        headers["retry-after"] = RETRY_S
 
 
 def _tenant(request: Request, secret: SecretStr | None, caller: Client) -> str:

@@ -1,6 +1,7 @@
 """OpenAI's audio API: transcriptions, translations, models."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any
@@ -9,10 +10,10 @@ import orjson
 from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from starlette.datastructures import MutableHeaders
 
 from api.dependencies import Caller, Client, Here, Platform
 from api.dialects import forms
-from api.dialects.bodies import shaped
 from api.dialects.openai_stream import events
 from api.dialects.waiting import completed, submit
 from api.routes.models import listed
@@ -58,7 +59,9 @@ class Asked:
     stream: bool = False
 
 
-def error_body(_request: Request, problem: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+def error_body(
+    _state: Mapping[str, Any], problem: dict[str, Any], _headers: MutableHeaders
+) -> tuple[int, dict[str, Any]]:
     """A problem as OpenAI's error."""
     code = problem["code"]
     status = _STATUSES.get(code, problem["status"])
@@ -98,7 +101,7 @@ ANSWERS: dict[int | str, dict[str, Any]] = {
     **ERRORS,
 }
 
-router = APIRouter(prefix="/v1", tags=["openai"], route_class=shaped(error_body))
+router = APIRouter(prefix="/v1", tags=["openai"])
 
 
 async def transcribe(request: Request, here: Platform, caller: Client, *, task: Task | None = None) -> Response:

@@ -11,7 +11,6 @@ from pydantic import BaseModel, Field
 
 from api.dependencies import Caller, Client, Here, Platform
 from api.dialects import chat, forms, openai
-from api.dialects.bodies import shaped
 from api.dialects.containers import format_of
 from api.dialects.waiting import completed, submit
 from api.json_form import JsonForm
@@ -20,7 +19,7 @@ from transcription.infra.probe import probe
 from transcription.job import Job
 from transcription.transcript import Transcript
 
-router = APIRouter(tags=["seed 1"], route_class=shaped(openai.error_body))
+router = APIRouter(tags=["seed 1"])
 
 JSON = {
     "audio": forms.AUDIO,

@@ -6,24 +6,26 @@ The two paths on which two dialects meet, and what tells them apart.
   `file` it is seed 2's and answered at once. A request with neither gets a problem.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
+from starlette.datastructures import MutableHeaders
 
 from api.dependencies import Caller, Here
 from api.dialects import forms, openai, openai_server, production_scale, whisper_serve
-from api.dialects.bodies import shaped
 from api.dialects.waiting import submit
 from api.problems import documented
 from api.upload import Intake, Received
 from api.wire import job_out
 
-audio = APIRouter(tags=["openai", "seed 1"], route_class=shaped(openai.error_body))
+router = APIRouter()
 
 
-@audio.post(
+@router.post(
     "/v1/audio/transcriptions",
     summary="Transcribe a recording",
+    tags=["openai", "seed 1"],
     response_model=None,
     responses=openai.ANSWERS,
     openapi_extra=forms.body(form=openai.FORM, json=openai_server.JSON, required="file"),
@@ -36,19 +38,20 @@ async def transcriptions(request: Request, here: Here, caller: Caller) -> Respon
     return Response(out.model_dump_json(), media_type="application/json")
 
 
-def _their_error(request: Request, problem: dict[str, Any]) -> tuple[int, dict[str, Any]] | None:
-    intake = getattr(request.state, "intake", None)
+def error_body(
+    state: Mapping[str, Any], problem: dict[str, Any], _headers: MutableHeaders
+) -> tuple[int, dict[str, Any]] | None:
+    """Seed 3's body for a form with its field; a problem for every other request."""
+    intake = state.get("intake")
     if intake is None or intake.file_field != whisper_serve.FILE_FIELD:
         return None
-    return whisper_serve.error_body(request, problem)
+    return whisper_serve.error_body(state, problem)
 
 
-transcribe_routes = APIRouter(tags=["seed 2", "seed 3"], route_class=shaped(_their_error))
-
-
-@transcribe_routes.post(
+@router.post(
     "/transcribe",
     summary="Transcribe a file (seeds 2 and 3)",
+    tags=["seed 2", "seed 3"],
     response_model=None,
     responses={
         200: {"model": whisper_serve.TranscribedOut, "description": "Seed 3: the transcript."},

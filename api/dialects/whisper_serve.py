@@ -1,6 +1,7 @@
 """The Ray service of seed 3: a file in the field `audio_file`, its text out, and a body of its own for errors."""
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import Request
@@ -11,6 +12,7 @@ from api.dialects.waiting import completed
 from transcription.job import Job
 
 FILE_FIELD = "audio_file"
+BEGAN = "whisper_serve_began"
 
 
 class TranscribedOut(BaseModel):
@@ -26,30 +28,30 @@ class TranscribedOut(BaseModel):
 
 def begin(request: Request) -> None:
     """Start the clock of `latency`."""
-    request.state.began = time.perf_counter()
+    request.scope["state"][BEGAN] = time.perf_counter()
 
 
 async def transcribe(request: Request, here: Platform, job: Job) -> TranscribedOut:
     """Wait for *job*, which came in the field `audio_file`."""
     job = await completed(request, here, job)
     text = (await here.jobs.transcript(job)).text
-    return _out(request, success=True, text=text, word_count=len(text.split()))
+    return _out(request.scope["state"][BEGAN], success=True, text=text, word_count=len(text.split()))
 
 
-def error_body(request: Request, problem: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+def error_body(state: Mapping[str, Any], problem: dict[str, Any]) -> tuple[int, dict[str, Any]]:
     """A problem in this dialect's shape: it knows 400 and 500; a 503 stays one, for its `Retry-After`."""
     status = problem["status"]
     known = status if status in {401, 403, 429} or status >= 500 else 400
-    return known, _out(request, success=False, error=problem["detail"]).model_dump()
+    return known, _out(state[BEGAN], success=False, error=problem["detail"]).model_dump()
 
 
 def _out(
-    request: Request, *, success: bool, text: str = "", word_count: int = 0, error: str | None = None
+    began: float, *, success: bool, text: str = "", word_count: int = 0, error: str | None = None
 ) -> TranscribedOut:
     return TranscribedOut(
         success=success,
         text=text,
-        latency=round(time.perf_counter() - request.state.began, 3),
+        latency=round(time.perf_counter() - began, 3),
         word_count=word_count,
         gpu_memory=0.0,
         error=error,
