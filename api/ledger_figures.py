@@ -5,10 +5,12 @@ from collections.abc import Iterable
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from transcription.errors import ComputeError, InvalidAudio, leaves
 from transcription.job import Outcome
 from transcription.ports import Backlog, Server
 
 _OUTCOMES = (Outcome.NEW, Outcome.JOINED, Outcome.CACHED)
+_CAUSES = (InvalidAudio, ComputeError)
 _ENDS = ("completed", "failed", "canceled")
 _STAGES = ("decode", "vad", "compute")
 _EVENTS = (
@@ -91,7 +93,9 @@ def _counters(backlog: Backlog) -> Iterable[Metric]:
     for status in _ENDS:
         ends.add_metric([status], totals.get(f"computations_{status}", 0))
     failures = CounterMetricFamily("murmur_failures", "Computations that failed, by the error's code.", labels=["code"])
-    for code, count in backlog.failures.items():
+    # Those that were never seen begin at 0: an increase from nothing would be no increase.
+    known = dict.fromkeys((leaf.code for root in _CAUSES for leaf in leaves(root)), 0)
+    for code, count in sorted((known | backlog.failures).items()):
         failures.add_metric([code], count)
     stages = CounterMetricFamily("murmur_span_seconds", "Workers' time on committed spans.", labels=["stage"])
     for stage in _STAGES:
