@@ -6,12 +6,16 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from fastapi import FastAPI
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from api import VERSION, dialects, openapi, origins, problems
+from api.access import Gate
+from api.allowances import Allowances
 from api.backlog import BacklogView
 from api.backpressure import Backpressure
 from api.catalogue import Catalogue
 from api.dependencies import Platform
+from api.guard import guard
 from api.hints import Hints
 from api.metrics import Meters
 from api.middleware import RequestId, RequestLog, SafeHeaders
@@ -22,6 +26,7 @@ from transcription.infra.connections import connect, connect_async
 from transcription.infra.jobs import RedisJobs
 from transcription.infra.queue import CeleryQueue, celery_app
 from transcription.ports import BlobStore, JobQueue, JobStore
+from transcription.security import networks
 from transcription.settings import Settings
 
 _ROUTERS = (jobs.router, results.router, models.router, health.router, stats.router, metrics.router, dead.router)
@@ -48,12 +53,15 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
+            guarding = guard(settings, meters.registry, stack)
+            app.state.doorman = guarding.doorman
             app.state.platform = _platform(
                 settings,
                 meters,
-                jobs=jobs or _ledger(settings, stack),
+                jobs=guarding.watch(jobs or _ledger(settings, stack)),
                 blobs=blobs or DiskBlobs(settings.blob_dir),
                 hints=_hints(queue or _queue(settings, stack), stack),
+                allowances=guarding.allowances,
                 probes=stack.enter_context(ThreadPoolExecutor(max(4, os.cpu_count() or 1), "probe")),
             )
             yield
@@ -69,16 +77,27 @@ def create_app(
     problems.install(app)
     openapi.install(app)
     # The last one added is the outermost.
+    app.add_middleware(Gate)
     dialects.install(app)
     origins.install(app, settings.api)
     app.add_middleware(RequestLog, meters=meters)
     app.add_middleware(SafeHeaders)
     app.add_middleware(RequestId)
+    if settings.security.trusted_proxies:
+        proxies = [str(network) for network in networks(settings.security.trusted_proxies)]
+        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=proxies)
     return app
 
 
 def _platform(
-    settings: Settings, meters: Meters, *, jobs: JobStore, blobs: BlobStore, hints: Hints, probes: Executor
+    settings: Settings,
+    meters: Meters,
+    *,
+    jobs: JobStore,
+    blobs: BlobStore,
+    hints: Hints,
+    probes: Executor,
+    allowances: Allowances,
 ) -> Platform:
     backlog = BacklogView(jobs)
     backpressure = Backpressure(settings.limits, backlog=backlog, blob_dir=settings.blob_dir)
@@ -89,6 +108,7 @@ def _platform(
         blobs=blobs,
         hints=hints,
         probes=probes,
+        allowances=allowances,
         backpressure=backpressure,
         catalogue=catalogue,
     )

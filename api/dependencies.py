@@ -5,14 +5,18 @@ from typing import Annotated
 
 from fastapi import Depends, Path, Request
 
+from api.allowances import caller
 from api.backlog import BacklogView
 from api.backpressure import Backpressure
 from api.catalogue import Catalogue
 from api.metrics import Meters
 from api.submit import Desk
+from transcription.access import Client
 from transcription.errors import JobNotFound
 from transcription.ports import JobStore
 from transcription.settings import Settings
+
+__all__ = ["Caller", "Client", "Here", "JobId", "Platform"]
 
 _ID_LIMIT = 64
 
@@ -30,21 +34,14 @@ class Platform:
     meters: Meters
 
 
-@dataclass(frozen=True, slots=True)
-class Client:
-    """Who asks: jobs of one tenant don't exist for another."""
-
-    tenant: str
-
-
 async def _platform(request: Request) -> Platform:
     platform: Platform = request.app.state.platform
     return platform
 
 
-async def _caller() -> Client:
-    """One tenant for all; keys will tell them apart here."""
-    return Client(tenant="default")
+async def _caller(request: Request) -> Client:
+    """Who asks, as the gate found."""
+    return caller(request)
 
 
 async def _job_id(job_id: Annotated[str, Path(description="The job's `id`.")]) -> str:

@@ -25,6 +25,7 @@ def main() -> None:
         port=api.port,
         log_config=None,
         access_log=False,
+        proxy_headers=False,  # MURMUR_SECURITY__TRUSTED_PROXIES says whom to believe
         server_header=False,
         timeout_graceful_shutdown=10,
     )

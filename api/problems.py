@@ -34,6 +34,8 @@ STATUSES: dict[type[MurmurationError], int] = {
     errors.NoSamples: 422,
     errors.TooLong: 422,
     errors.CorruptAudio: 422,
+    errors.Unauthorized: 401,
+    errors.Forbidden: 403,
     errors.JobNotFound: 404,
     errors.ResultNotReady: 409,
     errors.JobFailed: 409,
@@ -45,7 +47,10 @@ STATUSES: dict[type[MurmurationError], int] = {
     errors.MemoryPressure: 503,
     errors.DiskFull: 503,
     errors.QueueFull: 503,
+    errors.RateLimited: 429,
+    errors.QuotaExceeded: 429,
     errors.WorkerLost: 500,
+    errors.DecoderFailed: 500,
     errors.EngineFailed: 500,
     errors.ModelUnavailable: 503,
     errors.BlobMissing: 500,
@@ -128,7 +133,8 @@ def problem(
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The error answers of a route, for OpenAPI."""
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    return {status: {"description": _phrase(status), "content": content} for status in sorted({*statuses, 500})}
+    anywhere = {401, 403, 429, 500}
+    return {code: {"description": _phrase(code), "content": content} for code in sorted({*statuses, *anywhere})}
 
 
 def _request_id(request: Request) -> str | None:
@@ -138,7 +144,7 @@ def _request_id(request: Request) -> str | None:
 
 def _answer(request: Request, error: MurmurationError, members: Mapping[str, Any] | None = None) -> Response:
     further = dict(members or {})
-    headers = {}
+    headers = {"WWW-Authenticate": "Bearer"} if isinstance(error, errors.Unauthorized) else {}
     if isinstance(error, Unavailable):
         headers["Retry-After"] = str(max(1, round(error.retry_after_s)))
     elif error.retryable:

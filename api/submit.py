@@ -8,6 +8,7 @@ from functools import partial
 import structlog
 from fastapi import Request
 
+from api.allowances import Allowances
 from api.backpressure import Backpressure
 from api.catalogue import Catalogue
 from api.hints import Hints
@@ -34,6 +35,7 @@ class Desk:
     backpressure: Backpressure
     catalogue: Catalogue
     probes: Executor
+    allowances: Allowances
 
     async def submit(
         self,
@@ -57,6 +59,7 @@ class Desk:
             InvalidRequest, InvalidAudio, Unavailable: see their leaves; nothing usable is left behind.
         """
         _check_key(idempotency_key)
+        await self.allowances.look(request)
         await self.backpressure.check(coming_bytes=declared_bytes(request))
         intake = intake or Intake()
         async with receive(request, blobs=self.blobs, limits=self.limits, intake=intake) as received:
@@ -74,7 +77,7 @@ class Desk:
             request_id=request.scope.get("state", {}).get("request_id", ""),
             traceparent=request.scope.get("state", {}).get("traceparent", ""),
         )
-        return await self._record(submission)
+        return await self._record(request, submission)
 
     async def forget(self, job_id: str, *, tenant: str) -> None:
         """
@@ -95,8 +98,8 @@ class Desk:
         structlog.contextvars.bind_contextvars(audio_hash=sha256, file_size_bytes=received.upload.size)
         return Audio(sha256=sha256, bytes=received.upload.size, duration_s=found.duration_s, filename=received.filename)
 
-    async def _record(self, submission: Submission) -> tuple[Job, Outcome]:
-        job, outcome = await self.jobs.submit(submission)
+    async def _record(self, request: Request, submission: Submission) -> tuple[Job, Outcome]:
+        job, outcome = await self.allowances.record(request, self.jobs, submission)
         structlog.contextvars.bind_contextvars(job_id=job.id, computation=job.computation, outcome=outcome.value)
         if outcome is Outcome.NEW:
             self.hints.send()

@@ -1,6 +1,7 @@
 """A request's body, written once to where it stays while it is hashed, whatever form it comes in."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
@@ -146,7 +147,7 @@ async def _fill(upload: Upload, form: Form, request: Request, limits: Limits) ->
     head = b""
     body_limit = form.body_limit(limits.max_upload_bytes)
     body_bytes = 0
-    async with aclosing(_body(request, limits.upload_timeout_s)) as chunks:
+    async with aclosing(_body(request, limits)) as chunks:
         async for chunk in chunks:
             body_bytes += len(chunk)
             if body_bytes > body_limit:
@@ -159,9 +160,11 @@ async def _fill(upload: Upload, form: Form, request: Request, limits: Limits) ->
     return head
 
 
-async def _body(request: Request, silence_s: float) -> AsyncGenerator[bytes, None]:
-    chunks = request.stream()
+async def _body(request: Request, limits: Limits) -> AsyncGenerator[bytes, None]:
+    chunks, silence_s = request.stream(), limits.upload_timeout_s
+    began, came = time.monotonic(), 0
     while True:
+        _check_pace(time.monotonic() - began, came, limits)
         try:
             async with asyncio.timeout(silence_s):
                 chunk = await anext(chunks, None)
@@ -173,7 +176,19 @@ async def _body(request: Request, silence_s: float) -> AsyncGenerator[bytes, Non
             raise UploadIncomplete("the connection ended before the body did; nothing was kept") from error
         if chunk is None:
             return
+        came += len(chunk)
         yield chunk
+
+
+def _check_pace(seconds: float, came: int, limits: Limits) -> None:
+    """A body that trickles in would hold its connection for days without ever being silent."""
+    if seconds > limits.max_upload_s:
+        raise UploadIncomplete(f"the upload took more than {limits.max_upload_s:g} s (MURMUR_LIMITS__MAX_UPLOAD_S)")
+    if seconds > limits.upload_timeout_s and came < seconds * limits.min_upload_bytes_per_s:
+        raise UploadIncomplete(
+            f"{came} bytes came in {seconds:.0f} s; at least {limits.min_upload_bytes_per_s} a second must come "
+            "(MURMUR_LIMITS__MIN_UPLOAD_BYTES_PER_S)"
+        )
 
 
 def _too_large(size: int, limits: Limits) -> TooLarge:

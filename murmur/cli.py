@@ -10,6 +10,7 @@ from rich.table import Table
 
 from demo import SAMPLES
 from murmur import check as checking
+from murmur import dead, keys
 from murmur import demo as demonstration
 from murmur import models as local_models
 from murmur import transcribe as transcribing
@@ -36,6 +37,8 @@ app = typer.Typer(
 )
 models_app = typer.Typer(help="Models: what is served, what is here, and how more come.", no_args_is_help=True)
 app.add_typer(models_app, name="models")
+app.add_typer(dead.app, name="dead")
+app.add_typer(keys.app, name="keys")
 
 Url = Annotated[str, typer.Option("--url", envvar="MURMUR_URL", help="Where the platform's API is.")]
 DataDir = Annotated[Path | None, typer.Option(help="Uploads, models and the embedded ledger [~/.murmur].")]

@@ -7,6 +7,7 @@ The client library.
 """
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any, BinaryIO, Self
 
 import httpx
 
-from murmur.remote import ApiError, JobEnded, RemoteJob, RemotePage
+from murmur.remote import ApiError, JobEnded, RemoteDeadLetter, RemoteJob, RemotePage
 from transcription.job import Status
 
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -31,13 +32,18 @@ class Client:
         url: Where the platform's API is.
         timeout_s: Longest silence of the server.
         patience_s: How long a call is tried again while the platform answers 429 or 503; 0: never.
+        api_key: Sent with every call where the platform asks for one; by default `MURMUR_API_KEY`.
     """
 
-    def __init__(self, url: str = DEFAULT_URL, *, timeout_s: float = 60.0, patience_s: float = 0.0) -> None:
+    def __init__(
+        self, url: str = DEFAULT_URL, *, timeout_s: float = 60.0, patience_s: float = 0.0, api_key: str | None = None
+    ) -> None:
         self.url = url.rstrip("/")
         self._timeout_s = timeout_s
         self._patience_s = patience_s
-        self._http = httpx.Client(base_url=self.url, timeout=timeout_s)
+        api_key = api_key or os.environ.get("MURMUR_API_KEY")
+        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._http = httpx.Client(base_url=self.url, timeout=timeout_s, headers=headers)
 
     def __enter__(self) -> Self:
         return self
@@ -149,6 +155,22 @@ class Client:
         """The models that live workers serve, with engine and device. ApiError."""
         models: list[dict[str, Any]] = self._dict("/v1/models")["data"]
         return models
+
+    def dead_letters(self) -> list[RemoteDeadLetter]:
+        """What failed though another try might help, the latest first. ApiError."""
+        return [RemoteDeadLetter.model_validate(letter) for letter in self._dict("/admin/dead")["dead_letters"]]
+
+    def dead_letter(self, computation: str) -> RemoteDeadLetter:
+        """One dead letter. ApiError: there is none of that name."""
+        return RemoteDeadLetter.model_validate(self._dict(f"/admin/dead/{computation}"))
+
+    def retry_dead_letter(self, computation: str) -> None:
+        """Try it again, with every option of its jobs. ApiError: there is none of that name."""
+        self._answer(lambda: self._http.post(f"/admin/dead/{computation}/retry"))
+
+    def drop_dead_letter(self, computation: str) -> None:
+        """Take it off the list; its jobs stay failed. ApiError: there is none of that name."""
+        self._answer(lambda: self._http.delete(f"/admin/dead/{computation}"))
 
     def _get(self, path: str, **query: str | float | None) -> httpx.Response:
         given = {name: value for name, value in query.items() if value is not None}

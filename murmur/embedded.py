@@ -21,6 +21,7 @@ from murmur.trouble import Trouble
 START_S = 60.0
 ADVICE = ("Memory overcommit", "Transparent Huge Pages", "TCP backlog setting")
 ATTEMPTS = 3
+PORT_FILE = "port"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,14 @@ class LedgerServer:
 def address(port: int) -> str:
     """The URL of an embedded server."""
     return f"redis://127.0.0.1:{port}/0"
+
+
+def running_in(directory: Path) -> str | None:
+    """The URL of the server that was last started in *directory*; None where none ever was."""
+    try:
+        return address(int((directory / PORT_FILE).read_text()))
+    except (OSError, ValueError):
+        return None
 
 
 def find_binary() -> Path:
@@ -113,6 +122,7 @@ def start(directory: Path, sink: Sink, *, descriptors: tuple[int, ...] = ()) -> 
         port = free_port()
         process = Process(server_program(directory, port, descriptors=descriptors), listen)
         if wait_ready(address(port), process, seconds=START_S):
+            (directory / PORT_FILE).write_text(str(port))
             return LedgerServer(process, port)
         process.stop()
         if not any("bind" in line.lower() for line in said):

@@ -1,12 +1,12 @@
 """Settings on their way to child processes, as the environment variables that Settings reads."""
 
-import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic_core import to_json
 
 from murmur.trouble import Trouble
 from transcription.settings import Settings
@@ -54,7 +54,7 @@ def _text(value: object) -> str:
     if isinstance(value, SecretStr):
         return value.get_secret_value()
     if isinstance(value, bool | tuple | dict):
-        return json.dumps(value)
+        return to_json(value).decode()
     return str(value)
 
 

@@ -121,7 +121,8 @@ class LocalPlatform:
 
     def _api(self) -> Program:
         flags = ["--host", self.layout.host, "--port", str(self.layout.port), "--app-dir", str(ROOT)]
-        flags += ["--no-access-log", "--log-level", "warning", "--timeout-graceful-shutdown", str(API_GRACE_S - 1)]
+        flags += ["--no-access-log", "--no-proxy-headers", "--log-level", "warning"]
+        flags += ["--timeout-graceful-shutdown", str(API_GRACE_S - 1)]
         argv = [sys.executable, "-m", "uvicorn", "--factory", "api.main:create", *flags]
         return Program(name="api", argv=argv, env=self._environment(), grace_s=API_GRACE_S, directory=ROOT)
 

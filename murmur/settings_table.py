@@ -4,7 +4,6 @@ The settings as people read them: `python -m murmur.settings_table` writes them 
 Both come from the settings' own names, defaults and descriptions; a test compares.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
+from pydantic_core import to_json
 
 from murmur.environment import PREFIX
 from murmur.local import ROOT
@@ -84,7 +84,7 @@ def _default(field: FieldInfo) -> str:
         # Whoever writes the page isn't whoever reads it.
         return str(value).replace(str(Path.home()), "~", 1)
     if isinstance(value, tuple | dict | bool):
-        return json.dumps(value)
+        return to_json(value).decode()
     return "" if value is None else str(value)
 
 

@@ -20,6 +20,9 @@ Everything that can go wrong, as one tree.
     │   ├── NoSamples             no_samples
     │   ├── TooLong               too_long
     │   └── CorruptAudio          corrupt_audio
+    ├── NotAllowed                who asks may not do this
+    │   ├── Unauthorized          unauthorized
+    │   └── Forbidden             forbidden
     ├── WrongState                the job isn't in a state that allows this
     │   ├── JobNotFound           job_not_found
     │   ├── ResultNotReady        result_not_ready
@@ -32,9 +35,12 @@ Everything that can go wrong, as one tree.
     │   ├── LedgerUnavailable     ledger_unavailable
     │   ├── MemoryPressure        memory_pressure
     │   ├── DiskFull              disk_full
-    │   └── QueueFull             queue_full
+    │   ├── QueueFull             queue_full
+    │   ├── RateLimited           rate_limited
+    │   └── QuotaExceeded         quota_exceeded
     └── ComputeError              a worker couldn't do its part
         ├── WorkerLost            worker_lost
+        ├── DecoderFailed         decoder_failed
         ├── EngineFailed          engine_failed
         ├── ModelUnavailable      model_unavailable
         ├── BlobMissing           blob_missing
@@ -164,6 +170,22 @@ class CorruptAudio(InvalidAudio):
     code = "corrupt_audio"
 
 
+class NotAllowed(MurmurationError):
+    """Who asks may not do this."""
+
+
+class Unauthorized(NotAllowed):
+    """No API key came with the request, or one that isn't valid."""
+
+    code = "unauthorized"
+
+
+class Forbidden(NotAllowed):
+    """The API key is valid, but not for this."""
+
+    code = "forbidden"
+
+
 class WrongState(MurmurationError):
     """The job isn't in a state that allows this."""
 
@@ -245,6 +267,18 @@ class QueueFull(Unavailable):
     code = "queue_full"
 
 
+class RateLimited(Unavailable):
+    """More requests than the key or the address may send."""
+
+    code = "rate_limited"
+
+
+class QuotaExceeded(Unavailable):
+    """The tenant has used up what its tier may compute."""
+
+    code = "quota_exceeded"
+
+
 class ComputeError(MurmurationError):
     """A worker couldn't do its part."""
 
@@ -253,6 +287,13 @@ class WorkerLost(ComputeError):
     """Every worker that tried the span died or hung."""
 
     code = "worker_lost"
+
+
+class DecoderFailed(ComputeError):
+    """The process that decodes was killed, or made no progress."""
+
+    code = "decoder_failed"
+    retryable = True
 
 
 class EngineFailed(ComputeError):

@@ -5,9 +5,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from transcription.access import ApiKey
 from transcription.computation import Claim, DeadLetter, Hold, Timing
 from transcription.job import Failure, Job, Outcome, Status, Submission
 from transcription.options import Priority
+from transcription.security import Tier
 from transcription.spans import Piece
 from transcription.transcript import Segment, Transcript
 
@@ -216,3 +218,20 @@ class EventLog(Protocol):
 
     def events(self, job: Job, *, after: str | None) -> AsyncIterator[tuple[str, str, dict[str, Any]]]:
         """Yield (id, type, data) until the job ends."""
+
+
+class KeyRing(Protocol):
+    """The API keys that were given out."""
+
+    async def find(self, secret: str) -> ApiKey | None:
+        """The key of *secret*; None for one that was never given out or is revoked. LedgerUnavailable."""
+
+
+class QuotaBook(Protocol):
+    """What tenants have taken of their quotas."""
+
+    async def take(self, tenant: str, tier: Tier, *, job_id: str = "", audio_s: float = 0.0) -> None:
+        """Take a job and its audio; without *job_id* only look. QuotaExceeded, LedgerUnavailable."""
+
+    async def restore(self, tenant: str, tier: Tier, *, job_id: str, audio_s: float) -> None:
+        """Give back what was taken; with an empty *job_id* only the audio. LedgerUnavailable."""

@@ -1,18 +1,14 @@
 """All settings, frozen and typed, read once at the entry point and handed down."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from transcription.models import PUBLISHED_NAMES, implied_aliases
-
-
-class Part(BaseModel):
-    """A group of settings; an unknown name in it is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+from transcription.part import Part
+from transcription.security import STRICT, Security
 
 
 class Ledger(Part):
@@ -55,6 +51,10 @@ class Limits(Part):
     max_memory_percent: float = Field(95.0, gt=0, le=100, description="Memory in use before submits get 503.")
     min_free_disk_bytes: int = Field(1 << 30, ge=0, description="Disk left free before submits get 503.")
     upload_timeout_s: float = Field(30.0, gt=0, description="Longest silence in the middle of an upload.")
+    max_upload_s: float = Field(3600.0, gt=0, description="Longest time that a whole upload may take.")
+    min_upload_bytes_per_s: int = Field(
+        1000, ge=0, description="Slowest upload, as a mean after `upload_timeout_s`; 0: as slow as it likes."
+    )
 
 
 class Retention(Part):
@@ -115,6 +115,18 @@ class Worker(Part):
     mlx: Mlx = Mlx()
 
 
+class _Profile(PydanticBaseSettingsSource):
+    """The defaults of the profile that the sources before this one have chosen."""
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
+        """Nothing comes field by field."""
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        """What the profile sets."""
+        return STRICT if self.current_state.get("profile") == "strict" else {}
+
+
 class Settings(BaseSettings):
     """Settings of the whole platform: environment variables that start with MURMUR_, parts nested by `__`."""
 
@@ -122,6 +134,9 @@ class Settings(BaseSettings):
         frozen=True, env_prefix="MURMUR_", env_nested_delimiter="__", extra="forbid", env_ignore_empty=True
     )
 
+    profile: Literal["open", "strict"] = Field(
+        "open", description="`strict`: defaults for the open internet; see SECURITY.md."
+    )
     model: str = Field("auto", description="Model to serve: `demo`, `auto`, a published name, or a directory.")
     models: tuple[str, ...] = Field((), description="Further models that clients may ask for.")
     model_aliases: dict[str, str] = Field(
@@ -137,7 +152,15 @@ class Settings(BaseSettings):
     limits: Limits = Limits()
     retention: Retention = Retention()
     api: Api = Api()
+    security: Security = Security()
     worker: Worker = Worker()
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], *args: PydanticBaseSettingsSource, **sources: PydanticBaseSettingsSource
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Put the profile's defaults behind everything that is set."""
+        return (*args, *sources.values(), _Profile(settings_cls))
 
     def aliases(self) -> dict[str, str]:
         """All names that stand for a served model."""

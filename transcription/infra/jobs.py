@@ -73,6 +73,9 @@ class RedisJobs:
     def _request(self, submission: Submission) -> dict[str, Any]:
         audio, options = submission.audio, submission.options
         name = fingerprint(audio.sha256, submission.model, submission.revision, options.decoding())
+        if not self._settings.security.share_results:
+            # Whoever hits another's computation would learn that somebody else has the recording.
+            name = hashlib.sha256(f"{submission.tenant}/{name}".encode()).hexdigest()
         payload = hashlib.sha256(f"{name}{options.model_dump_json()}".encode()).hexdigest()
         return {
             "id": submission.job_id,

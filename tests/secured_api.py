@@ -1,0 +1,58 @@
+"""The API in this process with keys and limits from a real Redis, its jobs in memory: for tests of who may do what."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+from pydantic import SecretStr
+from redis import Redis
+
+from api.app import create_app
+from tests import audio_files
+from tests.api_client import Bench
+from tests.memory_jobs import MemoryJobs, MemoryQueue
+from transcription.access import Scope
+from transcription.infra.keys import KeyCabinet
+from transcription.settings import Ledger, Limits, Security, Settings
+
+WAV = audio_files.wav(0.2)
+LAN = ("10.0.0.7", 4000)
+
+
+def settings_for(redis_url: str, root: Path, **security: Any) -> Settings:
+    """Settings with keys required, unless *security* says otherwise."""
+    return Settings(
+        model="demo",
+        data_dir=root,
+        ledger=Ledger(url=SecretStr(redis_url)),
+        limits=Limits(min_free_disk_bytes=0, max_memory_percent=100),
+        security=Security.model_validate({"require_keys": True, "sandbox": False, **security}),
+    )
+
+
+@asynccontextmanager
+async def secured(settings: Settings, *, address: tuple[str, int] = LAN) -> AsyncIterator[Bench]:
+    """Run the API's lifespan around a client that comes from *address*."""
+    jobs, queue = MemoryJobs(), MemoryQueue()
+    app = create_app(settings, jobs=jobs, queue=queue)
+    transport = httpx.ASGITransport(app, client=address)
+    async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://api") as http:
+        yield Bench(app=app, http=http, jobs=jobs, queue=queue, root=settings.data_dir, settings=settings)
+
+
+@contextmanager
+def cabinet(redis_url: str) -> Iterator[KeyCabinet]:
+    """Where keys are made."""
+    with Redis.from_url(redis_url, decode_responses=True) as client:
+        yield KeyCabinet(client)
+
+
+def bearer(redis_url: str, tenant: str = "acme", *scopes: Scope, tier: str = "") -> dict[str, str]:
+    """The header of a new key."""
+    with cabinet(redis_url) as keys:
+        _, secret = keys.create(
+            name="test", tenant=tenant, scopes=frozenset(scopes or (Scope.SUBMIT, Scope.READ)), tier=tier
+        )
+    return {"Authorization": f"Bearer {secret}"}

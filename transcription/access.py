@@ -1,0 +1,50 @@
+"""Who may do what: API keys and their scopes."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+DEFAULT_TENANT = "default"
+
+
+class Scope(StrEnum):
+    """What a key is good for."""
+
+    SUBMIT = "submit"
+    READ = "read"
+    ADMIN = "admin"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiKey:
+    """
+    A key as the ledger knows it: everything but the secret. ``created_at`` in Unix seconds.
+
+    ``tier`` names the tenant's limits; empty: the platform's default tier.
+    """
+
+    id: str
+    name: str
+    tenant: str
+    scopes: frozenset[Scope]
+    tier: str
+    created_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Client:
+    """Who asks: jobs of one tenant don't exist for another. ``key_id`` is empty for a client without a key."""
+
+    tenant: str = DEFAULT_TENANT
+    key_id: str = ""
+    scopes: frozenset[Scope] = frozenset()
+    tier: str = ""
+    address: str = ""
+
+    def may(self, scope: Scope) -> bool:
+        """Whether this client may do what *scope* stands for; an admin may do everything."""
+        return scope in self.scopes or Scope.ADMIN in self.scopes
+
+    @property
+    def subject(self) -> str:
+        """Whose requests are counted together: the key's, or else the address's."""
+        return f"key:{self.key_id}" if self.key_id else f"address:{self.address}"
