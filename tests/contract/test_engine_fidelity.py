@@ -33,7 +33,7 @@ def whisper(tmp_path_factory: pytest.TempPathFactory) -> WhisperModel:
 
 @pytest.fixture
 def engine(whisper: WhisperModel) -> Iterator[faster_whisper.FasterWhisper]:
-    made = faster_whisper.FasterWhisper("demo", whisper, Layout(2, 1, 4))
+    made = faster_whisper.FasterWhisper("demo", whisper, Layout(2, 1, 4), weights_bytes=1)
     yield made
     made._batcher.close()
 

@@ -22,13 +22,13 @@ from worker import meters
 from worker.audio import Samples
 from worker.batcher import LOOK_UP_S, Batcher
 from worker.cores import Layout, available, layout
+from worker.engines import gpu
 from worker.engines.row import Context, Floats, LanguageRow, Row
 from worker.engines.stages import ENCODE, Stages
 from worker.windows import Window
 
 NAME = "faster_whisper"
 CAPACITY = 64
-GPU_BATCH = 16
 
 AnyRow = TypeVar("AnyRow", Row, LanguageRow)
 
@@ -36,18 +36,19 @@ AnyRow = TypeVar("AnyRow", Row, LanguageRow)
 class FasterWhisper:
     """One model with its batcher. See `worker.engines.base.Engine` for what its methods promise."""
 
-    def __init__(self, name: str, whisper: WhisperModel, plan: Layout) -> None:
+    def __init__(self, name: str, whisper: WhisperModel, plan: Layout, *, weights_bytes: int) -> None:
         """
         Take *whisper* into service.
 
         Args:
             name: What results call the model.
             plan: Replicas that *whisper* was loaded with, and windows to decode together.
+            weights_bytes: What the weights take on the disk, to go by where *plan* leaves the batch open.
         """
         self.name = name
         self.device: str = whisper.model.device
         self.compute_type: str = whisper.model.compute_type
-        batch = plan.batch or GPU_BATCH
+        batch = plan.batch or gpu.batch(weights_bytes)
         stages = Stages(whisper, encode_batch=1 if self.device == "cpu" else batch, decode_batch=batch)
         self._whisper = whisper
         self._ahead = batch * plan.workers + 1
@@ -190,4 +191,4 @@ def load(name: str, directory: Path, settings: Settings) -> FasterWhisper:
     mels = whisper.model.n_mels
     if whisper.feature_extractor.mel_filters.shape[0] != mels:  # no preprocessor_config.json beside the weights
         whisper.feature_extractor = FeatureExtractor(feature_size=mels)
-    return FasterWhisper(name, whisper, plan)
+    return FasterWhisper(name, whisper, plan, weights_bytes=(directory / "model.bin").stat().st_size)
