@@ -12,8 +12,8 @@ import pytest
 import murmur.compat
 from demo import SAMPLES
 from murmur.compat import TranscriptionFailed, WhisperClient
-from tests.seed_requests import curl, recordings
 from tests.platform import TestPlatform, eventually
+from tests.seed_requests import curl, recordings
 
 MP3 = SAMPLES["mp3"]
 

@@ -1,0 +1,157 @@
+"""Seed 0's clients: its curl commands, its headers, its log line."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from demo import SAMPLES
+from tests.live_api import live_api
+from tests.platform import TestPlatform, eventually
+from tests.seed_requests import curl, recordings
+from transcription.settings import Api, Limits
+
+SHORT = SAMPLES["short"]
+LOG_FIELDS = {
+    "request_id",
+    "timestamp",
+    "processing_time_ms",
+    "status",
+    "file_size_bytes",
+    "client_ip",
+    "audio_hash",
+    "error_message",
+}
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    return recordings(tmp_path)
+
+
+def request_lines(platform: TestPlatform, request_id: str) -> list[dict[str, Any]]:
+    """The API's log lines of one request."""
+    lines = [line.partition("| ")[2] for line in platform.lines if line.startswith("api")]
+    return [
+        json.loads(line) for line in lines if f'"request_id":"{request_id}"' in line and '"event":"request"' in line
+    ]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        'curl -X POST "http://HOST/v1/transcribe" -H "Content-Type: multipart/form-data" -F "file=@audio.wav"',
+        'curl -X POST "http://HOST/v1/transcribe" -F "file=@test_audio.wav"',
+    ],
+)
+def test_curl_gets_the_text_alone_and_the_request_is_logged(platform: TestPlatform, here: Path, command: str) -> None:
+    answer = curl(command, url=platform.url, where=here)
+    assert answer.status == 200
+    assert set(answer.json) == {"text"}
+    assert answer.json["text"].split() == SHORT.transcript.split()
+
+    (line,) = eventually(lambda: request_lines(platform, answer.headers["x-request-id"]))
+    assert set(line) >= LOG_FIELDS
+    assert (line["status"], line["file_size_bytes"]) == (200, SHORT.path.stat().st_size)
+    assert len(line["audio_hash"]) == 64
+    assert line["client_ip"] == "127.0.0.1"
+    assert line["error_message"] is None
+
+
+@pytest.mark.parametrize(
+    "command", ["curl http://HOST/health", "curl -f http://HOST/health", "curl -s http://HOST/health"]
+)
+def test_curl_sees_its_health(platform: TestPlatform, here: Path, command: str) -> None:
+    health = curl(command, url=platform.url, where=here).json
+    assert health["status"] == "ok"
+    assert 0 < health["memory_percent"] <= 100
+    assert health["active_tasks"] >= 0
+
+
+def test_metrics_as_json_come_by_the_accept_header(platform: TestPlatform, here: Path) -> None:
+    answer = curl('curl -s -H "Accept: application/json" http://HOST/metrics', url=platform.url, where=here)
+    assert set(answer.json) == {"total_requests", "accepted_requests", "rejected_requests", "avg_processing_time_ms"}
+
+
+@pytest.fixture(scope="module")
+def as_seed_0(platform: TestPlatform) -> Iterator[httpx.Client]:
+    """Another API of the same platform, set up for this dialect's clients."""
+    api = Api(metrics_format="json", rapidapi_secret=SecretStr("hush"))
+    limits = Limits(min_free_disk_bytes=0, max_memory_percent=100, max_upload_bytes=1_000_000)
+    with live_api(platform.settings.model_copy(update={"api": api, "limits": limits})) as http:
+        yield http
+
+
+def test_by_a_setting_metrics_are_json_for_its_unchanged_commands(as_seed_0: httpx.Client, here: Path) -> None:
+    answer = curl("curl -s http://HOST/metrics", url=str(as_seed_0.base_url).rstrip("/"), where=here)
+    assert answer.json["total_requests"] >= answer.json["accepted_requests"] >= 0
+    assert isinstance(answer.json["avg_processing_time_ms"], float)
+
+
+def test_the_marketplace_proves_itself_by_its_secret(as_seed_0: httpx.Client) -> None:
+    def ask(**headers: str) -> httpx.Response:
+        file = ("marketplace.flac", SHORT.path.read_bytes())
+        return as_seed_0.post("/v1/transcribe", files={"file": file}, headers=headers)
+
+    assert ask().status_code == 401
+    assert ask(**{"X-RapidAPI-Proxy-Secret": "guessed"}).status_code == 401
+    answer = ask(**{"X-RapidAPI-Proxy-Secret": "hush", "X-RapidAPI-User": "ann"})
+    assert answer.status_code == 200
+    # Its users are tenants of their own: what is theirs isn't another's to see.
+    jobs = as_seed_0.get("/v1/jobs?limit=200").json()["jobs"]
+    assert "marketplace.flac" not in [job["audio"]["filename"] for job in jobs]
+
+
+def test_the_marketplace_s_user_is_logged(platform: TestPlatform) -> None:
+    file = (SHORT.path.name, SHORT.path.read_bytes())
+    answer = httpx.post(f"{platform.url}/v1/transcribe", files={"file": file}, headers={"X-RapidAPI-User": "ann"})
+    (line,) = eventually(lambda: request_lines(platform, answer.headers["x-request-id"]))
+    assert line["rapidapi_user"] == "ann"
+
+
+def test_a_file_over_the_limit_is_too_large(as_seed_0: httpx.Client) -> None:
+    answer = as_seed_0.post(
+        "/v1/transcribe", files={"file": ("a.wav", bytes(2_000_000))}, headers={"X-RapidAPI-Proxy-Secret": "hush"}
+    )
+    assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
+
+
+@pytest.mark.parametrize(
+    ("limits", "code"),
+    [({"max_memory_percent": 0.001}, "memory_pressure"), ({"min_free_disk_bytes": 1 << 60}, "disk_full")],
+)
+def test_a_busy_platform_says_503_and_when_to_come_again(
+    platform: TestPlatform, limits: dict[str, Any], code: str
+) -> None:
+    pressed = Limits.model_validate({"min_free_disk_bytes": 0, "max_memory_percent": 100, **limits})
+    with live_api(platform.settings.model_copy(update={"limits": pressed})) as http:
+        answer = http.post("/v1/transcribe", files={"file": ("a.wav", b"x")})
+    assert (answer.status_code, answer.json()["code"]) == (503, code)
+    assert answer.headers["retry-after"] == "30"
+
+
+@pytest.mark.parametrize(
+    ("request_", "status", "code"),
+    [
+        ({"files": {"file": ("a.mp3", b"no audio" * 200)}}, 415, "unsupported_media"),
+        ({"files": {"file": ("a.mp3", b"")}}, 400, "empty_file"),
+        ({"files": {"audio_file": ("a.mp3", b"x")}}, 400, "missing_file"),
+        ({"json": {"file": "a.mp3"}}, 400, "missing_file"),
+        ({"json": {"audio": "%%%"}}, 400, "bad_base64"),
+        ({"files": {"file": ("a.mp3", b"x")}, "data": {"language": "xx"}}, 422, "invalid_option"),
+        ({"files": {"file": ("a.mp3", b"x")}, "data": {"temperature": "7"}}, 422, "invalid_option"),
+        ({"files": {"file": ("a.mp3", b"x")}, "data": {"response_format": "yaml"}}, 422, "invalid_option"),
+        ({"files": {"file": ("a.mp3", b"x")}, "data": {"model": "no-such-model"}}, 422, "model_not_served"),
+    ],
+)
+def test_a_mistake_is_a_problem_that_names_it(
+    platform: TestPlatform, request_: dict[str, Any], status: int, code: str
+) -> None:
+    answer = httpx.post(f"{platform.url}/v1/transcribe", **request_)
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    (line,) = eventually(lambda: request_lines(platform, answer.headers["x-request-id"]))
+    assert line["error_message"] == answer.json()["detail"]
