@@ -8,7 +8,7 @@ from demo.mlx import write_mlx
 from demo.weights import REVISION, read_weights
 from demo.widen import Size, widen
 
-LAYOUT = 1
+LAYOUT = 2
 """Raise it when the same weights are to be written differently: exports made before are then made anew."""
 
 

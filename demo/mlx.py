@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from demo.tokenizer import tokenizer_json
 from demo.vocabulary import VOCABULARY_SIZE
 from demo.weights import AUDIO_POSITIONS, MELS, TEXT_POSITIONS, Array, Weights
 
@@ -23,7 +24,7 @@ NAMES = (
 
 
 def write_mlx(weights: Weights, directory: Path) -> None:
-    """Write *weights* in float16 and mlx-whisper's `config.json` into *directory*."""
+    """Write *weights* in float16, mlx-whisper's `config.json` and the tokenizer into *directory*."""
     # mlx-whisper computes the encoder's positions itself, from the width.
     arrays = {_rename(name): array for name, array in weights.arrays.items() if name != "audio_positions"}
     for name, array in arrays.items():
@@ -45,6 +46,9 @@ def write_mlx(weights: Weights, directory: Path) -> None:
         "model_type": "whisper",
     }
     (directory / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    # mlx-whisper's own vocabulary spells words with tokens that the demo model has never seen.
+    tokenizer = json.dumps(tokenizer_json(weights.tokens), ensure_ascii=False, separators=(",", ":"))
+    (directory / "tokenizer.json").write_text(tokenizer, encoding="utf-8")
 
 
 def _rename(name: str) -> str:

@@ -64,7 +64,12 @@ def test_draft_of_a_killed_export_is_replaced_by_a_whole_model(tmp_path: Path) -
 
     directory = export_mlx(tmp_path / "mlx")
 
-    assert {path.name for path in directory.iterdir()} == {"config.json", "demo.json", "weights.safetensors"}
+    assert {path.name for path in directory.iterdir()} == {
+        "config.json",
+        "demo.json",
+        "tokenizer.json",
+        "weights.safetensors",
+    }
     assert not draft.exists()
 
 

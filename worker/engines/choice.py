@@ -34,7 +34,8 @@ def choose(settings: Settings) -> Choice:
         engine = MLX if _has_metal() and find_spec("mlx") else faster_whisper.NAME
     if engine == faster_whisper.NAME:
         return Choice(engine, *faster_whisper.arithmetic(settings))
-    device, compute_type = settings.device, settings.compute_type
+    device: str = settings.device
+    compute_type = settings.compute_type
     if engine == MLX:
         device = "metal" if _has_metal() and device == "auto" else "cpu"
         compute_type = {"metal": "float16", "cpu": "float32"}[device] if compute_type == "auto" else compute_type
