@@ -18,6 +18,7 @@ from murmur import up as running
 from murmur.client import DEFAULT_URL, Client
 from murmur.environment import load
 from murmur.local import Layout
+from murmur.purge import purge as purge_queue
 from murmur.remote import ApiError, JobEnded, RemoteJob
 from murmur.terminal import Terminal
 from murmur.trouble import Trouble
@@ -126,6 +127,15 @@ def cancel(job_id: JobId, url: Url = DEFAULT_URL) -> None:
     """Give a job up."""
     with Client(url) as client:
         show(client.cancel(job_id))
+
+
+@app.command()
+def purge(yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False, url: Url = DEFAULT_URL) -> None:
+    """Cancel every job that waits; what runs goes on."""
+    if not yes:
+        typer.confirm(f"Cancel every waiting job at {url}?", abort=True)
+    with Client(url) as client:
+        print(f"{purge_queue(client)} jobs canceled")
 
 
 @app.command()

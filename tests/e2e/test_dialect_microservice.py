@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import sys
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,9 @@ import httpx
 import pytest
 
 from demo import SAMPLES
+from murmur.cli import main
+from tests import audio_files
+from tests.live_api import api_settings, live_api
 from tests.platform import TestPlatform, eventually
 from tests.seed_requests import Answer, curl, recordings
 
@@ -272,3 +276,18 @@ def test_an_unknown_job_is_not_found(platform: TestPlatform, method: str, path: 
 def test_an_unknown_state_is_refused(platform: TestPlatform) -> None:
     answer = httpx.get(f"{platform.url}{API}/jobs", params={"status": "lost"})
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_option")
+
+
+def test_murmur_purge_does_what_its_script_did(
+    redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with live_api(api_settings(redis_url, tmp_path)) as http:
+        for hertz in (300, 400, 500):
+            files = {"file": ("a.wav", audio_files.wav(0.2, hertz=hertz))}
+            assert http.post(f"{API}/transcribe-async", files=files).status_code == 202
+        monkeypatch.setattr(sys, "argv", ["murmur", "purge", "--yes", "--url", str(http.base_url)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert not ended.value.code
+        assert "3 jobs canceled\n" in capsys.readouterr().out
+        assert {job["status"] for job in http.get("/v1/jobs").json()["jobs"]} == {"canceled"}
