@@ -19,7 +19,8 @@ from api.guard import guard
 from api.hints import Hints
 from api.metrics import Meters
 from api.middleware import RequestId, RequestLog, SafeHeaders
-from api.routes import dead, health, jobs, metrics, models, results, stats
+from api.notices import notices
+from api.routes import dead, events, health, jobs, metrics, models, results, stats
 from api.submit import Desk
 from transcription.infra.blobs import DiskBlobs
 from transcription.infra.connections import connect, connect_async
@@ -29,7 +30,7 @@ from transcription.ports import BlobStore, JobQueue, JobStore
 from transcription.security import networks
 from transcription.settings import Settings
 
-_ROUTERS = (jobs.router, results.router, models.router, health.router, stats.router, metrics.router, dead.router)
+_ROUTERS = tuple(part.router for part in (jobs, results, events, models, health, stats, metrics, dead))
 
 
 def create_app(
@@ -55,6 +56,7 @@ def create_app(
         async with AsyncExitStack() as stack:
             guarding = guard(settings, meters.registry, stack)
             app.state.doorman = guarding.doorman
+            app.state.notices = notices(settings, stack)
             app.state.platform = _platform(
                 settings,
                 meters,

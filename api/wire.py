@@ -53,6 +53,7 @@ class UrlsOut(BaseModel):
 
     self: str = Field(examples=["/v1/jobs/3f0e7c1c9d7a4a4b8f0e5a4de0b6a2f1"])
     result: str
+    events: str
     cancel: str
 
 
@@ -110,7 +111,7 @@ def job_out(job: Job, *, root: str = "") -> JobOut:
         attempts=job.attempts,
         compute_s=None if job.compute_s is None else round(job.compute_s, 3),
         error=error_out(job.failure),
-        urls=UrlsOut(self=own, result=f"{own}/result", cancel=f"{own}/cancel"),
+        urls=UrlsOut(self=own, result=f"{own}/result", events=f"{own}/events", cancel=f"{own}/cancel"),
     )
 
 

@@ -69,6 +69,19 @@ class RemoteJob(Remote):
     urls: dict[str, str] = Field(default_factory=dict)
 
 
+class RemoteDeadLetter(Remote):
+    """A computation that failed though another try might help. ``jobs`` holds the ids of those who wait for it."""
+
+    computation: str
+    died_at: datetime
+    error: RemoteFailure
+    attempts: int = 0
+    model: str = ""
+    options: dict[str, Any] = Field(default_factory=dict)
+    audio: RemoteAudio = RemoteAudio()
+    jobs: tuple[str, ...] = ()
+
+
 class RemotePage(Remote):
     """One page of jobs, newest first; ``cursor`` asks for the next one, None at the end."""
 

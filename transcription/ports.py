@@ -1,6 +1,6 @@
 """What the domain needs from the world. The API's side is async, the worker's sync; no operation stands on both."""
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -213,11 +213,25 @@ class JobQueue(Protocol):
         """Hints not yet taken."""
 
 
-class EventLog(Protocol):
-    """The events of a computation, in order, each with an id that can be resumed from."""
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened to a job: `status`, `progress`, `segment`, or its end: `done` or `error`."""
 
-    def events(self, job: Job, *, after: str | None) -> AsyncIterator[tuple[str, str, dict[str, Any]]]:
-        """Yield (id, type, data) until the job ends."""
+    id: str
+    type: str
+    data: dict[str, Any]
+
+
+class EventLog(Protocol):
+    """What happens to a job, in order, each event with an id that can be resumed from."""
+
+    def events(self, job: Job, *, after: str | None, quiet_s: float) -> AsyncGenerator[Event | None, None]:
+        """
+        Yield what happened after the event *after*, and what happens, until the job's end.
+
+        None means that there is nothing to tell: at the start, and then after every *quiet_s* seconds. Holds neither
+        a thread nor a connection. MalformedRequest: *after* isn't the id of an event.
+        """
 
 
 class KeyRing(Protocol):

@@ -15,6 +15,7 @@ from worker.audio import Samples
 from worker.windows import Window
 
 WINDOW_TAKES_S = float(os.environ.get("STUB_WINDOW_S", "0.05"))
+PACES = {"slow": 60.0, "steady": 0.5}
 HOG: list[bytearray] = []
 
 
@@ -42,7 +43,7 @@ class StubEngine:
     ) -> Iterator[list[Segment]]:
         for window in windows:
             misbehave(decoding.prompt)
-            end = time.monotonic() + (60 if decoding.prompt == "slow" else WINDOW_TAKES_S)
+            end = time.monotonic() + PACES.get(decoding.prompt or "", WINDOW_TAKES_S)
             while time.monotonic() < end:
                 if cancelled():
                     raise Stopped("nobody waits for this any more")

@@ -12,6 +12,7 @@ import pytest
 from tests.chaos.flock import WORKERS, Client, Flock
 from tests.chaos.recordings import expected, recording
 from tests.platform import eventually
+from tests.sse import Sse, everything, following
 from transcription.settings import Lease
 
 LEASE = Lease(ttl_s=3, renew_s=1, look_s=0.5, reap_s=0.5, stall_s=3, max_attempts=2)
@@ -56,6 +57,16 @@ def holder(flock: Flock, job_id: str) -> str:
         return str(redis.hget(key, "worker")).split("@")[0]
 
 
+def any_holder(flock: Flock, job_id: str) -> str:
+    """A worker that holds one of a job's spans, once one does."""
+    with flock.redis() as redis:
+        computation = redis.hget(f"murmur:job:{job_id}", "comp")
+        held = eventually(
+            lambda: [name for name in redis.zrange("murmur:leases", 0, -1) if name.startswith(computation)]
+        )
+        return str(redis.hget(f"murmur:span:{held[0].replace('/', ':')}", "worker")).split("@")[0]
+
+
 @pytest.mark.parametrize("crime", ["exit", "segfault"])
 def test_an_input_that_kills_the_process_fails_alone_and_its_neighbours_finish(
     flock: Flock, client: Client, crime: str
@@ -81,6 +92,38 @@ def test_an_input_that_kills_the_process_fails_alone_and_its_neighbours_finish(
         assert redis.zscore("murmur:dead", computation) is not None
         redis.zrem("murmur:dead", computation)
     tended()
+
+
+def test_a_listener_hears_every_segment_once_though_the_worker_and_then_the_api_are_killed(
+    flock: Flock, client: Client, tmp_path: Path
+) -> None:
+    audio = recording(150, 900)
+    job_id = client.submit(audio, key=f"150-{time.time()}", prompt="steady")
+    heard: list[Sse] = []
+
+    def listen(api: str, enough: int) -> None:
+        with (
+            httpx.Client(base_url=flock.url(api), timeout=30) as http,
+            following(http, job_id, heard[-1].id if heard else None) as events,
+        ):
+            for event in events:
+                heard.append(event)
+                if sum(one.type == "segment" for one in heard) >= enough:
+                    return
+
+    listen("api1", 3)
+    flock.kill(name := any_holder(flock, job_id))
+    listen("api1", 6)
+    flock.kill("api1")
+    flock.start(name)
+    flock.start("api1")
+    listen("api2", 10**6)
+    with httpx.Client(base_url=flock.url("api2"), timeout=30) as http:
+        assert heard == everything(http, job_id)
+    segments = sorted((one.data for one in heard if one.type == "segment"), key=lambda segment: segment["start"])
+    told = "".join(segment["text"] for segment in segments).strip()
+    assert told == client.text(job_id) == expected(audio, tmp_path, span_s=flock.settings.worker.span_s)
+    eventually(lambda: flock.ready("api1"), 60)
 
 
 def test_a_hung_engine_loses_its_lease_and_its_process_and_the_neighbours_finish(flock: Flock, client: Client) -> None:

@@ -10,5 +10,5 @@ local done = num(redis.call('HGET', key, 'done'))
 redis.call('RPUSH', k('segs', cid, i), ARGV[6])
 redis.call('HSET', key, 'windows', window + 1, 'done', ARGV[7])
 redis.call('HINCRBY', k('comp', cid), 'done', num(ARGV[7]) - done)
-tell(cid, 'window', 'span', i, 'window', window)
+tell_progress(cid, 'window', 'span', i, 'window', window)
 return found

@@ -82,6 +82,11 @@ local function tell(cid, kind, ...)
   redis.call('PUBLISH', k('changed'), cid)
 end
 
+local function tell_progress(cid, kind, ...)
+  local c = redis.call('HMGET', k('comp', cid), 'done', 'duration')
+  tell(cid, kind, 'done', c[1], 'duration', c[2], ...)
+end
+
 local function terminal(status) return status == 'completed' or status == 'failed' or status == 'canceled' end
 
 -- ---------------------------------------------------------------- places where spans wait

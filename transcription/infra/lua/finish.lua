@@ -19,5 +19,6 @@ if redis.call('HINCRBY', comp, 'spans_done', 1) == num(redis.call('HGET', comp, 
   move(cid, 'completed')
   return 'completed'
 end
+tell_progress(cid, 'progress')
 promote(cid)
 return found

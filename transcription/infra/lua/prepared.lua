@@ -17,5 +17,5 @@ for i = 0, spans - 1 do
   end
 end
 audit('prepared', 'comp', cid, 'spans', spans, 'token', token)
-tell(cid, 'status', 'status', 'processing')
+tell_progress(cid, 'progress')
 return found

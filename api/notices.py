@@ -1,0 +1,37 @@
+"""What clients are told without asking: events while they listen, webhooks when they don't."""
+
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from transcription.infra.connections import connect_async
+from transcription.infra.events import RedisEvents
+from transcription.infra.watch import Watch
+from transcription.ports import EventLog
+from transcription.settings import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notices:
+    """The ledger's side of it. Its connections are its own: thousands who listen don't delay a submit."""
+
+    events: EventLog
+
+
+def notices(settings: Settings, stack: AsyncExitStack) -> Notices:
+    """Open the connections; *stack* closes them. Nothing connects before the first use."""
+    client = connect_async(settings.ledger)
+    watch = Watch(client)
+    stack.push_async_callback(client.aclose)
+    stack.push_async_callback(watch.close)
+    return Notices(events=RedisEvents(client, settings, watch))
+
+
+async def _notices(request: Request) -> Notices:
+    found: Notices = request.app.state.notices
+    return found
+
+
+Told = Annotated[Notices, Depends(_notices)]

@@ -1,0 +1,77 @@
+"""A job's events as they happen: server-sent events, after https://html.spec.whatwg.org/multipage/server-sent-events.html."""
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Header, Query, Response
+from fastapi.responses import StreamingResponse
+
+from api.dependencies import Caller, Here, JobId
+from api.notices import Told
+from api.problems import documented
+from transcription.errors import JobExpired
+from transcription.job import Status
+from transcription.ports import Event
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+HEARTBEAT_S = 15.0
+_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+_RETRY = b"retry: 1000\n\n"
+_STREAM: dict[str, Any] = {"text/event-stream": {"schema": {"type": "string"}}}
+
+LastEventId = Annotated[str | None, Header(description="Go on after this event; a browser sends it by itself.")]
+
+
+@router.get(
+    "/{job_id}/events",
+    summary="Follow a job",
+    response_model=None,
+    responses={
+        200: {"description": "Events until the job's end.", "content": _STREAM},
+        204: {"description": "The job has ended, and `Last-Event-ID` names its last event."},
+        **documented(400, 404, 410, 422, 503),
+    },
+)
+async def events(
+    *,
+    here: Here,
+    notices: Told,
+    caller: Caller,
+    job_id: JobId,
+    last_event_id: LastEventId = None,
+    after: Annotated[
+        str | None, Query(alias="last_event_id", description="The same, for those who can't set headers.")
+    ] = None,
+) -> Response:
+    """
+    What has happened and what happens, as `status`, `progress`, `segment`, and at the end `done` or `error`.
+
+    Every event has an id: whoever comes back with the last one goes on there, with nothing lost or doubled. Segments
+    of a long recording come in the order in which they were written; their times tell where they belong.
+    """
+    job = await here.jobs.get(job_id, tenant=caller.tenant)
+    if job.status is Status.EXPIRED:
+        raise JobExpired(f"job {job.id!r} was kept until its time had passed; submit the audio again")
+    told = notices.events.events(job, after=last_event_id or after, quiet_s=HEARTBEAT_S)
+    try:
+        first = await anext(told)
+    except StopAsyncIteration:
+        # What keeps a browser from coming back for ever.
+        return Response(status_code=204)
+    return StreamingResponse(_written(first, told), headers=_HEADERS, media_type="text/event-stream")
+
+
+async def _written(first: Event | None, told: AsyncGenerator[Event | None, None]) -> AsyncIterator[bytes]:
+    yield _RETRY + _line(first)
+    async with aclosing(told):
+        async for event in told:
+            yield _line(event)
+
+
+def _line(event: Event | None) -> bytes:
+    if event is None:
+        return b": still here\n\n"
+    return b"id: %b\nevent: %b\ndata: %b\n\n" % (event.id.encode(), event.type.encode(), orjson.dumps(event.data))
