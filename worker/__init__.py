@@ -1,0 +1,1 @@
+"""The computing side: spans in, windows of text out. Celery only wakes it."""

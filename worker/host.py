@@ -19,12 +19,14 @@ from transcription.retry import Again, decide
 from transcription.settings import Settings
 from worker import meters, metrics
 from worker.caretaker import Caretaker
+from worker.decoder import Decoder
 from worker.leases import Held, Leases
 from worker.models import ModelCache
 from worker.pipeline import Pipeline
 
 log = structlog.get_logger()
 
+EXIT_NO_MEMORY = 71
 LINGER_S = 3.0
 RATE_MEMORY = 0.8
 
@@ -58,7 +60,10 @@ class Host:
         self._blobs = DiskBlobs(settings.blob_dir)
         self._models = ModelCache(settings)
         self._models_served = tuple(sorted(settings.served))
-        self._pipeline = Pipeline(spans=self._spans, blobs=self._blobs, models=self._models, settings=settings)
+        self._decoder = Decoder(settings)
+        self._pipeline = Pipeline(
+            spans=self._spans, blobs=self._blobs, models=self._models, decoder=self._decoder, settings=settings
+        )
         self._leases = Leases(self._spans, settings.lease, steps=lambda: self._models.steps, info=self._info)
         self._caretaker = Caretaker(self._spans, self._queue, self._blobs, settings)
         self._rate: float | None = None
@@ -67,6 +72,7 @@ class Host:
         """Begin to renew leases and to take care."""
         self._leases.start()
         self._caretaker.start()
+        threading.Thread(target=self._decoder.start, name="decoder", daemon=True).start()
         metrics.serve(self._settings.worker.metrics_port, self._state)
 
     def stop(self) -> None:
@@ -116,6 +122,10 @@ class Host:
             meters.spans.labels("given_up").inc()
             log.info("given up", reason=error.code)
             return None
+        except MemoryError:
+            # Nothing in this process can be trusted to have room now: it ends, and its spans are suspects.
+            log.exception("out of memory; the process exits")
+            os._exit(EXIT_NO_MEMORY)
         except Exception as error:  # whatever it is, it's this span's alone
             meters.spans.labels("failed").inc()
             self._report(held, error)

@@ -39,6 +39,7 @@ class Flock:
             worker=Worker(slots=4, span_s=60, engine=engine, model_workers=1),
         )
         self.directory = directory
+        self.memory_kb: dict[str, int] = {}
         self._window_s = window_s
         self.processes: dict[str, Process] = {}
         self._lock = threading.Lock()
@@ -63,7 +64,16 @@ class Flock:
             local = LocalPlatform(self.settings, layout, sink=self._keep, say=print)
             program = local._api() if name in APIS else local._worker(name)
         program = replace(program, env={**program.env, "STUB_WINDOW_S": str(self._window_s)})
+        if name in self.memory_kb:
+            limit = ["sh", "-c", f'ulimit -v {self.memory_kb[name]}; exec "$0" "$@"']
+            program = replace(program, argv=[*limit, *program.argv])
         self.processes[name] = Process(program, self._keep)
+
+    def tend(self) -> None:
+        """Start again the workers that have died, as a supervisor would."""
+        for name in WORKERS:
+            if self.processes[name].poll() is not None:
+                self.start(name)
 
     def kill(self, name: str) -> float:
         """SIGKILL; returns when, in Unix seconds."""
