@@ -1,14 +1,15 @@
 """The application: settings in, ASGI out."""
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 from fastapi import FastAPI
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from api import VERSION, dialects, openapi, origins, problems
+from api import VERSION, dialects, openapi, origins, problems, tracing
 from api.access import Gate
 from api.allowances import Allowances
 from api.backlog import BacklogView
@@ -25,6 +26,8 @@ from api.submit import Desk
 from transcription.infra.blobs import DiskBlobs
 from transcription.infra.connections import connect, connect_async
 from transcription.infra.jobs import RedisJobs
+from transcription.infra.probe import Probe
+from transcription.infra.prober import Prober
 from transcription.infra.queue import CeleryQueue, celery_app
 from transcription.ports import BlobStore, JobQueue, JobStore
 from transcription.security import networks
@@ -64,7 +67,8 @@ def create_app(
                 blobs=blobs or DiskBlobs(settings.blob_dir),
                 hints=_hints(queue or _queue(settings, stack), stack),
                 allowances=guarding.allowances,
-                probes=stack.enter_context(ThreadPoolExecutor(max(4, os.cpu_count() or 1), "probe")),
+                probes=(probes := stack.enter_context(ThreadPoolExecutor(max(4, os.cpu_count() or 1), "probe"))),
+                judge=_judge(settings, probes, stack),
             )
             yield
 
@@ -82,6 +86,7 @@ def create_app(
     app.add_middleware(Gate)
     dialects.install(app)
     origins.install(app, settings.api)
+    tracing.install(app)
     app.add_middleware(RequestLog, meters=meters)
     app.add_middleware(SafeHeaders)
     app.add_middleware(RequestId)
@@ -99,6 +104,7 @@ def _platform(
     blobs: BlobStore,
     hints: Hints,
     probes: Executor,
+    judge: Callable[[Path], Probe],
     allowances: Allowances,
 ) -> Platform:
     backlog = BacklogView(jobs)
@@ -110,6 +116,7 @@ def _platform(
         blobs=blobs,
         hints=hints,
         probes=probes,
+        judge=judge,
         allowances=allowances,
         backpressure=backpressure,
         catalogue=catalogue,
@@ -123,6 +130,13 @@ def _platform(
         catalogue=catalogue,
         meters=meters,
     )
+
+
+def _judge(settings: Settings, probes: Executor, stack: AsyncExitStack) -> Callable[[Path], Probe]:
+    prober = Prober(settings)
+    stack.callback(prober.close)
+    probes.submit(prober.start)
+    return prober
 
 
 def _ledger(settings: Settings, stack: AsyncExitStack) -> JobStore:

@@ -1,9 +1,10 @@
 """From a request's body to a job in the ledger: the one way in for every route and dialect."""
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from functools import partial
+from pathlib import Path
 
 import structlog
 from fastapi import Request
@@ -14,7 +15,7 @@ from api.catalogue import Catalogue
 from api.hints import Hints
 from api.upload import Intake, Received, declared_bytes, receive
 from transcription.errors import MalformedRequest
-from transcription.infra.probe import probe
+from transcription.infra.probe import Probe
 from transcription.job import Audio, Job, Outcome, Submission
 from transcription.options import parse_options
 from transcription.ports import BlobStore, JobStore
@@ -35,6 +36,7 @@ class Desk:
     backpressure: Backpressure
     catalogue: Catalogue
     probes: Executor
+    judge: Callable[[Path], Probe]
     allowances: Allowances
 
     async def submit(
@@ -92,8 +94,7 @@ class Desk:
     async def _keep(self, received: Received) -> Audio:
         path = await received.upload.path()
         # Codecs are C and may take a while, so they have threads of their own: neither the loop nor writes wait.
-        judge = partial(probe, path, max_duration_s=self.limits.max_duration_s)
-        found = await asyncio.get_running_loop().run_in_executor(self.probes, judge)
+        found = await asyncio.get_running_loop().run_in_executor(self.probes, self.judge, path)
         sha256 = await received.upload.commit()
         structlog.contextvars.bind_contextvars(audio_hash=sha256, file_size_bytes=received.upload.size)
         return Audio(sha256=sha256, bytes=received.upload.size, duration_s=found.duration_s, filename=received.filename)

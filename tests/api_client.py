@@ -10,7 +10,7 @@ from fastapi import FastAPI
 
 from api.app import create_app
 from tests.memory_jobs import MemoryJobs, MemoryQueue
-from transcription.settings import Limits, Settings
+from transcription.settings import Limits, Security, Settings
 
 
 @dataclass
@@ -41,7 +41,7 @@ class Bench:
 async def bench(root: Path, **limits: float) -> AsyncIterator[Bench]:
     """Run the API's lifespan around a client."""
     limited = Limits.model_validate({"min_free_disk_bytes": 0, "max_memory_percent": 100.0, **limits})
-    settings = Settings(model="demo", data_dir=root, limits=limited)
+    settings = Settings(model="demo", data_dir=root, limits=limited, security=Security(sandbox=False))
     jobs, queue = MemoryJobs(), MemoryQueue()
     app = create_app(settings, jobs=jobs, queue=queue)
     transport = httpx.ASGITransport(app)

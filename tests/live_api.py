@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from api.app import create_app
 from tests.platform import eventually
-from transcription.settings import Ledger, Limits, Settings
+from transcription.settings import Ledger, Limits, Security, Settings
 
 ROOT = Path(__file__).parents[1]
 
@@ -26,6 +26,7 @@ def api_settings(redis_url: str, data_dir: Path, **limits: float) -> Settings:
         model="demo",
         data_dir=data_dir,
         ledger=Ledger(url=SecretStr(redis_url)),
+        security=Security(sandbox=False),
         limits=Limits.model_validate({"min_free_disk_bytes": 0, "max_memory_percent": 100.0, **limits}),
     )
 

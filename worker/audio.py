@@ -14,6 +14,7 @@ from av.container import InputContainer
 from numpy.typing import NDArray
 
 from transcription.errors import BlobMissing, CorruptAudio, NoAudioStream, NoSamples, TooLong, UnsupportedMedia
+from transcription.infra.probe import OPEN_OPTIONS
 from transcription.spans import Span
 
 Samples = NDArray[np.float32]
@@ -25,12 +26,6 @@ FULL_SCALE = np.float32(32768.0)
 # The same block as faster-whisper's: the resampler then gives the same samples.
 BLOCK = 500_000
 READ_BYTES = 1 << 18
-
-# Only containers of sound and film. Playlists (hls, dash, concat …) would let an upload name other files to be read.
-DEMUXERS = (
-    "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dsf,dts,dtshd,eac3,flac,flv,iff,loas,live_flv,matroska,webm,mov,mp4,m4a,mlp,"
-    "mp3,mpc,mpc8,mpeg,mpegts,mxf,nut,ogg,oma,rm,sox,swf,tak,truehd,tta,voc,w64,wav,wsaud,wtv,wv,xwma"
-)
 
 
 def decode(path: Path, *, limit_s: float) -> Samples:
@@ -65,37 +60,44 @@ def decode(path: Path, *, limit_s: float) -> Samples:
     return samples
 
 
-def pcm_blocks(path: Path, *, limit_s: float) -> Iterator[Pcm]:
-    """Decode like `decode`, yielding blocks of int16 samples, so that a recording need never be whole in memory."""
-    with _open(path) as container:
+def pcm_blocks(source: Path | int, *, limit_s: float) -> Iterator[Pcm]:
+    """Decode like `decode`, a path or a descriptor, in blocks of int16: nothing need be whole in memory."""
+    with _open(source) as container:
         if not container.streams.audio:
             raise NoAudioStream("the file has no audio stream, only video or data")
-        source = _Source(container)
+        stream = _Source(container)
         given = 0
-        for frame in source.resampled(limit_s):
+        for frame in stream.resampled(limit_s):
             block: Pcm = frame.to_ndarray().reshape(-1).astype(np.int16, copy=False)
             given += block.size
             if given > limit_s * RATE:
                 raise _too_long(limit_s)
             yield block
     if not given:
-        if source.damage or source.claims_sound:
-            raise CorruptAudio(f"no sound could be decoded: {source.damage or 'the stream holds no frame'}")
+        if stream.damage or stream.claims_sound:
+            raise CorruptAudio(f"no sound could be decoded: {stream.damage or 'the stream holds no frame'}")
         raise NoSamples("the audio stream holds no samples")
 
 
+def decode_into(source: int, target: int, *, limit_s: float) -> None:
+    """Decode one descriptor into the other, as 16-bit PCM: what a sandbox calls."""
+    for block in pcm_blocks(source, limit_s=limit_s):
+        rest = memoryview(block.tobytes())
+        while rest:
+            rest = rest[os.write(target, rest) :]
+
+
 @contextmanager
-def _open(path: Path) -> Iterator[InputContainer]:
+def _open(source: Path | int) -> Iterator[InputContainer]:
     # Opened by descriptor, the file has no name for FFmpeg to guess by, and no protocol to reach other files with.
     try:
-        descriptor = os.open(path, os.O_RDONLY)
+        descriptor = source if isinstance(source, int) else os.open(source, os.O_RDONLY)
     except FileNotFoundError:
-        raise BlobMissing(f"the audio isn't at {path}") from None
-    options = {"format_whitelist": DEMUXERS, "protocol_whitelist": "none"}
+        raise BlobMissing(f"the audio isn't at {source}") from None
     with os.fdopen(descriptor, "rb") as file:
         try:
             container = av.open(
-                file, mode="r", metadata_errors="ignore", buffer_size=READ_BYTES, container_options=options
+                file, mode="r", metadata_errors="ignore", buffer_size=READ_BYTES, container_options=dict(OPEN_OPTIONS)
             )
         except (av.FFmpegError, ValueError) as error:
             said = _said(error)

@@ -14,6 +14,7 @@ from transcription.infra.blobs import DiskBlobs
 from transcription.infra.connections import connect
 from transcription.infra.queue import CeleryQueue
 from transcription.infra.spans import RedisSpans
+from transcription.infra.traces import open_traces
 from transcription.ports import WorkerInfo
 from transcription.retry import Again, decide
 from transcription.settings import Settings
@@ -67,6 +68,7 @@ class Host:
         self._leases = Leases(self._spans, settings.lease, steps=lambda: self._models.steps, info=self._info)
         self._caretaker = Caretaker(self._spans, self._queue, self._blobs, settings)
         self._rate: float | None = None
+        self._traces = open_traces("worker")
 
     def start(self) -> None:
         """Begin to renew leases and to take care."""
@@ -84,6 +86,7 @@ class Host:
     def _leave(self) -> None:
         # What still runs was handed back: nobody needs its end, and a call into a model can't be interrupted.
         self._leases.join()
+        self._traces.close()
         time.sleep(LINGER_S)
         os._exit(0)
 
@@ -108,10 +111,21 @@ class Host:
             request_id=claim.request_id, computation=claim.computation, span=claim.index, token=claim.token
         ):
             try:
-                return self._run(held)
+                return self._traced(held)
             finally:
                 self._leases.remove(held)
                 self._go_on()
+
+    def _traced(self, held: Held) -> Done | None:
+        claim = held.claim
+        ids = {"murmur.computation": claim.computation, "murmur.request_id": claim.request_id}
+        with self._traces.span(
+            "span", parent=claim.traceparent, **ids, **{"murmur.span": claim.index, "murmur.attempt": claim.attempt}
+        ) as trace:
+            done = self._run(held)
+            if done:
+                trace.tell(**{"murmur.audio_s": done.audio_s, "murmur.real_time_factor": done.real_time_factor})
+            return done
 
     def _run(self, held: Held) -> Done | None:
         claim = held.claim

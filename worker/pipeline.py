@@ -11,7 +11,8 @@ from transcription.errors import BlobMissing
 from transcription.ports import BlobStore, SpanStore
 from transcription.settings import Settings
 from transcription.spans import Piece, Span, pieces, windows
-from worker.audio import RATE, Samples, decode, read_pcm, sample_at, write_pcm
+from worker.audio import RATE, Samples, read_pcm, sample_at, write_pcm
+from worker.decoder import Decoder
 from worker.engines.base import Engine
 from worker.leases import Held
 from worker.models import ModelCache
@@ -48,11 +49,13 @@ class Clock:
 class Pipeline:
     """Runs spans; threads share it. It knows nothing of Celery."""
 
-    def __init__(self, *, spans: SpanStore, blobs: BlobStore, models: ModelCache, settings: Settings) -> None:
+    def __init__(
+        self, *, spans: SpanStore, blobs: BlobStore, models: ModelCache, decoder: Decoder, settings: Settings
+    ) -> None:
         self._spans = spans
         self._blobs = blobs
         self._models = models
-        self._limit_s = settings.limits.max_duration_s
+        self._decoder = decoder
         self._target_s = settings.worker.span_s
         self._pcm_dir = settings.pcm_dir
 
@@ -67,7 +70,7 @@ class Pipeline:
         """
         claim, clock = held.claim, Clock()
         with self._models.get(claim.model) as engine:
-            sound = self._prepare(held, engine, clock) if claim.speech is None else self._load(claim, clock)
+            sound = self._prepare(held, engine, clock) if claim.speech is None else self._load(held, clock)
             with clock.measure("compute"):
                 self._transcribe(held, engine, sound)
         timing = Timing(
@@ -84,7 +87,7 @@ class Pipeline:
         """Decode the recording once, find its speech once, detect its language once, and cut it into spans."""
         claim = held.claim
         with clock.measure("decode"):
-            samples = decode(self._blobs.fetch(claim.audio_sha256), limit_s=self._limit_s)
+            samples = self._decode(held)
         held.touch()
         held.check()
         duration = samples.size / RATE
@@ -112,14 +115,19 @@ class Pipeline:
         first = windows(speech)[0]
         return engine.detect_language(Window.collect(first, samples).samples)
 
-    def _load(self, claim: Claim, clock: Clock) -> Sound:
+    def _decode(self, held: Held) -> Samples:
+        path = self._blobs.fetch(held.claim.audio_sha256)
+        return self._decoder.decode(path, progressed=held.touch, check=held.check)
+
+    def _load(self, held: Held, clock: Clock) -> Sound:
         """Read the samples of a span that was prepared before; decode again where the decoded sound isn't at hand."""
+        claim = held.claim
         piece = Piece(claim.span, claim.speech or ())
         with clock.measure("decode"):
             try:
                 samples, offset = read_pcm(self._pcm(claim), claim.span), claim.span.start
             except BlobMissing:
-                samples, offset = decode(self._blobs.fetch(claim.audio_sha256), limit_s=self._limit_s), 0.0
+                samples, offset = self._decode(held), 0.0
         return Sound(piece, samples, offset, claim.language)
 
     def _transcribe(self, held: Held, engine: Engine, sound: Sound) -> None:

@@ -49,7 +49,8 @@ async def test_without_a_key_nothing_but_health_answers(api: Bench) -> None:
             if path in PUBLIC or surface_of(path) in {"metrics", "stats"}:
                 assert answer.status_code != 401, (method, path)
                 continue
-            assert code(answer) == (401, "unauthorized"), (method, path)
+            # A dialect says it in its own words.
+            assert answer.status_code == 401, (method, path)
             assert answer.headers["www-authenticate"] == "Bearer"
             closed += 1
     assert closed >= 8

@@ -1,9 +1,11 @@
 """What a file is, by its content: the only judge of whether it can be transcribed."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import av
 from av.container import InputContainer
@@ -18,7 +20,8 @@ DEMUXERS = (
     "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dsf,dts,dtshd,eac3,flac,flv,iff,loas,live_flv,matroska,webm,mov,mp4,m4a,mlp,"
     "mp3,mpc,mpc8,mpeg,mpegts,mxf,nut,ogg,oma,rm,sox,swf,tak,truehd,tta,voc,w64,wav,wsaud,wtv,wv,xwma"
 )
-OPEN_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": DEMUXERS}
+OPEN_OPTIONS = {"protocol_whitelist": "none", "format_whitelist": DEMUXERS, "max_streams": "64"}
+"""How an untrusted file is opened: by its bytes alone, whatever it says of other files, and with few streams."""
 
 _MAGIC = ((0, b"ID3"), (0, b"RIFF"), (0, b"fLaC"), (0, b"OggS"), (0, b"\x1aE\xdf\xa3"), (4, b"ftyp"), (0, b"FLV"))
 _FAULTS_ALLOWED = 50
@@ -43,9 +46,14 @@ class Probe:
     streams: tuple[AudioStream, ...]
 
 
-def probe(path: Path, *, max_duration_s: float) -> Probe:
+def told(descriptor: int, *, max_duration_s: float) -> dict[str, Any]:
+    """`probe` as a sandbox calls it."""
+    return asdict(probe(descriptor, max_duration_s=max_duration_s))
+
+
+def probe(source: Path | int, *, max_duration_s: float) -> Probe:
     """
-    Judge the file at *path* by its content, and decode its first sound to be sure of it.
+    Judge a file, by its path or its descriptor, by its content, and decode its first sound to be sure of it.
 
     Raises:
         UnsupportedMedia: no audio or video that the decoder knows.
@@ -54,7 +62,7 @@ def probe(path: Path, *, max_duration_s: float) -> Probe:
         TooLong: the container says that it is longer than *max_duration_s*.
         CorruptAudio: audio by its first bytes, but nothing in it can be decoded.
     """
-    with open_media(path) as container:
+    with open(source, "rb") as file, open_media(file) as container:  # noqa: PTH123  it may be a descriptor
         if not container.streams.audio:
             found = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
             raise NoAudioStream(f"the file ({container.format.name}) has no audio stream; it has {found}")
@@ -77,7 +85,7 @@ def probe(path: Path, *, max_duration_s: float) -> Probe:
 
 
 @contextmanager
-def open_media(path: Path) -> Iterator[InputContainer]:
+def open_media(file: BinaryIO) -> Iterator[InputContainer]:
     """
     Open an untrusted file for demuxing: local bytes only, no playlists, no devices.
 
@@ -86,9 +94,9 @@ def open_media(path: Path) -> Iterator[InputContainer]:
         CorruptAudio: a known container whose structure can't be read.
     """
     try:
-        container = av.open(path, options=dict(OPEN_OPTIONS), metadata_errors="ignore")
+        container = av.open(file, mode="r", container_options=dict(OPEN_OPTIONS), metadata_errors="ignore")
     except (FFmpegError, ValueError) as error:
-        if _looks_like_media(path):
+        if _looks_like_media(file):
             raise CorruptAudio(
                 f"the file begins like audio or video, but its structure can't be read ({_said(error)}); "
                 "was it cut off?"
@@ -126,9 +134,8 @@ def _duration_s(container: InputContainer, stream: Stream) -> float:
     return 0.0
 
 
-def _looks_like_media(path: Path) -> bool:
-    with path.open("rb") as file:
-        head = file.read(16)
+def _looks_like_media(file: BinaryIO) -> bool:
+    head = os.pread(file.fileno(), 16, 0)
     return any(head[at : at + len(magic)] == magic for at, magic in _MAGIC)
 
 

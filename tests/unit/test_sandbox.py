@@ -1,0 +1,196 @@
+"""The sandbox: a decoder that crashes, hangs or grows ends alone, and sees nothing that isn't its own."""
+
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+
+from tests import audio_files
+from tests.platform import eventually
+from transcription.errors import CorruptAudio, DecoderFailed, MurmurationError, NoSamples, Stopped, TooLong
+from transcription.infra.probe import probe
+from transcription.infra.prober import Prober
+from transcription.infra.sandbox import Sandbox
+from transcription.retry import Again, GiveUp, decide
+from transcription.settings import Limits, Security, Settings
+from worker.audio import decode
+from worker.decoder import Decoder
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    running = Sandbox("tests.bad_codec:misbehave", memory_bytes=256 << 20)
+    yield running
+    running.close()
+
+
+@pytest.fixture(scope="module")
+def decoder() -> Iterator[Decoder]:
+    running = Decoder(Settings(limits=Limits(max_duration_s=60)))
+    yield running
+    running.close()
+
+
+def run(sandbox: Sandbox, how: str, tmp_path: Path, *, silence_s: float = 20, path: str = "") -> Any:
+    file = tmp_path / "upload"
+    if not file.exists():
+        file.write_bytes(b"the upload's bytes")
+    with file.open("r+b") as opened:
+        return sandbox.run([opened.fileno()], cpu_s=1, file_bytes=1 << 20, silence_s=silence_s, how=how, path=path)
+
+
+def zygote() -> psutil.Process:
+    return next(child for child in psutil.Process().children() if "tests.bad_codec:misbehave" in child.cmdline())
+
+
+@pytest.mark.parametrize(
+    ("how", "error", "said"),
+    [
+        ("segfault", CorruptAudio, "SIGSEGV"),
+        ("abort", CorruptAudio, "SIGABRT"),
+        ("eat memory", CorruptAudio, "MemoryError"),
+        ("spin", CorruptAudio, "SIGXCPU"),
+        ("killed", DecoderFailed, "SIGKILL"),
+        ("refuse", TooLong, "longer than the limit"),
+    ],
+)
+def test_what_a_codec_does_to_itself_ends_with_it(
+    sandbox: Sandbox, tmp_path: Path, how: str, error: type[MurmurationError], said: str
+) -> None:
+    with pytest.raises(error, match=said):
+        run(sandbox, how, tmp_path)
+    assert run(sandbox, "read", tmp_path) == "the upload's bytes"
+
+
+def test_a_codec_writes_no_more_than_its_file_may_hold(sandbox: Sandbox, tmp_path: Path) -> None:
+    with pytest.raises(CorruptAudio):
+        run(sandbox, "fill the disk", tmp_path)
+    assert (tmp_path / "upload").stat().st_size <= 1 << 20
+
+
+def test_a_codec_that_hangs_is_given_up_and_killed(sandbox: Sandbox, tmp_path: Path) -> None:
+    began = time.monotonic()
+    with pytest.raises(DecoderFailed, match="no progress for 1 s"):
+        run(sandbox, "hang", tmp_path, silence_s=1)
+    assert time.monotonic() - began < 10
+    eventually(lambda: not zygote().children())
+
+
+def test_a_crash_counts_once_and_a_kill_is_tried_again() -> None:
+    assert isinstance(decide(CorruptAudio("crashed"), 1, max_attempts=3), GiveUp)
+    assert isinstance(decide(DecoderFailed("killed"), 1, max_attempts=3), Again)
+
+
+def test_a_codec_reaches_neither_files_nor_network_nor_secrets(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(CorruptAudio, match="OSError"):
+        run(sandbox, "open files", tmp_path, path=__file__)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = str(listener.getsockname()[1])
+        try:
+            reached = run(sandbox, "connect", tmp_path, path=port)
+        except CorruptAudio:
+            reached = "refused"
+    if sys.platform == "linux" and _may_unshare():
+        assert reached == "refused"
+    assert not [name for name in run(sandbox, "environment", tmp_path) if "MURMUR" in name or "PASS" in name]
+    # Its input, its answer, standard output and error, and the one that counts them.
+    assert run(sandbox, "descriptors", tmp_path) <= 5
+
+
+def _may_unshare() -> bool:
+    """Containers often don't let a process leave their network."""
+    return os.system("unshare --net true 2>/dev/null || unshare --user --net true 2>/dev/null") == 0
+
+
+def test_calls_run_side_by_side_and_a_crash_touches_no_other(sandbox: Sandbox, tmp_path: Path) -> None:
+    (tmp_path / "upload").write_bytes(b"ours")
+
+    def one(number: int) -> str:
+        try:
+            return str(run(sandbox, ("read", "segfault", "killed")[number % 3], tmp_path))
+        except MurmurationError as error:
+            return error.code
+
+    with ThreadPoolExecutor(6) as pool:
+        said = list(pool.map(one, range(18)))
+    assert said == ["ours", "corrupt_audio", "decoder_failed"] * 6
+
+
+def test_a_new_process_comes_when_the_one_that_forks_was_killed(sandbox: Sandbox, tmp_path: Path) -> None:
+    assert run(sandbox, "read", tmp_path)
+    zygote().kill()
+    assert run(sandbox, "read", tmp_path)
+
+
+def test_closing_ends_every_process(tmp_path: Path) -> None:
+    before = {child.pid for child in psutil.Process().children(recursive=True)}
+    own = Sandbox("tests.bad_codec:misbehave", memory_bytes=256 << 20)
+    failed: list[MurmurationError] = []
+
+    def hang() -> None:
+        try:
+            run(own, "hang", tmp_path)
+        except MurmurationError as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=hang)
+    thread.start()
+    eventually(lambda: len({c.pid for c in psutil.Process().children(recursive=True)} - before) == 2)
+    own.close()
+    thread.join(10)
+    assert [error.code for error in failed] == ["decoder_failed"]
+    eventually(lambda: {c.pid for c in psutil.Process().children(recursive=True)} <= before)
+
+
+@pytest.mark.parametrize(
+    "audio", [audio_files.mp3(3), audio_files.wav(2, rate=44_100, channels=2), audio_files.video(seconds=2)]
+)
+def test_the_sandbox_gives_the_same_samples_and_the_same_judgement(
+    decoder: Decoder, tmp_path: Path, audio: bytes
+) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(audio)
+    samples = decoder.decode(path, progressed=lambda: None, check=lambda: None)
+    assert np.array_equal(samples, decode(path, limit_s=60))
+    prober = Prober(Settings())
+    try:
+        assert prober(path) == probe(path, max_duration_s=Settings().limits.max_duration_s)
+    finally:
+        prober.close()
+
+
+def test_what_the_decoder_refuses_is_refused_through_the_sandbox(decoder: Decoder, tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    for audio, error in ((audio_files.wav(61, rate=8000), TooLong), (audio_files.wav(0), NoSamples)):
+        path.write_bytes(audio)
+        with pytest.raises(error):
+            decoder.decode(path, progressed=lambda: None, check=lambda: None)
+
+
+def test_a_job_that_nobody_wants_any_more_is_not_decoded_to_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(audio_files.encoded("flac", "flac", seconds=3600, rate=8000, hertz=0))
+    slow = Decoder(Settings(security=Security()))
+
+    def unwanted() -> None:
+        raise Stopped("nobody wants it")
+
+    try:
+        slow.start()
+        began = time.monotonic()
+        with pytest.raises(Stopped):
+            slow.decode(path, progressed=lambda: None, check=unwanted)
+        assert time.monotonic() - began < 5
+    finally:
+        slow.close()
