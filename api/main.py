@@ -4,6 +4,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from api.app import create_app
+from api.server import Server
 from transcription.infra import logs
 from transcription.settings import Settings
 
@@ -18,7 +19,7 @@ def create() -> FastAPI:
 def main() -> None:
     """Serve until told to stop."""
     api = Settings().api
-    uvicorn.run(
+    config = uvicorn.Config(
         "api.main:create",
         factory=True,
         host=api.host,
@@ -27,8 +28,9 @@ def main() -> None:
         access_log=False,
         proxy_headers=False,  # MURMUR_SECURITY__TRUSTED_PROXIES says whom to believe
         server_header=False,
-        timeout_graceful_shutdown=10,
+        timeout_graceful_shutdown=api.stop_s,
     )
+    Server(config).run(sockets=[config.bind_socket()])
 
 
 if __name__ == "__main__":

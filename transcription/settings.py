@@ -73,6 +73,7 @@ class Api(Part):
     port: int = Field(8000, ge=0, le=65_535, description="Port to listen on.")
     health_status: str = Field("ok", description="The word that /health says when all is well.")
     max_wait_s: float = Field(60.0, gt=0, description="Longest long-poll.")
+    stop_s: int = Field(10, ge=0, description="How long a stop waits for requests that are under way.")
     max_sync_s: float = Field(3600.0, gt=0, description="Longest wait of a synchronous transcription; then it says 409.")
     sync_ttl_s: int = Field(
         3600, ge=60, le=30 * 86400, description="How long the result of a synchronous transcription is kept."
