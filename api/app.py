@@ -23,12 +23,12 @@ from api.middleware import RequestId, RequestLog, SafeHeaders
 from api.notices import notices
 from api.routes import dead, events, health, jobs, metrics, models, results, stats
 from api.submit import Desk
+from transcription.infra.blobs import DiskBlobs
 from transcription.infra.connections import connect, connect_async
 from transcription.infra.jobs import RedisJobs
 from transcription.infra.probe import Probe
 from transcription.infra.prober import Prober
 from transcription.infra.queue import CeleryQueue, celery_app
-from transcription.infra.stores import open_blobs
 from transcription.ports import BlobStore, JobQueue, JobStore
 from transcription.security import networks
 from transcription.settings import Settings
@@ -64,7 +64,7 @@ def create_app(
                 settings,
                 meters,
                 jobs=guarding.watch(jobs or _ledger(settings, stack)),
-                blobs=blobs or open_blobs(settings),
+                blobs=blobs or DiskBlobs(settings.blob_dir),
                 hints=_hints(queue or _queue(settings, stack), stack),
                 allowances=guarding.allowances,
                 probes=(probes := stack.enter_context(ThreadPoolExecutor(max(4, os.cpu_count() or 1), "probe"))),
