@@ -1,0 +1,218 @@
+"""One command brings up a deployment that survives what operators and accidents do to it."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+
+from demo import SAMPLES
+from murmur.remote import RemoteJob
+from tests.compose.stack import PASSWORD, Stack, Visitors, refusal
+from tests.platform import eventually
+from transcription.job import Status
+
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1800)]
+
+Recordings = Callable[[str, int, int], list[Path]]
+# The images of others have users of their own, which the machine that runs this may have replaced.
+OURS = ("nginx", "api", "worker", "flower", "redis", "redis-cache")
+
+
+def said(stack: Stack, jobs: list[RemoteJob]) -> set[str]:
+    """What came of *jobs*, each of which must complete."""
+    with stack.client(patience_s=60) as client:
+        ended = [client.wait(job.id, seconds=300) for job in jobs]
+        return {" ".join(client.result(job.id, "text").split()) for job in ended}
+
+
+# As it comes up
+
+
+@pytest.mark.parametrize("name", ["short", "german", "mp3", "video"])
+def test_sample_is_transcribed_through_nginx(stack: Stack, name: str) -> None:
+    with stack.client() as client:
+        job = client.submit(SAMPLES[name].path)
+    assert said(stack, [job]) == {SAMPLES[name].transcript}
+
+
+def test_only_nginx_is_published(stack: Stack) -> None:
+    published = {
+        name for name, container in stack.inspect().items() if any(container["NetworkSettings"]["Ports"].values())
+    }
+    assert published == {"nginx-1"}
+
+
+def test_containers_can_not_write_to_their_images_nor_gain_rights(stack: Stack) -> None:
+    for name, container in stack.inspect().items():
+        host = container["HostConfig"]
+        assert host["ReadonlyRootfs"], name
+        assert host["CapDrop"] == ["ALL"], name
+        assert "no-new-privileges:true" in host["SecurityOpt"], name
+        assert host["Memory"] > 0, name
+        assert host["RestartPolicy"]["Name"] == "unless-stopped", name
+        assert host["LogConfig"]["Config"]["max-size"] == "10m", name
+
+
+@pytest.mark.parametrize("service", OURS)
+def test_nothing_of_ours_runs_as_root(stack: Stack, service: str) -> None:
+    assert stack.compose("exec", "-T", service, "id", "-u").strip() != "0"
+
+
+def test_every_container_with_a_health_check_becomes_healthy(stack: Stack) -> None:
+    def states() -> dict[str, str]:
+        checked = {name: found["State"] for name, found in stack.inspect().items() if "Health" in found["State"]}
+        # Grafana may be a stand-in that only listens.
+        return {name: state["Health"]["Status"] for name, state in checked.items() if name != "grafana-1"}
+
+    eventually(lambda: set(states().values()) == {"healthy"}, within_s=60, every_s=1)
+
+
+def test_redis_keeps_the_ledger_and_the_cache_may_forget(stack: Stack) -> None:
+    def config(service: str, name: str) -> str:
+        return stack.compose("exec", "-T", service, "redis-cli", "config", "get", name).split()[-1]
+
+    assert config("redis", "appendonly") == "yes"
+    assert config("redis", "maxmemory-policy") == "noeviction"
+    assert config("redis-cache", "maxmemory-policy") == "allkeys-lru"
+
+
+def test_worker_has_jemalloc(stack: Stack) -> None:
+    assert "libjemalloc" in stack.compose("exec", "-T", "worker", "cat", "/proc/1/maps")
+    told = stack.compose("exec", "-T", "worker", "sh", "-c", "echo $MALLOC_CONF").strip()
+    assert told == "dirty_decay_ms:-1,muzzy_decay_ms:-1"
+
+
+def test_operators_reach_flower_through_nginx_and_see_what_a_task_did(stack: Stack) -> None:
+    with stack.client() as client:
+        job = client.wait(client.submit(SAMPLES["silence"].path).id, seconds=60)
+    assert job.status is Status.COMPLETED
+    url = f"{stack.url}/flower/api/tasks"
+    assert httpx.get(url).status_code == 401
+    page = eventually(lambda: _get(f"{stack.url}/flower/tasks"), within_s=30, every_s=1)
+    assert page is not None
+    assert "Flower" in page.text
+
+
+def _get(url: str) -> httpx.Response | None:
+    answer = httpx.get(url, auth=("operator", PASSWORD), timeout=10)
+    return answer if answer.is_success else None
+
+
+def test_prometheus_scrapes_every_target_and_finds_replicas_that_come(whole: Stack) -> None:
+    def up() -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for target in whole.prometheus("targets")["activeTargets"]:
+            found.setdefault(target["labels"]["job"], []).append(target["health"])
+        return found
+
+    eventually(lambda: len(up().get("api", [])) == 2, within_s=60, every_s=1)
+    eventually(lambda: {health for states in up().values() for health in states} == {"up"}, within_s=60, every_s=1)
+    assert {"api", "flower", "prometheus", "alertmanager"} <= set(up())
+    whole.scale(api=3)
+    eventually(lambda: up()["api"] == ["up"] * 3, within_s=60, every_s=1)
+
+
+# What operators do
+
+
+def test_workers_are_scaled_up_and_down_under_load_and_nothing_is_lost(whole: Stack, recordings: Recordings) -> None:
+    with whole.client(patience_s=60) as client:
+        jobs = [client.submit(path) for path in recordings("long", 0, 10)]
+        whole.scale(worker=4)
+        eventually(lambda: whole.workers() == 4, within_s=60, every_s=0.5)
+        jobs += [client.submit(path) for path in recordings("short", 0, 16)]
+        whole.scale(worker=1)
+        eventually(lambda: whole.workers() == 1, within_s=90, every_s=0.5)
+    assert said(whole, jobs) == {SAMPLES["long"].transcript, SAMPLES["short"].transcript}
+
+
+def test_new_api_replicas_get_requests_without_a_reload_of_nginx(whole: Stack) -> None:
+    before = set(whole.containers("api"))
+    whole.scale(api=4)
+    added = [container for container in whole.containers("api") if container not in before]
+    assert len(added) == 2
+
+    def answered(container: str) -> int:
+        text = whole.script("docker", "exec", container, "python", "-IS", "-c", COUNT)
+        return int(float(text))
+
+    def all_answer() -> bool:
+        for _ in range(40):
+            assert httpx.get(f"{whole.url}/v1/models", timeout=10).is_success
+        return all(answered(container) > 0 for container in added)
+
+    eventually(all_answer, within_s=40, every_s=1)
+
+
+COUNT = """
+import urllib.request
+lines = urllib.request.urlopen("http://127.0.0.1:8000/metrics").read().decode().splitlines()
+print(sum(float(line.split()[-1]) for line in lines
+          if line.startswith("murmur_http_requests_total") and "/v1/models" in line))
+"""
+
+
+def test_api_is_rolled_without_one_failed_request(whole: Stack) -> None:
+    before = set(whole.containers("api"))
+    with Visitors(whole.url, SAMPLES["short"].path.read_bytes()) as visitors:
+        whole.script("deploy/roll.sh", "api")
+        time.sleep(2)  # a few more visits after the last old one has gone
+    assert visitors.failed() == {}
+    print(f"rolled under {sum(visitors.answers.values())} requests, the slowest {visitors.slowest_s:.2f} s")
+    assert len(visitors.accepted) > 20
+    after = set(whole.containers("api"))
+    assert len(after) == 2
+    assert not after & before
+
+
+# What accidents do
+
+
+def test_job_of_a_killed_worker_is_completed_by_another(whole: Stack, recordings: Recordings) -> None:
+    whole.scale(worker=2)
+    eventually(lambda: whole.workers() == 2, within_s=60, every_s=0.5)
+    victim = whole.containers("worker")[0]
+    with whole.client(patience_s=60) as client:
+        jobs = [client.submit(path) for path in recordings("long", 100, 8)]
+        eventually(lambda: client.job(jobs[0].id).status is not Status.QUEUED, within_s=60)
+        whole.kill(victim)
+    assert said(whole, jobs) == {SAMPLES["long"].transcript}
+
+
+def test_killed_api_replica_fails_no_request_but_those_it_had_in_hand(whole: Stack) -> None:
+    victim = whole.containers("api")[0]
+    with Visitors(whole.url, SAMPLES["short"].path.read_bytes()) as visitors:
+        whole.kill(victim)
+        killed = time.monotonic()
+        eventually(lambda: time.monotonic() - killed > 5, within_s=10)
+    # Only a POST may fail, for it is never sent twice; there was one client that sent them.
+    assert set(visitors.failed()) <= {("submit", 502)}
+    assert sum(visitors.failed().values()) <= 1
+    assert len(visitors.accepted) > 20
+
+
+def test_killed_redis_loses_no_accepted_job(whole: Stack, recordings: Recordings) -> None:
+    (redis,) = whole.containers("redis")
+    with whole.client(patience_s=90) as client, whole.client(patience_s=0) as hasty:
+        jobs = [client.submit(path) for path in recordings("long", 200, 6)]
+        # What was accepted has to be on the disk: everysec may lose the last second.
+        accepted = time.monotonic()
+        eventually(lambda: time.monotonic() - accepted > 1.5)
+        whole.kill(redis)
+        error = refusal(hasty, SAMPLES["german"].path)
+        assert error is not None
+        assert error.status == 503
+        assert error.retry_after is not None
+        whole.start(redis)
+        eventually(lambda: refusal(hasty, SAMPLES["german"].path) is None, within_s=60, every_s=0.5)
+    assert said(whole, jobs) == {SAMPLES["long"].transcript}
+
+
+def test_nothing_is_left_over(stack: Stack) -> None:
+    with stack.client() as client:
+        eventually(lambda: not client.jobs(status="queued").jobs and not client.jobs(status="processing").jobs, 120)
+    backlog = httpx.get(f"{stack.url}/stats", timeout=10).json()
+    assert backlog["queue"]["spans"] == backlog["queue"]["running_spans"] == 0
+    assert backlog["dead_letters"] == 0
