@@ -14,13 +14,30 @@ local function next_suspect()
   end
 end
 
+-- Of the tenants with the least audio running, the one whose last claim is the longest ago. Without that, two who
+-- have nothing running would be told apart by their names, and one might wait for ever.
+local function next_tenant(tenants)
+  local least = redis.call('ZRANGE', tenants, 0, 0, 'WITHSCORES')[2]
+  if not least then return nil end
+  local best, served, at = nil, nil, 0
+  repeat
+    local tied = redis.call('ZRANGEBYSCORE', tenants, least, least, 'LIMIT', at, 1000)
+    local tokens = #tied > 0 and redis.call('HMGET', k('served'), unpack(tied)) or {}
+    for i, tenant in ipairs(tied) do
+      if not best or num(tokens[i]) < served then best, served = tenant, num(tokens[i]) end
+    end
+    at = at + #tied
+  until #tied < 1000
+  return best, num(least), served
+end
+
 local function next_first()
   for _, class in ipairs(CLASSES) do
-    local best, score
+    local best, score, before
     for model in pairs(served) do
-      local top = redis.call('ZRANGE', k('tenants', class, model), 0, 0, 'WITHSCORES')
-      if top[1] and (not score or num(top[2]) < score) then
-        best, score = k('first', class, model, top[1]), num(top[2])
+      local tenant, running, last = next_tenant(k('tenants', class, model))
+      if tenant and (not score or running < score or (running == score and last < before)) then
+        best, score, before = k('first', class, model, tenant), running, last
       end
     end
     if best then return redis.call('ZRANGE', best, 0, 0)[1] end
@@ -71,6 +88,7 @@ if alone == 1 then
   if redis.call('ZCARD', k('suspects')) == 0 then redis.call('DEL', k('drainer')) end
 end
 weigh(c.tenant, weight)
+redis.call('HSET', k('served'), c.tenant, token)
 local attempt = num(span.attempts) + 1
 if attempt > num(c.attempts) then redis.call('HSET', k('comp', cid), 'attempts', attempt) end
 count('claimed')

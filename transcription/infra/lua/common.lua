@@ -14,6 +14,7 @@
 --   idem:T:K          hash    idempotency key -> ticket and payload
 --   first:CLASS:M:T   zset    pending spans of computations that no worker is on, by age
 --   tenants:CLASS:M   zset    tenants with such spans, by the audio they have running
+--   served            hash    tenant -> token of its last claim
 --   order:CLASS       zset    the same spans over all tenants, by age
 --   extra:M           zset    further spans of computations in work, by class and age
 --   suspects          zset    spans that were in flight when a process died, since then: each is run again alone
