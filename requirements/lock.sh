@@ -9,9 +9,9 @@ lock() { # lock FILE EXTRA...
   local out=$1; shift
   compile "${@/#/--extra=}" -o "requirements/$out.txt" pyproject.toml
 }
-lock api api
-lock worker worker
-lock cuda worker cuda
+lock api api otel
+lock worker worker otel
+lock cuda worker cuda otel
 lock local local
 lock dev dev
 # A group has none of the project's own dependencies.
