@@ -9,10 +9,10 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3 python;
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$python; break; }; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test check format docs lock clean
+.PHONY: help demo run test test-compose check format docs lock clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.local ## Transcribe a sample through the whole platform, then stop it
 	@$(BIN)/murmur demo --data-dir $(DATA_DIR) $(ARGS)
@@ -22,6 +22,9 @@ run: $(VENV)/.local ## Run the platform on 127.0.0.1:8000 until Ctrl-C (ARGS="--
 
 test: $(VENV)/.dev ## Run the tests (ARGS="tests/unit -k formats")
 	@$(BIN)/python -m pytest $(ARGS)
+
+test-compose: $(VENV)/.dev ## Build the images, bring up the compose stack and break it (needs Docker, minutes)
+	@TEST_COMPOSE=1 $(BIN)/python -m pytest tests/compose $(ARGS)
 
 check: $(VENV)/.dev ## Lint, check types and the layers between packages
 	@$(BIN)/ruff check .
