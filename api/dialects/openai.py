@@ -128,7 +128,7 @@ async def translations(request: Request, here: Here, caller: Caller) -> Response
 
 
 @router.get("/models/{model_id:path}", summary="Look up a model", responses=forms.errors(ErrorBody, 401, 404, 503))
-async def model(here: Here, model_id: Annotated[str, Path(max_length=200)]) -> dict[str, Any]:
+async def model(here: Here, model_id: Annotated[str, Path(description="A model's name or alias.")]) -> dict[str, Any]:
     """One model by its name or an alias."""
     offer = await here.catalogue.offer()
     for found in listed(offer):

@@ -22,6 +22,16 @@ from api.wire import job_out
 router = APIRouter()
 
 
+def _either(refusals: dict[int | str, dict[str, Any]]) -> dict[int | str, dict[str, Any]]:
+    """Refusals as problems, or with seed 3's body."""
+    theirs = {"application/json": {"schema": {"$ref": "#/components/schemas/TranscribedOut"}}}
+    known = whisper_serve.STATUSES
+    return {
+        status: {**said, "content": {**said["content"], **theirs}} if status in known else said
+        for status, said in refusals.items()
+    }
+
+
 @router.post(
     "/v1/audio/transcriptions",
     summary="Transcribe a recording",
@@ -56,7 +66,7 @@ def error_body(
     responses={
         200: {"model": whisper_serve.TranscribedOut, "description": "Seed 3: the transcript."},
         202: {"model": production_scale.SubmittedOut, "description": "Seed 2: the job."},
-        **documented(400, 401, 403, 408, 409, 413, 415, 422, 429, 503),
+        **_either(documented(400, 401, 403, 408, 409, 413, 415, 422, 429, 503)),
     },
     openapi_extra=forms.body(
         form={

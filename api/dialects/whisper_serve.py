@@ -12,6 +12,7 @@ from api.dialects.waiting import completed
 from transcription.job import Job
 
 FILE_FIELD = "audio_file"
+STATUSES = {400, 401, 403, 429, 500, 503}
 BEGAN = "whisper_serve_began"
 
 
@@ -41,7 +42,7 @@ async def transcribe(request: Request, here: Platform, job: Job) -> TranscribedO
 def error_body(state: Mapping[str, Any], problem: dict[str, Any]) -> tuple[int, dict[str, Any]]:
     """A problem in this dialect's shape: it knows 400 and 500; a 503 stays one, for its `Retry-After`."""
     status = problem["status"]
-    known = status if status in {401, 403, 429} or status >= 500 else 400
+    known = status if status in STATUSES else 500 if status > 500 else 400
     return known, _out(state[BEGAN], success=False, error=problem["detail"]).model_dump()
 
 
