@@ -14,12 +14,13 @@ import pytest
 from api.dialects.chat import ChatForm
 from api.dialects.containers import format_of
 from api.dialects.microservice_shapes import estimated_s, job_out
+from api.dialects.openai_stream import events
 from api.json_form import JsonForm
 from tests import audio_files
 from tests.api_client import Bench, bench
 from tests.memory_jobs import WORKER
 from transcription.errors import BadBase64, MurmurationError
-from transcription.job import Failure, Job, Status
+from transcription.job import Failure, Job, Progress, Status
 
 pytestmark = pytest.mark.anyio
 
@@ -117,6 +118,30 @@ async def test_a_client_that_hangs_up_leaves_its_job(api: Bench, monkeypatch: py
     (job,) = api.jobs.jobs.values()
     assert job.status is Status.QUEUED
     assert sent[0]["status"] == 499
+
+
+async def test_a_stream_s_events_come_while_the_job_runs(api: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.dialects.openai_stream.POLL_S", 0.01)
+    monkeypatch.setattr("api.dialects.openai_stream.HEARTBEAT_S", 0.02)
+    job = api.jobs.jobs[(await api.submit(WAV)).json()["id"]]
+    stream = events(api.app.state.platform, job)
+    assert await anext(stream) == b": working\n\n"
+    api.jobs.jobs[job.id] = replace(job, progress=Progress(audio_seconds_done=0.1, audio_seconds_total=0.2))
+    first = [line async for line in stream_until(stream, b'"transcript.text.segment"')]
+    assert b'"delta":"Hello there,"' in b"".join(first)
+    assert not api.jobs.jobs[job.id].status.terminal
+    api.jobs.finish(job.id)
+    rest = b"".join([line async for line in stream])
+    assert rest.count(b"transcript.text.delta") == 1
+    assert b'"transcript.text.done","text":"Hello there, you <all>."' in rest
+
+
+async def stream_until(stream: AsyncIterator[bytes], mark: bytes) -> AsyncIterator[bytes]:
+    while True:
+        line = await anext(stream)
+        yield line
+        if mark in line:
+            return
 
 
 async def test_a_stream_that_fails_ends_with_an_error_event(api: Bench) -> None:
