@@ -17,9 +17,10 @@ from transcription.ports import KeyRing
 from transcription.security import networks
 from transcription.settings import Settings
 
-# What answers without a key: whether the platform lives, and the page that people use (its calls need a key).
+# What answers without a key: whether the platform lives, the page that people use (its calls need a key), and audio
+# for workers, whose links are signed.
 PUBLIC = ("/health", "/health/live", "/health/ready", "/", "/favicon.ico")
-PUBLIC_UNDER = ("/static/", "/web/")
+PUBLIC_UNDER = ("/static/", "/web/", "/internal/")  # the last asks for a signature instead
 
 _SURFACES = {
     "/metrics": "metrics",
