@@ -21,7 +21,7 @@ from api.hints import Hints
 from api.metrics import Meters
 from api.middleware import RequestId, RequestLog, SafeHeaders
 from api.notices import notices
-from api.routes import dead, events, health, jobs, metrics, models, results, stats
+from api.routes import dead, events, health, jobs, metrics, models, results, stats, webhooks
 from api.submit import Desk
 from transcription.infra.blobs import DiskBlobs
 from transcription.infra.connections import connect, connect_async
@@ -33,7 +33,7 @@ from transcription.ports import BlobStore, JobQueue, JobStore
 from transcription.security import networks
 from transcription.settings import Settings
 
-_ROUTERS = tuple(part.router for part in (jobs, results, events, models, health, stats, metrics, dead))
+_ROUTERS = tuple(part.router for part in (jobs, results, events, webhooks, models, health, stats, metrics, dead))
 
 
 def create_app(

@@ -8,6 +8,7 @@ from fastapi import Depends, Request
 
 from transcription.infra.connections import connect_async
 from transcription.infra.events import RedisEvents
+from transcription.infra.outbox import RedisOutbox
 from transcription.infra.watch import Watch
 from transcription.ports import EventLog
 from transcription.settings import Settings
@@ -18,6 +19,7 @@ class Notices:
     """The ledger's side of it. Its connections are its own: thousands who listen don't delay a submit."""
 
     events: EventLog
+    outbox: RedisOutbox
 
 
 def notices(settings: Settings, stack: AsyncExitStack) -> Notices:
@@ -26,7 +28,7 @@ def notices(settings: Settings, stack: AsyncExitStack) -> Notices:
     watch = Watch(client)
     stack.push_async_callback(client.aclose)
     stack.push_async_callback(watch.close)
-    return Notices(events=RedisEvents(client, settings, watch))
+    return Notices(events=RedisEvents(client, settings, watch), outbox=RedisOutbox(client, settings))
 
 
 async def _notices(request: Request) -> Notices:

@@ -29,7 +29,8 @@ def load(overrides: Mapping[str, Any] | None = None) -> Settings:
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         name = PREFIX + "__".join(str(part) for part in problem["loc"]).upper()
-        raise Trouble(f"{name}: {problem['msg']} (got {str(problem['input'])[:80]!r})") from error
+        got = "" if "SECRET" in name else f" (got {str(problem['input'])[:80]!r})"
+        raise Trouble(f"{name}: {problem['msg']}{got}") from error
     except ValueError as error:  # pydantic-settings: a variable that should hold JSON doesn't
         raise Trouble(f"the environment variables can't be read: {error}") from error
 
@@ -53,6 +54,9 @@ def _exported(part: BaseModel, prefix: str) -> Iterator[tuple[str, str]]:
 def _text(value: object) -> str:
     if isinstance(value, SecretStr):
         return value.get_secret_value()
+    if isinstance(value, tuple):
+        # pydantic writes stars for secrets.
+        value = tuple(item.get_secret_value() if isinstance(item, SecretStr) else item for item in value)
     if isinstance(value, bool | tuple | dict):
         return to_json(value).decode()
     return str(value)

@@ -12,7 +12,9 @@ Everything that can go wrong, as one tree.
     │   ├── UnknownOption         unknown_option
     │   ├── InvalidOption         invalid_option
     │   ├── ModelNotServed        model_not_served
-    │   └── IdempotencyConflict   idempotency_conflict
+    │   ├── IdempotencyConflict   idempotency_conflict
+    │   ├── UrlNotAllowed         url_not_allowed
+    │   └── UrlUnreachable        url_unreachable
     ├── InvalidAudio              the audio can't be transcribed
     │   ├── TooLarge              too_large
     │   ├── UnsupportedMedia      unsupported_media
@@ -30,7 +32,8 @@ Everything that can go wrong, as one tree.
     │   ├── JobCanceled           job_canceled
     │   ├── JobFinished           job_finished
     │   ├── JobExpired            job_expired
-    │   └── NotDead               not_dead
+    │   ├── NotDead               not_dead
+    │   └── NoWebhook             no_webhook
     ├── Unavailable               try again later; carries retry_after_s
     │   ├── LedgerUnavailable     ledger_unavailable
     │   ├── MemoryPressure        memory_pressure
@@ -128,6 +131,19 @@ class IdempotencyConflict(InvalidRequest):
     """The idempotency key was used before with another payload."""
 
     code = "idempotency_conflict"
+
+
+class UrlNotAllowed(InvalidRequest):
+    """The URL leads where the platform doesn't go, or it takes none."""
+
+    code = "url_not_allowed"
+
+
+class UrlUnreachable(InvalidRequest):
+    """Nothing can be had from the URL now."""
+
+    code = "url_unreachable"
+    retryable = True
 
 
 class InvalidAudio(MurmurationError):
@@ -231,6 +247,12 @@ class NotDead(WrongState):
     """No such entry among the dead letters."""
 
     code = "not_dead"
+
+
+class NoWebhook(WrongState):
+    """The job has no message that could be sent again."""
+
+    code = "no_webhook"
 
 
 class Unavailable(MurmurationError):

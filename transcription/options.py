@@ -4,6 +4,7 @@ import hashlib
 import json
 from enum import StrEnum
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
 
@@ -90,6 +91,16 @@ class Options(Decoding):
     timestamp_granularities: tuple[Literal["segment", "word"], ...] = Field(
         (), description="`word` is the same as `word_timestamps=true`."
     )
+
+    @field_validator("webhook_url")
+    @classmethod
+    def _http_url(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        parts = urlsplit(value)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username is not None:
+            raise ValueError("must begin with http:// or https://, name a host, and hold no password")
+        return value
 
     @field_validator("timestamp_granularities", mode="before")
     @classmethod

@@ -71,6 +71,7 @@ STRICT: dict[str, Any] = {
         "stats": "key",
         "docs": "closed",
         "audit_log": "-",
-    }
+    },
+    "outbound": {"url_ingestion": False},
 }
 """What the strict profile sets, where nothing else does."""

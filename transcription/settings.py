@@ -7,6 +7,7 @@ from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from transcription.models import PUBLISHED_NAMES, implied_aliases
+from transcription.outbound import Outbound, Webhook
 from transcription.part import Part
 from transcription.security import STRICT, Security
 
@@ -132,7 +133,12 @@ class Settings(BaseSettings):
     """Settings of the whole platform: environment variables that start with MURMUR_, parts nested by `__`."""
 
     model_config = SettingsConfigDict(
-        frozen=True, env_prefix="MURMUR_", env_nested_delimiter="__", extra="forbid", env_ignore_empty=True
+        frozen=True,
+        env_prefix="MURMUR_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        env_ignore_empty=True,
+        hide_input_in_errors=True,  # it may be a secret
     )
 
     profile: Literal["open", "strict"] = Field(
@@ -154,6 +160,8 @@ class Settings(BaseSettings):
     retention: Retention = Retention()
     api: Api = Api()
     security: Security = Security()
+    outbound: Outbound = Outbound()
+    webhook: Webhook = Webhook()
     worker: Worker = Worker()
 
     @classmethod

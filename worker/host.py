@@ -24,6 +24,7 @@ from worker.decoder import Decoder
 from worker.leases import Held, Leases
 from worker.models import ModelCache
 from worker.pipeline import Pipeline
+from worker.webhook import Courier
 
 log = structlog.get_logger()
 
@@ -49,7 +50,7 @@ class SpanFailed(Exception):
 
 
 class Host:
-    """One worker process. Celery's threads call `step`; the rest happens in its own two threads."""
+    """One worker process. Celery's threads call `step`; the rest happens in its own threads."""
 
     def __init__(self, name: str, settings: Settings, app: Celery) -> None:
         self.name = name
@@ -67,6 +68,7 @@ class Host:
         )
         self._leases = Leases(self._spans, settings.lease, steps=lambda: self._models.steps, info=self._info)
         self._caretaker = Caretaker(self._spans, self._queue, self._blobs, settings)
+        self._courier = Courier(settings)
         self._rate: float | None = None
         self._traces = open_traces("worker")
 
@@ -75,11 +77,13 @@ class Host:
         self._leases.start()
         self._caretaker.start()
         threading.Thread(target=self._decoder.start, name="decoder", daemon=True).start()
+        self._courier.start()
         metrics.serve(self._settings.worker.metrics_port, self._state)
 
     def stop(self) -> None:
         """Hand everything back, and end the process soon after; safe to be called from a signal handler."""
         self._caretaker.stop()
+        self._courier.stop()
         self._leases.stop()
         threading.Thread(target=self._leave, name="leave", daemon=True).start()
 

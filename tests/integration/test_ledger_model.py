@@ -127,14 +127,17 @@ class Ledger(RuleBasedStateMachine):
 
     # ------------------------------------------------------------ clients
 
-    @rule(audio=st.sampled_from("abcd"), tenant=st.sampled_from(["t1", "t2"]), priority=st.sampled_from(Priority))
-    def submit(self, audio: str, tenant: str, priority: Priority) -> None:
+    @rule(
+        audio=st.sampled_from("abcd"), tenant=st.sampled_from(["t1", "t2"]), priority=st.sampled_from(Priority),
+        webhook_url=st.sampled_from([None, "http://receiver.test/"]),
+    )  # fmt: skip
+    def submit(self, audio: str, tenant: str, priority: Priority, webhook_url: str | None) -> None:
         job, _ = self.runner.run(
             self.jobs.submit(
                 Submission(
                     job_id=f"{next(self.numbers):08}", tenant=tenant,
                     audio=Audio(sha256=audio * 64, bytes=1, duration_s=10.0, filename="f"),
-                    model="demo", revision="r", options=Options(priority=priority),
+                    model="demo", revision="r", options=Options(priority=priority, webhook_url=webhook_url),
                 )
             )
         )  # fmt: skip
@@ -250,6 +253,19 @@ class Ledger(RuleBasedStateMachine):
             self.runner.run(self.jobs.get(job_id, tenant=tenant)).status.value for job_id, tenant in self.tickets
         )
         assert books.counts == dict(found)
+        self._every_end_is_owed_to_its_webhook()
+
+    def _every_end_is_owed_to_its_webhook(self) -> None:
+        owed = set(self.redis.zrange("murmur:outbox", 0, -1))
+        assert owed == {key.removeprefix("murmur:hook:") for key in self.redis.scan_iter("murmur:hook:*", count=10_000)}
+        for job_id, tenant in self.tickets:
+            job = self.runner.run(self.jobs.get(job_id, tenant=tenant))
+            messages = int(self.redis.hget(f"murmur:job:{job_id}", "messages") or 0)
+            if job.options.webhook_url is None:
+                assert messages == 0
+            elif job.status.terminal:
+                last = self.redis.hget(f"murmur:hook:msg_{job_id}_{messages}", "status")
+                assert job.status is Status.EXPIRED or last == job.status.value
 
     def _drain(self) -> None:
         """Whatever has happened: two good workers bring every job to its end."""

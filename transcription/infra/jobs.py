@@ -90,6 +90,7 @@ class RedisJobs:
             "filename": audio.filename,
             "model": submission.model,
             "class": options.priority.value,
+            "webhook": options.webhook_url or False,
             "request": submission.request_id,
             "trace": submission.traceparent,
             "ttl": (options.ttl_s or self._settings.retention.result_ttl_s) * 1000,

@@ -7,5 +7,6 @@ redis.call('HSET', k('job', ARGV[1]), 'canceled', now())
 count('canceled')
 audit('ticket canceled', 'job', ARGV[1], 'comp', job.comp)
 retain(ARGV[1], now(), job.ttl)
+owe(ARGV[1], 'canceled')
 leave(ARGV[1], job.comp, 'canceled')
 return 'ok'

@@ -23,6 +23,9 @@
 --   held:W            set     spans that a worker's process holds
 --   alone:W           string  the suspect that a worker runs with no neighbour
 --   worker:W          hash    what a worker says of itself;  workers: zset of their last sign of life
+--   outbox            zset    webhook messages that are owed, by the time of their next try or by the end of its lease
+--   hook:M            hash    a message: job, status, at, error, attempts, tries, since, state (pending delivered failed gone)
+--   hooklog:ID        list    a ticket's tries at deliveries, JSON;  gone:T:U: a receiver that wants no more, by its URL's digest
 --   expiry, tombs     zset    tickets by the end of their retention, and by the end of the word «expired»
 --   dead              zset    computations that an operator may retry
 --   counts, backlog, running, stats, config  hashes of totals and marks;  fence: the last token
@@ -194,6 +197,31 @@ end
 
 local function retain(id, at, ttl_ms) redis.call('ZADD', k('expiry'), at + num(ttl_ms), id) end
 
+-- Word of a ticket's end is owed to the webhook that it named.
+local function owe(id, status, error_code)
+  if redis.call('HEXISTS', k('job', id), 'webhook') == 0 then return end
+  local message = 'msg_' .. id .. '_' .. redis.call('HINCRBY', k('job', id), 'messages', 1)
+  redis.call('HSET', k('hook', message), 'id', message, 'job', id, 'status', status, 'error', error_code or '',
+    'at', now(), 'since', now(), 'attempts', 0, 'tries', 0, 'state', 'pending')
+  redis.call('ZADD', k('outbox'), now(), message)
+end
+
+local function forget_messages(id)
+  for n = 1, num(redis.call('HGET', k('job', id), 'messages')) do
+    local message = 'msg_' .. id .. '_' .. n
+    redis.call('ZREM', k('outbox'), message)
+    redis.call('DEL', k('hook', message))
+  end
+  redis.call('DEL', k('hooklog', id))
+end
+
+local function gone_key(job) return k('gone', job.tenant, redis.sha1hex(job.webhook)) end
+
+local function note_try(id, entry, length)
+  redis.call('RPUSH', k('hooklog', id), cjson.encode(entry))
+  redis.call('LTRIM', k('hooklog', id), -length, -1)
+end
+
 local function move(cid, status)
   local key = k('comp', cid)
   local before = redis.call('HGET', key, 'status')
@@ -210,7 +238,10 @@ local function move(cid, status)
     redis.call('HSET', key, 'completed', now())
     count('computations_' .. status)
     if status == 'completed' then observe('transcript', cid, now() - num(redis.call('HGET', key, 'created'))) end
-    for _, id in ipairs(jobs) do retain(id, now(), redis.call('HGET', k('job', id), 'ttl')) end
+    for _, id in ipairs(jobs) do
+      retain(id, now(), redis.call('HGET', k('job', id), 'ttl'))
+      owe(id, status, redis.call('HGET', key, 'error_code'))
+    end
     if status ~= 'completed' then forget_dedup(cid, redis.call('HGET', key, 'fingerprint')) end
   end
   audit(status, 'comp', cid)

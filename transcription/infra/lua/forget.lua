@@ -6,6 +6,7 @@ audit('forgotten', 'job', ARGV[1], 'comp', job.comp)
 leave(ARGV[1], job.comp)
 local left = job.expired and 'expired' or job.canceled and 'canceled'
 if left then redis.call('HINCRBY', k('counts'), left, -1) end
+forget_messages(ARGV[1])
 redis.call('DEL', k('job', ARGV[1]))
 redis.call('ZREM', k('jobs', job.tenant), ARGV[1])
 redis.call('ZREM', k('expiry'), ARGV[1])

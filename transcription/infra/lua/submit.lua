@@ -25,6 +25,7 @@ end
 redis.call('HSET', k('job', r.id), 'id', r.id, 'tenant', r.tenant, 'comp', cid, 'created', at, 'options', ARGV[2],
   'filename', r.filename, 'sha', r.sha, 'bytes', r.bytes, 'duration', r.duration, 'model', r.model, 'ttl', r.ttl,
   'cached', outcome == 'cached' and 1 or 0)
+if r.webhook then redis.call('HSET', k('job', r.id), 'webhook', r.webhook) end
 redis.call('ZADD', k('jobs', r.tenant), at, r.id)
 redis.call('SADD', k('comp', cid, 'jobs'), r.id)
 redis.call('HINCRBY', k('counts'), status, 1)
@@ -43,6 +44,7 @@ if outcome == 'new' then
   tell(cid, 'status', 'status', 'queued')
 elseif outcome == 'cached' then
   retain(r.id, at, r.ttl)
+  owe(r.id, 'completed')
 elseif r.class == 'interactive' and redis.call('HGET', k('comp', cid), 'class') == 'batch' then
   local pending = {}
   for i = 0, num(redis.call('HGET', k('comp', cid), 'spans')) - 1 do

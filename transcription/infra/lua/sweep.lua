@@ -18,6 +18,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', k('expiry'), '-inf', at, 'LIMIT'
 end
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', k('tombs'), '-inf', at, 'LIMIT', 0, 500)) do
   redis.call('ZREM', k('jobs', redis.call('HGET', k('job', id), 'tenant')), id)
+  forget_messages(id)
   redis.call('DEL', k('job', id))
   redis.call('ZREM', k('tombs'), id)
   redis.call('HINCRBY', k('counts'), 'expired', -1)

@@ -1,0 +1,139 @@
+"""Webhooks: what is signed, what is sent, when it is tried again; and which addresses may be asked for at all."""
+
+import asyncio
+import base64
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from murmur.environment import exported
+from transcription.errors import InvalidOption, UrlNotAllowed, UrlUnreachable
+from transcription.infra.outbound import is_public, targets
+from transcription.options import parse_options
+from transcription.settings import Settings
+from transcription.webhook import Message, Verdict, next_try_s, payload, signatures, signing_key, verdict
+
+MESSAGE = Message(
+    id="msg_a_1", job_id="a", url="http://x/", status="failed", error="worker_lost", at=1_700_000_000.25, attempt=1,
+    tries=1, owed_at=1_700_000_000.0, now=1_700_000_001.0,
+)  # fmt: skip
+
+
+def test_signature_is_the_one_of_the_specification_s_example() -> None:
+    body = b'{"test": 2432232314}'
+    found = signatures(["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"], "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, body)
+    assert found == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+
+
+def test_each_secret_signs_so_that_they_can_be_rotated() -> None:
+    old, new = (f"whsec_{base64.b64encode(bytes([n]) * 32).decode()}" for n in (1, 2))
+    both = signatures([old, new], "m", 1, b"{}").split(" ")
+    assert both == [signatures([old], "m", 1, b"{}"), signatures([new], "m", 1, b"{}")]
+    assert both[0] != both[1]
+
+
+@pytest.mark.parametrize("secret", ["", "whsec_", "whsec_c2hvcnQ=", "whsec_***", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"])
+def test_secret_that_can_t_sign_is_refused_at_the_start(secret: str) -> None:
+    with pytest.raises(ValueError, match="whsec_"):
+        signing_key(secret)
+    with pytest.raises(ValidationError) as refused:
+        Settings(webhook={"secrets": [secret]})
+    assert not secret.removeprefix("whsec_") or secret not in str(refused.value)
+
+
+def test_secrets_reach_child_processes_and_no_log() -> None:
+    secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+    settings = Settings(webhook={"secrets": [secret]})
+    assert json.loads(exported(settings)["MURMUR_WEBHOOK__SECRETS"]) == [secret]
+    assert secret not in repr(settings)
+
+
+def test_payload_is_thin_and_the_same_at_every_try() -> None:
+    assert json.loads(payload(MESSAGE)) == {
+        "type": "job.failed",
+        "timestamp": "2023-11-14T22:13:20.250Z",
+        "data": {"id": "a", "status": "failed", "error": "worker_lost"},
+    }
+    assert payload(replace(MESSAGE, attempt=7, tries=7, now=1_700_009_999.0)) == payload(MESSAGE)
+
+
+def test_only_a_2xx_is_success_and_410_is_for_good() -> None:
+    found = {status: verdict(status) for status in (0, 200, 204, 299, 301, 307, 404, 410, 429, 500)}
+    assert [status for status, what in found.items() if what is Verdict.DELIVERED] == [200, 204, 299]
+    assert [status for status, what in found.items() if what is Verdict.GONE] == [410]
+
+
+@given(st.floats(0, 1, exclude_max=True))
+def test_waits_grow_to_a_limit_and_end_after_a_day(jitter: float) -> None:
+    waits, message = [], MESSAGE
+    while True:
+        wait = next_try_s(message, first_s=5, longest_s=4 * 3600, give_up_s=86_400, jitter=jitter)
+        if wait is None:
+            break
+        waits.append(wait)
+        message = replace(message, tries=message.tries + 1, now=message.now + wait)
+    assert waits == sorted(waits)
+    assert 4 <= waits[0] <= 6
+    assert max(waits) <= 1.2 * 4 * 3600
+    assert 60_000 < sum(waits) <= 86_400
+    assert 9 <= len(waits) <= 14
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "224.0.0.1",
+        "255.255.255.255", "240.0.0.1", "::1", "::", "fe80::1%eth0", "fc00::1", "ff02::1", "::ffff:127.0.0.1",
+        "::ffff:169.254.169.254", "64:ff9b::7f00:1", "2002:7f00:1::", "2001:db8::1",
+    ],
+)  # fmt: skip
+def test_address_that_isn_t_public_is_known_in_every_disguise(address: str) -> None:
+    assert not is_public(address)
+
+
+@pytest.mark.parametrize("address", ["1.1.1.1", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"])
+def test_public_address_is_known(address: str) -> None:
+    assert is_public(address)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://example.com/a", "file:///etc/passwd", "gopher://127.0.0.1/", "http://", "http://user:pw@example.com/",
+        "http://127.0.0.1/", "http://localhost/", "http://2130706433/", "http://0x7f.1/", "http://[::1]/",
+        "http://[::ffff:7f00:1]/", "http://169.254.169.254/latest/meta-data", "not a url", "http://exa mple/", "//x/y",
+        "http://127.0.0.1.:80/",
+    ],
+)  # fmt: skip
+def test_url_that_leads_inside_is_not_asked_for(url: str) -> None:
+    with pytest.raises((UrlNotAllowed, UrlUnreachable)):
+        asyncio.run(targets(url, allow_private=False))
+
+
+def test_connection_goes_to_the_address_that_was_judged_under_the_name_that_was_asked_for() -> None:
+    (first, *_) = asyncio.run(targets("https://localhost:8443/a?b=c", allow_private=True))
+    assert first.url.host in {"127.0.0.1", "::1"}
+    assert (first.url.port, first.url.raw_path) == (8443, b"/a?b=c")
+    assert (first.host, first.name) == ("localhost:8443", "localhost")
+
+
+def test_name_of_which_one_address_is_private_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def resolve(*_: object, **__: object) -> list[tuple[object, ...]]:
+        return [(2, 1, 6, "", ("1.1.1.1", 80)), (2, 1, 6, "", ("10.0.0.1", 80))]
+
+    async def ask() -> None:
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
+        await targets("http://two-faced.example/", allow_private=False)
+
+    with pytest.raises(UrlNotAllowed, match="open internet"):
+        asyncio.run(ask())
+
+
+@pytest.mark.parametrize("url", ["x", "ftp://example.com/", "http://", "http://a:b@example.com/", "javascript:1"])
+def test_webhook_url_must_be_one(url: str) -> None:
+    with pytest.raises(InvalidOption, match="webhook_url"):
+        parse_options({"webhook_url": url})

@@ -1,0 +1,11 @@
+-- Send a ticket's last message again, now, even to a receiver that wanted no more. ARGV: ticket, tenant.
+-- Returns 'unknown', 'none' or 'ok'.
+local job = hash(k('job', ARGV[1]))
+if not job.id or job.tenant ~= ARGV[2] then return 'unknown' end
+if num(job.messages) == 0 then return 'none' end
+local message = 'msg_' .. job.id .. '_' .. job.messages
+redis.call('DEL', gone_key(job))
+redis.call('HSET', k('hook', message), 'state', 'pending', 'tries', 0, 'since', now())
+redis.call('ZADD', k('outbox'), now(), message)
+audit('webhook replayed', 'job', job.id)
+return 'ok'

@@ -1,0 +1,95 @@
+"""Webhooks after Standard Webhooks 1.0 (standardwebhooks.com): signature, payload, and when to try again."""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+
+PREFIX = "whsec_"
+FACTOR = 4.0
+JITTER = 0.2
+
+
+class Verdict(StrEnum):
+    """What a try came to. A receiver that answers 410 wants no more messages of this kind, ever."""
+
+    DELIVERED = "delivered"
+    FAILED = "failed"
+    GONE = "gone"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """
+    Word of a job's end, on its way. Times are Unix seconds of the ledger's clock.
+
+    ``id`` is the same at every try; ``attempt`` grows with each and is the lease's token; ``tries`` and ``owed_at``
+    count from the message's birth, or from its replay.
+    """
+
+    id: str
+    job_id: str
+    url: str
+    status: str
+    error: str | None
+    at: float
+    attempt: int
+    tries: int
+    owed_at: float
+    now: float
+
+
+def signing_key(secret: str) -> bytes:
+    """The key of a secret such as `whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw`. ValueError: not 24 to 64 bytes."""
+    try:
+        key = base64.b64decode(secret.removeprefix(PREFIX), validate=True)
+    except binascii.Error:
+        key = b""
+    if not secret.startswith(PREFIX) or not 24 <= len(key) <= 64:
+        raise ValueError(f"must be {PREFIX} and 24 to 64 bytes in base64")
+    return key
+
+
+def signatures(secrets: Sequence[str], message_id: str, timestamp: int, body: bytes) -> str:
+    """The `webhook-signature` header: one signature for each secret, so that a receiver may know either."""
+    signed = f"{message_id}.{timestamp}.".encode() + body
+    digests = (hmac.new(signing_key(secret), signed, hashlib.sha256).digest() for secret in secrets)
+    return " ".join(f"v1,{base64.b64encode(digest).decode()}" for digest in digests)
+
+
+def payload(message: Message) -> bytes:
+    """The body, the same at every try: thin, because who wants to know more asks for the job."""
+    data = {"id": message.job_id, "status": message.status}
+    if message.error is not None:
+        data["error"] = message.error
+    moment = datetime.fromtimestamp(round(message.at, 3), UTC).isoformat(timespec="milliseconds")
+    shape = {"type": f"job.{message.status}", "timestamp": moment.replace("+00:00", "Z"), "data": data}
+    return json.dumps(shape, separators=(",", ":")).encode()
+
+
+def verdict(status: int) -> Verdict:
+    """What an HTTP status means: only 2xx is success, and a redirect is none."""
+    if 200 <= status < 300:
+        return Verdict.DELIVERED
+    return Verdict.GONE if status == 410 else Verdict.FAILED
+
+
+def next_try_s(message: Message, *, first_s: float, longest_s: float, give_up_s: float, jitter: float) -> float | None:
+    """
+    How long to wait after a failed try; None: give up.
+
+    Args:
+        message: What wasn't delivered.
+        first_s: Wait after the first try; each further one is four times as long.
+        longest_s: The longest wait.
+        give_up_s: Age at which no further try is made.
+        jitter: A number in [0, 1), so that receivers that come back aren't met by all at once.
+    """
+    wait = min(longest_s, first_s * FACTOR ** (min(message.tries, 30) - 1))
+    wait *= 1 - JITTER + 2 * JITTER * jitter
+    return wait if message.now - message.owed_at + wait <= give_up_s else None
