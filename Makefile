@@ -59,5 +59,5 @@ $(VENV)/bin/murmur:
 
 $(VENV)/.local $(VENV)/.dev: $(VENV)/.%: requirements/%.txt | $(VENV)/bin/murmur
 	@echo "Installing $< into $(VENV) (once, a minute or two)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $<
 	@touch $@

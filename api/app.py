@@ -21,19 +21,21 @@ from api.hints import Hints
 from api.metrics import Meters
 from api.middleware import RequestId, RequestLog, SafeHeaders
 from api.notices import notices
-from api.routes import dead, events, health, jobs, metrics, models, results, stats, webhooks
+from api.routes import dead, events, health, internal, jobs, metrics, models, results, stats, webhooks
 from api.submit import Desk
-from transcription.infra.blobs import DiskBlobs
 from transcription.infra.connections import connect, connect_async
 from transcription.infra.jobs import RedisJobs
 from transcription.infra.probe import Probe
 from transcription.infra.prober import Prober
 from transcription.infra.queue import CeleryQueue, celery_app
+from transcription.infra.stores import open_blobs
 from transcription.ports import BlobStore, JobQueue, JobStore
 from transcription.security import networks
 from transcription.settings import Settings
 
-_ROUTERS = tuple(part.router for part in (jobs, results, events, webhooks, models, health, stats, metrics, dead))
+_ROUTERS = tuple(
+    part.router for part in (jobs, results, events, webhooks, models, health, stats, metrics, dead, internal)
+)
 
 
 def create_app(
@@ -64,7 +66,7 @@ def create_app(
                 settings,
                 meters,
                 jobs=guarding.watch(jobs or _ledger(settings, stack)),
-                blobs=blobs or DiskBlobs(settings.blob_dir),
+                blobs=blobs or open_blobs(settings),
                 hints=_hints(queue or _queue(settings, stack), stack),
                 allowances=guarding.allowances,
                 probes=(probes := stack.enter_context(ThreadPoolExecutor(max(4, os.cpu_count() or 1), "probe"))),

@@ -49,6 +49,7 @@ STATUSES: dict[type[MurmurationError], int] = {
     errors.LedgerUnavailable: 503,
     errors.MemoryPressure: 503,
     errors.DiskFull: 503,
+    errors.StorageUnavailable: 503,
     errors.QueueFull: 503,
     errors.RateLimited: 429,
     errors.QuotaExceeded: 429,

@@ -12,6 +12,7 @@ lock() { # lock FILE EXTRA...
 lock api api otel
 lock worker worker otel
 lock cuda worker cuda otel
+lock mlx mlx
 lock local local
 lock dev dev
 # A group has none of the project's own dependencies.

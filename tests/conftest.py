@@ -10,6 +10,7 @@ from collections.abc import Generator, Iterator
 import pytest
 from redis import Redis
 
+from tests.buckets import bucket_server, credentials, new_bucket
 from tests.platform import TestPlatform, ledger_server, running_platform
 
 LAST_LINES = 100
@@ -41,6 +42,21 @@ def redis_server(ledger_url: str) -> Iterator[Redis]:
 def redis_url(ledger_url: str, redis_server: Redis) -> str:
     """The URL of the real server, empty at the test's start."""
     return ledger_url
+
+
+@pytest.fixture(scope="session")
+def bucket_endpoint() -> Iterator[str]:
+    """The URL of a server that speaks S3."""
+    with bucket_server() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def bucket(bucket_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of an empty bucket, which the environment's credentials open."""
+    for name, value in credentials().items():
+        monkeypatch.setenv(name, value)
+    return new_bucket(bucket_endpoint)
 
 
 @pytest.fixture(scope="session")

@@ -38,6 +38,7 @@ Everything that can go wrong, as one tree.
     │   ├── LedgerUnavailable     ledger_unavailable
     │   ├── MemoryPressure        memory_pressure
     │   ├── DiskFull              disk_full
+    │   ├── StorageUnavailable    storage_unavailable
     │   ├── QueueFull             queue_full
     │   ├── RateLimited           rate_limited
     │   └── QuotaExceeded         quota_exceeded
@@ -281,6 +282,12 @@ class DiskFull(Unavailable):
     """Too little disk is left for uploads."""
 
     code = "disk_full"
+
+
+class StorageUnavailable(Unavailable):
+    """The audio's store, a bucket or the API, can't be reached."""
+
+    code = "storage_unavailable"
 
 
 class QueueFull(Unavailable):

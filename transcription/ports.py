@@ -202,6 +202,9 @@ class BlobStore(Protocol):
     def discard(self, sha256: str, *, older_than_s: float) -> None:
         """Delete a blob that came in longer ago than that; nothing happens when there is none."""
 
+    def old(self, *, older_than_s: float) -> list[str]:
+        """The blobs that came in longer ago than that; uploads that began then and never ended are deleted."""
+
 
 class JobQueue(Protocol):
     """Hints to the workers that there is something to claim. Losing one, or getting it twice, doesn't matter."""

@@ -89,6 +89,28 @@ class Api(Part):
     )
 
 
+class Blobs(Part):
+    """Where uploads are kept, and how they get to workers on other hosts."""
+
+    url: str = Field(
+        "",
+        pattern=r"^(|s3://.+|https?://.+)$",
+        description="`s3://bucket/folder`; for workers alone also the API's URL; nothing: the data directory.",
+    )
+    endpoint: str = Field("", description="URL of a server that speaks S3 and isn't Amazon's.")
+    secret: SecretStr | None = Field(
+        None, min_length=16, description="Signs links to audio on the API; nothing: the API has no such links."
+    )
+    link_ttl_s: float = Field(120.0, gt=0, description="How long a link is good for.")
+    cache_bytes: int = Field(10 << 30, ge=0, description="Disk for copies of what is kept elsewhere.")
+
+    def signing_key(self) -> str:
+        """The secret. ValueError: there is none."""
+        if self.secret is None:
+            raise ValueError("MURMUR_BLOBS__URL is an API's, so MURMUR_BLOBS__SECRET must be set, to the API's own")
+        return self.secret.get_secret_value()
+
+
 class Mlx(Part):
     """MLX's memory on a Mac, which models share with everything else there."""
 
@@ -157,6 +179,7 @@ class Settings(BaseSettings):
     ledger: Ledger = Ledger()
     lease: Lease = Lease()
     limits: Limits = Limits()
+    blobs: Blobs = Blobs()
     retention: Retention = Retention()
     api: Api = Api()
     security: Security = Security()

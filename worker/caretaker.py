@@ -6,8 +6,8 @@ import time
 import structlog
 
 from transcription.errors import LedgerUnavailable
-from transcription.infra.blobs import DiskBlobs
 from transcription.infra.spans import RedisSpans
+from transcription.infra.stores import Blobs
 from transcription.ports import JobQueue
 from transcription.settings import Settings
 
@@ -21,7 +21,7 @@ class Caretaker(threading.Thread):
     Every worker has one; a lock in the ledger lets one at a time work. There is no process for it that could die.
     """
 
-    def __init__(self, spans: RedisSpans, queue: JobQueue, blobs: DiskBlobs, settings: Settings) -> None:
+    def __init__(self, spans: RedisSpans, queue: JobQueue, blobs: Blobs, settings: Settings) -> None:
         super().__init__(name="caretaker", daemon=True)
         self._spans = spans
         self._queue = queue

@@ -10,10 +10,10 @@ import structlog
 from celery import Celery
 
 from transcription.errors import LeaseLost, LedgerUnavailable, Stopped
-from transcription.infra.blobs import DiskBlobs
 from transcription.infra.connections import connect
 from transcription.infra.queue import CeleryQueue
 from transcription.infra.spans import RedisSpans
+from transcription.infra.stores import open_blobs
 from transcription.infra.traces import open_traces
 from transcription.ports import WorkerInfo
 from transcription.retry import Again, decide
@@ -59,7 +59,7 @@ class Host:
         self._client = connect(settings.ledger)
         self._spans = RedisSpans(self._client, settings)
         self._queue = CeleryQueue(app, self._client)
-        self._blobs = DiskBlobs(settings.blob_dir)
+        self._blobs = open_blobs(settings)
         self._models = ModelCache(settings)
         self._models_served = tuple(sorted(settings.served))
         self._decoder = Decoder(settings)

@@ -8,6 +8,8 @@ import pytest
 
 from transcription.errors import BlobMissing
 from transcription.infra.blobs import DiskBlobs
+from transcription.infra.cached import CachedBlobs
+from transcription.infra.s3 import S3Source
 from transcription.ports import BlobStore
 
 pytestmark = pytest.mark.anyio
@@ -21,10 +23,13 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.fixture(params=["disk"])
+@pytest.fixture(params=["disk", "bucket"])
 def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> BlobStore:
     """A store of each kind, empty."""
-    return {"disk": DiskBlobs(tmp_path)}[request.param]
+    if request.param == "disk":
+        return DiskBlobs(tmp_path)
+    bucket, endpoint = request.getfixturevalue("bucket"), request.getfixturevalue("bucket_endpoint")
+    return CachedBlobs(DiskBlobs(tmp_path), S3Source(bucket, endpoint=endpoint), cache_bytes=1 << 30)
 
 
 async def stored(blobs: BlobStore, data: bytes, *, chunk: int = 65_536) -> str:

@@ -90,7 +90,7 @@ class DiskUpload:
 
     def _keep(self) -> str:
         sha256 = self._hash.hexdigest()
-        target = _place(self._root, sha256)
+        target = place(self._root, sha256)
         with self._lock, _disk_errors():
             descriptor = self._descriptor
             if descriptor is None:
@@ -137,14 +137,14 @@ class DiskBlobs:
 
     def fetch(self, sha256: str) -> Path:
         """A local path with the blob's bytes. BlobMissing."""
-        path = _place(self.root, sha256)
+        path = place(self.root, sha256)
         if not path.is_file():
             raise BlobMissing(f"audio {sha256} isn't in {self.root}; was it deleted, or does this host not share it?")
         return path
 
     def discard(self, sha256: str, *, older_than_s: float) -> None:
         """Delete a blob, unless it came in later than that: a job for it may be on its way to the ledger."""
-        path, before = _place(self.root, sha256), time.time() - older_than_s
+        path, before = place(self.root, sha256), time.time() - older_than_s
         if _modified(path) < before:
             self._remove(path, before)
 
@@ -160,12 +160,24 @@ class DiskBlobs:
             How many files were deleted.
         """
         before = time.time() - older_than_s
+        stale = self._sweep_parts(before)
+        return stale + sum(self._remove(path, before) for path in self._older(before) if not held(path.name))
+
+    def old(self, *, older_than_s: float) -> list[str]:
+        """The blobs that came in longer ago than that; uploads that began then and never ended are deleted."""
+        before = time.time() - older_than_s
+        self._sweep_parts(before)
+        return [path.name for path in self._older(before)]
+
+    def _sweep_parts(self, before: float) -> int:
         stale = [path for path in (self.root / "parts").glob("*") if _modified(path) < before]
         for path in stale:
             path.unlink(missing_ok=True)
+        return len(stale)
+
+    def _older(self, before: float) -> Iterator[Path]:
         blobs = (path for path in self.root.glob("[0-9a-f][0-9a-f]/*") if _SHA256.fullmatch(path.name))
-        unheld = (path for path in blobs if _modified(path) < before and not held(path.name))
-        return len(stale) + sum(self._remove(path, before) for path in unheld)
+        return (path for path in blobs if _modified(path) < before)
 
     def _remove(self, path: Path, before: float) -> bool:
         """Delete a blob, unless the same bytes have been uploaded again since it was looked at."""
@@ -181,7 +193,8 @@ class DiskBlobs:
         return False
 
 
-def _place(root: Path, sha256: str) -> Path:
+def place(root: Path, sha256: str) -> Path:
+    """Where the blob of a SHA-256 lies under *root*. BlobMissing: it's no SHA-256."""
     if not _SHA256.fullmatch(sha256):
         raise BlobMissing(f"{sha256[:80]!r} is no SHA-256: 64 hexadecimal digits in lower case")
     return root / sha256[:2] / sha256

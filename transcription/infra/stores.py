@@ -1,0 +1,24 @@
+"""The blob store that the settings name."""
+
+from typing import TypeAlias
+
+from transcription.infra.blobs import DiskBlobs
+from transcription.infra.cached import CachedBlobs
+from transcription.infra.s3 import S3Source
+from transcription.infra.signed import ApiSource
+from transcription.settings import Settings
+
+Blobs: TypeAlias = DiskBlobs | CachedBlobs
+
+
+def open_blobs(settings: Settings) -> Blobs:
+    """Blobs on the disk, in a bucket, or at the API, as `blobs.url` says; the last two with a cache on the disk."""
+    disk, url = DiskBlobs(settings.blob_dir), settings.blobs.url
+    if not url:
+        return disk
+    if url.startswith("s3://"):
+        return CachedBlobs(
+            disk, S3Source(url, endpoint=settings.blobs.endpoint), cache_bytes=settings.blobs.cache_bytes
+        )
+    source = ApiSource(url, secret=settings.blobs.signing_key(), ttl_s=settings.blobs.link_ttl_s)
+    return CachedBlobs(disk, source, cache_bytes=settings.blobs.cache_bytes)
