@@ -36,8 +36,6 @@ from transcription.settings import Settings
 _ROUTERS = tuple(
     part.router for part in (jobs, results, events, webhooks, models, health, stats, metrics, dead, internal)
 )
-    part.router for part in (jobs, results, events, webhooks, models, health, stats, metrics, dead, internal)
-)
 
 
 def create_app(
