@@ -114,6 +114,7 @@ def _platform(
     catalogue = Catalogue(settings, backlog)
     desk = Desk(
         limits=settings.limits,
+        outbound=settings.outbound,
         jobs=jobs,
         blobs=blobs,
         hints=hints,

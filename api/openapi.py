@@ -71,10 +71,14 @@ def _document(app: FastAPI) -> dict[str, Any]:
     file = {"type": "string", "format": "binary", "description": "The recording; any container that FFmpeg reads."}
     audio = {"type": "string", "format": "byte", "description": "The recording in base64, with padding."}
     name = {"type": "string", "description": "What the recording is called."}
+    url = {"type": "string", "maxLength": 2000, "description": "Where to fetch the recording from: http or https."}
     fields = {field: _without_null(schema) for field, schema in options.items()}
     schemas["SubmitForm"] = _closed("A form with the recording and its options.", {"file": file, **fields}, "file")
     schemas["SubmitJson"] = _closed(
-        "The recording and its options as JSON.", {"audio": audio, "filename": name, **options}, "audio"
+        "The recording, or the URL where it is, and its options as JSON.",
+        {"audio": audio, "url": url, "filename": name, **options},
+        "audio",
+        "url",
     )
     _drop_own_validation_errors(document)
     return document
@@ -99,11 +103,16 @@ def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
     return {**kinds[0], **rest}
 
 
-def _closed(description: str, properties: dict[str, Any], required: str) -> dict[str, Any]:
+def _closed(description: str, properties: dict[str, Any], *required: str) -> dict[str, Any]:
+    """An object with these properties and no others; *required*: one of these must be there."""
     return {
         "type": "object",
         "description": description,
         "properties": properties,
-        "required": [required],
+        **_one_of(required),
         "additionalProperties": False,
     }
+
+
+def _one_of(names: tuple[str, ...]) -> dict[str, Any]:
+    return {"required": list(names)} if len(names) == 1 else {"oneOf": [{"required": [name]} for name in names]}

@@ -18,6 +18,7 @@ from transcription.errors import MalformedRequest
 from transcription.infra.probe import Probe
 from transcription.job import Audio, Job, Outcome, Submission
 from transcription.options import parse_options
+from transcription.outbound import Outbound
 from transcription.ports import BlobStore, JobStore
 from transcription.settings import Limits
 
@@ -30,6 +31,7 @@ class Desk:
     """Where jobs are handed in."""
 
     limits: Limits
+    outbound: Outbound
     jobs: JobStore
     blobs: BlobStore
     hints: Hints
@@ -64,7 +66,9 @@ class Desk:
         await self.allowances.look(request)
         await self.backpressure.check(coming_bytes=declared_bytes(request))
         intake = intake or Intake()
-        async with receive(request, blobs=self.blobs, limits=self.limits, intake=intake) as received:
+        async with receive(
+            request, blobs=self.blobs, limits=self.limits, outbound=self.outbound, intake=intake
+        ) as received:
             options = parse_options(intake.options(received))
             model = await self.catalogue.resolve(options.model)
             audio = await self._keep(received)

@@ -9,24 +9,26 @@ from dataclasses import dataclass, field
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
-from api.filenames import disposition
+from api.fetching import HEAD_BYTES, fetch
+from api.filenames import DEFAULT, disposition
 from api.form import Form, printable
 from api.json_form import JsonForm
 from api.multipart import MultipartForm
 from transcription.errors import (
     EmptyFile,
-    InvalidOption,
     MalformedRequest,
     MissingFile,
     TooLarge,
     UnsupportedMedia,
     UploadIncomplete,
 )
+from transcription.options import parse_options
+from transcription.outbound import Outbound
 from transcription.ports import BlobStore, Upload
 from transcription.settings import Limits
 
+NOWHERE = Outbound(url_ingestion=False)
 _RAW_TYPES = {"application/octet-stream", "application/ogg"}
-_HEAD_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,12 @@ class Intake:
 
 @asynccontextmanager
 async def receive(
-    request: Request, *, blobs: BlobStore, limits: Limits, intake: Intake | None = None
+    request: Request,
+    *,
+    blobs: BlobStore,
+    limits: Limits,
+    outbound: Outbound = NOWHERE,
+    intake: Intake | None = None,
 ) -> AsyncIterator[Received]:
     """
     Read the request's body; whatever isn't committed inside the block is gone after it.
@@ -70,6 +77,7 @@ async def receive(
         request: Multipart, raw audio, or JSON.
         blobs: Where the audio goes.
         limits: Largest upload in bytes, longest silence in seconds.
+        outbound: Where audio may be fetched from; by default from nowhere.
         intake: How this API spells a submission; by default the native way.
 
     Raises:
@@ -77,6 +85,7 @@ async def receive(
         UploadIncomplete: the client went away, or was silent for too long.
         EmptyFile: no bytes of audio.
         MalformedRequest, MissingFile, TooManyFiles, BadBase64, UnsupportedMedia: see the three forms.
+        UrlNotAllowed, UrlUnreachable: see `fetch`.
     """
     intake = intake or Intake()
     form = intake.form = _form(request, intake)
@@ -87,7 +96,13 @@ async def receive(
         head = await _fill(upload, form, request, limits)
         form.close()
         if form.url is not None:
-            raise InvalidOption("url: fetching audio from a URL isn't enabled on this platform; send the bytes")
+            if upload.size:
+                raise MalformedRequest("both 'audio' and 'url' came; send one recording with each request")
+            # What is wrong with the options is said before anything is fetched.
+            parse_options(intake.options(Received(upload, form.filename, form.fields)))
+            fetched = await fetch(form.url, upload, limits=limits, outbound=outbound)
+            head = fetched.head
+            form.filename = fetched.filename if form.filename == DEFAULT else form.filename
         if not upload.size:
             raise EmptyFile(f"the file {form.filename!r} has no bytes")
         yield Received(upload, form.filename, form.fields, head)
@@ -153,7 +168,7 @@ async def _fill(upload: Upload, form: Form, request: Request, limits: Limits) ->
             if body_bytes > body_limit:
                 raise _too_large(form.audio_at_least(body_bytes), limits)
             for audio in form.feed(chunk):
-                head += audio[: _HEAD_BYTES - len(head)]
+                head += audio[: HEAD_BYTES - len(head)]
                 await upload.write(audio)
             if upload.size > limits.max_upload_bytes:
                 raise _too_large(upload.size, limits)

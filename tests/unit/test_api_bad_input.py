@@ -201,7 +201,7 @@ CASES: dict[str, tuple[Callable[[], dict[str, Any]], int, str, str]] = {
         "unknown_option",
         "'speed'",
     ),
-    "JSON with a URL": (lambda: {"json": {"url": "http://10.0.0.1/a.mp3"}}, 422, "invalid_option", "isn't enabled"),
+    "JSON with a URL": (lambda: {"json": {"url": "http://10.0.0.1/a.mp3"}}, 422, "url_not_allowed", "open internet"),
     "too large by its header": (
         lambda: form(("file", ("a.wav", b"x" * 600_000))),
         413,
