@@ -216,3 +216,18 @@ def test_nothing_is_left_over(stack: Stack) -> None:
     backlog = httpx.get(f"{stack.url}/stats", timeout=10).json()
     assert backlog["queue"]["spans"] == backlog["queue"]["running_spans"] == 0
     assert backlog["dead_letters"] == 0
+
+
+def test_backup_brings_back_jobs_results_and_what_still_waited(
+    whole: Stack, recordings: Recordings, tmp_path: Path
+) -> None:
+    with whole.client(patience_s=60) as client:
+        done = client.wait(client.submit(SAMPLES["mp3"].path).id, seconds=60)
+        whole.compose("stop", "worker")
+        waits = client.submit(*recordings("short", 500, 1))
+        whole.script("deploy/backup.sh", str(tmp_path))
+        whole.compose("down", "-v")
+        whole.script("deploy/restore.sh", str(tmp_path))
+        eventually(whole.settled, within_s=120, every_s=1)
+        assert " ".join(client.result(done.id, "text").split()) == SAMPLES["mp3"].transcript
+    assert said(whole, [waits]) == {SAMPLES["short"].transcript}

@@ -224,7 +224,9 @@ def test_refusal_of_the_api_reaches_a_client_that_is_still_sending(http: httpx.C
         assert answer.json()["detail"] == "said by the replica"
 
 
-@pytest.mark.parametrize("path", ["/metrics", "/metrics/ledger", "/admin", "/admin/dead", "/v1/admin/dead", "/v1/admin"])
+@pytest.mark.parametrize(
+    "path", ["/metrics", "/metrics/ledger", "/admin", "/admin/dead", "/v1/admin/dead", "/v1/admin"]
+)
 def test_figures_and_administration_are_closed(http: httpx.Client, path: str) -> None:
     answer = http.get(path)
     assert answer.status_code == 404
