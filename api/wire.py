@@ -27,8 +27,12 @@ class QueueOut(BaseModel):
     """Where a queued job stands in its class."""
 
     position: int = Field(description="1 is next.", examples=[3])
-    audio_seconds_ahead: float | None = Field(None, examples=[610.5])
-    eta_s: float | None = Field(None, description="Seconds until its turn, where the workers' speed is known.")
+    audio_seconds_ahead: float | None = Field(
+        None, description="Of recordings that wait before it, and what is left of those in work.", examples=[610.5]
+    )
+    eta_s: float | None = Field(
+        None, description="Seconds until its turn at the latest, where the workers' speed is known."
+    )
 
 
 class AudioOut(BaseModel):

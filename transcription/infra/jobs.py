@@ -4,6 +4,7 @@ import asyncio
 import base64
 import binascii
 import hashlib
+import time
 import uuid
 from typing import Any
 
@@ -30,6 +31,7 @@ from transcription.settings import Settings
 from transcription.transcript import Transcript
 
 SCAN = 200
+RATE_AGE_S = 2.0
 
 
 class RedisJobs:
@@ -41,6 +43,7 @@ class RedisJobs:
         self._scripts = Scripts(client, audit_length=settings.ledger.audit_length)
         self._watch = Watch(client)
         self._rate: float | None = None
+        self._rate_at = float("-inf")
 
     async def close(self) -> None:
         """Stop listening and let the connections go."""
@@ -106,6 +109,9 @@ class RedisJobs:
     async def _read(self, tenant: str, ids: list[str]) -> list[Job]:
         with translated():
             rows = await self._scripts.call("read", tenant, *ids)
+        if any(row and row[2] != "" for row in rows) and time.monotonic() - self._rate_at > RATE_AGE_S:
+            # An ETA by the speed of workers that are gone would be a lie.
+            await self.backlog()
         return [records.job(pairs(row[0]), pairs(row[1]), self._place(row[2], row[3])) for row in rows if row]
 
     def _place(self, position: str | int, ahead: str | int) -> Place | None:
@@ -181,6 +187,7 @@ class RedisJobs:
         with translated():
             found = figures.backlog(await self._scripts.call("backlog", gone_ms))
         self._rate = sum(worker.rate or 0 for worker in found.workers) or None
+        self._rate_at = time.monotonic()
         return found
 
     async def server(self) -> Server:

@@ -1,6 +1,22 @@
 -- Tickets with what is known of their computations. ARGV: tenant ('' for any), tickets...
--- Returns for each {ticket hash, computation hash, place, ms ahead, seconds-per-second of the live workers} or ''.
+-- Returns for each {ticket hash, computation hash, place, ms ahead} or ''. Place is the number of spans that wait before
+-- it; ms ahead is their audio and what is left of the running spans, '' where a length isn't known, or too many are ahead.
 local out = {}
+local MOST = 200
+
+local left_running
+local function running()
+  if left_running then return left_running end
+  left_running = 0
+  if redis.call('ZCARD', k('leases')) > MOST then left_running = '' end
+  for _, name in ipairs(redis.call('ZRANGE', k('leases'), 0, MOST - 1)) do
+    if left_running == '' then break end
+    local cid, i = split_name(name)
+    local span = hash(k('span', cid, i))
+    left_running = length_of(span) > 0 and left_running + math.max(0, length_of(span) - num(span.done)) or ''
+  end
+  return left_running
+end
 
 local function ahead(cid, class)
   local name = cid .. '/0'
@@ -8,11 +24,14 @@ local function ahead(cid, class)
   if not rank then return '', '' end
   local earlier = class == 'batch' and redis.call('ZCARD', k('order', 'interactive')) or 0
   local ms = earlier > 0 and num(redis.call('HGET', k('backlog'), 'ms:interactive')) or 0
-  if rank > 200 then return rank + earlier, '' end
+  if rank > MOST or running() == '' then return rank + earlier, '' end
+  ms = ms + running()
   if rank > 0 then
     for _, other in ipairs(redis.call('ZRANGE', k('order', class), 0, rank - 1)) do
       local c, i = split_name(other)
-      ms = ms + length_of(hash(k('span', c, i)))
+      local length = length_of(hash(k('span', c, i)))
+      if length == 0 then return rank + earlier, '' end
+      ms = ms + length
     end
   end
   return rank + earlier, ms
