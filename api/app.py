@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from api import VERSION, dialects, openapi, origins, problems, tracing
@@ -74,7 +75,9 @@ def create_app(
             )
             yield
 
-    app = FastAPI(
+    # Its pages bring their scripts along: a platform on one's own machines must not need a CDN to show /docs.
+    app = FastAPIOffline(
+        static_url="/docs/assets",
         title="Murmuration",
         version=VERSION,
         description=openapi.DESCRIPTION,
