@@ -139,8 +139,16 @@ class JobStore(Protocol):
 class SpanStore(Protocol):
     """The ledger as a worker sees it. Writes carry the claim's token and raise LeaseLost when it is old."""
 
-    def claim(self, worker: str, *, models: Sequence[str], extras: bool) -> Claim | None:
-        """Take the next span under a lease. *extras*: also further spans of computations already in work."""
+    def claim(self, worker: str, *, models: Sequence[str], extras: bool, traits: Sequence[str] = ...) -> Claim | None:
+        """
+        Take the next span under a lease.
+
+        Args:
+            worker: Its name.
+            models: What it can compute with.
+            extras: Also further spans of computations already in work.
+            traits: What else it has that computations may need: see `transcription.lanes`; by default any language.
+        """
 
     def renew(self, claims: Sequence[Claim]) -> dict[int, Hold]:
         """Prolong leases; what each token's renewal found."""

@@ -111,6 +111,17 @@ class Blobs(Part):
         return self.secret.get_secret_value()
 
 
+class Needs(Part):
+    """What a model's jobs need of a worker."""
+
+    engine: str | None = None
+    device: str | None = None
+
+    def given(self) -> dict[str, str]:
+        """Those that are set."""
+        return {kind: value for kind, value in self.model_dump().items() if value}
+
+
 class Mlx(Part):
     """MLX's memory on a Mac, which models share with everything else there."""
 
@@ -126,6 +137,7 @@ class Worker(Part):
         pattern=r"^(auto|faster_whisper|mlx_whisper|[\w.]+:\w+)$",
         description="`faster_whisper`, `mlx_whisper`, `package.module:factory`, or `auto`: MLX on a Mac that has it.",
     )
+    languages: tuple[str, ...] = Field((), description="ISO 639-1 codes that this worker is for; none: all of them.")
     slots: int = Field(8, ge=1, description="Spans in work at the same time in one process.")
     model_workers: int = Field(0, ge=0, description="Model replicas that compute in parallel; 0: one for each core.")
     threads: int = Field(1, ge=1, description="Threads of each model replica.")
@@ -170,6 +182,9 @@ class Settings(BaseSettings):
     models: tuple[str, ...] = Field((), description="Further models that clients may ask for.")
     model_aliases: dict[str, str] = Field(
         default_factory=dict, description="Names that stand for a model; with `demo`, every published name does."
+    )
+    needs: dict[str, Needs] = Field(
+        default_factory=dict, description='What a model asks of workers: `{"large-v3": {"device": "cuda"}}`.'
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to compute.")
     compute_type: str = Field("auto", description="Arithmetic; `auto`: int8 on a CPU, float16 on a GPU.")

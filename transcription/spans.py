@@ -8,6 +8,10 @@ ROUNDING_S = 0.002
 """What rounding both ends of a stretch can add to its length."""
 
 
+LEAST_SPAN_S = 60.0
+SPAN_WORK_S = 60.0
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Span:
     """A stretch of a recording, in seconds, ``start <= end``."""
@@ -48,6 +52,20 @@ def cut(speech: Sequence[Span], duration_s: float, *, target_s: float) -> list[S
     if len(cuts) > 1 and duration_s - cuts[-1] < target_s / 4:
         cuts.pop()
     return [Span(a, b) for a, b in zip(cuts, [*cuts[1:], duration_s], strict=True)]
+
+
+def span_length(limit_s: float, rate: float | None) -> float:
+    """
+    How long spans should be.
+
+    Args:
+        limit_s: What they may be.
+        rate: The worker's speed in audio-seconds per second, None while it isn't known.
+
+    Returns:
+        What the worker computes in a minute, so that little is lost with a slow one; at least a minute of audio.
+    """
+    return limit_s if rate is None else min(limit_s, max(LEAST_SPAN_S, rate * SPAN_WORK_S))
 
 
 @dataclass(frozen=True, slots=True)

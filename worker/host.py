@@ -15,6 +15,7 @@ from transcription.infra.queue import CeleryQueue
 from transcription.infra.spans import RedisSpans
 from transcription.infra.stores import open_blobs
 from transcription.infra.traces import open_traces
+from transcription.lanes import traits
 from transcription.ports import WorkerInfo
 from transcription.retry import Again, decide
 from transcription.settings import Settings
@@ -56,20 +57,28 @@ class Host:
         self.name = name
         self._settings = settings
         self._started_at = time.time()
+        self._rate: float | None = None
         self._client = connect(settings.ledger)
         self._spans = RedisSpans(self._client, settings)
         self._queue = CeleryQueue(app, self._client)
         self._blobs = open_blobs(settings)
         self._models = ModelCache(settings)
+        self._traits = traits(
+            engine=self._models.engine, device=self._models.device, languages=settings.worker.languages
+        )
         self._models_served = tuple(sorted(settings.served))
         self._decoder = Decoder(settings)
         self._pipeline = Pipeline(
-            spans=self._spans, blobs=self._blobs, models=self._models, decoder=self._decoder, settings=settings
+            spans=self._spans,
+            blobs=self._blobs,
+            models=self._models,
+            decoder=self._decoder,
+            settings=settings,
+            rate=lambda: self._rate,
         )
         self._leases = Leases(self._spans, settings.lease, steps=lambda: self._models.steps, info=self._info)
         self._caretaker = Caretaker(self._spans, self._queue, self._blobs, settings)
         self._courier = Courier(settings)
-        self._rate: float | None = None
         self._traces = open_traces("worker")
 
     def start(self) -> None:
@@ -104,7 +113,8 @@ class Host:
         if not self._leases.open:
             return None
         try:
-            claim = self._spans.claim(self.name, models=self._models_served, extras=self._may_take_extras())
+            extras = self._may_take_extras()
+            claim = self._spans.claim(self.name, models=self._models_served, extras=extras, traits=self._traits)
         except LedgerUnavailable as error:
             log.warning("ledger unavailable", error=error.message)
             return None

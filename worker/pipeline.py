@@ -1,7 +1,7 @@
 """The way of one span through the worker: decode, find speech, cut, transcribe window by window, commit."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +10,7 @@ from transcription.computation import Claim, Timing
 from transcription.errors import BlobMissing
 from transcription.ports import BlobStore, SpanStore
 from transcription.settings import Settings
-from transcription.spans import Piece, Span, pieces, windows
+from transcription.spans import Piece, Span, pieces, span_length, windows
 from worker.audio import RATE, Samples, read_pcm, sample_at, write_pcm
 from worker.decoder import Decoder
 from worker.engines.base import Engine
@@ -50,13 +50,21 @@ class Pipeline:
     """Runs spans; threads share it. It knows nothing of Celery."""
 
     def __init__(
-        self, *, spans: SpanStore, blobs: BlobStore, models: ModelCache, decoder: Decoder, settings: Settings
+        self,
+        *,
+        spans: SpanStore,
+        blobs: BlobStore,
+        models: ModelCache,
+        decoder: Decoder,
+        settings: Settings,
+        rate: Callable[[], float | None] = lambda: None,
     ) -> None:
         self._spans = spans
         self._blobs = blobs
         self._models = models
         self._decoder = decoder
-        self._target_s = settings.worker.span_s
+        self._limit_span_s = settings.worker.span_s
+        self._rate = rate
         self._pcm_dir = settings.pcm_dir
 
     def run(self, held: Held) -> Timing:
@@ -96,7 +104,7 @@ class Pipeline:
             stretches = speech if claim.decoding.vad_filter else everything(speech, duration)
         held.touch()
         held.check()
-        parts = pieces(stretches, duration, target_s=self._target_s)
+        parts = pieces(stretches, duration, target_s=span_length(self._limit_span_s, self._rate()))
         with clock.measure("compute"):
             language, probability = self._language(claim, engine, speech or stretches, samples)
         if len(parts) > 1:

@@ -25,9 +25,10 @@ from transcription.infra.connections import translated
 from transcription.infra.scripts import PREFIX, Scripts, pairs
 from transcription.infra.watch import Watch
 from transcription.job import Job, Outcome, Place, Status, Submission
+from transcription.lanes import lane
 from transcription.options import fingerprint
 from transcription.ports import Backlog, Page, Server
-from transcription.settings import Settings
+from transcription.settings import Needs, Settings
 from transcription.transcript import Transcript
 
 SCAN = 200
@@ -73,6 +74,10 @@ class RedisJobs:
             answer, _ = await pipe.execute()
         return answer
 
+    def _lane(self, submission: Submission) -> str:
+        needs = self._settings.needs.get(submission.model, Needs()).given()
+        return lane(submission.model, language=submission.options.language, needs=needs)
+
     def _request(self, submission: Submission) -> dict[str, Any]:
         audio, options = submission.audio, submission.options
         name = fingerprint(audio.sha256, submission.model, submission.revision, options.decoding())
@@ -87,6 +92,7 @@ class RedisJobs:
             "fingerprint": name,
             "payload": payload,
             "idempotency_key": submission.idempotency_key or False,
+            "lane": self._lane(submission),
             "sha": audio.sha256,
             "bytes": audio.bytes,
             "duration": records.ms(audio.duration_s),

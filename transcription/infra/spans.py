@@ -16,6 +16,7 @@ from transcription.infra.connections import translated, unavailable
 from transcription.infra.records import ms
 from transcription.infra.scripts import PREFIX, Scripts
 from transcription.job import Failure
+from transcription.lanes import ANY_LANGUAGE
 from transcription.ports import WorkerInfo
 from transcription.settings import Settings
 from transcription.spans import Piece
@@ -31,10 +32,12 @@ class RedisSpans:
         self._lease_ms = ms(settings.lease.ttl_s)
         self._scripts = Scripts(client, audit_length=settings.ledger.audit_length)
 
-    def claim(self, worker: str, *, models: Sequence[str], extras: bool) -> Claim | None:
+    def claim(
+        self, worker: str, *, models: Sequence[str], extras: bool, traits: Sequence[str] = (ANY_LANGUAGE,)
+    ) -> Claim | None:
         """Take the next span under a lease: see SpanStore."""
         with translated():
-            fields = self._scripts.call("claim", worker, self._lease_ms, int(extras), *models)
+            fields = self._scripts.call("claim", worker, self._lease_ms, int(extras), "\n".join(traits), *models)
         return records.claim(fields) if fields else None
 
     def renew(self, claims: Sequence[Claim]) -> dict[int, Hold]:

@@ -1,16 +1,31 @@
 -- Take the next span under a lease: a suspect if this worker is idle, else by class, by the tenant with the least
 -- audio running, by age; further spans of computations in work only when nothing else waits.
--- ARGV: worker, lease ms, extras (0 or 1), models... Returns the claim's fields, or nil.
+-- ARGV: worker, lease ms, extras (0 or 1), traits (a line each), models... Returns the claim's fields, or nil.
 local PATIENCE_MS = 3000
 local worker, lease_ms, extras = ARGV[1], num(ARGV[2]), ARGV[3] == '1'
-local served = {}
-for i = 4, #ARGV do served[ARGV[i]] = true end
+local has, models, served = {}, {}, {}
+for trait in string.gmatch(ARGV[4], '[^\n]+') do has[trait] = true end
+for i = 5, #ARGV do models[ARGV[i]] = true end
 
-local function model_of(name) return redis.call('HGET', k('comp', (split_name(name))), 'model') end
+-- Whether this worker has the model and all else that a lane's lines ask for. No line about the language: any may come.
+local function suits(lane)
+  local model, needs = string.match(lane, '^([^\n]*)\n?(.*)$')
+  if not models[model] then return false end
+  local any = has['language=*']
+  if not any and not string.find(needs, 'language=', 1, true) then return false end
+  for need in string.gmatch(needs, '[^\n]+') do
+    if not has[need] and not (any and string.sub(need, 1, 9) == 'language=') then return false end
+  end
+  return true
+end
+
+for _, lane in ipairs(redis.call('SMEMBERS', k('lanes'))) do
+  if suits(lane) then served[lane] = true end
+end
 
 local function next_suspect()
   for _, name in ipairs(redis.call('ZRANGE', k('suspects'), 0, 50)) do
-    if served[model_of(name)] then return name end
+    if served[redis.call('HGET', k('comp', (split_name(name))), 'lane')] then return name end
   end
 end
 
@@ -34,10 +49,10 @@ end
 local function next_first()
   for _, class in ipairs(CLASSES) do
     local best, score, before
-    for model in pairs(served) do
-      local tenant, running, last = next_tenant(k('tenants', class, model))
+    for lane in pairs(served) do
+      local tenant, running, last = next_tenant(k('tenants', class, lane))
       if tenant and (not score or running < score or (running == score and last < before)) then
-        best, score, before = k('first', class, model, tenant), running, last
+        best, score, before = k('first', class, lane, tenant), running, last
       end
     end
     if best then return redis.call('ZRANGE', best, 0, 0)[1] end
@@ -46,8 +61,8 @@ end
 
 local function next_extra()
   local best, score
-  for model in pairs(served) do
-    local top = redis.call('ZRANGE', k('extra', model), 0, 0, 'WITHSCORES')
+  for lane in pairs(served) do
+    local top = redis.call('ZRANGE', k('extra', lane), 0, 0, 'WITHSCORES')
     if top[1] and (not score or num(top[2]) < score) then best, score = top[1], num(top[2]) end
   end
   return best

@@ -3,7 +3,7 @@
 --
 --   job:ID            hash    a ticket: tenant, computation, options, audio; canceled or expired when it left early
 --   jobs:TENANT       zset    a tenant's tickets by time
---   comp:C            hash    a computation: status, audio, model, decoding, spans, progress, error
+--   comp:C            hash    a computation: status, audio, model, lane, decoding, spans, progress, error
 --   comp:C:jobs       set     tickets that wait on it or hold its result; empty: nobody wants it
 --   comp:C:extra      zset    its pending spans that only idle workers take, by index
 --   span:C:I          hash    state (pending running delayed done stopped), start, end, speech, place, token, worker, attempts, windows
@@ -12,11 +12,11 @@
 --   dedup:F           string  fingerprint -> the computation that new tickets join
 --   blob:S            set     computations that need the audio with this SHA-256
 --   idem:T:K          hash    idempotency key -> ticket and payload
---   first:CLASS:M:T   zset    pending spans of computations that no worker is on, by age
---   tenants:CLASS:M   zset    tenants with such spans, by the audio they have running
+--   first:CLASS:L:T   zset    pending spans of computations that no worker is on, by age
+--   tenants:CLASS:L   zset    tenants with such spans, by the audio they have running
 --   served            hash    tenant -> token of its last claim
 --   order:CLASS       zset    the same spans over all tenants, by age
---   extra:M           zset    further spans of computations in work, by class and age
+--   extra:L           zset    further spans of computations in work, by class and age
 --   suspects          zset    spans that were in flight when a process died, since then: each is run again alone
 --   delayed           zset    spans that wait before their next attempt, by due time
 --   leases            zset    running spans by the lease's end
@@ -30,7 +30,7 @@
 --   dead              zset    computations that an operator may retry
 --   counts, backlog, running, stats, config  hashes of totals and marks;  fence: the last token
 --   failures          hash    failed computations by error code;  latencies: histograms, NAME:CLASS:BOUND and NAME:CLASS:ms
---   audit             stream  all moves;  drainer: the worker that runs empty for a suspect;  models: set of names
+--   audit             stream  all moves;  drainer: the worker that runs empty for a suspect;  lanes: set of names
 local P = KEYS[1]
 local CLASSES = { 'interactive', 'batch' }
 local BOUNDS_S = { 1, 5, 15, 30, 60, 120, 300, 900, 3600, 14400 }
@@ -103,8 +103,8 @@ local function wait_more(class, length, spans)
 end
 
 local function enqueue(cid, i, place)
-  local c = redis.call('HMGET', k('comp', cid), 'class', 'model', 'tenant', 'created', 'lead')
-  local class, model, tenant, created = c[1], c[2], c[3], num(c[4])
+  local c = redis.call('HMGET', k('comp', cid), 'class', 'lane', 'tenant', 'created', 'lead')
+  local class, lane, tenant, created = c[1], c[2], c[3], num(c[4])
   local name, key = cid .. '/' .. i, k('span', cid, i)
   if place ~= 'suspect' then place = num(c[5]) == 0 and 'first' or 'extra' end
   redis.call('HSET', key, 'state', 'pending', 'place', place)
@@ -112,20 +112,20 @@ local function enqueue(cid, i, place)
     redis.call('ZADD', k('suspects'), now(), name)
   elseif place == 'first' then
     redis.call('HINCRBY', k('comp', cid), 'lead', 1)
-    redis.call('ZADD', k('first', class, model, tenant), created, name)
+    redis.call('ZADD', k('first', class, lane, tenant), created, name)
     redis.call('ZADD', k('order', class), created, name)
-    redis.call('ZADD', k('tenants', class, model), num(redis.call('HGET', k('running'), tenant)), tenant)
+    redis.call('ZADD', k('tenants', class, lane), num(redis.call('HGET', k('running'), tenant)), tenant)
   else
-    redis.call('ZADD', k('extra', model), (class == 'batch' and 1e14 or 0) + created, name)
+    redis.call('ZADD', k('extra', lane), (class == 'batch' and 1e14 or 0) + created, name)
     redis.call('ZADD', k('comp', cid, 'extra'), i, i)
   end
-  redis.call('SADD', k('models'), model)
+  redis.call('SADD', k('lanes'), lane)
   wait_more(class, length_of(hash(key)), 1)
 end
 
 local function dequeue(cid, i)
-  local c = redis.call('HMGET', k('comp', cid), 'class', 'model', 'tenant')
-  local class, model, tenant = c[1], c[2], c[3]
+  local c = redis.call('HMGET', k('comp', cid), 'class', 'lane', 'tenant')
+  local class, lane, tenant = c[1], c[2], c[3]
   local name, span = cid .. '/' .. i, hash(k('span', cid, i))
   if span.state == 'delayed' then
     redis.call('ZREM', k('delayed'), name)
@@ -135,13 +135,13 @@ local function dequeue(cid, i)
     redis.call('ZREM', k('suspects'), name)
   elseif span.place == 'first' then
     redis.call('HINCRBY', k('comp', cid), 'lead', -1)
-    redis.call('ZREM', k('first', class, model, tenant), name)
+    redis.call('ZREM', k('first', class, lane, tenant), name)
     redis.call('ZREM', k('order', class), name)
-    if redis.call('EXISTS', k('first', class, model, tenant)) == 0 then
-      redis.call('ZREM', k('tenants', class, model), tenant)
+    if redis.call('EXISTS', k('first', class, lane, tenant)) == 0 then
+      redis.call('ZREM', k('tenants', class, lane), tenant)
     end
   else
-    redis.call('ZREM', k('extra', model), name)
+    redis.call('ZREM', k('extra', lane), name)
     redis.call('ZREM', k('comp', cid, 'extra'), i)
   end
   wait_more(class, -length_of(span), -1)
@@ -162,8 +162,8 @@ end
 local function weigh(tenant, by)
   local sum = redis.call('HINCRBY', k('running'), tenant, math.floor(by))
   if sum <= 0 then redis.call('HDEL', k('running'), tenant) end
-  for _, model in ipairs(redis.call('SMEMBERS', k('models'))) do
-    for _, class in ipairs(CLASSES) do redis.call('ZADD', k('tenants', class, model), 'XX', sum, tenant) end
+  for _, lane in ipairs(redis.call('SMEMBERS', k('lanes'))) do
+    for _, class in ipairs(CLASSES) do redis.call('ZADD', k('tenants', class, lane), 'XX', sum, tenant) end
   end
 end
 

@@ -34,7 +34,7 @@ count(outcome)
 
 if outcome == 'new' then
   redis.call('HSET', k('comp', cid), 'id', cid, 'status', 'queued', 'fingerprint', r.fingerprint, 'sha', r.sha,
-    'filename', r.filename, 'model', r.model, 'decoding', ARGV[3], 'class', r.class, 'tenant', r.tenant,
+    'filename', r.filename, 'model', r.model, 'lane', r.lane, 'decoding', ARGV[3], 'class', r.class, 'tenant', r.tenant,
     'created', at, 'duration', r.duration, 'spans', 1, 'spans_done', 0, 'done', 0, 'lead', 0, 'attempts', 0,
     'request', r.request, 'trace', r.trace)
   redis.call('HSET', k('span', cid, 0), 'start', 0, 'end', r.duration, 'done', 0, 'windows', 0, 'attempts', 0)

@@ -1,0 +1,27 @@
+"""Lanes: what a computation needs of a worker, and what a worker has; the claim script brings them together."""
+
+from collections.abc import Iterable, Mapping
+
+ANY_LANGUAGE = "language=*"
+
+
+def lane(model: str, *, language: str | None, needs: Mapping[str, str]) -> str:
+    """
+    Name the queue of a computation.
+
+    Args:
+        model: What computes it.
+        language: ISO 639-1 code; None where it's to be detected, which takes a worker for any language.
+        needs: What else its worker must have: `engine`, `device`.
+
+    Returns:
+        The model, and each need on a line of its own.
+    """
+    lines = [f"language={language}"] if language else []
+    return "\n".join([model, *lines, *(f"{kind}={value}" for kind, value in sorted(needs.items()))])
+
+
+def traits(*, engine: str, device: str, languages: Iterable[str]) -> tuple[str, ...]:
+    """What a worker has, as lanes ask for it; no *languages* are all of them."""
+    spoken = tuple(f"language={language}" for language in languages) or (ANY_LANGUAGE,)
+    return (f"engine={engine}", f"device={device}", *spoken)
