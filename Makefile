@@ -4,12 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 DATA_DIR ?= .murmur
 ARGS ?=
+FUZZ_INPUTS ?= 10000
+FUZZ_SEED ?= 1
 # The first interpreter that starts and is new enough; `make PYTHON=/path/to/python` chooses another.
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3 python; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$python; break; }; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-compose check format docs lock clean
+.PHONY: help demo run test test-compose fuzz audit check format docs lock clean chaos bench
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,10 +23,24 @@ run: $(VENV)/.local ## Run the platform on 127.0.0.1:8000 until Ctrl-C (ARGS="--
 	@$(BIN)/murmur up --data-dir $(DATA_DIR) $(ARGS)
 
 test: $(VENV)/.dev ## Run the tests (ARGS="tests/unit -k formats")
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 test-compose: $(VENV)/.dev ## Build the images, bring up the compose stack and break it (needs Docker, minutes)
 	@TEST_COMPOSE=1 $(BIN)/python -m pytest tests/compose $(ARGS)
+
+chaos: $(VENV)/.dev ## Break real processes for minutes, with real lease times (CHAOS_SEED=n repeats a plan)
+	@CHAOS_LONG=1 $(BIN)/python -m pytest -s tests/chaos -k long -n 0
+
+bench: $(VENV)/.dev ## Measure speed and word errors beside faster-whisper, in under ten minutes
+	@$(BIN)/python -m bench.run --size base --clips 16 --rounds 5 $(ARGS)
+
+fuzz: $(VENV)/.dev ## Damage 10,000 inputs and look for crashes (FUZZ_INPUTS=…, FUZZ_SEED=…)
+	@FUZZ_INPUTS=$(FUZZ_INPUTS) FUZZ_SEED=$(FUZZ_SEED) $(BIN)/python -m pytest -q tests/fuzz $(ARGS)
+
+audit: $(VENV)/.dev ## Look up the locked packages in the database of known holes
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check pip-audit
+	@for lock in api worker flower; do echo "requirements/$$lock.txt"; \
+		$(BIN)/python -m pip_audit --disable-pip --require-hashes -r requirements/$$lock.txt || exit 1; done
 
 check: $(VENV)/.dev ## Lint, check types and the layers between packages
 	@$(BIN)/ruff check .

@@ -24,6 +24,8 @@ LONG = Plan(
     pace_s=4.0,
     window_s=3.0,
 )
+UPLOADS_CUT = 2
+"""APIs that are killed in an upload."""
 QUICK = Lease(ttl_s=3, renew_s=1, look_s=0.5, reap_s=0.5, max_attempts=5)
 REAL = Lease(max_attempts=5)
 
@@ -56,7 +58,7 @@ def weather(
             every_transcript_is_the_undisturbed_one(client, storm, directory, flock.settings.worker.span_s)
             redis = flock.redis()
             each_span_was_committed_once(redis)
-            nothing_is_left_over(redis, flock)
+            nothing_is_left_over(redis, flock, plan.clients)
             the_dead_were_replaced(redis, storm, reclaimed_within_s)
             redis.close()
         except BaseException:
@@ -94,7 +96,7 @@ def each_span_was_committed_once(redis: Redis) -> None:
     assert not [entry for entry in entries if entry["what"] == "failed"]
 
 
-def nothing_is_left_over(redis: Redis, flock: Flock) -> None:
+def nothing_is_left_over(redis: Redis, flock: Flock, clients: int) -> None:
     for key in ("leases", "suspects", "delayed", "order:interactive", "extra:demo", "dead", "drainer"):
         assert not redis.exists(f"murmur:{key}"), key
     assert redis.hget("murmur:backlog", "spans") == "0"
@@ -104,12 +106,10 @@ def nothing_is_left_over(redis: Redis, flock: Flock) -> None:
     pcm = flock.settings.pcm_dir
     # A worker that was killed in the middle of one leaves its draft; a swept hour later it is gone.
     assert not list(pcm.glob("*.pcm"))
+    # Of the uploads that went to an API when it was killed nothing but a `.part` is left, for the sweeper.
     parts = list((flock.settings.blob_dir / "parts").glob("*"))
-    assert len(parts) <= storm_uploads_cut, parts
-
-
-storm_uploads_cut = 2
-"""Uploads that were cut by killing their API: nothing but their `.part` may be left, for the sweeper."""
+    assert all(path.suffix == ".part" for path in parts)
+    assert len(parts) <= UPLOADS_CUT * (clients + 1), parts
 
 
 def the_dead_were_replaced(redis: Redis, storm: Storm, within_s: float) -> None:
