@@ -33,9 +33,11 @@ def settings_for(redis_url: str, root: Path, **security: Any) -> Settings:
 
 
 @asynccontextmanager
-async def secured(settings: Settings, *, address: tuple[str, int] = LAN) -> AsyncIterator[Bench]:
-    """Run the API's lifespan around a client that comes from *address*."""
-    jobs, queue = MemoryJobs(), MemoryQueue()
+async def secured(
+    settings: Settings, *, address: tuple[str, int] = LAN, jobs: MemoryJobs | None = None
+) -> AsyncIterator[Bench]:
+    """Run the API's lifespan around a client that comes from *address*; *jobs*: a ledger of its own kind."""
+    jobs, queue = jobs or MemoryJobs(), MemoryQueue()
     app = create_app(settings, jobs=jobs, queue=queue)
     transport = httpx.ASGITransport(app, client=address)
     async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://api") as http:
