@@ -27,16 +27,16 @@ class Caretaker(threading.Thread):
         self._queue = queue
         self._blobs = blobs
         self._settings = settings
-        self._stop = threading.Event()
+        self._told = threading.Event()
 
     def stop(self) -> None:
         """Take no further round."""
-        self._stop.set()
+        self._told.set()
 
     def run(self) -> None:
         """Go round until told to stop."""
         reap_s, sweep_s = self._settings.lease.reap_s, self._settings.retention.sweep_s
-        while not self._stop.wait(reap_s):
+        while not self._told.wait(reap_s):
             try:
                 if self._spans.lock("reap", seconds=reap_s * 0.9):
                     self.reap()
