@@ -20,7 +20,7 @@ class Ledger(Part):
     cache_url: SecretStr | None = Field(None, description="Redis of the rate limits, may evict; nothing: the ledger's.")
     wait_aof: bool = Field(False, description="Answer a submit only when the server has synced it to disk (WAITAOF).")
     hint_timeout_s: int = Field(60, gt=0, description="Age at which a hint that a dead worker took is sent again.")
-    timeout_s: float = Field(1.0, gt=0, description="How long the API waits for the ledger before it answers 503.")
+    timeout_s: float = Field(0.8, gt=0, description="How long the API waits for the ledger before it answers 503.")
     audit_length: int = Field(100_000, ge=0, description="State moves kept in the ledger's audit stream.")
 
     def broker(self) -> str:
@@ -75,7 +75,7 @@ class Api(Part):
     health_status: str = Field("ok", description="The word that /health says when all is well.")
     max_wait_s: float = Field(60.0, gt=0, description="Longest long-poll.")
     stop_s: int = Field(10, ge=0, description="How long a stop waits for requests that are under way.")
-    max_sync_s: float = Field(3600.0, gt=0, description="Longest wait of a synchronous transcription; then it says 409.")
+    max_sync_s: float = Field(3600.0, gt=0, description="Longest wait of a synchronous transcription; then 409.")
     sync_ttl_s: int = Field(
         3600, ge=60, le=30 * 86400, description="How long the result of a synchronous transcription is kept."
     )
