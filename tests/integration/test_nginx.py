@@ -158,13 +158,13 @@ def test_upload_reaches_the_replica_while_it_is_still_being_sent(shared: Edge, t
 
 
 def test_events_arrive_when_they_are_sent(http: httpx.Client) -> None:
-    began = time.monotonic()
     with http.stream("GET", "/events", headers={"Accept-Encoding": "gzip"}) as response:
         assert "content-encoding" not in response.headers
-        arrived = [time.monotonic() - began for line in response.iter_lines() if line.startswith("data: ")]
+        arrived = [time.monotonic() for line in response.iter_lines() if line.startswith("data: ")]
     assert len(arrived) == 3
-    assert arrived[0] < 0.35
-    assert arrived[2] - arrived[0] > 0.6
+    # Held back, they would come together.
+    assert arrived[1] - arrived[0] > 0.1
+    assert arrived[2] - arrived[1] > 0.1
 
 
 def test_json_is_compressed_for_those_who_can(http: httpx.Client) -> None:
@@ -303,15 +303,15 @@ def test_post_that_a_replica_died_with_is_never_sent_again(tmp_path: Path) -> No
 
 def test_get_that_a_replica_died_with_is_answered_by_another(tmp_path: Path) -> None:
     with front(tmp_path, 2) as (http, names, (first, second)):
-        answers: list[httpx.Response] = []
-        threads = waiting(http, 4, answers)
         names.addresses = [first.address, second.address]
         eventually(lambda: reaches(http, (first, second)))
-        threads += waiting(http, 8, answers)
+        answers: list[httpx.Response] = []
+        threads = waiting(http, 12, answers)
+        eventually(lambda: first.state()["waiting"] > 0)
         first.kill()
         for thread in threads:
             thread.join()
-        assert [answer.status_code for answer in answers[-8:]] == [200] * 8
+        assert [answer.status_code for answer in answers] == [200] * 12
         assert second.address in {answer.json()["replica"] for answer in answers}
 
 
@@ -338,6 +338,7 @@ def test_no_replica_at_all_is_a_problem_that_says_what_to_do(tmp_path: Path) -> 
             assert answer.status_code in {502, 503}
             assert problem(answer)["code"] in {"no_api", "service_unavailable"}
             assert answer.headers["retry-after"] == "2"
+            assert answer.headers["connection"] == "close"
 
 
 def test_certificate_that_is_mounted_opens_https_with_http_2(
