@@ -11,7 +11,7 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3 python;
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$python; break; }; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-compose fuzz audit check format docs lock clean chaos bench
+.PHONY: help demo run test test-compose fuzz audit check format docs lock clean mac-up mac-worker chaos bench
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,23 @@ test: $(VENV)/.dev ## Run the tests (ARGS="tests/unit -k formats")
 
 test-compose: $(VENV)/.dev ## Build the images, bring up the compose stack and break it (needs Docker, minutes)
 	@TEST_COMPOSE=1 $(BIN)/python -m pytest tests/compose $(ARGS)
+
+# $(call dotenv,NAME,DEFAULT): a variable of the shell's, else of Compose's file.
+dotenv = $${$(1):-$$(sed -n 's/^$(1)=//p' .env | grep . || echo $(2))}
+
+mac-up: .env ## Bring up everything but the worker in Docker (macOS)
+	@docker compose -f docker-compose.macos.yml up -d --build
+
+mac-worker: $(VENV)/.mlx .env ## Set up and start the native worker on Metal beside it (macOS; ARGS="--model small")
+	@$(BIN)/murmur worker --env-file .env --engine mlx --ledger "redis://127.0.0.1:$(call dotenv,MURMUR_LEDGER_PORT,6379)/0" \
+		--audio "http://127.0.0.1:$(call dotenv,MURMUR_HTTP_PORT,80)" $(ARGS)
+
+# The API and a worker without its disk must know one secret.
+.env: FORCE
+	@grep -qs '^MURMUR_BLOBS__SECRET=.' $@ || (umask 077; \
+		echo "MURMUR_BLOBS__SECRET=$$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')" >> $@; echo "A new secret is in $@")
+
+FORCE:
 
 chaos: $(VENV)/.dev ## Break real processes for minutes, with real lease times (CHAOS_SEED=n repeats a plan)
 	@CHAOS_LONG=1 $(BIN)/python -m pytest -s tests/chaos -k long -n 0
@@ -73,7 +90,7 @@ $(VENV)/bin/murmur:
 	@printf '#!/bin/sh\nexec "%s/python" -m murmur "$$@"\n' "$(CURDIR)/$(BIN)" > $@
 	@chmod +x $@
 
-$(VENV)/.local $(VENV)/.dev: $(VENV)/.%: requirements/%.txt | $(VENV)/bin/murmur
+$(VENV)/.local $(VENV)/.mlx $(VENV)/.dev: $(VENV)/.%: requirements/%.txt | $(VENV)/bin/murmur
 	@echo "Installing $< into $(VENV) (once, a minute or two)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $<
 	@touch $@

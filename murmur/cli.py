@@ -10,7 +10,7 @@ from rich.table import Table
 
 from demo import SAMPLES
 from murmur import check as checking
-from murmur import dead, keys
+from murmur import dead, keys, worker
 from murmur import demo as demonstration
 from murmur import models as local_models
 from murmur import transcribe as transcribing
@@ -40,6 +40,7 @@ models_app = typer.Typer(help="Models: what is served, what is here, and how mor
 app.add_typer(models_app, name="models")
 app.add_typer(dead.app, name="dead")
 app.add_typer(keys.app, name="keys")
+app.add_typer(worker.app, name="worker")
 
 Url = Annotated[str, typer.Option("--url", envvar="MURMUR_URL", help="Where the platform's API is.")]
 DataDir = Annotated[Path | None, typer.Option(help="Uploads, models and the embedded ledger [~/.murmur].")]

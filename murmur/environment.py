@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from dotenv import dotenv_values
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_core import to_json
 
@@ -33,6 +34,16 @@ def load(overrides: Mapping[str, Any] | None = None) -> Settings:
         raise Trouble(f"{name}: {problem['msg']}{got}") from error
     except ValueError as error:  # pydantic-settings: a variable that should hold JSON doesn't
         raise Trouble(f"the environment variables can't be read: {error}") from error
+
+
+def borrow(file: Path) -> None:
+    """Take the settings in *file*, a `.env` of Compose's, into the environment where it has none. Trouble."""
+    if not file.is_file():
+        raise Trouble(f"there is no file {file}")
+    for name, value in dotenv_values(file).items():
+        # Compose files have variables of their own, which are no settings.
+        if name.removeprefix(PREFIX).split("__")[0].lower() in Settings.model_fields and value is not None:
+            os.environ.setdefault(name, value)
 
 
 def exported(settings: Settings) -> dict[str, str]:

@@ -127,21 +127,7 @@ class LocalPlatform:
         return Program(name="api", argv=argv, env=self._environment(), grace_s=API_GRACE_S, directory=ROOT)
 
     def _worker(self, name: str) -> Program:
-        slots = str(self.settings.worker.slots)
-        # Workers learn nothing from each other that the ledger doesn't know, and asking around takes a second.
-        flags = [
-            "--pool",
-            "threads",
-            "--concurrency",
-            slots,
-            "-n",
-            f"{name}@%h",
-            "--without-gossip",
-            "--without-mingle",
-        ]
-        # On one's own machine one may be root, as in most containers.
-        python = [sys.executable, "-W", "ignore:You're running the worker with superuser privileges"]
-        argv = [*python, "-m", "celery", "--quiet", "-A", "worker.app", "worker", *flags]
+        argv = worker_argv(name, self.settings.worker.slots)
         env = self._environment() | allocator.tunables(os.environ) | {"OMP_NUM_THREADS": "1"}
         if self.layout.workers > 1 and not self.settings.worker.model_workers:
             share = max(1, (os.cpu_count() or 1) // self.layout.workers)
@@ -152,3 +138,21 @@ class LocalPlatform:
         own = exported(self.settings)
         own["MURMUR_API__HOST"], own["MURMUR_API__PORT"] = self.layout.host, str(self.layout.port)
         return own | {"PYTHONUNBUFFERED": "1"}
+
+
+def worker_argv(name: str, slots: int) -> list[str]:
+    """The command that is a worker called *name*."""
+    # On one's own machine one may be root, as in most containers.
+    python = [sys.executable, "-W", "ignore:You're running the worker with superuser privileges"]
+    # Workers learn nothing from each other that the ledger doesn't know, and asking around takes a second.
+    flags = [
+        "--pool",
+        "threads",
+        "--concurrency",
+        str(slots),
+        "-n",
+        f"{name}@%h",
+        "--without-gossip",
+        "--without-mingle",
+    ]
+    return [*python, "-m", "celery", "--quiet", "-A", "worker.app", "worker", *flags]

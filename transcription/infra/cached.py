@@ -129,7 +129,6 @@ def missing(sha256: str, where: str) -> BlobMissing:
     return BlobMissing(f"audio {sha256} isn't in {where}; was it deleted?")
 
 
-def unavailable(error: Exception, where: str) -> StorageUnavailable:
-    """The error for a source that can't be reached."""
-    said = str(error).strip().splitlines() or [type(error).__name__]
-    return StorageUnavailable(f"{where} can't be reached: {said[0][:300]}", retry_after_s=RETRY_AFTER_S)
+def unavailable(where: str, said: str) -> StorageUnavailable:
+    """The error for a source that gives nothing now. Clients see it: no addresses, and no signatures, in *said*."""
+    return StorageUnavailable(f"{where} can't be had: {said}", retry_after_s=RETRY_AFTER_S)

@@ -12,6 +12,7 @@ from obstore.store import S3Store
 from transcription.infra.cached import missing, unavailable
 
 CHUNK_BYTES = 1 << 20
+WHERE = "the bucket of the audio"
 
 
 class S3Source:
@@ -27,7 +28,6 @@ class S3Source:
     """
 
     def __init__(self, url: str, *, endpoint: str = "") -> None:
-        self._url = url
         bucket, _, folder = url.removeprefix("s3://").partition("/")
         self._store = S3Store(
             bucket,
@@ -44,7 +44,7 @@ class S3Source:
                 for chunk in obstore.get(self._store, _key(sha256)).stream(min_chunk_size=CHUNK_BYTES):
                     yield bytes(chunk)
         except FileNotFoundError as error:
-            raise missing(sha256, self._url) from error
+            raise missing(sha256, WHERE) from error
 
     def write(self, sha256: str, path: Path) -> None:
         """Keep the bytes of *path*, in parts if they are many. StorageUnavailable."""
@@ -77,7 +77,7 @@ class S3Source:
         except FileNotFoundError:
             raise
         except (BaseError, OSError) as error:
-            raise unavailable(error, self._url) from error
+            raise unavailable(WHERE, type(error).__name__) from error
 
 
 def _key(sha256: str) -> str:

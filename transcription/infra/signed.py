@@ -14,6 +14,7 @@ from transcription.infra.cached import missing, unavailable
 
 ROOT = "/internal/blobs"
 CHUNK_BYTES = 1 << 20
+WHERE = "the API's audio"
 
 
 def sign(secret: str, what: str, expires: int) -> str:
@@ -46,8 +47,8 @@ class ApiSource:
         """The blob's bytes, a piece at a time. BlobMissing, StorageUnavailable."""
         with self._asked("GET", f"{ROOT}/{sha256}") as answer:
             if answer.status_code == httpx.codes.NOT_FOUND:
-                raise missing(sha256, self._url)
-            answer.raise_for_status()
+                raise missing(sha256, WHERE)
+            _check(answer)
             yield from answer.iter_bytes(CHUNK_BYTES)
 
     def write(self, sha256: str, path: Path) -> None:
@@ -60,12 +61,12 @@ class ApiSource:
     def discard(self, sha256: str, *, older_than_s: float) -> None:  # noqa: ARG002  the API has that as a setting
         """Delete a blob that came in long ago; nothing happens when there is none. StorageUnavailable."""
         with self._asked("DELETE", f"{ROOT}/{sha256}") as answer:
-            answer.raise_for_status()
+            _check(answer)
 
     def sweep(self, *, older_than_s: float, held: Callable[[str], bool]) -> int:
         """Have the API delete older blobs that nobody holds; how many. StorageUnavailable."""
         with self._asked("GET", ROOT) as answer:
-            answer.raise_for_status()
+            _check(answer)
             answer.read()
             unneeded = [sha256 for sha256 in answer.json() if not held(sha256)]
         for sha256 in unneeded:
@@ -80,4 +81,11 @@ class ApiSource:
             with self._client.stream(method, self._url + path, params=link) as answer:
                 yield answer
         except httpx.HTTPError as error:
-            raise unavailable(error, self._url) from error
+            raise unavailable(WHERE, type(error).__name__) from error
+
+
+def _check(answer: httpx.Response) -> None:
+    if answer.status_code == httpx.codes.FORBIDDEN:
+        raise unavailable(WHERE, "status 403; MURMUR_BLOBS__SECRET and the clock must be those of the API")
+    if answer.is_error:
+        raise unavailable(WHERE, f"status {answer.status_code}")

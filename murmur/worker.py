@@ -1,0 +1,159 @@
+"""`murmur worker`: a worker on this machine, for a platform whose API and ledger run elsewhere."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from murmur import allocator, service
+from murmur.environment import absolute, borrow, exported, load
+from murmur.local import ROOT, worker_argv
+from murmur.logfile import LogFile
+from murmur.processes import Program, Sink
+from murmur.supervisor import Supervisor
+from murmur.terminal import Terminal
+from murmur.up import LOOK_S, Signals
+from transcription.infra.hub import DEFAULT_MODEL
+from transcription.settings import Settings
+
+ENGINES = {"mlx": "mlx_whisper", "mlx-whisper": "mlx_whisper", "faster-whisper": "faster_whisper"}
+GRACE_S = 15.0
+
+app = typer.Typer(
+    help="A worker for a platform that runs elsewhere: start it, or have macOS keep it running.",
+    invoke_without_command=True,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """How the worker is to run."""
+
+    settings: Settings
+    name: str
+    log_file: Path | None
+    awake: bool
+
+
+@app.callback()
+def worker(  # noqa: PLR0917  typer makes options of them
+    context: typer.Context,
+    engine: Annotated[str | None, typer.Option(help="mlx, faster-whisper, or auto: MLX on a Mac [auto].")] = None,
+    ledger: Annotated[str | None, typer.Option(help="Redis of the ledger, redis://….")] = None,
+    audio: Annotated[
+        str | None, typer.Option(help="Where audio comes from: s3://…, the API's URL, or nothing: a shared data-dir.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="A published name, a directory, a repository, or demo.")] = None,
+    slots: Annotated[int | None, typer.Option(min=1, help="Spans in work at the same time [8].")] = None,
+    name: Annotated[str, typer.Option(help="Name of the worker; the host's is added.")] = "native",
+    data_dir: Annotated[Path | None, typer.Option(help="Models and copies of audio [~/.murmur].")] = None,
+    env_file: Annotated[Path | None, typer.Option(help="File of MURMUR_ variables, as .env.")] = None,
+    log_file: Annotated[Path | None, typer.Option(help="Write here, 10 MB at most, five older ones kept.")] = None,
+    awake: Annotated[bool, typer.Option(help="Keep a Mac from sleeping while the worker runs.")] = True,
+) -> None:
+    """Work until Ctrl-C."""
+    if env_file is not None:
+        borrow(env_file)
+    settings = load(
+        {
+            "model": model,
+            "data_dir": data_dir,
+            "ledger": {"url": ledger},
+            "blobs": {"url": audio},
+            "worker": {"engine": ENGINES.get(engine or "", engine), "slots": slots},
+        }
+    )
+    context.obj = Wish(_settled(settings), name, log_file and absolute(log_file), awake)
+    if context.invoked_subcommand is None:
+        run(context.obj)
+
+
+@app.command("install-service")
+def install(
+    context: typer.Context,
+    dry_run: Annotated[bool, typer.Option(help="Only print the property list.")] = False,
+) -> None:
+    """Have launchd run the worker now and after every login, with the options that were given (macOS)."""
+    wish: Wish = context.obj
+    log = wish.log_file or wish.settings.data_dir / "logs" / "worker.log"
+    arguments = [sys.executable, "-m", "murmur", "worker", "--name", wish.name, "--log-file", str(log)]
+    arguments += [] if wish.awake else ["--no-awake"]
+    plist = service.property_list(arguments, exported(wish.settings), directory=ROOT, log=log)
+    if dry_run:
+        sys.stdout.write(plist.decode())
+        return
+    print(f"installed {service.install(plist)}; it writes to {log}")
+
+
+@app.command("uninstall-service")
+def uninstall() -> None:
+    """Stop the service and forget it (macOS)."""
+    print(f"removed {service.uninstall()}")
+
+
+@app.command()
+def status() -> None:
+    """Say whether the service runs (macOS). Status 1 if it doesn't."""
+    running, said = service.status()
+    print(said)
+    if not running:
+        raise typer.Exit(1)
+
+
+def run(wish: Wish) -> None:
+    """
+    Keep a worker running until told to stop.
+
+    Raises:
+        Trouble: it dies again and again.
+    """
+    terminal = Terminal()
+    sink, say = (terminal.line, terminal.say) if wish.log_file is None else _into(LogFile(wish.log_file))
+    supervisor = Supervisor(sink, say)
+    signals = Signals(supervisor.kill)
+    _keep_awake(wish.awake)
+    try:
+        supervisor.start(_program(wish))
+        say(f"worker {wish.name}: engine {wish.settings.worker.engine}, model {wish.settings.model}; Ctrl-C stops it")
+        while True:
+            supervisor.tend()
+            time.sleep(LOOK_S)
+    except KeyboardInterrupt:
+        say("stopping")
+    finally:
+        signals.told = True
+        supervisor.stop(supervisor.names())
+        signals.restore()
+
+
+def _program(wish: Wish) -> Program:
+    env = exported(wish.settings) | allocator.tunables(os.environ)
+    # What CTranslate2, which finds the language of nothing here, and MLX's BLAS would take of the cores by default.
+    env |= {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": str(wish.settings.worker.threads)}
+    argv = worker_argv(wish.name, wish.settings.worker.slots)
+    return Program(name="worker", argv=argv, env=env, grace_s=GRACE_S, directory=ROOT)
+
+
+def _settled(settings: Settings) -> Settings:
+    changes: dict[str, object] = {"data_dir": absolute(settings.data_dir)}
+    if settings.model == "auto":  # what the containers serve by default
+        changes["model"] = DEFAULT_MODEL
+    if "log_format" not in settings.model_fields_set:
+        changes["log_format"] = "text"
+    return settings.model_copy(update=changes)
+
+
+def _into(file: LogFile) -> tuple[Sink, Callable[[str], None]]:
+    return file.line, lambda text: file.line("murmur", text)
+
+
+def _keep_awake(wanted: bool) -> None:
+    if wanted and sys.platform == "darwin":
+        # It ends with us.
+        subprocess.Popen(["/usr/bin/caffeinate", "-i", "-w", str(os.getpid())])  # noqa: S603  macOS's own

@@ -1,0 +1,194 @@
+"""A worker outside the platform, with no disk in common: `murmur worker` as on a Mac, here on MLX's CPU backend."""
+
+import os
+import plistlib
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+import ctranslate2
+import pytest
+from pydantic import SecretStr
+
+from demo import SAMPLES
+from murmur import service
+from murmur.embedded import free_port
+from murmur.environment import borrow
+from murmur.local import Layout
+from murmur.logfile import LogFile
+from murmur.remote import JobEnded
+from murmur.trouble import Trouble
+from tests.platform import TestPlatform, eventually
+from transcription.settings import Blobs, Limits, Settings
+
+SECRET = "known to the API and the worker"
+
+
+@contextmanager
+def api_alone(directory: Path, blobs: Blobs) -> Iterator[TestPlatform]:
+    """A ledger and an API without a worker."""
+    limits = Limits(max_memory_percent=100, min_free_disk_bytes=0)
+    settings = Settings(data_dir=directory, model="demo", limits=limits, blobs=blobs)
+    platform = TestPlatform(settings, Layout(workers=0, port=free_port()))
+    try:
+        platform.start()
+        yield platform
+    finally:
+        platform.stop()
+
+
+@contextmanager
+def native_worker(platform: TestPlatform, directory: Path, *flags: str, **variables: str) -> Iterator[Path]:
+    """`murmur worker` with a disk of its own; the file of its log."""
+    log = directory / "logs" / "worker.log"
+    argv = [sys.executable, "-m", "murmur", "worker", "--ledger", platform.redis_url, "--model", "demo"]
+    argv += ["--data-dir", str(directory), "--log-file", str(log), *flags]
+    process = subprocess.Popen(argv, env={**os.environ, **variables})
+    try:
+        yield log
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+
+
+def fast_matrices() -> dict[str, str]:
+    """See tests/fast_matrices.py; for a process of its own."""
+    libraries = Path(ctranslate2.__file__).parent.with_name("ctranslate2.libs").glob("libctranslate2*")
+    return {"LD_PRELOAD": ":".join(map(str, libraries)), "MKL_NUM_THREADS": "1"}
+
+
+@pytest.mark.skipif(not find_spec("mlx"), reason="MLX isn't installed")
+@pytest.mark.timeout(240)
+def test_mlx_worker_without_a_shared_disk_transcribes_the_api_s_jobs(tmp_path: Path) -> None:
+    with api_alone(tmp_path / "api", Blobs(secret=SecretStr(SECRET))) as platform:
+        flags = ["--engine", "mlx", "--audio", platform.url, "--slots", "2"]
+        variables = {"MURMUR_BLOBS__SECRET": SECRET} | fast_matrices()
+        with native_worker(platform, tmp_path / "mac", *flags, **variables) as log, platform.client() as client:
+            eventually(client.ready, within_s=90)
+            (worker,) = client.workers()
+            assert (worker["engine"], worker["id"].partition("@")[0]) == ("mlx_whisper", "native")
+            job = client.wait(client.submit(SAMPLES["short"].path, word_timestamps=True).id, seconds=150)
+            assert job.status.value == "completed", log.read_text()
+            assert " ".join(client.result(job.id, "text").split()) == SAMPLES["short"].transcript
+    assert list((tmp_path / "mac" / "blobs").glob("??/*"))
+
+
+def test_worker_that_may_not_have_the_audio_says_why_in_its_log_and_the_job(tmp_path: Path) -> None:
+    with api_alone(tmp_path / "api", Blobs(secret=SecretStr(SECRET))) as platform:
+        flags = ["--engine", "faster-whisper", "--audio", platform.url]
+        variables = {"MURMUR_BLOBS__SECRET": "not the API's secret", "MURMUR_LEASE__MAX_ATTEMPTS": "1"}
+        with native_worker(platform, tmp_path / "mac", *flags, **variables), platform.client() as client:
+            eventually(client.ready, within_s=60)
+            with pytest.raises(JobEnded, match="status 403") as ended:
+                client.wait(client.submit(SAMPLES["short"].path).id, seconds=60)
+            assert ended.value.job.error is not None
+            assert ended.value.job.error.code == "storage_unavailable"
+
+
+def test_worker_takes_its_secrets_from_a_compose_file_and_leaves_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / ".env"
+    file.write_text(
+        'MURMUR_HTTP_PORT=8080\nMURMUR_BLOBS__SECRET="of both sides, of course"\nMURMUR_MODEL=tiny\nPATH=/x\n'
+    )
+    for name in ("MURMUR_HTTP_PORT", "MURMUR_BLOBS__SECRET"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MURMUR_MODEL", "demo")
+    borrow(file)
+    settings = Settings()
+    assert settings.blobs.signing_key() == "of both sides, of course"
+    assert settings.model == "demo"
+    assert os.environ["PATH"] != "/x"
+    monkeypatch.delenv("MURMUR_BLOBS__SECRET")
+    with pytest.raises(Trouble, match="no file"):
+        borrow(tmp_path / "none")
+
+
+def test_log_moves_on_when_it_is_full(tmp_path: Path) -> None:
+    log = LogFile(tmp_path / "logs" / "worker.log", most_bytes=1000)
+    for number in range(500):
+        log.line("worker", f"line {number}")
+    log.close()
+    files = sorted((tmp_path / "logs").iterdir())
+    assert len(files) == 6
+    assert all(file.stat().st_size <= 1000 for file in files)
+    assert "line 499" in files[0].read_text()
+
+
+FAKE_LAUNCHCTL = """#!/bin/sh
+echo "$@" >> "$LAUNCHCTL_LOG"
+state="$LAUNCHCTL_LOG.loaded"
+case $1 in
+  bootstrap) [ -e "$state" ] && { echo "Bootstrap failed: 5: Input/output error" >&2; exit 5; }; touch "$state" ;;
+  bootout) [ -e "$state" ] || exit 3; rm "$state" ;;
+  print) [ -e "$state" ] || exit 113; printf 'gui/501/x = {\n\tstate = running\n\tpid = 4711\n}\n' ;;
+esac
+"""
+
+
+@pytest.fixture
+def mac(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home, and a launchctl that keeps a log and minds whether the agent is loaded."""
+    program = tmp_path / "bin" / "launchctl"
+    program.parent.mkdir()
+    program.write_text(FAKE_LAUNCHCTL)
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("LAUNCHCTL_LOG", str(tmp_path / "calls"))
+    return tmp_path
+
+
+def murmur(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "murmur", *words], capture_output=True, text=True, check=False)
+
+
+def test_service_is_installed_once_said_to_run_and_removed(mac: Path) -> None:
+    options = [
+        "worker",
+        "--ledger",
+        "redis://:password@127.0.0.1/0",
+        "--engine",
+        "mlx",
+        "--data-dir",
+        str(mac / "data"),
+    ]
+    assert murmur("worker", "status").returncode == 1
+    for _ in range(2):  # the second time takes the place of the first
+        assert murmur(*options, "install-service").returncode == 0
+    path = mac / "Library" / "LaunchAgents" / "io.murmuration.worker.plist"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    agent = plistlib.loads(path.read_bytes())
+    assert agent["Label"] == service.LABEL
+    assert agent["KeepAlive"]
+    assert agent["RunAtLoad"]
+    assert agent["ProgramArguments"][1:4] == ["-m", "murmur", "worker"]
+    assert agent["EnvironmentVariables"]["MURMUR_LEDGER__URL"] == "redis://:password@127.0.0.1/0"
+    assert agent["EnvironmentVariables"]["MURMUR_WORKER__ENGINE"] == "mlx_whisper"
+    assert "/opt/homebrew/bin" in agent["EnvironmentVariables"]["PATH"]
+    running = murmur("worker", "status")
+    assert (running.returncode, running.stdout) == (0, "io.murmuration.worker: running, pid 4711\n")
+    assert murmur("worker", "uninstall-service").returncode == 0
+    assert not path.exists()
+    assert murmur("worker", "status").stdout == "io.murmuration.worker isn't installed\n"
+    assert [call.split()[0] for call in (mac / "calls").read_text().splitlines()] == [
+        "print", "bootout", "bootstrap", "bootout", "bootstrap", "print", "bootout", "print",
+    ]  # fmt: skip
+
+
+def test_dry_run_prints_what_a_parser_of_property_lists_takes() -> None:
+    shown = murmur("worker", "--engine", "mlx", "install-service", "--dry-run")
+    assert plistlib.loads(shown.stdout.encode())["ProgramArguments"][-2] == "--log-file"
+
+
+def test_service_is_refused_where_there_is_no_launchd(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    refused = murmur("worker", "status")
+    assert refused.returncode != 0
+    assert "launchd is macOS's" in refused.stderr
