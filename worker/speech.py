@@ -1,6 +1,6 @@
 """Speech: where a recording holds any, by the Silero model that comes with faster-whisper."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -23,7 +23,9 @@ OPTIONS = VadOptions(min_silence_duration_ms=500)
 Probabilities = NDArray[np.float32]
 
 
-def detect_speech(samples: Samples, *, options: VadOptions = OPTIONS) -> list[Span]:
+def detect_speech(
+    samples: Samples, *, options: VadOptions = OPTIONS, progressed: Callable[[], None] = lambda: None
+) -> list[Span]:
     """
     Find the spans of *samples* that hold speech.
 
@@ -32,6 +34,7 @@ def detect_speech(samples: Samples, *, options: VadOptions = OPTIONS) -> list[Sp
     Args:
         samples: Mono audio, shape (n,), float32 in [-1, 1], 16 kHz.
         options: Silero's options; stretches are kept to 30 s each, whatever they say.
+        progressed: Called now and then; what it raises ends the search.
 
     Returns:
         Spans in seconds on whole samples, ordered and disjoint, at most 30 s each: longer speech is split at its last
@@ -39,6 +42,8 @@ def detect_speech(samples: Samples, *, options: VadOptions = OPTIONS) -> list[Sp
     """
     speech = _Stretches(options)
     for frame, probability in enumerate(_probabilities(samples)):
+        if frame % BLOCK_FRAMES == 0:
+            progressed()
         speech.hear(frame * FRAME, probability)
     return [Span(start / RATE, end / RATE) for start, end in _padded(speech.end(samples.size), samples.size, options)]
 

@@ -9,10 +9,11 @@ import pytest
 from faster_whisper.vad import get_speech_timestamps
 
 from demo import SAMPLES
+from transcription.errors import Stopped
 from transcription.spans import Span
 from worker import speech
 from worker.audio import RATE, Samples, decode
-from worker.speech import OPTIONS, detect_speech, everything
+from worker.speech import BLOCK_FRAMES, FRAME, OPTIONS, detect_speech, everything
 
 # faster-whisper's own name for what detect_speech always does.
 REFERENCE = replace(OPTIONS, max_speech_duration_s=30)
@@ -82,3 +83,16 @@ def test_everything_covers_the_recording_and_is_cut_in_its_pauses(long: Samples)
 def test_everything_of_a_recording_without_speech_is_cut_at_30_s() -> None:
     assert everything([], 70.0) == [Span(0, 30), Span(30, 60), Span(60, 70)]
     assert everything([], 0.0) == []
+
+
+def test_a_long_search_for_speech_shows_progress_and_can_be_ended() -> None:
+    seen: list[int] = []
+
+    def progressed() -> None:
+        seen.append(1)
+        if len(seen) == 2:
+            raise Stopped("nobody wants it any more")
+
+    with pytest.raises(Stopped):
+        detect_speech(np.zeros(3 * BLOCK_FRAMES * FRAME, np.float32), progressed=progressed)
+    assert len(seen) == 2
