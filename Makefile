@@ -11,7 +11,7 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3 python;
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$python; break; }; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-compose fuzz audit check format docs lock clean mac-up mac-worker chaos bench
+.PHONY: help demo run test test-compose fuzz audit check format docs lock clean mac-up mac-worker chaos bench test-mlx
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ mac-worker: $(VENV)/.mlx .env ## Set up and start the native worker on Metal bes
 		echo "MURMUR_BLOBS__SECRET=$$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')" >> $@; echo "A new secret is in $@")
 
 FORCE:
+
+test-mlx: $(VENV)/.dev ## Ask everything of the MLX engine too (minutes where there is no Metal)
+	@TEST_MLX_WHOLE=1 $(BIN)/python -m pytest tests/contract/test_engines.py -k mlx $(ARGS)
 
 chaos: $(VENV)/.dev ## Break real processes for minutes, with real lease times (CHAOS_SEED=n repeats a plan)
 	@CHAOS_LONG=1 $(BIN)/python -m pytest -s tests/chaos -k long -n 0

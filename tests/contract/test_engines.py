@@ -1,5 +1,6 @@
 """What every engine promises (`worker.engines.base.Engine`), asked of each with the demo model."""
 
+import os
 import random
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -46,6 +47,25 @@ def of_engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
             "worker": {"engine": request.param},
         }
     )
+
+
+# Without Metal MLX takes seconds for a window, and minutes for these: `make test-mlx` asks them of it too.
+MINUTES_WITH_MLX = {
+    "test_windows_skipped_by_the_caller_change_nothing_for_the_others",
+    "test_cancel_stops_between_windows",
+    "test_the_sequential_mode_understands_a_long_recording",
+    "test_a_row_decodes_the_same_alone_and_in_any_company",
+}
+SECONDS_WITH_MLX = {None, "short", "german", "prompt", "sequential-all"}
+
+
+@pytest.fixture(autouse=True)
+def _in_time(request: pytest.FixtureRequest, of_engine: Settings) -> None:
+    if of_engine.worker.engine != "mlx_whisper" or "TEST_MLX_WHOLE" in os.environ:
+        return
+    asked = request.node.callspec.id.partition("mlx_whisper")[2].lstrip("-") or None
+    if request.node.originalname in MINUTES_WITH_MLX or asked not in SECONDS_WITH_MLX:
+        pytest.skip("it takes minutes without Metal; `make test-mlx` runs it")
 
 
 @pytest.fixture(scope="module")
