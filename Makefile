@@ -49,7 +49,7 @@ test-mlx: $(VENV)/.dev ## Ask everything of the MLX engine too (minutes where th
 	@TEST_MLX_WHOLE=1 $(BIN)/python -m pytest tests/contract/test_engines.py -k mlx $(ARGS)
 
 chaos: $(VENV)/.dev ## Break real processes for minutes, with real lease times (CHAOS_SEED=n repeats a plan)
-	@CHAOS_LONG=1 $(BIN)/python -m pytest -s tests/chaos -k long -n 0
+	@CHAOS_LONG=1 $(BIN)/python -m pytest -s tests/chaos -n 0 $(ARGS)
 
 bench: $(VENV)/.dev ## Measure speed and word errors beside faster-whisper, in under ten minutes
 	@$(BIN)/python -m bench.run --size base --clips 16 --rounds 5 $(ARGS)

@@ -8,6 +8,7 @@ import os
 from collections.abc import Generator, Iterator
 
 import pytest
+import structlog
 from redis import Redis
 
 from tests.buckets import bucket_server, credentials, new_bucket
@@ -21,6 +22,13 @@ def _no_settings_from_outside() -> None:
     """The developer's own settings are none of the tests'."""
     for name in [name for name in os.environ if name.startswith("MURMUR_")]:
         del os.environ[name]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _short_tracebacks() -> None:
+    """Structlog's own, with every local variable of every frame, take seconds to print."""
+    brief = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[*structlog.get_config()["processors"][:-1], brief])
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """One fault at a time, each on real processes."""
 
+import os
 import signal
 import socket
 import time
@@ -19,6 +20,7 @@ LEASE = Lease(ttl_s=3, renew_s=1, look_s=0.5, reap_s=0.5, stall_s=3, max_attempt
 ENDED = ("completed", "failed", "canceled")
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(180)]
+long = pytest.mark.skipif("CHAOS_LONG" not in os.environ, reason="`make chaos` runs it: it takes a minute")
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +143,44 @@ def test_a_hung_engine_loses_its_lease_and_its_process_and_the_neighbours_finish
     client.cancel(hung)
     flock.tend()
     assert ended(client, submit(client, 201))["status"] == "completed"
+
+
+@long
+def test_an_engine_that_hangs_at_every_attempt_fails_its_job_alone(flock: Flock, client: Client) -> None:
+    hung = submit(client, 210, prompt="hang")
+    neighbours = [submit(client, 211 + number, 2) for number in range(4)]
+    told = time.monotonic()
+
+    def tended() -> bool:
+        flock.tend()
+        return client.job(hung)["status"] in ENDED
+
+    eventually(tended, 120, every_s=0.2)
+    print(f"hang → worker_lost: {time.monotonic() - told:.1f} s")
+    failed = client.job(hung)
+    assert (failed["status"], failed["error"]["code"]) == ("failed", "worker_lost")  # type: ignore[index]
+    for neighbour in neighbours:
+        assert ended(client, neighbour)["status"] == "completed"
+    with flock.redis() as redis:
+        assert redis.zrem("murmur:dead", str(redis.hget(f"murmur:job:{hung}", "comp"))) == 1
+
+
+@long
+def test_spans_of_a_worker_that_never_comes_back_go_on_when_its_lease_ends(tmp_path: Path) -> None:
+    took = []
+    with Flock(tmp_path, lease=Lease()) as flock:
+        client = Client(flock)
+        for number in range(220, 222):
+            job = submit(client, number, 60, prompt="slow")
+            killed = flock.kill(holder(flock, job))
+            with flock.redis() as redis:
+                span = f"murmur:span:{redis.hget(f'murmur:job:{job}', 'comp')}:0"
+                eventually(lambda span=span: int(redis.hget(span, "claimed") or 0) / 1000 > killed, 60)  # type: ignore[misc]
+                took.append(int(redis.hget(span, "claimed") or 0) / 1000 - killed)
+            client.cancel(job)
+        client.close()
+    print(f"killed for good → claimed by another: {' '.join(f'{one:.1f}' for one in took)} s")
+    assert max(took) < 30
 
 
 def test_an_engine_s_error_is_tried_again_and_then_reported_with_its_code(client: Client) -> None:

@@ -130,13 +130,13 @@ def test_decoding_stops_at_the_limit_and_names_it(tmp_path: Path) -> None:
 
 
 def test_a_few_bytes_that_claim_days_of_sound_take_no_memory(tmp_path: Path) -> None:
-    content = bytearray(audio_files.wav(20.0))
+    content = bytearray(audio_files.wav(2.0))
     content[24:28] = struct.pack("<I", 2)
     tracemalloc.start()
     try:
         with pytest.raises(TooLong):
-            decode(stored(tmp_path, bytes(content)), limit_s=HOUR)
-        assert tracemalloc.get_traced_memory()[1] < 50e6
+            decode(stored(tmp_path, bytes(content)), limit_s=600)
+        assert tracemalloc.get_traced_memory()[1] < 10e6
     finally:
         tracemalloc.stop()
 
