@@ -63,6 +63,14 @@ def holder(flock: Flock, job_id: str) -> str:
         return str(redis.hget(key, "worker")).split("@")[0]
 
 
+def claimed_after(flock: Flock, job_id: str, at: float) -> float:
+    """When a job's first span was claimed anew, once it was; times in Unix seconds."""
+    with flock.redis() as redis:
+        span = f"murmur:span:{redis.hget(f'murmur:job:{job_id}', 'comp')}:0"
+        eventually(lambda: int(redis.hget(span, "claimed") or 0) / 1000 > at, 60)
+        return int(redis.hget(span, "claimed") or 0) / 1000
+
+
 def any_holder(flock: Flock, job_id: str) -> str:
     """A worker that holds one of a job's spans, once one does."""
     with flock.redis() as redis:
@@ -173,10 +181,7 @@ def test_spans_of_a_worker_that_never_comes_back_go_on_when_its_lease_ends(tmp_p
         for number in range(220, 222):
             job = submit(client, number, 60, prompt="slow")
             killed = flock.kill(holder(flock, job))
-            with flock.redis() as redis:
-                span = f"murmur:span:{redis.hget(f'murmur:job:{job}', 'comp')}:0"
-                eventually(lambda span=span: int(redis.hget(span, "claimed") or 0) / 1000 > killed, 60)  # type: ignore[misc]
-                took.append(int(redis.hget(span, "claimed") or 0) / 1000 - killed)
+            took.append(claimed_after(flock, job, killed) - killed)
             client.cancel(job)
         client.close()
     print(f"killed for good → claimed by another: {' '.join(f'{one:.1f}' for one in took)} s")
