@@ -8,6 +8,7 @@ CTranslate2's library has a fast one; made visible to all, it's found first. For
 import ctypes
 import os
 import platform
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -16,9 +17,11 @@ import ctranslate2
 
 @cache
 def lend_mlx_fast_matrices() -> None:
-    """Must be called before MLX is imported; does nothing where it can't help."""
+    """Must be called before anything imports MLX, in the whole process; does nothing where it can't help."""
     if platform.system() != "Linux" or platform.machine() != "x86_64":
         return
+    if "mlx.core" in sys.modules:
+        raise RuntimeError("MLX was imported already, with its own matrices: the tests would take three times as long")
     folder = Path(ctranslate2.__file__).parent.with_name("ctranslate2.libs")
     for library in folder.glob("libctranslate2*"):
         lent = ctypes.CDLL(str(library), mode=os.RTLD_GLOBAL)

@@ -5,6 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.fast_matrices import lend_mlx_fast_matrices
+
+lend_mlx_fast_matrices()
 mlx = pytest.importorskip("mlx.core", reason="MLX isn't installed")
 
 import demo  # noqa: E402
