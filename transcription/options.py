@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import operator
 from enum import StrEnum
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -58,6 +59,12 @@ class Decoding(BaseModel):
     beam_size: int = Field(5, ge=1, le=10, description="Beams in the search; 1 is greedy.")
     condition_on_previous_text: bool = Field(
         False, description="Let each window see the text before it: windows then go one after the other."
+    )
+    # Not written where it isn't asked for: what was computed before there was this option keeps its fingerprint.
+    normalize: bool = Field(
+        False,
+        exclude_if=operator.not_,
+        description="Make the recording as loud as it can be first, by 40 dB at most: for very quiet ones.",
     )
 
     @field_validator("language", mode="before")

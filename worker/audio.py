@@ -27,6 +27,9 @@ FULL_SCALE = np.float32(32768.0)
 BLOCK = 500_000
 READ_BYTES = 1 << 18
 
+MAX_GAIN = 100.0
+"""40 dB: what is quieter than that is the noise of 16 bits."""
+
 
 def decode(path: Path, *, limit_s: float) -> Samples:
     """
@@ -172,6 +175,23 @@ def _too_long(limit_s: float) -> TooLong:
 
 def _said(error: Exception) -> str:
     return str(getattr(error, "strerror", None) or error)
+
+
+def normalize(samples: Samples) -> None:
+    """
+    Make *samples* as loud as they can be, in place: the peak becomes full scale, or is raised by 40 dB.
+
+    The samples stay 16-bit, so that `write_pcm` loses nothing of them. Silence stays silent.
+    """
+    peak = max(float(samples.max()), -float(samples.min()))
+    if not peak:
+        return
+    gain = min(MAX_GAIN, (FULL_SCALE - 1) / FULL_SCALE / peak)
+    for start in range(0, samples.size, BLOCK):
+        block = samples[start : start + BLOCK]
+        block *= np.float32(gain) * FULL_SCALE
+        np.rint(block, out=block)
+        block /= FULL_SCALE
 
 
 def write_pcm(path: Path, samples: Samples) -> None:

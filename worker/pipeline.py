@@ -11,7 +11,7 @@ from transcription.errors import BlobMissing
 from transcription.ports import BlobStore, SpanStore
 from transcription.settings import Settings
 from transcription.spans import Piece, Span, pieces, span_length, windows
-from worker.audio import RATE, Samples, read_pcm, sample_at, write_pcm
+from worker.audio import RATE, Samples, normalize, read_pcm, sample_at, write_pcm
 from worker.decoder import Decoder
 from worker.engines.base import Engine
 from worker.leases import Held
@@ -125,7 +125,10 @@ class Pipeline:
 
     def _decode(self, held: Held) -> Samples:
         path = self._blobs.fetch(held.claim.audio_sha256)
-        return self._decoder.decode(path, progressed=held.touch, check=held.check)
+        samples = self._decoder.decode(path, progressed=held.touch, check=held.check)
+        if held.claim.decoding.normalize:
+            normalize(samples)
+        return samples
 
     def _load(self, held: Held, clock: Clock) -> Sound:
         """Read the samples of a span that was prepared before; decode again where the decoded sound isn't at hand."""

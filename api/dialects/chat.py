@@ -9,7 +9,7 @@ from transcription.errors import InvalidOption, MalformedRequest, MissingFile
 from transcription.job import Job
 from transcription.transcript import Transcript
 
-_KEPT = ("model", "language", "prompt", "hotwords", "vad_filter")
+_KEPT = ("model", "language", "prompt", "hotwords", "vad_filter", "normalize")
 _INPUT_AUDIO = [b"input_audio", b"data"]
 _MAX_TEMPERATURE = 2
 

@@ -23,7 +23,7 @@ router = APIRouter(tags=["seed 1"])
 
 JSON = {
     "audio": forms.AUDIO,
-    **forms.options("model", "language", "prompt", "temperature", "hotwords", "vad_filter"),
+    **forms.options("model", "language", "prompt", "temperature", "hotwords", "vad_filter", "normalize"),
     "filename": {"type": "string", "description": "What the recording is called."},
 }
 

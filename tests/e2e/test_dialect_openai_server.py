@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Iterator
+from difflib import SequenceMatcher
 from typing import Any
 
 import httpx
@@ -14,6 +15,7 @@ from tests import audio_files
 from tests.live_api import live_api
 from tests.platform import TestPlatform
 from transcription.settings import Api
+from worker.audio import decode
 
 MP3 = SAMPLES["mp3"]
 AUDIO = base64.b64encode(MP3.path.read_bytes()).decode()
@@ -34,6 +36,18 @@ def test_json_with_base64_is_transcribed_by_every_documented_model(http: httpx.C
     assert answer.json()["text"].split() == MP3.transcript.split()
     assert answer.json()["processing_time"] > 0
     assert (answer.json()["model"], answer.json()["format"]) == (model, "mp3")
+
+
+def test_a_recording_too_quiet_to_be_heard_is_transcribed_after_normalizing(http: httpx.Client) -> None:
+    samples = decode(SAMPLES["short"].path, limit_s=100) / 1000
+    recording = {"audio": base64.b64encode(audio_files.recording(samples)).decode(), "model": "whisper-1"}
+    assert http.post(TRANSCRIPTIONS, json=recording).json()["text"] == ""
+    for asked in (
+        http.post(TRANSCRIPTIONS, json={**recording, "normalize": True}),
+        http.post(CHAT, json={**recording, "normalize": True}),
+    ):
+        heard, said = asked.json()["text"].split(), SAMPLES["short"].transcript.split()
+        assert SequenceMatcher(None, heard, said).ratio() > 0.7, heard
 
 
 @pytest.mark.parametrize(

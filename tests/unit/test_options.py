@@ -53,6 +53,7 @@ def test_every_option_that_can_change_the_transcript_changes_the_fingerprint_and
         "word_timestamps": True,
         "beam_size": 1,
         "condition_on_previous_text": True,
+        "normalize": True,
     }
     assert set(other) == set(Decoding.model_fields), "a new option needs a value here"
     plain = fingerprint("a" * 64, "demo", "r1", Options().decoding())

@@ -1,6 +1,7 @@
 import random
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from unittest import mock
 
 import faster_whisper.vad
@@ -12,7 +13,7 @@ from demo import SAMPLES
 from transcription.errors import Stopped
 from transcription.spans import Span
 from worker import speech
-from worker.audio import RATE, Samples, decode
+from worker.audio import FULL_SCALE, RATE, Samples, decode, normalize, read_pcm, write_pcm
 from worker.speech import BLOCK_FRAMES, FRAME, OPTIONS, detect_speech, everything
 
 # faster-whisper's own name for what detect_speech always does.
@@ -96,3 +97,33 @@ def test_a_long_search_for_speech_shows_progress_and_can_be_ended() -> None:
     with pytest.raises(Stopped):
         detect_speech(np.zeros(3 * BLOCK_FRAMES * FRAME, np.float32), progressed=progressed)
     assert len(seen) == 2
+
+
+def quiet(by: float) -> Samples:
+    """A recording, 20 log10(*by*) dB below its own level, as 16 bits hold it."""
+    loud = decode(SAMPLES["short"].path, limit_s=100)
+    return np.rint(loud / by * FULL_SCALE).astype(np.float32) / FULL_SCALE
+
+
+def test_speech_too_quiet_to_be_found_is_found_after_normalizing(tmp_path: Path) -> None:
+    samples = quiet(1000)
+    assert detect_speech(samples) == []
+    normalize(samples)
+    assert sum(stretch.seconds for stretch in detect_speech(samples)) > 10
+    write_pcm(tmp_path / "a.pcm", samples)
+    assert np.array_equal(read_pcm(tmp_path / "a.pcm", Span(0.0, samples.size / RATE)), samples)
+
+
+@pytest.mark.parametrize(
+    ("by", "peak"), [(0.5, 1.0), (1, 1.0), (40, 1.0), (10_000, 0.006)], ids=["louder", "as it is", "32 dB", "80 dB"]
+)
+def test_normalizing_reaches_full_scale_or_forty_db(by: float, peak: float) -> None:
+    samples = quiet(by)
+    normalize(samples)
+    assert np.abs(samples).max() == pytest.approx(peak, abs=0.001)
+
+
+def test_silence_stays_silent_when_it_is_normalized() -> None:
+    samples = np.zeros(RATE, np.float32)
+    normalize(samples)
+    assert not samples.any()
