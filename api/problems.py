@@ -47,6 +47,7 @@ STATUSES: dict[type[MurmurationError], int] = {
     errors.NotDead: 404,
     errors.NoWebhook: 409,
     errors.LedgerUnavailable: 503,
+    errors.LedgerTooNew: 503,
     errors.MemoryPressure: 503,
     errors.DiskFull: 503,
     errors.StorageUnavailable: 503,

@@ -36,6 +36,7 @@ Everything that can go wrong, as one tree.
     │   └── NoWebhook             no_webhook
     ├── Unavailable               try again later; carries retry_after_s
     │   ├── LedgerUnavailable     ledger_unavailable
+    │   │   └── LedgerTooNew      ledger_too_new
     │   ├── MemoryPressure        memory_pressure
     │   ├── DiskFull              disk_full
     │   ├── StorageUnavailable    storage_unavailable
@@ -270,6 +271,12 @@ class LedgerUnavailable(Unavailable):
     """Redis can't be reached, or refuses to write."""
 
     code = "ledger_unavailable"
+
+
+class LedgerTooNew(LedgerUnavailable):
+    """The ledger's keys have a form that only a newer version of the platform knows."""
+
+    code = "ledger_too_new"
 
 
 class MemoryPressure(Unavailable):

@@ -1,5 +1,6 @@
 """Connections to Redis, and what its errors become."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
@@ -12,11 +13,13 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from transcription.errors import LedgerUnavailable
+from transcription.errors import LedgerTooNew, LedgerUnavailable
 from transcription.settings import Ledger
 
 CONNECTIONS = 64
 RETRY_AFTER_S = 5
+UPGRADE_AFTER_S = 60
+_TOO_NEW = re.compile(r"LEDGERTOONEW (\d+) (\d+)")
 
 
 def connect(settings: Ledger) -> Redis:
@@ -50,6 +53,13 @@ def connect_async(settings: Ledger) -> AsyncRedis:
 
 def unavailable(error: RedisError | OSError) -> NoReturn:
     """Raise *error* as what it means to a client."""
+    too_new = _TOO_NEW.search(str(error))
+    if too_new:
+        raise LedgerTooNew(
+            f"the ledger's keys have form {too_new[1]}; this version knows forms up to {too_new[2]}: start the version "
+            "that wrote them, or restore a backup",
+            retry_after_s=UPGRADE_AFTER_S,
+        ) from error
     raise LedgerUnavailable(
         f"the ledger can't be reached or can't write now ({type(error).__name__}); nothing was accepted",
         retry_after_s=RETRY_AFTER_S,

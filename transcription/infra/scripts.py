@@ -12,8 +12,8 @@ CHANGED = PREFIX + "changed"
 def source(name: str, audit_length: int) -> str:
     """The text of script *name* with what all scripts share in front of it."""
     folder = files("transcription.infra") / "lua"
-    common = (folder / "common.lua").read_text("utf-8")
-    return f"local AUDIT = {int(audit_length)}\n{common}\n{(folder / f'{name}.lua').read_text('utf-8')}"
+    parts = [(folder / f"{part}.lua").read_text("utf-8") for part in ("common", "schema", name)]
+    return "\n".join([f"local AUDIT = {int(audit_length)}", *parts])
 
 
 class Scripts:

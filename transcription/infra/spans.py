@@ -148,7 +148,7 @@ class RedisSpans:
                 standing = str(self._scripts.call(script, *args))
                 break
             except (RedisError, OSError) as error:
-                if time.monotonic() > deadline:
+                if time.monotonic() > deadline or "LEDGERTOONEW" in str(error):
                     unavailable(error)
                 time.sleep(0.25)
         if standing == "lost":

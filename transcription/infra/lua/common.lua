@@ -30,7 +30,7 @@
 --   dead              zset    computations that an operator may retry
 --   counts, backlog, running, stats, config  hashes of totals and marks;  fence: the last token
 --   failures          hash    failed computations by error code;  latencies: histograms, NAME:CLASS:BOUND and NAME:CLASS:ms
---   audit             stream  all moves;  drainer: the worker that runs empty for a suspect;  lanes: set of names
+--   audit             stream  all moves;  drainer: the worker that runs empty for a suspect;  lanes: set of names;  schema: see schema.lua
 local P = KEYS[1]
 local CLASSES = { 'interactive', 'batch' }
 local BOUNDS_S = { 1, 5, 15, 30, 60, 120, 300, 900, 3600, 14400 }

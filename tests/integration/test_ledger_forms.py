@@ -1,0 +1,182 @@
+"""A ledger that an earlier version wrote is served by this one; one that a newer version wrote is left alone."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import pytest
+from redis import Redis
+
+from tests.ledger_worker import LedgerWorker
+from tests.ledgers.write import dump
+from tests.live_api import api_settings, live_api
+from tests.platform import eventually
+from transcription.errors import LedgerTooNew
+from transcription.infra.connections import connect, connect_async
+from transcription.infra.jobs import RedisJobs
+from transcription.infra.spans import RedisSpans
+from transcription.job import Audio, Job, Outcome, Submission
+from transcription.options import Options
+from transcription.settings import Lease, Settings
+
+T = TypeVar("T")
+LEDGERS = Path(__file__).parents[1] / "ledgers"
+TODAY = 2
+
+
+@pytest.fixture
+def settings(redis_url: str, tmp_path: Path) -> Settings:
+    lease = Lease(ttl_s=0.2, reap_s=0.01)
+    return api_settings(redis_url, tmp_path).model_copy(update={"lease": lease})
+
+
+@pytest.fixture
+def earlier(redis_server: Redis) -> None:
+    """The ledger of the first commit that has a worker: a job in every state."""
+    load(redis_server, json.loads((LEDGERS / "form1.json").read_text("utf-8")))
+
+
+@pytest.fixture
+def spans(settings: Settings) -> Iterator[RedisSpans]:
+    with connect(settings.ledger) as client:
+        yield RedisSpans(client, settings)
+
+
+def load(redis: Redis, keys: dict[str, Any]) -> None:
+    for key, row in keys.items():
+        value = row["value"]
+        if row["type"] == "string":
+            redis.set(key, value)
+        elif row["type"] == "hash":
+            redis.hset(key, mapping=value)
+        elif row["type"] == "set":
+            redis.sadd(key, *value)
+        elif row["type"] == "list":
+            redis.rpush(key, *value)
+        elif row["type"] == "zset":
+            redis.zadd(key, dict(value))
+        else:
+            for entry, fields in value:
+                redis.xadd(key, fields, id=entry)
+        if row["ttl"] > 0:
+            redis.pexpire(key, row["ttl"])
+    assert {key: row["value"] for key, row in json.loads(json.dumps(dump(redis))).items()} == {
+        key: row["value"] for key, row in keys.items()
+    }
+
+
+def ask(settings: Settings, question: Callable[[RedisJobs], Awaitable[T]]) -> T:
+    async def run() -> T:
+        jobs = RedisJobs(connect_async(settings.ledger), settings)
+        try:
+            return await question(jobs)
+        finally:
+            await jobs.close()
+
+    return asyncio.run(run())
+
+
+def submission(key: str | None = None) -> Submission:
+    """What was handed in as `completed` to the earlier version."""
+    return Submission(
+        job_id="again",
+        tenant="default",
+        audio=Audio(sha256=b"completed".hex().ljust(64, "0"), bytes=1000, duration_s=10.0, filename="completed.wav"),
+        model="demo",
+        revision="r1",
+        options=Options(),
+        idempotency_key=key,
+    )
+
+
+def statuses(settings: Settings) -> dict[str, str]:
+    async def both(jobs: RedisJobs) -> tuple[Job, ...]:
+        pages = [await jobs.list(tenant=tenant, status=None, limit=50, cursor=None) for tenant in ("default", "acme")]
+        return (*pages[0].jobs, *pages[1].jobs)
+
+    return {job.id: job.status.value for job in ask(settings, both)}
+
+
+@pytest.mark.usefixtures("earlier")
+def test_results_of_an_earlier_version_are_kept_and_answer_for_the_same_work(
+    settings: Settings, redis_server: Redis
+) -> None:
+    with live_api(settings) as api:
+        assert api.get("/v1/jobs/completed/result?format=text").text == "Hello there.\nGood-bye.\n"
+        assert api.get("/v1/jobs/failed").json()["error"]["code"] == "engine_failed"
+        events = api.get("/v1/jobs/completed/events").text
+        assert "Hello there." in events
+        assert "event: done" in events
+    assert ask(settings, lambda jobs: jobs.submit(submission("key-1")))[1] is Outcome.REPEATED
+    assert ask(settings, lambda jobs: jobs.submit(submission()))[1] is Outcome.CACHED
+    assert redis_server.get("murmur:schema") == str(TODAY)
+
+
+@pytest.mark.usefixtures("earlier")
+def test_every_job_that_an_earlier_version_accepted_is_worked_off(settings: Settings, spans: RedisSpans) -> None:
+    before = {
+        "completed": "completed",
+        "failed": "failed",
+        "canceled": "canceled",
+        "delayed": "processing",
+        "processing": "processing",
+        "queued": "queued",
+        "queued-batch": "queued",
+    }
+    assert statuses(settings) == before
+    (letter,) = ask(settings, lambda jobs: jobs.dead_letters())
+    ask(settings, lambda jobs: jobs.revive(letter.computation))
+    # The lease that an earlier worker left, and the delay of a second attempt, have run out since.
+    eventually(lambda: (spans.reap(), spans.pending())[1] == 7)
+    worker = LedgerWorker(spans, "w2")
+    taken = []
+    while spans.pending():
+        claim = worker.claim()
+        taken.append((claim.filename, claim.index, claim.windows_done))
+        if claim.speech is None:
+            worker.prepare(claim)
+        worker.write(claim, claim.windows_done, f" {claim.filename} {claim.index}", audio_s=10.0)
+        worker.finish(claim)
+    assert ("processing.wav", 0, 1) in taken
+    assert statuses(settings) == before | dict.fromkeys(
+        ("failed", "delayed", "processing", "queued", "queued-batch"), "completed"
+    )
+    job = ask(settings, lambda jobs: jobs.get("processing", tenant="default"))
+    text = [segment.text for segment in ask(settings, lambda jobs: jobs.transcript(job)).segments]
+    assert text == [" written before", *(f" processing.wav {index}" for index in range(3))]
+    assert ask(settings, lambda jobs: jobs.backlog()).pending_audio_s == 0
+
+
+def test_a_ledger_of_a_newer_version_is_refused_by_api_and_worker_and_stays_as_it_is(
+    settings: Settings, spans: RedisSpans, redis_server: Redis
+) -> None:
+    ask(settings, lambda jobs: jobs.submit(submission()))
+    assert redis_server.get("murmur:schema") == str(TODAY)
+    worker = LedgerWorker(spans)
+    held = worker.claim()
+    redis_server.set("murmur:schema", TODAY + 1)
+    before = dump(redis_server)
+    with live_api(settings) as api:
+        answer = api.get("/v1/jobs/again")
+        assert (answer.status_code, answer.json()["code"]) == (503, "ledger_too_new")
+        assert "form 3" in answer.json()["detail"]
+        assert "up to 2" in answer.json()["detail"]
+        assert health(api) == (503, "unavailable")
+    for step in (
+        worker.claim,
+        lambda: worker.write(held, 0, " too late", audio_s=10.0),
+        lambda: spans.renew([held]),
+        lambda: spans.release(held),
+        lambda: LedgerWorker(spans, "w2"),
+    ):
+        with pytest.raises(LedgerTooNew):
+            step()
+    assert dump(redis_server) == before
+
+
+def health(api: httpx.Client) -> tuple[int, str]:
+    answer = api.get("/health")
+    return answer.status_code, answer.json()["status"]
