@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Protocol
 
 import ctranslate2
 import pytest
@@ -17,6 +18,7 @@ from pydantic import SecretStr
 
 from demo import SAMPLES
 from murmur import service
+from murmur.cli import main
 from murmur.embedded import free_port
 from murmur.environment import borrow
 from murmur.local import Layout
@@ -29,11 +31,15 @@ from transcription.settings import Blobs, Limits, Settings
 SECRET = "known to the API and the worker"
 
 
-@contextmanager
-def api_alone(directory: Path, blobs: Blobs) -> Iterator[TestPlatform]:
+@pytest.fixture(scope="module")
+def api_alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestPlatform]:
     """A ledger and an API without a worker."""
-    limits = Limits(max_memory_percent=100, min_free_disk_bytes=0)
-    settings = Settings(data_dir=directory, model="demo", limits=limits, blobs=blobs)
+    settings = Settings(
+        data_dir=tmp_path_factory.mktemp("api"),
+        model="demo",
+        limits=Limits(max_memory_percent=100, min_free_disk_bytes=0),
+        blobs=Blobs(secret=SecretStr(SECRET)),
+    )
     platform = TestPlatform(settings, Layout(workers=0, port=free_port()))
     try:
         platform.start()
@@ -64,30 +70,30 @@ def fast_matrices() -> dict[str, str]:
 
 @pytest.mark.skipif(not find_spec("mlx"), reason="MLX isn't installed")
 @pytest.mark.timeout(240)
-def test_mlx_worker_without_a_shared_disk_transcribes_the_api_s_jobs(tmp_path: Path) -> None:
-    with api_alone(tmp_path / "api", Blobs(secret=SecretStr(SECRET))) as platform:
-        flags = ["--engine", "mlx", "--audio", platform.url, "--slots", "2"]
-        variables = {"MURMUR_BLOBS__SECRET": SECRET} | fast_matrices()
-        with native_worker(platform, tmp_path / "mac", *flags, **variables) as log, platform.client() as client:
-            eventually(client.ready, within_s=90)
-            (worker,) = client.workers()
-            assert (worker["engine"], worker["id"].partition("@")[0]) == ("mlx_whisper", "native")
-            job = client.wait(client.submit(SAMPLES["short"].path, word_timestamps=True).id, seconds=150)
-            assert job.status.value == "completed", log.read_text()
-            assert " ".join(client.result(job.id, "text").split()) == SAMPLES["short"].transcript
-    assert list((tmp_path / "mac" / "blobs").glob("??/*"))
+def test_mlx_worker_without_a_shared_disk_transcribes_the_api_s_jobs(api_alone: TestPlatform, tmp_path: Path) -> None:
+    flags = ["--engine", "mlx", "--audio", api_alone.url, "--slots", "2"]
+    variables = {"MURMUR_BLOBS__SECRET": SECRET} | fast_matrices()
+    with native_worker(api_alone, tmp_path, *flags, **variables) as log, api_alone.client() as client:
+        eventually(client.ready, within_s=90)
+        (worker,) = client.workers()
+        assert (worker["engine"], worker["id"].partition("@")[0]) == ("mlx_whisper", "native")
+        job = client.wait(client.submit(SAMPLES["short"].path, word_timestamps=True).id, seconds=150)
+        assert job.status.value == "completed", log.read_text()
+        assert " ".join(client.result(job.id, "text").split()) == SAMPLES["short"].transcript
+    assert list((tmp_path / "blobs").glob("??/*"))
 
 
-def test_worker_that_may_not_have_the_audio_says_why_in_its_log_and_the_job(tmp_path: Path) -> None:
-    with api_alone(tmp_path / "api", Blobs(secret=SecretStr(SECRET))) as platform:
-        flags = ["--engine", "faster-whisper", "--audio", platform.url]
-        variables = {"MURMUR_BLOBS__SECRET": "not the API's secret", "MURMUR_LEASE__MAX_ATTEMPTS": "1"}
-        with native_worker(platform, tmp_path / "mac", *flags, **variables), platform.client() as client:
-            eventually(client.ready, within_s=60)
-            with pytest.raises(JobEnded, match="status 403") as ended:
-                client.wait(client.submit(SAMPLES["short"].path).id, seconds=60)
-            assert ended.value.job.error is not None
-            assert ended.value.job.error.code == "storage_unavailable"
+def test_worker_that_may_not_have_the_audio_says_why_in_its_log_and_the_job(
+    api_alone: TestPlatform, tmp_path: Path
+) -> None:
+    flags = ["--engine", "faster-whisper", "--audio", api_alone.url]
+    variables = {"MURMUR_BLOBS__SECRET": "not the API's secret", "MURMUR_LEASE__MAX_ATTEMPTS": "1"}
+    with native_worker(api_alone, tmp_path, *flags, **variables), api_alone.client() as client:
+        eventually(client.ready, within_s=60)
+        with pytest.raises(JobEnded, match="status 403") as ended:
+            client.wait(client.submit(SAMPLES["german"].path).id, seconds=60)
+        assert ended.value.job.error is not None
+        assert ended.value.job.error.code == "storage_unavailable"
 
 
 def test_worker_takes_its_secrets_from_a_compose_file_and_leaves_the_rest(
@@ -145,11 +151,25 @@ def mac(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def murmur(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "murmur", *words], capture_output=True, text=True, check=False)
+class Murmur(Protocol):
+    def __call__(self, *words: str) -> tuple[int, str, str]: ...
 
 
-def test_service_is_installed_once_said_to_run_and_removed(mac: Path) -> None:
+@pytest.fixture
+def murmur(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Murmur:
+    """Run a command in this process; its status, and what it wrote to both streams."""
+
+    def run(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["murmur", *words])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capsys.readouterr()
+        return int(ended.value.code or 0), said.out, said.err
+
+    return run
+
+
+def test_service_is_installed_once_said_to_run_and_removed(mac: Path, murmur: Murmur) -> None:
     options = [
         "worker",
         "--ledger",
@@ -159,9 +179,9 @@ def test_service_is_installed_once_said_to_run_and_removed(mac: Path) -> None:
         "--data-dir",
         str(mac / "data"),
     ]
-    assert murmur("worker", "status").returncode == 1
+    assert murmur("worker", "status")[0] == 1
     for _ in range(2):  # the second time takes the place of the first
-        assert murmur(*options, "install-service").returncode == 0
+        assert murmur(*options, "install-service")[0] == 0
     path = mac / "Library" / "LaunchAgents" / "io.murmuration.worker.plist"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     agent = plistlib.loads(path.read_bytes())
@@ -172,23 +192,24 @@ def test_service_is_installed_once_said_to_run_and_removed(mac: Path) -> None:
     assert agent["EnvironmentVariables"]["MURMUR_LEDGER__URL"] == "redis://:password@127.0.0.1/0"
     assert agent["EnvironmentVariables"]["MURMUR_WORKER__ENGINE"] == "mlx_whisper"
     assert "/opt/homebrew/bin" in agent["EnvironmentVariables"]["PATH"]
-    running = murmur("worker", "status")
-    assert (running.returncode, running.stdout) == (0, "io.murmuration.worker: running, pid 4711\n")
-    assert murmur("worker", "uninstall-service").returncode == 0
+    assert murmur("worker", "status") == (0, "io.murmuration.worker: running, pid 4711\n", "")
+    assert murmur("worker", "uninstall-service")[0] == 0
     assert not path.exists()
-    assert murmur("worker", "status").stdout == "io.murmuration.worker isn't installed\n"
+    assert murmur("worker", "status")[1] == "io.murmuration.worker isn't installed\n"
     assert [call.split()[0] for call in (mac / "calls").read_text().splitlines()] == [
         "print", "bootout", "bootstrap", "bootout", "bootstrap", "print", "bootout", "print",
     ]  # fmt: skip
 
 
-def test_dry_run_prints_what_a_parser_of_property_lists_takes() -> None:
-    shown = murmur("worker", "--engine", "mlx", "install-service", "--dry-run")
-    assert plistlib.loads(shown.stdout.encode())["ProgramArguments"][-2] == "--log-file"
+def test_dry_run_prints_what_a_parser_of_property_lists_takes(murmur: Murmur) -> None:
+    _, shown, _ = murmur("worker", "--engine", "mlx", "install-service", "--dry-run")
+    assert plistlib.loads(shown.encode())["ProgramArguments"][-2] == "--log-file"
 
 
-def test_service_is_refused_where_there_is_no_launchd(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_service_is_refused_where_there_is_no_launchd(
+    murmur: Murmur, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    refused = murmur("worker", "status")
-    assert refused.returncode != 0
-    assert "launchd is macOS's" in refused.stderr
+    status, _, complaint = murmur("worker", "status")
+    assert status == 2
+    assert "launchd is macOS's" in complaint
