@@ -14,7 +14,7 @@ from transcription.access import Scope as KeyScope
 from transcription.errors import Forbidden, MurmurationError, Unauthorized
 from transcription.infra.audit import AuditLog, asking
 from transcription.ports import KeyRing
-from transcription.security import networks
+from transcription.security import Security, networks
 from transcription.settings import Settings
 
 # What answers without a key: whether the platform lives, the page that people use (its calls need a key), and audio
@@ -56,7 +56,7 @@ class Doorman:
         path, address = scope["path"], client_address(scope)
         nobody = Client(tier=self._security.default_tier, address=address)
         asking.set((nobody, scope.get("state", {}).get("request_id", "")))
-        if path in PUBLIC or path.startswith(PUBLIC_UNDER):
+        if _is_public(path):
             return nobody
         await self.rates.address(nobody, standings)
         client = await self._identified(scope, nobody)
@@ -152,6 +152,16 @@ def surface_of(path: str) -> str | None:
         if path == start or path.startswith(f"{start}/"):
             return surface
     return None
+
+
+def wants_key(path: str, security: Security) -> bool:
+    """Whether *path* is for those with a key, where keys are required."""
+    surface = surface_of(path)
+    return not _is_public(path) and (surface is None or getattr(security, surface) == "key")
+
+
+def _is_public(path: str) -> bool:
+    return path in PUBLIC or path.startswith(PUBLIC_UNDER)
 
 
 def _listed(client: Client) -> str:

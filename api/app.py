@@ -62,7 +62,7 @@ def create_app(
         async with AsyncExitStack() as stack:
             guarding = guard(settings, meters.registry, stack)
             app.state.doorman = guarding.doorman
-            app.state.notices = notices(settings, stack)
+            app.state.notices = notices(settings, guarding.log, stack)
             app.state.platform = _platform(
                 settings,
                 meters,
@@ -86,7 +86,7 @@ def create_app(
     for router in _ROUTERS:
         app.include_router(router)
     problems.install(app)
-    openapi.install(app)
+    openapi.install(app, settings.security)
     # The last one added is the outermost.
     app.add_middleware(Gate)
     dialects.install(app)

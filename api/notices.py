@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from transcription.infra.audit import AuditedEvents, AuditLog
 from transcription.infra.connections import connect_async
 from transcription.infra.events import RedisEvents
 from transcription.infra.outbox import RedisOutbox
@@ -22,13 +23,14 @@ class Notices:
     outbox: RedisOutbox
 
 
-def notices(settings: Settings, stack: AsyncExitStack) -> Notices:
-    """Open the connections; *stack* closes them. Nothing connects before the first use."""
+def notices(settings: Settings, log: AuditLog, stack: AsyncExitStack) -> Notices:
+    """Open the connections; *stack* closes them. Nothing connects before the first use. *log*: of who listens."""
     client = connect_async(settings.ledger)
     watch = Watch(client)
     stack.push_async_callback(client.aclose)
     stack.push_async_callback(watch.close)
-    return Notices(events=RedisEvents(client, settings, watch), outbox=RedisOutbox(client, settings))
+    events = AuditedEvents(RedisEvents(client, settings, watch), log)
+    return Notices(events=events, outbox=RedisOutbox(client, settings))
 
 
 async def _notices(request: Request) -> Notices:

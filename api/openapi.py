@@ -6,8 +6,10 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from api.access import wants_key
 from api.problems import Problem
 from transcription.options import Options
+from transcription.security import Security
 
 _REF = "#/components/schemas/{model}"
 # A hundredth of a second of silence, 8 kHz mono: small enough to stand in a document.
@@ -46,12 +48,24 @@ SUBMIT_BODY: dict[str, Any] = {
 }
 
 
-def install(app: FastAPI) -> None:
-    """Make *app* serve the completed document."""
+_SCHEMES = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "An API key, as `murmur keys create` shows it."},
+    "api_key": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-API-Key",
+        "description": "The same key in its own header.",
+    },
+}
+
+
+def install(app: FastAPI, security: Security) -> None:
+    """Make *app* serve the completed document; *security* says which routes want a key."""
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
             app.openapi_schema = _document(app)
+            _add_keys(app.openapi_schema, security)
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]
@@ -84,11 +98,22 @@ def _document(app: FastAPI) -> dict[str, Any]:
     return document
 
 
+def _add_keys(document: dict[str, Any], security: Security) -> None:
+    """Either header opens a route that wants a key; where keys aren't required, one may be sent and isn't looked at."""
+    document["components"]["securitySchemes"] = _SCHEMES
+    either: list[dict[str, list[str]]] = [{name: []} for name in _SCHEMES]
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            if wants_key(path, security):
+                operation["security"] = either if security.require_keys else [{}, *either]
+
+
 def _drop_own_validation_errors(document: dict[str, Any]) -> None:
     """FastAPI adds its own 422 to every route with a parameter; ours are problems, and stand where they can happen."""
     for operations in document["paths"].values():
         for operation in operations.values():
-            if "application/json" in operation["responses"].get("422", {}).get("content", {}):
+            body = operation["responses"].get("422", {}).get("content", {}).get("application/json", {})
+            if body.get("schema", {}).get("$ref", "").endswith("/HTTPValidationError"):
                 del operation["responses"]["422"]
     for unused in ("HTTPValidationError", "ValidationError"):
         document["components"]["schemas"].pop(unused, None)

@@ -42,16 +42,20 @@ def code(answer: httpx.Response) -> tuple[int, str]:
 
 async def test_without_a_key_nothing_but_health_answers(api: Bench) -> None:
     closed = 0
-    for template, methods in api.app.openapi()["paths"].items():
+    document = api.app.openapi()
+    assert set(document["components"]["securitySchemes"]) == {"bearer", "api_key"}
+    for template, methods in document["paths"].items():
         path = re.sub(r"{\w+}", "x", template)
-        for method in methods:
+        for method, operation in methods.items():
             answer = await api.http.request(method.upper(), path)
             if path in PUBLIC or surface_of(path) in {"metrics", "stats"}:
                 assert answer.status_code != 401, (method, path)
+                assert "security" not in operation, (method, path)
                 continue
             # A dialect says it in its own words.
             assert answer.status_code == 401, (method, path)
             assert answer.headers["www-authenticate"] == "Bearer"
+            assert operation["security"] == [{"bearer": []}, {"api_key": []}], (method, path)
             closed += 1
     assert closed >= 8
     # What no route has isn't told either.
@@ -153,6 +157,20 @@ async def test_the_audit_log_says_who_did_what(api: Bench, redis_url: str, tmp_p
     assert all(line["request_id"] and line["at"].endswith("+00:00") for line in lines)
     assert lines[0]["key"]
     assert lines[4]["key"] is None
+
+
+def test_whoever_listens_to_a_job_stands_in_the_audit_log(redis_url: str, tmp_path: Path) -> None:
+    log = tmp_path / "audit.jsonl"
+    ours, theirs = bearer(redis_url, "acme"), bearer(redis_url, "umbrella")
+    with live_api(settings_for(redis_url, tmp_path / "data", audit_log=str(log))) as http:
+        job = http.post("/v1/jobs", files={"file": ("a.wav", WAV)}, headers=ours).json()["id"]
+        http.post(f"/v1/jobs/{job}/cancel", headers=ours)
+        assert "event: error" in http.get(f"/v1/jobs/{job}/events", headers=ours).text
+        assert http.get(f"/v1/jobs/{job}/events", headers=theirs).status_code == 404
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [(line["action"], line["tenant"], line["job"]) for line in lines] == [
+        (action, "acme", job) for action in ("submit", "cancel", "follow")
+    ]
 
 
 @pytest.mark.parametrize("share", [True, False])

@@ -4,6 +4,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import AsyncGenerator
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +15,7 @@ import orjson
 from transcription.access import Client
 from transcription.errors import MurmurationError
 from transcription.job import Job, Outcome, Submission
-from transcription.ports import JobStore
+from transcription.ports import Event, EventLog, JobStore
 from transcription.transcript import Transcript
 
 asking: ContextVar[tuple[Client, str]] = ContextVar("asking")
@@ -120,6 +121,19 @@ class AuditedJobs:
         """Take a dead letter off the list: see JobStore."""
         await self._jobs.bury(computation)
         self._log.write("drop", computation=computation)
+
+
+class AuditedEvents:
+    """An EventLog that writes down who listens to another one: events hold what was said."""
+
+    def __init__(self, events: EventLog, log: AuditLog) -> None:
+        self._events = events
+        self._log = log
+
+    def events(self, job: Job, *, after: str | None, quiet_s: float) -> AsyncGenerator[Event | None, None]:
+        """Yield what happens: see EventLog."""
+        self._log.write("follow", job=job.id)
+        return self._events.events(job, after=after, quiet_s=quiet_s)
 
 
 def audited(jobs: JobStore, log: AuditLog) -> JobStore:
