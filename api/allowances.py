@@ -4,6 +4,7 @@ from fastapi import Request
 
 from api.limits import RateLimits, tier_of
 from transcription.access import Client
+from transcription.infra.audit import asking
 from transcription.job import Job, Outcome, Submission
 from transcription.ports import JobStore, QuotaBook
 from transcription.settings import Settings
@@ -59,3 +60,9 @@ def caller(request: Request) -> Client:
     """Who asks, as the gate found."""
     client: Client = getattr(request.state, "client", Client())
     return client
+
+
+def act_as(request: Request, client: Client) -> None:
+    """Let *client* stand for whom the gate found, from here on: in limits, quotas and the audit log."""
+    request.state.client = client
+    asking.set((client, getattr(request.state, "request_id", "")))

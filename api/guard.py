@@ -36,7 +36,7 @@ def guard(settings: Settings, registry: CollectorRegistry, stack: AsyncExitStack
     rates = RateLimits(settings, registry)
     stack.callback(rates.close)
     keys, quotas = None, None
-    if settings.security.require_keys or settings.security.default_tier:
+    if settings.security.require_keys or settings.security.default_tier or settings.api.rapidapi_secret:
         client = connect_async(settings.ledger)
         stack.push_async_callback(client.aclose)
         keys = RedisKeys(client) if settings.security.require_keys else None

@@ -3,19 +3,22 @@
 import hmac
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import structlog
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, Field, SecretStr
+from pydantic import BaseModel, Field
 from starlette.datastructures import MutableHeaders
-from starlette.exceptions import HTTPException
 
+from api.allowances import act_as
 from api.dependencies import Caller, Client, Here
 from api.dialects import forms
 from api.dialects.waiting import completed, submit
 from api.problems import documented
 from api.upload import Intake, Received
+from transcription.errors import Unauthorized
+from transcription.settings import Settings
 
 RETRY_S = "30"
 
@@ -40,13 +43,15 @@ class TextOut(BaseModel):
 )
 async def transcribe(request: Request, here: Here, caller: Caller) -> TextOut:
     """Answer with the text when it is there. A platform that is busy says 503 and `Retry-After: 30`."""
-    tenant = _tenant(request, here.settings.api.rapidapi_secret, caller)
+    customer = _customer(request, here.settings, caller)
     ttl_s = here.settings.api.sync_ttl_s
 
     def options(received: Received) -> dict[str, object]:
         return {"ttl_s": ttl_s, **received.fields}
 
-    job = await completed(request, here, await submit(request, here, tenant=tenant, intake=Intake(options=options)))
+    job = await completed(
+        request, here, await submit(request, here, tenant=customer.tenant, intake=Intake(options=options))
+    )
     return TextOut(text=(await here.jobs.transcript(job)).text)
 
 
@@ -56,19 +61,29 @@ def busy(_state: Mapping[str, Any], problem: dict[str, Any], headers: MutableHea
         headers["retry-after"] = RETRY_S
 
 
-def _tenant(request: Request, secret: SecretStr | None, caller: Client) -> str:
+def _customer(request: Request, settings: Settings, caller: Client) -> Client:
     """
     Who pays: the marketplace's user, where the marketplace proves itself with its secret; else the caller.
 
-    The user's name is logged either way. HTTPException: a secret is set, and the request hasn't got it.
+    The user has quotas of his own, in the tier that is named like his subscription. His name is logged either way.
+
+    Raises:
+        Unauthorized: a secret is set, and the request hasn't got it.
     """
     said = request.headers.get("x-rapidapi-user", "")
     user = said if _USER.fullmatch(said) else None
     if user:
         structlog.contextvars.bind_contextvars(rapidapi_user=user)
+    secret = settings.api.rapidapi_secret
     if secret is None:
-        return caller.tenant
+        return caller
     proof = request.headers.get("x-rapidapi-proxy-secret", "")
     if not hmac.compare_digest(proof.encode(), secret.get_secret_value().encode()):
-        raise HTTPException(401, "X-RapidAPI-Proxy-Secret isn't the one that is set (MURMUR_API__RAPIDAPI_SECRET)")
-    return f"rapidapi:{user}" if user else caller.tenant
+        raise Unauthorized("X-RapidAPI-Proxy-Secret isn't the one that is set (MURMUR_API__RAPIDAPI_SECRET)")
+    if user is None:
+        return caller
+    plan = request.headers.get("x-rapidapi-subscription", "").lower()
+    tier = plan if plan in settings.security.tiers else caller.tier
+    customer = replace(caller, tenant=f"rapidapi:{user}", key_id=f"rapidapi:{user}", tier=tier)
+    act_as(request, customer)
+    return customer

@@ -13,7 +13,7 @@ from demo import SAMPLES
 from tests.live_api import live_api
 from tests.platform import TestPlatform, eventually
 from tests.seed_requests import curl, recordings
-from transcription.settings import Api, Limits
+from transcription.settings import Api, Limits, Security
 
 SHORT = SAMPLES["short"]
 LOG_FIELDS = {
@@ -98,12 +98,35 @@ def test_the_marketplace_proves_itself_by_its_secret(as_seed_0: httpx.Client) ->
         return as_seed_0.post("/v1/transcribe", files={"file": file}, headers=headers)
 
     assert ask().status_code == 401
-    assert ask(**{"X-RapidAPI-Proxy-Secret": "guessed"}).status_code == 401
+    guessed = ask(**{"X-RapidAPI-Proxy-Secret": "guessed"})
+    assert (guessed.status_code, guessed.json()["code"]) == (401, "unauthorized")
     answer = ask(**{"X-RapidAPI-Proxy-Secret": "hush", "X-RapidAPI-User": "ann"})
     assert answer.status_code == 200
     # Its users are tenants of their own: what is theirs isn't another's to see.
     jobs = as_seed_0.get("/v1/jobs?limit=200").json()["jobs"]
     assert "marketplace.flac" not in [job["audio"]["filename"] for job in jobs]
+
+
+def test_each_user_of_the_marketplace_has_the_quotas_of_his_subscription(
+    platform: TestPlatform, tmp_path: Path
+) -> None:
+    log = tmp_path / "audit.jsonl"
+    tiers = {"free": {"submits_per_hour": 1}, "pro": {"submits_per_hour": 2}}
+    security = Security.model_validate({"default_tier": "free", "tiers": tiers, "audit_log": str(log)})
+    api = Api(rapidapi_secret=SecretStr("hush"))
+    with live_api(platform.settings.model_copy(update={"api": api, "security": security})) as http:
+
+        def ask(user: str, **more: str) -> int:
+            proof = {"X-RapidAPI-Proxy-Secret": "hush", "X-RapidAPI-User": user, **more}
+            file = (SHORT.path.name, SHORT.path.read_bytes())
+            return http.post("/v1/transcribe", files={"file": file}, headers=proof).status_code
+
+        name = tmp_path.name
+        assert [ask(f"ann-{name}") for _ in range(2)] == [200, 429]
+        assert [ask(f"bob-{name}", **{"X-RapidAPI-Subscription": "PRO"}) for _ in range(3)] == [200, 200, 429]
+        assert ask(f"eve-{name}", **{"X-RapidAPI-Subscription": "made-up"}) == 200
+    submits = [json.loads(line) for line in log.read_text().splitlines() if '"submit"' in line]
+    assert [line["tenant"] for line in submits] == [f"rapidapi:{who}-{name}" for who in ("ann", "bob", "bob", "eve")]
 
 
 def test_the_marketplace_s_user_is_logged(platform: TestPlatform) -> None:
