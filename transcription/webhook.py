@@ -8,6 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from enum import StrEnum
 
 PREFIX = "whsec_"
@@ -79,7 +80,25 @@ def verdict(status: int) -> Verdict:
     return Verdict.GONE if status == 410 else Verdict.FAILED
 
 
-def next_try_s(message: Message, *, first_s: float, longest_s: float, give_up_s: float, jitter: float) -> float | None:
+def asked_pause_s(retry_after: str, *, now: float) -> float:
+    """
+    How long a receiver asks to be left alone: its `Retry-After`, in seconds or as a date; 0 where that says nothing.
+
+    Args:
+        retry_after: The header.
+        now: Unix seconds.
+    """
+    if retry_after.isascii() and retry_after.isdigit():
+        return float(retry_after[:9])
+    try:
+        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - now)
+    except (ValueError, OverflowError):
+        return 0.0
+
+
+def next_try_s(
+    message: Message, *, first_s: float, longest_s: float, give_up_s: float, jitter: float, asked_s: float = 0.0
+) -> float | None:
     """
     How long to wait after a failed try; None: give up.
 
@@ -89,7 +108,8 @@ def next_try_s(message: Message, *, first_s: float, longest_s: float, give_up_s:
         longest_s: The longest wait.
         give_up_s: Age at which no further try is made.
         jitter: A number in [0, 1), so that receivers that come back aren't met by all at once.
+        asked_s: How long the receiver asks to be left alone; no longer than *longest_s* counts.
     """
-    wait = min(longest_s, first_s * FACTOR ** (min(message.tries, 30) - 1))
-    wait *= 1 - JITTER + 2 * JITTER * jitter
+    wait = min(longest_s, max(asked_s, first_s * FACTOR ** (min(message.tries, 30) - 1)))
+    wait = max(wait * (1 - JITTER + 2 * JITTER * jitter), min(longest_s, asked_s))
     return wait if message.now - message.owed_at + wait <= give_up_s else None

@@ -14,7 +14,7 @@ from transcription.infra.connections import connect_async
 from transcription.infra.outbound import client, opened
 from transcription.infra.outbox import RedisOutbox
 from transcription.settings import Settings
-from transcription.webhook import Message, Verdict, next_try_s, payload, signatures, verdict
+from transcription.webhook import Message, Verdict, asked_pause_s, next_try_s, payload, signatures, verdict
 
 log = structlog.get_logger()
 
@@ -71,21 +71,22 @@ class Courier(threading.Thread):
 
     async def _handle(self, outbox: RedisOutbox, http: httpx.AsyncClient, message: Message) -> None:
         began = time.monotonic()
-        status, error = 0, ""
-        retry_in_s = self._retry_in_s(message)
+        status, asked_s, error = 0, 0.0, ""
+        final = False
         try:
             async with asyncio.timeout(self._settings.webhook.timeout_s):
-                status = await self._send(http, message)
+                status, asked_s = await self._send(http, message)
         except TimeoutError:
             error = f"no answer within {self._settings.webhook.timeout_s:g} s (MURMUR_WEBHOOK__TIMEOUT_S)"
         except UrlNotAllowed as refused:
-            error, retry_in_s = refused.message, None
+            error, final = refused.message, True
         except UrlUnreachable as failure:
             error = failure.message
         except Exception as failure:  # a message that can't be sent is one failed try, never the courier's end
             log.exception("webhook")
             error = type(failure).__name__
         outcome = verdict(status)
+        final = final or outcome is Verdict.DELIVERED
         took_s = time.monotonic() - began
         log.info(
             "webhook", job_id=message.job_id, message=message.id, attempt=message.attempt, outcome=outcome.value,
@@ -94,11 +95,12 @@ class Courier(threading.Thread):
         # What can't be settled is sent again when the lease is over: the receiver knows it by its id.
         with contextlib.suppress(LedgerUnavailable):
             await outbox.settle(
-                message, outcome, retry_in_s=None if outcome is Verdict.DELIVERED else retry_in_s, status=status,
+                message, outcome, retry_in_s=None if final else self._retry_in_s(message, asked_s), status=status,
                 error=error, took_s=took_s,
             )  # fmt: skip
 
-    async def _send(self, http: httpx.AsyncClient, message: Message) -> int:
+    async def _send(self, http: httpx.AsyncClient, message: Message) -> tuple[int, float]:
+        """The status, and how many seconds the receiver asks to be left alone."""
         body, now = payload(message), int(time.time())
         headers = {
             "content-type": "application/json",
@@ -112,9 +114,9 @@ class Courier(threading.Thread):
         private = self._settings.outbound.allow_private_addresses
         # The answer's body is of no interest, and may have no end.
         async with opened(http, "POST", message.url, allow_private=private, headers=headers, content=body) as answer:
-            return answer.status_code
+            return answer.status_code, asked_pause_s(answer.headers.get("retry-after", ""), now=time.time())
 
-    def _retry_in_s(self, message: Message) -> float | None:
+    def _retry_in_s(self, message: Message, asked_s: float) -> float | None:
         webhook = self._settings.webhook
         return next_try_s(
             message,
@@ -122,4 +124,5 @@ class Courier(threading.Thread):
             longest_s=webhook.longest_retry_s,
             give_up_s=webhook.give_up_s,
             jitter=random.random(),
+            asked_s=asked_s,
         )

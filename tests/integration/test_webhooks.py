@@ -154,6 +154,16 @@ def test_message_is_tried_again_under_its_id_until_it_is_taken(
 
 
 @pytest.mark.usefixtures("courier")
+def test_receiver_that_asks_for_a_pause_has_it(api: httpx.Client, worker: LedgerWorker, receiver: Receiver) -> None:
+    receiver.answers += [status(503, retry_after="1")]
+    submit(api, receiver.url)
+    worker.work()
+    eventually(lambda: len(receiver.received) == 2)
+    first, second = (got.at for got in receiver.received)
+    assert 0.9 < second - first < 4
+
+
+@pytest.mark.usefixtures("courier")
 def test_receiver_that_says_410_hears_no_more_until_a_replay(
     api: httpx.Client, worker: LedgerWorker, receiver: Receiver
 ) -> None:

@@ -15,7 +15,16 @@ from transcription.errors import InvalidOption, UrlNotAllowed, UrlUnreachable
 from transcription.infra.outbound import is_public, targets
 from transcription.options import parse_options
 from transcription.settings import Settings
-from transcription.webhook import Message, Verdict, next_try_s, payload, signatures, signing_key, verdict
+from transcription.webhook import (
+    Message,
+    Verdict,
+    asked_pause_s,
+    next_try_s,
+    payload,
+    signatures,
+    signing_key,
+    verdict,
+)
 
 MESSAGE = Message(
     id="msg_a_1", job_id="a", url="http://x/", status="failed", error="worker_lost", at=1_700_000_000.25, attempt=1,
@@ -81,6 +90,25 @@ def test_waits_grow_to_a_limit_and_end_after_a_day(jitter: float) -> None:
     assert max(waits) <= 1.2 * 4 * 3600
     assert 60_000 < sum(waits) <= 86_400
     assert 9 <= len(waits) <= 14
+
+
+@pytest.mark.parametrize(
+    ("header", "pause"),
+    [
+        ("120", 120.0), ("0", 0.0), ("", 0.0), ("soon", 0.0), ("-5", 0.0), ("9" * 400, 999_999_999.0),
+        ("Tue, 14 Nov 2023 22:23:20 GMT", 600.0), ("Tue, 14 Nov 2000 22:23:20 GMT", 0.0), ("Tue, 99 Nov 2023", 0.0),
+    ],
+)  # fmt: skip
+def test_retry_after_is_seconds_or_a_date(header: str, pause: float) -> None:
+    assert asked_pause_s(header, now=1_700_000_000.0) == pause
+
+
+@pytest.mark.parametrize(("asked", "wait"), [(0.0, 5.0), (3.0, 5.0), (600.0, 600.0), (1e9, 3600.0)])
+def test_receiver_is_left_alone_for_as_long_as_it_asks_within_bounds(asked: float, wait: float) -> None:
+    found = next_try_s(MESSAGE, first_s=5, longest_s=3600, give_up_s=86_400, jitter=0.5, asked_s=asked)
+    assert found == pytest.approx(wait)
+    earliest = next_try_s(MESSAGE, first_s=5, longest_s=3600, give_up_s=86_400, jitter=0.0, asked_s=600)
+    assert earliest == pytest.approx(600)
 
 
 @pytest.mark.parametrize(
