@@ -39,7 +39,11 @@ class Segment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transcript:
-    """The segments of a whole recording, ordered by time."""
+    """
+    The segments of a whole recording, ordered by time.
+
+    ``settled`` of them, from the first on, have their place: what isn't written yet comes after them. None: all.
+    """
 
     segments: tuple[Segment, ...]
     language: str | None
@@ -48,6 +52,7 @@ class Transcript:
     task: str
     model: str
     complete: bool = True
+    settled: int | None = None
 
     @property
     def text(self) -> str:

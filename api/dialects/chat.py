@@ -1,13 +1,15 @@
 """Chat completions that carry a recording: read while they come, answered with its transcript."""
 
+from collections.abc import AsyncIterator
 from typing import Any
 
-from api.dialects import forms
+from api.dependencies import Platform
+from api.dialects import forms, openai, openai_stream
 from api.filenames import safe_name
 from api.json_form import JsonForm
-from transcription.errors import InvalidOption, MalformedRequest, MissingFile
+from transcription.errors import InvalidOption, MissingFile, MurmurationError
 from transcription.job import Job
-from transcription.transcript import Transcript
+from transcription.transcript import Segment, Transcript
 
 _KEPT = ("model", "language", "prompt", "hotwords", "vad_filter", "normalize")
 _INPUT_AUDIO = [b"input_audio", b"data"]
@@ -33,7 +35,8 @@ _MESSAGE = {
     },
 }
 JSON: dict[str, Any] = {
-    "messages": {"type": "array", "items": _MESSAGE, "description": "One `input_audio` part in all of them."}
+    "messages": {"type": "array", "items": _MESSAGE, "description": "One `input_audio` part in all of them."},
+    "stream": {"type": "boolean", "description": "Answer with chunks as the text comes."},
 }
 
 
@@ -41,8 +44,13 @@ class ChatForm(JsonForm):
     """
     A chat's JSON: the audio stands in a content part `input_audio`, or in `audio` as the transcription's JSON has it.
 
-    Texts and what steers a chat have no meaning for a transcript: they are read and let go.
+    What steers a chat has no meaning for a transcript and is let go. So are its texts: a chat's text says what to do,
+    while Whisper takes its prompt as what was said before, and goes on in that manner. ``stream``: what was asked for.
     """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stream = False
 
     def is_audio(self, path: list[bytes | None]) -> bool:
         """Whether the string at *path* is the audio."""
@@ -56,8 +64,7 @@ class ChatForm(JsonForm):
         Raises:
             MalformedRequest, BadBase64: see JsonForm.
             MissingFile: no audio in the messages.
-            MalformedRequest: a stream is asked for.
-            InvalidOption: a temperature that no chat has.
+            InvalidOption: a temperature that no chat has; `stream` is no yes or no.
         """
         try:
             super().close()
@@ -66,8 +73,7 @@ class ChatForm(JsonForm):
                 "no recording in this chat; send a content part "
                 '{"type": "input_audio", "input_audio": {"data": "<base64>", "format": "wav"}}, or \'audio\' in base64'
             ) from error
-        if self.fields.get("stream"):
-            raise MalformedRequest("stream: a chat's answer comes as a whole; /v1/audio/transcriptions can stream")
+        self.stream = openai.flag(self.fields.get("stream", False))
         _check_temperature(self.fields.get("temperature", 0))
         kind = _format(self.fields.get("messages"))
         if kind:
@@ -75,15 +81,40 @@ class ChatForm(JsonForm):
         self.fields = {name: self.fields[name] for name in _KEPT if name in self.fields}
 
 
+async def chunks(here: Platform, job: Job, *, model: str) -> AsyncIterator[bytes]:
+    """The transcript as OpenAI's `chat.completion.chunk`s, a segment each, as they are written."""
+    shape = {**_head(job, model), "object": "chat.completion.chunk"}
+
+    def chunk(delta: dict[str, str], reason: str | None = None) -> bytes:
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
+        return openai_stream.line({**shape, "choices": [choice]})
+
+    yield chunk({"role": "assistant", "content": ""})
+    begun = False
+    try:
+        async for piece in openai_stream.pieces(here, job):
+            if piece is None:
+                yield openai_stream.HEARTBEAT
+            elif isinstance(piece, Segment):
+                yield chunk({"content": piece.text if begun else piece.text.lstrip()})
+                begun = True
+        yield chunk({}, "stop")
+        yield b"data: [DONE]\n\n"
+    except MurmurationError as error:
+        yield openai_stream.failed(error)
+
+
+def _head(job: Job, model: str) -> dict[str, Any]:
+    return {"id": f"chatcmpl-{job.id}", "created": int(job.created_at), "model": model}
+
+
 def completion(job: Job, transcript: Transcript, *, model: str) -> dict[str, Any]:
     """The transcript as OpenAI's `chat.completion`."""
     written = sum(len(segment.tokens) for segment in transcript.segments)
     message = {"role": "assistant", "content": transcript.text, "refusal": None}
     return {
-        "id": f"chatcmpl-{job.id}",
+        **_head(job, model),
         "object": "chat.completion",
-        "created": int(job.created_at),
-        "model": model,
         "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}],
         "usage": {"prompt_tokens": 0, "completion_tokens": written, "total_tokens": written},
     }

@@ -151,7 +151,7 @@ def options(received: Received, *, asked: Asked, task: Task | None, ttl_s: int) 
     if refused or fields.get("response_format") == "diarized_json":
         what = refused[0] if refused else "response_format"
         raise MalformedRequest(f"{what}: telling speakers apart (diarization) isn't something this platform does")
-    asked.stream = _flag(fields.pop("stream", False))
+    asked.stream = flag(fields.pop("stream", False))
     hints = [*_texts(fields.pop("keywords", None)), *_texts(fields.pop("hotwords", None))]
     if hints:
         fields["hotwords"] = ", ".join(hints)
@@ -185,7 +185,8 @@ def _headers(job: Job) -> dict[str, str]:
     return {"murmur-job": job.id}
 
 
-def _flag(value: object) -> bool:
+def flag(value: object) -> bool:
+    """Whether `stream` is asked for. InvalidOption."""
     try:
         return _BOOL.validate_python(value)
     except ValidationError:

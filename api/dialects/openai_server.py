@@ -4,15 +4,17 @@ import asyncio
 import time
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
-from fastapi import APIRouter, Request
+import orjson
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
 from api.dependencies import Caller, Client, Here, Platform
 from api.dialects import chat, forms, openai
 from api.dialects.containers import format_of
 from api.dialects.waiting import completed, submit
+from api.form import Form
 from api.json_form import JsonForm
 from api.upload import Intake, Received, declared_bytes, receive
 from transcription.infra.probe import probe
@@ -59,21 +61,35 @@ class Seen:
 
 async def transcribe(request: Request, here: Platform, caller: Client) -> TranscriptionOut:
     """Answer JSON with base64 in it."""
-    job, transcript, seen = await _transcribed(request, here, caller, JsonForm)
-    return _out(job, transcript, seen)
+    job, seen, _ = await _submitted(request, here, caller, JsonForm)
+    job = await completed(request, here, job)
+    return _out(job, await here.jobs.transcript(job), seen)
 
 
 @router.post(
     "/v1/chat/completions",
     summary="Chat about a recording: its transcript",
-    responses=openai.ERRORS,
+    response_model=None,
+    responses={
+        200: {
+            "description": "The completion, or its chunks.",
+            "content": {"application/json": {}, "text/event-stream": {"schema": {"type": "string"}}},
+        },
+        **openai.ERRORS,
+    },
     openapi_extra=forms.body(json={**JSON, **chat.JSON}, required="model"),
 )
-async def chat_completions(request: Request, here: Here, caller: Caller) -> dict[str, Any]:
+async def chat_completions(request: Request, here: Here, caller: Caller) -> Response:
     """The transcript of the one recording in the messages (`input_audio`), or in `audio`, as a chat completion."""
-    job, transcript, seen = await _transcribed(request, here, caller, chat.ChatForm)
+    job, seen, form = await _submitted(request, here, caller, chat.ChatForm)
+    if isinstance(form, chat.ChatForm) and form.stream:
+        chunks = chat.chunks(here, job, model=job.options.model or job.model)
+        return StreamingResponse(chunks, media_type="text/event-stream")
+    job = await completed(request, here, job)
+    transcript = await here.jobs.transcript(job)
     out = _out(job, transcript, seen)
-    return chat.completion(job, transcript, model=out.model) | out.model_dump()
+    answer = chat.completion(job, transcript, model=out.model) | out.model_dump()
+    return Response(orjson.dumps(answer), media_type="application/json")
 
 
 @router.post(
@@ -102,18 +118,18 @@ async def audio_info(request: Request, here: Here, caller: Caller) -> AudioInfo:
         )
 
 
-async def _transcribed(
+async def _submitted(
     request: Request, here: Platform, caller: Client, form: type[JsonForm]
-) -> tuple[Job, Transcript, Seen]:
+) -> tuple[Job, Seen, Form | None]:
     seen, ttl_s = Seen(time.perf_counter()), here.settings.api.sync_ttl_s
 
     def options(received: Received) -> dict[str, object]:
         seen.format = format_of(received.head)
         return {"ttl_s": ttl_s, **received.fields}
 
-    job = await submit(request, here, tenant=caller.tenant, intake=Intake(options=options, json_form=form))
-    job = await completed(request, here, job)
-    return job, await here.jobs.transcript(job), seen
+    intake = Intake(options=options, json_form=form)
+    job = await submit(request, here, tenant=caller.tenant, intake=intake)
+    return job, seen, intake.form
 
 
 def _out(job: Job, transcript: Transcript, seen: Seen) -> TranscriptionOut:

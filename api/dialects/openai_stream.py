@@ -1,4 +1,4 @@
-"""OpenAI's stream of a transcription: events as the windows of a recording are written."""
+"""OpenAI's stream of a transcription: events in the order of time, as the windows of a recording are written."""
 
 import time
 from collections.abc import AsyncIterator
@@ -10,35 +10,41 @@ from api.dependencies import Platform
 from api.dialects.waiting import completed_or_reason
 from transcription.errors import MurmurationError
 from transcription.job import Job
-from transcription.transcript import Segment
+from transcription.transcript import Segment, Transcript
 
 POLL_S = 0.5
 HEARTBEAT_S = 15.0
+HEARTBEAT = b": working\n\n"
 
 
-class _Sent:
-    """The segments that have gone out. Windows of a long recording may end in any order; each goes out once."""
+async def pieces(here: Platform, job: Job) -> AsyncIterator[Segment | Transcript | None]:
+    """
+    The segments of *job* in the order of time, each as soon as nothing can come before it; at the end the transcript.
 
-    def __init__(self) -> None:
-        self._seen: set[tuple[float, float, str]] = set()
+    None now and then while there is nothing to tell: a heartbeat is due.
 
-    def events(self, segments: tuple[Segment, ...]) -> list[dict[str, Any]]:
-        """The events of those among *segments* that are new."""
-        events: list[dict[str, Any]] = []
-        for segment in segments:
-            key = (segment.start, segment.end, segment.text)
-            if key in self._seen:
-                continue
-            text = segment.text if self._seen else segment.text.lstrip()
-            number = f"seg_{len(self._seen)}"
-            self._seen.add(key)
-            times = {"start": round(segment.start, 3), "end": round(segment.end, 3)}
-            events.append({"type": "transcript.text.delta", "delta": text})
-            # No speaker is known; the published type wants the field.
-            events.append(
-                {"type": "transcript.text.segment", "id": number, **times, "text": segment.text, "speaker": ""}
-            )
-        return events
+    Raises:
+        MurmurationError: why there is no transcript.
+    """
+    sent, done_s, spoken_at = 0, 0.0, time.monotonic()
+    deadline = spoken_at + here.settings.api.max_sync_s
+    while True:
+        job = await here.jobs.wait(job, seconds=POLL_S)
+        if job.status.terminal or time.monotonic() > deadline:
+            break
+        if job.progress.audio_seconds_done > done_s:
+            done_s = job.progress.audio_seconds_done
+            so_far = await here.jobs.transcript(job)
+            for segment in so_far.segments[sent : so_far.settled]:
+                yield segment
+                sent, spoken_at = sent + 1, time.monotonic()
+        elif time.monotonic() - spoken_at > HEARTBEAT_S:
+            yield None
+            spoken_at = time.monotonic()
+    transcript = await here.jobs.transcript(completed_or_reason(here, job))
+    for segment in transcript.segments[sent:]:
+        yield segment
+    yield transcript
 
 
 async def events(here: Platform, job: Job) -> AsyncIterator[bytes]:
@@ -47,28 +53,32 @@ async def events(here: Platform, job: Job) -> AsyncIterator[bytes]:
 
     What goes wrong after the answer has begun is an event with an `error`, which OpenAI's clients raise.
     """
-    sent, done_s, spoken_at = _Sent(), 0.0, time.monotonic()
-    deadline = spoken_at + here.settings.api.max_sync_s
+    number = 0
     try:
-        while True:
-            job = await here.jobs.wait(job, seconds=POLL_S)
-            if job.status.terminal or time.monotonic() > deadline:
-                break
-            if job.progress.audio_seconds_done > done_s:
-                done_s = job.progress.audio_seconds_done
-                for event in sent.events((await here.jobs.transcript(job)).segments):
-                    yield _line(event)
-                    spoken_at = time.monotonic()
-            elif time.monotonic() - spoken_at > HEARTBEAT_S:
-                yield b": working\n\n"
-                spoken_at = time.monotonic()
-        transcript = await here.jobs.transcript(completed_or_reason(here, job))
-        for event in sent.events(transcript.segments):
-            yield _line(event)
-        yield _line({"type": "transcript.text.done", "text": transcript.text})
+        async for piece in pieces(here, job):
+            if piece is None:
+                yield HEARTBEAT
+            elif isinstance(piece, Segment):
+                yield line({"type": "transcript.text.delta", "delta": piece.text if number else piece.text.lstrip()})
+                yield line(_segment(piece, number))
+                number += 1
+            else:
+                yield line({"type": "transcript.text.done", "text": piece.text})
     except MurmurationError as error:
-        yield _line({"error": {"message": error.message, "type": "server_error", "param": None, "code": error.code}})
+        yield failed(error)
 
 
-def _line(event: dict[str, Any]) -> bytes:
+def _segment(segment: Segment, number: int) -> dict[str, Any]:
+    times = {"start": round(segment.start, 3), "end": round(segment.end, 3)}
+    # No speaker is known; the published type wants the field.
+    return {"type": "transcript.text.segment", "id": f"seg_{number}", **times, "text": segment.text, "speaker": ""}
+
+
+def failed(error: MurmurationError) -> bytes:
+    """The event that OpenAI's clients raise as an error."""
+    return line({"error": {"message": error.message, "type": "server_error", "param": None, "code": error.code}})
+
+
+def line(event: dict[str, Any]) -> bytes:
+    """One event."""
     return b"data: " + orjson.dumps(event) + b"\n\n"

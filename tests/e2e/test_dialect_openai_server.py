@@ -90,6 +90,22 @@ def test_the_openai_client_chats_about_a_recording(platform: TestPlatform) -> No
     assert answer.usage.total_tokens > 0
 
 
+def test_a_chat_can_be_streamed(platform: TestPlatform) -> None:
+    part: Any = {"type": "input_audio", "input_audio": {"data": AUDIO, "format": "mp3"}}
+    with OpenAI(base_url=f"{platform.url}/v1", api_key="unused", max_retries=0) as client:
+        chunks = list(
+            client.chat.completions.create(
+                model="whisper-1", messages=[{"role": "user", "content": [part]}], stream=True
+            )
+        )
+    assert {chunk.object for chunk in chunks} == {"chat.completion.chunk"}
+    assert len({chunk.id for chunk in chunks}) == 1
+    choices = [chunk.choices[0] for chunk in chunks]
+    assert choices[0].delta.role == "assistant"
+    assert [choice.finish_reason for choice in choices] == [None] * (len(choices) - 1) + ["stop"]
+    assert "".join(choice.delta.content or "" for choice in choices).split() == MP3.transcript.split()
+
+
 def test_a_chat_in_the_transcription_s_own_form_has_both_answers(http: httpx.Client) -> None:
     answer = http.post(CHAT, json={"audio": AUDIO, "model": "whisper-1", "language": "en"}).json()
     assert answer["choices"][0]["message"]["content"] == answer["text"]
@@ -133,7 +149,7 @@ def test_an_unknown_format_name_is_refused(http: httpx.Client) -> None:
     ("body", "code"),
     [
         (chat("not base64!"), "bad_base64"),
-        (chat(AUDIO, stream=True), "malformed_request"),
+        (chat(AUDIO, stream="perhaps"), "invalid_option"),
         ({"model": "whisper-1", "messages": [{"role": "user", "content": "Hello!"}]}, "missing_file"),
         ({"model": "whisper-1"}, "missing_file"),
         (chat(AUDIO) | {"audio": AUDIO}, "too_many_files"),

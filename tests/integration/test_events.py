@@ -9,6 +9,7 @@ import httpx
 import pytest
 from redis import Redis
 
+from api.dialects import openai_stream
 from demo import SAMPLES
 from tests import audio_files
 from tests.ledger_worker import LedgerWorker
@@ -256,3 +257,27 @@ def test_segments_of_a_real_recording_are_its_transcript(platform: TestPlatform)
         heard.sort(key=lambda segment: segment["start"])
         assert "".join(segment["text"] for segment in heard).strip() == client.result(job.id)["text"]
         assert job.urls["events"] == f"/v1/jobs/{job.id}/events"
+
+
+def test_openai_s_stream_keeps_a_later_span_back_until_all_before_it_is_written(
+    api: httpx.Client, worker: LedgerWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openai_stream, "HEARTBEAT_S", 0.0)
+    submit(api)
+    first = worker.claim()
+    worker.prepare(first, ends=(6.0, 10.0))
+    second = worker.claim()
+    worker.write(second, 0, " three", audio_s=2.0)
+    worker.finish(second)
+    request = {"files": {"file": ("talk.wav", audio_files.wav(2.0))}, "data": {"stream": "true"}}
+    with api.stream("POST", "/v1/audio/transcriptions", **request) as answer:
+        lines = answer.iter_lines()
+        # It has looked at what is written, and told nothing of it.
+        assert next(lines) == ": working"
+        worker.write(first, 0, " one", " two", audio_s=6.0)
+        deltas = (line for line in lines if '"transcript.text.delta"' in line)
+        assert ["one" in next(deltas), "two" in next(deltas)] == [True, True]
+        worker.finish(first)
+        rest = list(lines)
+    assert ["three" in line for line in rest if '"transcript.text.delta"' in line] == [True]
+    assert '"one two three"' in rest[-2]

@@ -151,10 +151,10 @@ class RedisJobs:
     async def transcript(self, job: Job) -> Transcript:
         """What has been written of the job's transcript so far."""
         with translated():
-            comp, *windows = await self._scripts.call("transcript", job.computation)
+            comp, *spans = await self._scripts.call("transcript", job.computation)
         if not comp:
             raise JobExpired(f"the result of job {job.id!r} isn't kept any more")
-        return records.transcript(pairs(comp), windows)
+        return records.transcript(pairs(comp), spans)
 
     async def cancel(self, job_id: str, *, tenant: str) -> Job:
         """Give up the ticket. JobNotFound, JobFinished."""

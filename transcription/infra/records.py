@@ -121,10 +121,11 @@ def _stretches(speech: str) -> tuple[Span, ...] | None:
     return tuple(Span(start, end) for start, end in zip(edges[::2], edges[1::2], strict=True))
 
 
-def transcript(comp: dict[str, str], windows: list[list[str]]) -> Transcript:
-    """All that is written of a computation, in the order of time."""
+def transcript(comp: dict[str, str], spans: list[tuple[int, list[str]]]) -> Transcript:
+    """All that is written of a computation, in the order of time; for each span whether it is done, and its windows."""
     decoding = Decoding.model_validate_json(comp["decoding"])
-    parts = [[segment(raw) for window in span for raw in orjson.loads(window)] for span in windows]
+    parts = [[segment(raw) for window in windows for raw in orjson.loads(window)] for _, windows in spans]
+    first_open = next((index for index, (done, _) in enumerate(spans) if not done), len(spans))
     probability = comp.get("language_probability")
     return Transcript(
         segments=merge(parts),
@@ -134,6 +135,7 @@ def transcript(comp: dict[str, str], windows: list[list[str]]) -> Transcript:
         task=decoding.task.value,
         model=comp["model"],
         complete=comp["status"] == Status.COMPLETED,
+        settled=sum(map(len, parts[: first_open + 1])),
     )
 
 
