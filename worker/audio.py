@@ -186,7 +186,7 @@ def normalize(samples: Samples) -> None:
     peak = max(float(samples.max()), -float(samples.min()))
     if not peak:
         return
-    gain = min(MAX_GAIN, (FULL_SCALE - 1) / FULL_SCALE / peak)
+    gain = min(MAX_GAIN, float(1 - 1 / FULL_SCALE) / peak)
     for start in range(0, samples.size, BLOCK):
         block = samples[start : start + BLOCK]
         block *= np.float32(gain) * FULL_SCALE
