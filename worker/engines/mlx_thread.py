@@ -3,6 +3,7 @@
 import atexit
 import queue
 import threading
+import traceback
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import cache, partial
@@ -52,6 +53,7 @@ class OwnerThread:
             try:
                 future.set_result(work())
             except BaseException as error:  # noqa: BLE001  it's the caller's
+                traceback.clear_frames(error.__traceback__)  # there are arrays among their variables
                 future.set_exception(error)
             del call, work, future
         # A stream that outlives its thread aborts the process on its way out.

@@ -95,7 +95,7 @@ def locate(name: str, settings: Settings) -> Path:
             f"mlx-community/whisper-large-v3-mlx, nor one of {', '.join(CHECKPOINTS)}"
         )
     repository = name if "/" in name else REPOSITORIES.get(name, f"mlx-community/whisper-{name}-mlx")
-    return _checked(_fetch(repository, str(settings.model_dir)))
+    return _fetch(repository, str(settings.model_dir))
 
 
 def _checked(directory: Path) -> Path:
@@ -105,10 +105,13 @@ def _checked(directory: Path) -> Path:
 
 
 def _fetch(repository: str, cache: str) -> Path:
-    with suppress(LocalEntryNotFoundError, ValueError, OSError):
-        return Path(snapshot_download(repository, cache_dir=cache, allow_patterns=FILES, local_files_only=True))
+    # What is here may be the beginning of a download that was cut.
+    with suppress(LocalEntryNotFoundError, ModelUnavailable, ValueError, OSError):
+        return _checked(
+            Path(snapshot_download(repository, cache_dir=cache, allow_patterns=FILES, local_files_only=True))
+        )
     try:
-        return Path(snapshot_download(repository, cache_dir=cache, allow_patterns=FILES))
+        return _checked(Path(snapshot_download(repository, cache_dir=cache, allow_patterns=FILES)))
     except (HfHubHTTPError, HFValidationError, httpx.HTTPError, ValueError, OSError) as error:
         said = str(error).strip().splitlines() or [type(error).__name__]
         raise ModelUnavailable(
