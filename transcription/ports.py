@@ -1,6 +1,6 @@
 """What the domain needs from the world. The API's side is async, the worker's sync; no operation stands on both."""
 
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -204,8 +204,8 @@ class BlobStore(Protocol):
     def upload(self) -> Upload:
         """Begin to receive a file."""
 
-    def fetch(self, sha256: str) -> Path:
-        """A local path with the blob's bytes. BlobMissing."""
+    def fetch(self, sha256: str, *, progressed: Callable[[], None] = ...) -> Path:
+        """A local path with the blob's bytes; *progressed* is called while they come. BlobMissing."""
 
     def discard(self, sha256: str, *, older_than_s: float) -> None:
         """Delete a blob that came in longer ago than that; nothing happens when there is none."""

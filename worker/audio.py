@@ -1,6 +1,7 @@
 """Audio: any recording as mono samples at 16 kHz, the rate at which Whisper hears."""
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -201,7 +202,7 @@ def write_pcm(path: Path, samples: Samples) -> None:
     The file appears whole or not at all, and is on the disk when this returns. Nothing is lost: the decoder's
     samples are 16-bit.
     """
-    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
+    draft = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
     try:
         with draft.open("wb") as file:
             for start in range(0, samples.size, BLOCK):

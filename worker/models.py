@@ -51,7 +51,9 @@ def locate(name: str, settings: Settings) -> Path:
 
 def _fetch(name: str, model_dir: Path) -> Path:
     with suppress(LocalEntryNotFoundError, ValueError, OSError):
-        return Path(download_model(name, cache_dir=str(model_dir), local_files_only=True))
+        here = Path(download_model(name, cache_dir=str(model_dir), local_files_only=True))
+        if (here / "model.bin").is_file():  # else a download was cut
+            return here
     try:
         return Path(download_model(name, cache_dir=str(model_dir)))
     except (HfHubHTTPError, HFValidationError, httpx.HTTPError, ValueError, OSError) as error:
@@ -65,6 +67,15 @@ def _fetch(name: str, model_dir: Path) -> Path:
 def load(name: str, settings: Settings) -> Engine:
     """Locate the model *name*, and load it into the engine that *settings* choose. ModelUnavailable."""
     return choice.load(name, settings, locate=locate)
+
+
+def _bytes(directory: Path) -> int:
+    """What the hub's client has written so far."""
+    total = 0
+    for path in directory.glob("models--*/blobs/*"):
+        with suppress(OSError):  # it's being moved to its place
+            total += path.stat().st_size
+    return total
 
 
 @dataclass(slots=True, eq=False)
@@ -101,9 +112,11 @@ class ModelCache:
 
     @property
     def steps(self) -> int:
-        """How often any model has come back with something; it only grows."""
+        """How often any model has come back with something. While one is loaded, what comes from the hub counts too."""
         with self._changed:
-            return self._past_steps + sum(place.engine.steps for place in self._places.values() if place.engine)
+            engines = [place.engine for place in self._places.values()]
+            steps = self._past_steps + sum(engine.steps for engine in engines if engine)
+        return steps if all(engines) else steps + _bytes(self._settings.model_dir)
 
     def names(self) -> tuple[str, ...]:
         """The models in memory, the least recently used first."""

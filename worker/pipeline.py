@@ -77,7 +77,10 @@ class Pipeline:
             MurmurationError: what went wrong; `transcription.retry` decides what then.
         """
         claim, clock = held.claim, Clock()
+        held.in_engine = True  # loading a model may take minutes, and so may waiting for a place
         with self._models.get(claim.model) as engine:
+            held.in_engine = False
+            held.touch()
             sound = self._prepare(held, engine, clock) if claim.speech is None else self._load(held, clock)
             with clock.measure("compute"):
                 self._transcribe(held, engine, sound)
@@ -108,8 +111,7 @@ class Pipeline:
         with clock.measure("compute"):
             language, probability = self._language(claim, engine, speech or stretches, samples)
         if len(parts) > 1:
-            self._pcm_dir.mkdir(parents=True, exist_ok=True)
-            write_pcm(self._pcm(claim), samples)
+            self._keep(claim, samples)
             samples = samples[: sample_at(parts[0].span.end)].copy()
         held.touch()
         self._spans.prepared(claim, parts, language=language, probability=probability)
@@ -124,14 +126,14 @@ class Pipeline:
         return engine.detect_language(Window.collect(first, samples).samples)
 
     def _decode(self, held: Held) -> Samples:
-        path = self._blobs.fetch(held.claim.audio_sha256)
+        path = self._blobs.fetch(held.claim.audio_sha256, progressed=lambda: _go_on(held))
         samples = self._decoder.decode(path, progressed=held.touch, check=held.check)
         if held.claim.decoding.normalize:
             normalize(samples)
         return samples
 
     def _load(self, held: Held, clock: Clock) -> Sound:
-        """Read the samples of a span that was prepared before; decode again where the decoded sound isn't at hand."""
+        """Read the samples of a span that was prepared before; a host that doesn't have them decodes once more."""
         claim = held.claim
         piece = Piece(claim.span, claim.speech or ())
         with clock.measure("decode"):
@@ -139,6 +141,8 @@ class Pipeline:
                 samples, offset = read_pcm(self._pcm(claim), claim.span), claim.span.start
             except BlobMissing:
                 samples, offset = self._decode(held), 0.0
+                held.check()
+                self._keep(claim, samples)
         return Sound(piece, samples, offset, claim.language)
 
     def _transcribe(self, held: Held, engine: Engine, sound: Sound) -> None:
@@ -160,6 +164,11 @@ class Pipeline:
             self._spans.append(claim, segments, window=number, audio_s=group[-1].end - piece.span.start)
             held.check()
         held.in_engine = False
+
+    def _keep(self, claim: Claim, samples: Samples) -> None:
+        """Store what was decoded for the recording's further spans."""
+        self._pcm_dir.mkdir(parents=True, exist_ok=True)
+        write_pcm(self._pcm(claim), samples)
 
     def _pcm(self, claim: Claim) -> Path:
         return self._pcm_dir / f"{claim.computation}.pcm"

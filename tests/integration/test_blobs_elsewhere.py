@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.live_api import live_api
-from transcription.errors import BlobMissing, StorageUnavailable
+from transcription.errors import BlobMissing, Stopped, StorageUnavailable
 from transcription.infra.blobs import DiskBlobs
 from transcription.infra.cached import CachedBlobs
 from transcription.infra.s3 import S3Source
@@ -47,6 +47,32 @@ def test_bucket_takes_audio_from_one_host_to_another(host: Callable[..., CachedB
     assert worker.fetch(sha256).read_bytes() == AUDIO
     assert worker.fetch(sha256) == worker.fetch(sha256)
     assert not list(worker.fetch(sha256).parents[1].glob("parts/*"))
+
+
+def test_transfer_says_that_it_goes_on_and_ends_when_nobody_wants_it(
+    host: Callable[..., CachedBlobs], tmp_path: Path
+) -> None:
+    sha256 = stored(host("api"))
+    told: list[bool] = []
+    host("mac").fetch(sha256, progressed=lambda: told.append(True))
+    assert len(told) > 1
+
+    def unwanted() -> None:
+        raise Stopped("nobody waits for it")
+
+    with pytest.raises(Stopped):
+        host("other").fetch(sha256, progressed=unwanted)
+    assert not [path for path in (tmp_path / "other").rglob("*") if path.is_file()]
+
+
+def test_copy_that_was_just_asked_for_stays_until_it_can_be_opened(host: Callable[..., CachedBlobs]) -> None:
+    api, worker = host("api"), host("mac", cache_bytes=0)
+    first = worker.fetch(stored(api, b"first"))
+    worker.fetch(stored(api, b"second"))
+    assert first.read_bytes() == b"first"
+    os.utime(first, (0, 0))
+    worker.fetch(stored(api, b"third"))
+    assert not first.exists()
 
 
 def test_cache_keeps_to_its_size_and_forgets_what_was_not_asked_for_longest(host: Callable[..., CachedBlobs]) -> None:

@@ -186,6 +186,28 @@ def test_steps_never_go_back(make: Callable[..., ModelCache]) -> None:
     assert cache.steps == 14
 
 
+def test_a_model_on_its_way_from_the_hub_counts_as_progress(tmp_path: Path, loader: Loader) -> None:
+    cache = ModelCache(Settings(data_dir=tmp_path), load=loader)
+    loader.gate.clear()
+    with ThreadPoolExecutor(1) as pool:
+
+        def use() -> None:
+            with cache.get("a"):
+                pass
+
+        loading = pool.submit(use)
+        until(lambda: bool(cache._places))
+        before = cache.steps
+        blobs = tmp_path / "models" / "models--org--a" / "blobs"
+        blobs.mkdir(parents=True)
+        (blobs / "weights.incomplete").write_bytes(bytes(1000))
+        assert cache.steps == before + 1000
+        loader.gate.set()
+        loading.result()
+    assert cache.steps == 7
+    cache.close()
+
+
 def test_the_cache_says_what_it_computes_with(make: Callable[..., ModelCache]) -> None:
     cache = make()
     assert cache.engine == "faster_whisper"

@@ -77,7 +77,7 @@ class DiskUpload:
             await spilling
 
     def _spill(self, data: bytearray) -> None:
-        with self._lock, _disk_errors():
+        with self._lock, disk_errors():
             if self._ended:
                 return
             if self._descriptor is None:
@@ -91,7 +91,7 @@ class DiskUpload:
     def _keep(self) -> str:
         sha256 = self._hash.hexdigest()
         target = place(self._root, sha256)
-        with self._lock, _disk_errors():
+        with self._lock, disk_errors():
             descriptor = self._descriptor
             if descriptor is None:
                 raise RuntimeError("commit() of an upload that was aborted")
@@ -135,7 +135,7 @@ class DiskBlobs:
         """Begin to receive a file; it touches the disk with its first full buffer."""
         return DiskUpload(self.root)
 
-    def fetch(self, sha256: str) -> Path:
+    def fetch(self, sha256: str, *, progressed: Callable[[], None] | None = None) -> Path:  # noqa: ARG002  it's here
         """A local path with the blob's bytes. BlobMissing."""
         path = place(self.root, sha256)
         if not path.is_file():
@@ -217,7 +217,8 @@ def _sync_directory(path: Path) -> None:
 
 
 @contextmanager
-def _disk_errors() -> Iterator[None]:
+def disk_errors() -> Iterator[None]:
+    """Translate a full disk into DiskFull."""
     try:
         yield
     except OSError as error:

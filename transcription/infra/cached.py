@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import os
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -10,9 +11,10 @@ from pathlib import Path
 from typing import Protocol
 
 from transcription.errors import BlobMissing, StorageUnavailable
-from transcription.infra.blobs import DiskBlobs, DiskUpload, place
+from transcription.infra.blobs import DiskBlobs, DiskUpload, disk_errors, place
 
 RETRY_AFTER_S = 10
+OPENED_WITHIN_S = 60.0
 
 
 class Source(Protocol):
@@ -69,8 +71,18 @@ class CachedBlobs:
         self._source.write(sha256, self._disk.fetch(sha256))
         self._prune()
 
-    def fetch(self, sha256: str) -> Path:
-        """A local path with the blob's bytes. BlobMissing, StorageUnavailable."""
+    def fetch(self, sha256: str, *, progressed: Callable[[], None] = lambda: None) -> Path:
+        """
+        Find or bring the blob of a SHA-256.
+
+        Args:
+            sha256: Its name.
+            progressed: Called with every piece that comes; what it raises ends the transfer.
+
+        Raises:
+            BlobMissing, StorageUnavailable: the source doesn't have it, or gives nothing now.
+            DiskFull: there is no room for it here.
+        """
         target = place(self._disk.root, sha256)
         with suppress(FileNotFoundError):
             os.utime(target)
@@ -78,7 +90,8 @@ class CachedBlobs:
         part = self._disk.root / "parts" / f"{uuid.uuid4().hex}.part"
         part.parent.mkdir(parents=True, exist_ok=True)
         try:
-            self._bring(sha256, part)
+            with disk_errors():
+                self._bring(sha256, part, progressed)
             target.parent.mkdir(exist_ok=True)
             part.rename(target)
         finally:
@@ -100,12 +113,13 @@ class CachedBlobs:
         """The copies here that are older than that; uploads that began then and never ended are deleted."""
         return self._disk.old(older_than_s=older_than_s)
 
-    def _bring(self, sha256: str, part: Path) -> None:
+    def _bring(self, sha256: str, part: Path, progressed: Callable[[], None]) -> None:
         digest = hashlib.sha256()
         with part.open("wb") as file:
             for chunk in self._source.read(sha256):
                 digest.update(chunk)
                 file.write(chunk)
+                progressed()
         if digest.hexdigest() != sha256:
             raise StorageUnavailable(
                 f"what came for audio {sha256} isn't that audio: its SHA-256 is {digest.hexdigest()}",
@@ -113,14 +127,14 @@ class CachedBlobs:
             )
 
     def _prune(self, besides: Path | None = None) -> None:
-        # Whoever reads a file that goes keeps it open, or asks for it again.
+        # What was asked for lately may not have been opened yet. What is open stays readable.
         files = [path for path in self._disk.root.glob("[0-9a-f][0-9a-f]/*") if path != besides]
         with suppress(FileNotFoundError):
             stats = sorted(((path.stat(), path) for path in files), key=lambda pair: -pair[0].st_mtime)
             room = self._cache_bytes - (besides.stat().st_size if besides else 0)
             for stat, path in stats:
                 room -= stat.st_size
-                if room < 0:
+                if room < 0 and stat.st_mtime < time.time() - OPENED_WITHIN_S:
                     path.unlink(missing_ok=True)
 
 

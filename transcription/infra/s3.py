@@ -33,7 +33,13 @@ class S3Source:
             bucket,
             prefix=folder or None,
             endpoint=endpoint or None,
-            client_options={"timeout": "60s", "connect_timeout": "5s", "allow_http": endpoint.startswith("http://")},
+            # A recording may take long on a slow line, as long as something comes.
+            client_options={
+                "timeout": "2h",
+                "read_timeout": "30s",
+                "connect_timeout": "5s",
+                "allow_http": endpoint.startswith("http://"),
+            },
             retry_config={"max_retries": 3},
         )
 
