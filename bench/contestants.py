@@ -21,11 +21,13 @@ from bench import peers
 from murmur.client import Client
 from murmur.embedded import free_port
 from murmur.local import Layout, LocalPlatform
+from transcription.infra.cores import available
 from transcription.options import Options
 from transcription.settings import Limits, Settings
 from transcription.spans import windows
 from worker.audio import decode
-from worker.cores import available
+from worker.cores import instruction_set
+from worker.engines.faster_whisper import FORCED_INSTRUCTIONS
 from worker.models import ModelCache
 from worker.speech import detect_speech
 from worker.windows import Window
@@ -50,6 +52,8 @@ def sequential(model: Path, _: Path) -> Iterator[Transcribe]:
 @contextmanager
 def tuned(model: Path, _: Path) -> Iterator[Transcribe]:
     """The same by hand with all that helps but batches: a replica of one thread for each core."""
+    if instructions := instruction_set():
+        os.environ[FORCED_INSTRUCTIONS] = instructions
     whisper = WhisperModel(str(model), device="cpu", compute_type="int8", cpu_threads=1, num_workers=available())
 
     def transcribe(path: Path, language: str | None) -> str:

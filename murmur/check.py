@@ -41,6 +41,8 @@ def check(client: Client) -> Iterator[Finding]:
     names = [str(model["id"]) for model in models if not model.get("alias_of") and model.get("workers", 1)]
     yield Finding("model", bool(names), ", ".join(names) or "none is served")
     for worker in workers:
+        if worker.get("layout"):
+            yield Finding("layout", None, f"{worker['id']}: {worker['layout']}")
         yield Finding("allocator", None, f"{worker['id']}: {allocator_said(worker)}")
 
 

@@ -15,6 +15,7 @@ from murmur.environment import exported
 from murmur.processes import Process, Program, Sink
 from murmur.supervisor import QUICK_DEATHS, Supervisor
 from murmur.trouble import Trouble
+from transcription.infra.cores import available
 from transcription.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -130,7 +131,7 @@ class LocalPlatform:
         argv = worker_argv(name, self.settings.worker.slots)
         env = self._environment() | allocator.tunables(os.environ) | {"OMP_NUM_THREADS": "1"}
         if self.layout.workers > 1 and not self.settings.worker.model_workers:
-            share = max(1, (os.cpu_count() or 1) // self.layout.workers)
+            share = max(1, available() // self.layout.workers)
             env["MURMUR_WORKER__MODEL_WORKERS"] = str(share)
         return Program(name=name, argv=argv, env=env, grace_s=WORKER_GRACE_S, directory=ROOT)
 

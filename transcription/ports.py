@@ -29,6 +29,7 @@ class WorkerInfo:
     started_at: float
     rate: float | None = None
     running: int = 0
+    layout: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -208,6 +208,7 @@ class Host:
             engine=self._models.engine,
             device=self._models.device,
             compute_type=self._models.compute_type,
+            layout=self._models.layout,
             slots=self._settings.worker.slots,
             host=socket.gethostname(),
             pid=os.getpid(),

@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from transcription.infra.cores import available
 from transcription.settings import Worker
-from worker.cores import Layout, available, layout
+from worker.cores import WIDE, Layout, instruction_set, layout
 
 
 @pytest.fixture
@@ -32,9 +33,7 @@ class TestQuota:
         assert available(root) == 2
 
     def test_a_quota_of_cgroup_v1_counts(self, tmp_path: Path) -> None:
-        root = machine(
-            tmp_path, "4:cpu,cpuacct:/\n", cpu__cfs_quota_us="400000\n", cpu__cfs_period_us="100000\n"
-        )
+        root = machine(tmp_path, "4:cpu,cpuacct:/\n", cpu__cfs_quota_us="400000\n", cpu__cfs_period_us="100000\n")
         assert available(root) == 4
 
     def test_less_than_a_core_is_one(self, tmp_path: Path) -> None:
@@ -60,3 +59,13 @@ def test_this_machine_has_at_least_a_core() -> None:
 )
 def test_a_cpus_cores_are_never_oversubscribed_unasked(worker: Worker, cores: int, expected: Layout) -> None:
     assert layout(worker, device="cpu", cores=cores) == expected
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"), [(WIDE | {"fpu"}, "AVX512"), (WIDE - {"avx512_vbmi2"}, None), (set(), None)]
+)
+def test_wide_registers_are_used_where_they_cost_nothing(tmp_path: Path, flags: set[str], told: str | None) -> None:
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/cpuinfo").write_text(f"processor : 0\nflags : {' '.join(sorted(flags))}\n")
+    assert instruction_set(tmp_path) == told
+    assert instruction_set(tmp_path / "nothing") is None

@@ -25,6 +25,7 @@ class Choice:
     engine: str
     device: str
     compute_type: str
+    layout: str = ""
 
 
 def choose(settings: Settings) -> Choice:
@@ -33,8 +34,9 @@ def choose(settings: Settings) -> Choice:
     if engine == "auto":
         engine = MLX if _has_metal() and find_spec("mlx") else faster_whisper.NAME
     if engine == faster_whisper.NAME:
-        return Choice(engine, *faster_whisper.arithmetic(settings))
-    device: str = settings.device
+        device, compute_type = faster_whisper.arithmetic(settings)
+        return Choice(engine, device, compute_type, faster_whisper.arrangement(settings, device))
+    device = settings.device
     compute_type = settings.compute_type
     if engine == MLX:
         device = "metal" if _has_metal() and device == "auto" else "cpu"

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
@@ -15,13 +16,14 @@ from faster_whisper.feature_extractor import FeatureExtractor
 from faster_whisper.tokenizer import Tokenizer
 
 from transcription.errors import ModelUnavailable, Stopped
+from transcription.infra.cores import available
 from transcription.options import Decoding, Task
 from transcription.settings import Settings
 from transcription.transcript import Segment
 from worker import meters
 from worker.audio import Samples
 from worker.batcher import LOOK_UP_S, Batcher
-from worker.cores import Layout, available, layout
+from worker.cores import Layout, instruction_set, layout
 from worker.engines import gpu
 from worker.engines.row import Context, Floats, LanguageRow, Row
 from worker.engines.stages import ENCODE, Stages
@@ -29,6 +31,7 @@ from worker.windows import Window
 
 NAME = "faster_whisper"
 CAPACITY = 64
+FORCED_INSTRUCTIONS = "CT2_FORCE_CPU_ISA"
 
 AnyRow = TypeVar("AnyRow", Row, LanguageRow)
 
@@ -160,6 +163,14 @@ def arithmetic(settings: Settings) -> tuple[str, str]:
     return device, "float16" if device == "cuda" else "int8"
 
 
+def arrangement(settings: Settings, device: str) -> str:
+    """How a model is laid out on *device*, in a few words."""
+    plan = layout(settings.worker, device=device, cores=available())
+    said = f"{plan.workers} model workers of {plan.threads} threads, batches of {plan.batch or 'what fits'}"
+    instructions = os.environ.get(FORCED_INSTRUCTIONS) or instruction_set()
+    return f"{said}, {instructions}" if instructions and device == "cpu" else said
+
+
 def load(name: str, directory: Path, settings: Settings) -> FasterWhisper:
     """
     Load the model in *directory*.
@@ -177,6 +188,8 @@ def load(name: str, directory: Path, settings: Settings) -> FasterWhisper:
             raise ModelUnavailable(f"{directory} is no CTranslate2 Whisper model: it has no {file}")
     device, compute_type = arithmetic(settings)
     plan = layout(settings.worker, device=device, cores=available())
+    if instructions := instruction_set():
+        os.environ.setdefault(FORCED_INSTRUCTIONS, instructions)
     try:
         whisper = WhisperModel(
             str(directory),
