@@ -48,6 +48,7 @@ STATUSES: dict[type[MurmurationError], int] = {
     errors.NoWebhook: 409,
     errors.LedgerUnavailable: 503,
     errors.LedgerTooNew: 503,
+    errors.LedgerFault: 500,
     errors.MemoryPressure: 503,
     errors.DiskFull: 503,
     errors.StorageUnavailable: 503,

@@ -36,7 +36,8 @@ Everything that can go wrong, as one tree.
     │   └── NoWebhook             no_webhook
     ├── Unavailable               try again later; carries retry_after_s
     │   ├── LedgerUnavailable     ledger_unavailable
-    │   │   └── LedgerTooNew      ledger_too_new
+    │   │   ├── LedgerTooNew      ledger_too_new
+    │   │   └── LedgerFault       ledger_fault     (a defect: 500, and in the log)
     │   ├── MemoryPressure        memory_pressure
     │   ├── DiskFull              disk_full
     │   ├── StorageUnavailable    storage_unavailable
@@ -277,6 +278,13 @@ class LedgerTooNew(LedgerUnavailable):
     """The ledger's keys have a form that only a newer version of the platform knows."""
 
     code = "ledger_too_new"
+
+
+class LedgerFault(LedgerUnavailable):
+    """A step of the ledger failed by its own fault, not because the server is away."""
+
+    code = "ledger_fault"
+    retryable = False
 
 
 class MemoryPressure(Unavailable):

@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 from redis import Redis
+from structlog.testing import capture_logs
 
 from tests import audio_files
 from tests.live_api import api_settings, live_api
@@ -190,3 +191,35 @@ def test_ledger_that_hangs_is_answered_with_503_within_seconds_and_everything_re
         assert sorted((tmp_path / "data").rglob("*")) == blobs
         eventually(lambda: api.get(job["urls"]["self"]).status_code == 200)
         eventually(lambda: submit(api, 3.0).status_code == 202)
+
+
+@pytest.mark.parametrize("synced", [False, True], ids=["at once", "synced"])
+@pytest.mark.parametrize("said", ["WRONGTYPE", "overflow"])
+def test_script_that_fails_by_its_own_fault_is_a_500_and_stands_in_the_log(
+    settings: Settings, redis_server: Redis, said: str, synced: bool
+) -> None:
+    if said == "WRONGTYPE":
+        redis_server.set("murmur:jobs:default", "a string")
+    else:
+        redis_server.hset("murmur:stats", "submitted", 2**63 - 1)
+    ledger = settings.ledger.model_copy(update={"wait_aof": synced})
+    with capture_logs() as logged, live_api(settings.model_copy(update={"ledger": ledger})) as api:
+        answer = submit(api, prompt="a secret")
+        assert (answer.status_code, answer.json()["code"]) == (500, "ledger_fault")
+        assert "submit" in answer.json()["detail"]
+        (line,) = [line for line in logged if line["event"] == "the ledger failed"]
+        assert (line["script"], line["log_level"]) == ("submit", "error")
+        assert said in line["error"]
+        assert "secret" not in line["error"]
+        redis_server.delete("murmur:jobs:default", "murmur:stats")
+        if not synced:
+            assert submit(api).status_code == 202
+
+
+def test_server_that_cannot_write_now_is_no_fault_of_a_script(api: httpx.Client, redis_server: Redis) -> None:
+    redis_server.config_set("maxmemory", "1mb")
+    try:
+        answer = submit(api)
+    finally:
+        redis_server.config_set("maxmemory", "0")
+    assert (answer.status_code, answer.json()["code"]) == (503, "ledger_unavailable")

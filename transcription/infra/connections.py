@@ -5,20 +5,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
+import structlog
 from redis import Redis
 from redis.asyncio import BlockingConnectionPool
 from redis.asyncio import Redis as AsyncRedis
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 
-from transcription.errors import LedgerTooNew, LedgerUnavailable
+from transcription.errors import LedgerFault, LedgerTooNew, LedgerUnavailable
 from transcription.settings import Ledger
 
 CONNECTIONS = 64
 RETRY_AFTER_S = 5
 UPGRADE_AFTER_S = 60
+log = structlog.get_logger()
+
 _TOO_NEW = re.compile(r"LEDGERTOONEW (\d+) (\d+)")
 
 
@@ -60,10 +63,24 @@ def unavailable(error: RedisError | OSError) -> NoReturn:
             "that wrote them, or restore a backup",
             retry_after_s=UPGRADE_AFTER_S,
         ) from error
+    if is_fault(error):
+        script = next(iter(getattr(error, "__notes__", [])), "no script")
+        # A pipeline's error begins with the whole command, and that may hold a prompt.
+        log.error("the ledger failed", script=script, error=str(error).rpartition("caused error: ")[2][:500])
+        raise LedgerFault(
+            f"a step of the ledger ({script}) failed by its own fault; the log has the reason",
+            retry_after_s=RETRY_AFTER_S,
+        ) from error
     raise LedgerUnavailable(
         f"the ledger can't be reached or can't write now ({type(error).__name__}); nothing was accepted",
         retry_after_s=RETRY_AFTER_S,
     ) from error
+
+
+def is_fault(error: RedisError | OSError) -> bool:
+    """Whether *error* says that a step itself was wrong: a script's own error, a key of the wrong kind."""
+    # The server's other refusals (MISCONF, BUSY, NOREPLICAS, OOM, …) have a code of their own, and pass.
+    return type(error) is ResponseError and (error.status_code == "ERR" or "WRONGTYPE" in str(error))
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 from redis.asyncio import Redis
 
-from transcription.errors import JobCanceled, JobExpired, JobNotFound, LedgerUnavailable, MalformedRequest
+from transcription.errors import JobCanceled, JobExpired, JobNotFound, LedgerFault, LedgerUnavailable, MalformedRequest
 from transcription.infra import records
 from transcription.infra.connections import translated
 from transcription.infra.scripts import Scripts, pairs
@@ -72,6 +72,8 @@ class RedisEvents:
     async def _patiently(self, job: Job, entry: str, seen: int) -> _Told:
         try:
             return await self._read(job, entry, seen)
+        except LedgerFault:
+            raise
         except LedgerUnavailable:
             # Whoever listens doesn't care: the stream goes on where it was when the ledger is back.
             return _Told()

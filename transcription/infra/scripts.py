@@ -1,8 +1,13 @@
 """The ledger's Lua scripts, ready to be called from either colour of client."""
 
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib.resources import files
+from inspect import isawaitable
 from typing import Any
+
+from redis.exceptions import ResponseError
 
 PREFIX = "murmur:"
 CHANGED = PREFIX + "changed"
@@ -34,7 +39,24 @@ class Scripts:
         """Run script *name*; *client* may be a pipeline."""
         if name not in self._ready:
             self._ready[name] = self.client.register_script(source(name, self._audit_length))
-        return self._ready[name](keys=[PREFIX], args=args, client=client)
+        with noting(name):
+            answer = self._ready[name](keys=[PREFIX], args=args, client=client)
+        return _noted(answer, name) if isawaitable(answer) else answer
+
+
+@contextmanager
+def noting(name: str) -> Iterator[None]:
+    """Note on the server's errors inside the block that they are script *name*'s: they don't say so themselves."""
+    try:
+        yield
+    except ResponseError as error:
+        error.add_note(name)
+        raise
+
+
+async def _noted(answer: Awaitable[Any], name: str) -> Any:
+    with noting(name):
+        return await answer
 
 
 def pairs(flat: list[str]) -> dict[str, str]:

@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 from transcription.computation import Claim, Hold, Timing
 from transcription.errors import LeaseLost, Stopped
 from transcription.infra import records
-from transcription.infra.connections import translated, unavailable
+from transcription.infra.connections import is_fault, translated, unavailable
 from transcription.infra.records import ms
 from transcription.infra.scripts import PREFIX, Scripts
 from transcription.job import Failure
@@ -140,7 +140,7 @@ class RedisSpans:
         Raises:
             LeaseLost: another worker holds the span now.
             Stopped: nobody waits for it any more.
-            LedgerUnavailable: the outage lasted longer than ``lease.stall_s``.
+            LedgerUnavailable: the outage lasted longer than ``lease.stall_s``, or it is none.
         """
         deadline = time.monotonic() + self._settings.lease.stall_s
         while True:
@@ -148,7 +148,7 @@ class RedisSpans:
                 standing = str(self._scripts.call(script, *args))
                 break
             except (RedisError, OSError) as error:
-                if time.monotonic() > deadline or "LEDGERTOONEW" in str(error):
+                if time.monotonic() > deadline or "LEDGERTOONEW" in str(error) or is_fault(error):
                     unavailable(error)
                 time.sleep(0.25)
         if standing == "lost":
