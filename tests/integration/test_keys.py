@@ -126,9 +126,15 @@ async def test_jobs_of_another_tenant_do_not_exist(api: Bench, redis_url: str) -
         ("GET", f"/v1/jobs/{job}/events"),
         ("POST", f"/v1/jobs/{job}/cancel"),
         ("DELETE", f"/v1/jobs/{job}"),
+        ("GET", f"/status/{job}"),
+        ("GET", f"/result/{job}"),
+        ("GET", f"/api/v1/status/{job}"),
+        ("POST", f"/api/v1/jobs/{job}/cancel"),
+        ("DELETE", f"/api/v1/jobs/{job}"),
     ):
         answer = await api.http.request(method, path, headers=theirs)
         assert answer.status_code == 404, (method, path)
+    assert (await api.http.get("/api/v1/jobs", headers=theirs)).json()["jobs"] == []
     refused = (await api.http.get(f"/v1/jobs/{job}", headers=theirs)).json()
     assert {**refused, "request_id": ""} == {**unknown, "request_id": "", "detail": f"no job {job!r}"}
     assert (await api.http.get("/v1/jobs", headers=theirs)).json()["jobs"] == []
@@ -166,7 +172,9 @@ def test_whoever_listens_to_a_job_stands_in_the_audit_log(redis_url: str, tmp_pa
         job = http.post("/v1/jobs", files={"file": ("a.wav", WAV)}, headers=ours).json()["id"]
         http.post(f"/v1/jobs/{job}/cancel", headers=ours)
         assert "event: error" in http.get(f"/v1/jobs/{job}/events", headers=ours).text
-        assert http.get(f"/v1/jobs/{job}/events", headers=theirs).status_code == 404
+        assert http.get(f"/v1/jobs/{job}/webhooks", headers=ours).status_code == 200
+        for method, path in (("GET", "events"), ("GET", "webhooks"), ("POST", "webhooks/replay")):
+            assert http.request(method, f"/v1/jobs/{job}/{path}", headers=theirs).status_code == 404
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     assert [(line["action"], line["tenant"], line["job"]) for line in lines] == [
         (action, "acme", job) for action in ("submit", "cancel", "follow")
