@@ -10,7 +10,7 @@ from rich.table import Table
 
 from demo import SAMPLES
 from murmur import check as checking
-from murmur import dead, keys, worker
+from murmur import dead, keys, webhooks, worker
 from murmur import demo as demonstration
 from murmur import models as local_models
 from murmur import transcribe as transcribing
@@ -40,6 +40,7 @@ models_app = typer.Typer(help="Models: what is served, what is here, and how mor
 app.add_typer(models_app, name="models")
 app.add_typer(dead.app, name="dead")
 app.add_typer(keys.app, name="keys")
+app.add_typer(webhooks.app, name="webhooks")
 app.add_typer(worker.app, name="worker")
 
 Url = Annotated[str, typer.Option("--url", envvar="MURMUR_URL", help="Where the platform's API is.")]
@@ -121,6 +122,17 @@ def status(job_id: JobId, url: Url = DEFAULT_URL) -> None:
     show(job)
     if job.status.terminal and job.status is not Status.COMPLETED:
         raise typer.Exit(1)
+
+
+@app.command()
+def follow(job_id: JobId, url: Url = DEFAULT_URL) -> None:
+    """Print a job's segments as they are written, to its end. Status 1 if it has no transcript then."""
+    with Client(url) as client:
+        for event in client.events(job_id):
+            if event.type == "segment":
+                print(f"{event.data['start']:10.2f} {event.data['end']:10.2f} {event.data['text']}", flush=True)
+            elif event.type == "error":
+                raise Trouble(f"job {job_id}: {event.data['message']} ({event.data['code']})", status=1)
 
 
 @app.command()

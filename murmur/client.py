@@ -16,7 +16,16 @@ from typing import Any, BinaryIO, Self
 
 import httpx
 
-from murmur.remote import ApiError, JobEnded, RemoteDeadLetter, RemoteJob, RemotePage
+from murmur.follow import follow
+from murmur.remote import (
+    ApiError,
+    JobEnded,
+    RemoteDeadLetter,
+    RemoteEvent,
+    RemoteJob,
+    RemotePage,
+    RemoteWebhooks,
+)
 from transcription.job import Status
 
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -102,6 +111,22 @@ class Client:
             if deadline is not None and time.monotonic() >= deadline:
                 raise TimeoutError(f"job {job_id} is still {job.status.value} after {seconds:g} s")
 
+    def events(self, job_id: str, *, after: str | None = None) -> Iterator[RemoteEvent]:
+        """
+        Follow a job to its end, segment by segment. A connection that breaks is taken up again where it was.
+
+        Args:
+            job_id: The job.
+            after: The id of an event: go on after it.
+
+        Raises:
+            ApiError: there is no such job, or the platform was away for a minute.
+        """
+        try:
+            yield from follow(self._http, job_id, after)
+        except httpx.HTTPStatusError as error:
+            raise _refusal(error.response) from None
+
     def result(self, job_id: str, format: str = "json", *, partial: bool = False) -> Any:  # noqa: A002  the API's word
         """
         Fetch the transcript: a dict for ``json`` and ``verbose_json``, else a str.
@@ -128,6 +153,15 @@ class Client:
     def delete(self, job_id: str) -> None:
         """Forget the job, and the audio and result that nobody else holds. ApiError."""
         self._answer(lambda: self._http.delete(f"/v1/jobs/{job_id}"))
+
+    def webhooks(self, job_id: str) -> RemoteWebhooks:
+        """What was sent to the job's ``webhook_url``, and what came of it. ApiError."""
+        return RemoteWebhooks.model_validate(self._dict(f"/v1/jobs/{job_id}/webhooks"))
+
+    def replay_webhook(self, job_id: str) -> RemoteWebhooks:
+        """Send the job's last message again, under the same id. ApiError: it has none."""
+        answer = self._answer(lambda: self._http.post(f"/v1/jobs/{job_id}/webhooks/replay"))
+        return RemoteWebhooks.model_validate(answer.json())
 
     def health(self) -> dict[str, Any]:
         """What the platform says of itself, well or not. ApiError: it can't be reached."""

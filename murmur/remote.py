@@ -89,6 +89,47 @@ class RemotePage(Remote):
     cursor: str | None = None
 
 
+class RemoteEvent(Remote):
+    """What happened to a job: ``status``, ``progress``, ``segment``, and at its end ``done`` or ``error``."""
+
+    id: str
+    type: str
+    data: dict[str, Any]
+
+    @property
+    def last(self) -> bool:
+        """Whether nothing comes after it."""
+        return self.type in ("done", "error")
+
+
+class RemoteMessage(Remote):
+    """Word of a job's end: ``state`` is ``pending``, ``delivered``, ``failed`` (given up) or ``gone`` (410)."""
+
+    id: str
+    type: str
+    state: str
+    attempts: int = 0
+    next_try_at: datetime | None = None
+
+
+class RemoteTry(Remote):
+    """A try at a delivery; ``status`` is the receiver's, None where it gave no answer."""
+
+    message: str
+    at: datetime
+    outcome: str
+    status: int | None = None
+    error: str | None = None
+
+
+class RemoteWebhooks(Remote):
+    """What was sent to a job's ``webhook_url``, and the latest tries, the oldest first."""
+
+    url: str | None = None
+    messages: tuple[RemoteMessage, ...] = ()
+    tries: tuple[RemoteTry, ...] = ()
+
+
 class ApiError(Exception):
     """
     The platform refused, or couldn't be reached.

@@ -10,6 +10,7 @@ from typing import Any
 import psutil
 import pytest
 
+from murmur import follow
 from murmur.client import Client
 from murmur.embedded import free_port
 from murmur.remote import ApiError, JobEnded
@@ -50,7 +51,7 @@ class Handler(BaseHTTPRequestHandler):
         status, headers, body = self.server.answers[0]
         if len(self.server.answers) > 1:
             self.server.answers.pop(0)
-        sent = json.dumps(body).encode()
+        sent = body if isinstance(body, bytes) else json.dumps(body).encode()
         self.send_response(status)
         for name, value in {"content-length": str(len(sent)), **headers}.items():
             self.send_header(name, value)
@@ -164,3 +165,57 @@ def test_waiting_has_an_end(server: Server) -> None:
     server.answers = [(200, {}, JOB)]
     with Client(server.url) as client, pytest.raises(TimeoutError, match="still queued"):
         client.wait("j1", seconds=0.2, each_s=0.05)
+
+
+def sse(*events: tuple[str, str, Any]) -> bytes:
+    lines = [f"id: {name}\nevent: {kind}\ndata: {json.dumps(data)}\n\n" for name, kind, data in events]
+    return ("retry: 1000\n\n: still here\n\n" + "".join(lines)).encode()
+
+
+def test_following_goes_on_after_the_last_whole_event_when_the_connection_breaks(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follow, "PAUSE_S", 0.0)
+    status, one = ("1-0.0", "status", {"status": "processing"}), ("2-0.0", "segment", {"text": " one"})
+    two, done = ("3-0.0", "segment", {"text": " two"}), ("4-0.1", "done", {"status": "completed"})
+    server.answers = [
+        (200, {}, sse(status, one) + b"id: 3-0.0\nevent: segment\nda"),
+        (503, {}, {"code": "ledger_unavailable"}),
+        (200, {}, sse(two, done)),
+    ]
+    with Client(server.url) as client:
+        told = list(client.events("j1"))
+    assert [(event.id, event.type, event.data) for event in told] == [status, one, two, done]
+    assert [headers.get("Last-Event-ID") for _, headers, _ in server.requests] == [None, "2-0.0", "2-0.0"]
+
+
+def test_following_ends_where_there_is_nothing_more_and_says_what_is_refused(server: Server) -> None:
+    server.answers = [(204, {}, b""), (404, {}, {"code": "job_not_found", "detail": "no job 'j1'"})]
+    with Client(server.url) as client:
+        assert list(client.events("j1", after="4-0.1")) == []
+        with pytest.raises(ApiError, match="no job 'j1'") as error:
+            list(client.events("j1"))
+    assert (error.value.code, error.value.status) == ("job_not_found", 404)
+
+
+def test_following_is_given_up_when_the_platform_stays_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(follow, "PAUSE_S", 0.0)
+    monkeypatch.setattr(follow, "AWAY_S", 0.1)
+    url = f"http://127.0.0.1:{free_port()}"
+    with Client(url) as client, pytest.raises(ApiError, match=url) as error:
+        list(client.events("j1"))
+    assert error.value.code == "unreachable"
+
+
+def test_webhooks_are_looked_at_and_replayed(server: Server) -> None:
+    message = {"id": "msg_j1_1", "type": "job.completed", "timestamp": "2026-01-02T03:04:05Z", "state": "delivered"}
+    one = {"message": "msg_j1_1", "at": "2026-01-02T03:04:06Z", "outcome": "delivered", "status": 204}
+    server.answers = [(200, {}, {"url": "http://x/", "messages": [message], "tries": [one]})]
+    with Client(server.url) as client:
+        found = client.webhooks("j1")
+        assert client.replay_webhook("j1") == found
+    assert (found.messages[0].state, found.tries[0].status) == ("delivered", 204)
+    assert [where for where, _, _ in server.requests] == [
+        "GET /v1/jobs/j1/webhooks",
+        "POST /v1/jobs/j1/webhooks/replay",
+    ]
