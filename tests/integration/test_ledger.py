@@ -109,6 +109,26 @@ def expire_leases(redis: Redis) -> None:
         redis.zadd("murmur:leases", {name: 1})
 
 
+def test_a_crowd_that_asks_for_its_place_looks_at_the_workers_once(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = 0
+    backlog = RedisJobs.backlog
+
+    async def counted(jobs: RedisJobs) -> Any:
+        nonlocal looks
+        looks += 1
+        return await backlog(jobs)
+
+    monkeypatch.setattr(RedisJobs, "backlog", counted)
+
+    async def crowd(jobs: RedisJobs) -> list[Job]:
+        return [job for job, _ in await asyncio.gather(*(jobs.submit(submission(f"{n:064}")) for n in range(20)))]
+
+    assert all(job.place for job in ask(settings, crowd))
+    assert looks == 1
+
+
 def test_a_job_goes_from_queued_to_completed_with_its_transcript(settings: Settings, spans: RedisSpans) -> None:
     accepted, outcome = submit(settings, submission())
     assert (accepted.status, outcome) == (Status.QUEUED, Outcome.NEW)
