@@ -63,6 +63,8 @@ def _waiting(backlog: Backlog) -> Iterable[Metric]:
         oldest.add_metric([priority.value], waiting.oldest_age_s or 0.0)
     yield from (recordings, audio, oldest)
     yield _gauge("murmur_queue_spans", "Spans that wait.", backlog.pending_spans)
+    unserved = sum(lane.unserved for lane in backlog.lanes.values())
+    yield _gauge("murmur_queue_unserved_recordings", "Recordings that no live worker suits.", unserved)
     yield _gauge("murmur_spans_running", "Spans under a lease.", backlog.running_spans)
     yield _gauge("murmur_dead_letters", "Computations that were given up and wait for an operator.", backlog.dead)
     jobs = GaugeMetricFamily("murmur_jobs", "Jobs kept, by status.", labels=["status"])

@@ -31,7 +31,12 @@ class QueueOut(BaseModel):
         None, description="Of recordings that wait before it, and what is left of those in work.", examples=[610.5]
     )
     eta_s: float | None = Field(
-        None, description="Seconds until its turn at the latest, where the workers' speed is known."
+        None, description="Seconds until its turn at the latest, where the speed of the workers that suit it is known."
+    )
+    waits_for: str | None = Field(
+        None,
+        description="What a worker must have, while no live one has it: the job waits until one comes.",
+        examples=["large-v3, device=cuda"],
     )
 
 
@@ -146,7 +151,7 @@ def _queue(place: Place | None) -> QueueOut | None:
         name: None if value is None else round(value, 1)
         for name, value in (("audio_seconds_ahead", place.audio_seconds_ahead), ("eta_s", place.eta_s))
     }
-    return QueueOut(position=place.position + 1, **rounded)
+    return QueueOut(position=place.position + 1, waits_for=place.waits_for, **rounded)
 
 
 def _time(seconds: float | None) -> datetime | None:

@@ -54,11 +54,17 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where a queued job stands. ``audio_seconds_ahead`` and ``eta_s`` are None when they aren't known."""
+    """
+    Where a queued job stands.
+
+    ``audio_seconds_ahead`` and ``eta_s`` are None when they aren't known; ``waits_for`` is what a worker must have
+    while no live one has it.
+    """
 
     position: int
     audio_seconds_ahead: float | None
     eta_s: float | None
+    waits_for: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,6 +21,12 @@ def lane(model: str, *, language: str | None, needs: Mapping[str, str]) -> str:
     return "\n".join([model, *lines, *(f"{kind}={value}" for kind, value in sorted(needs.items()))])
 
 
+def needed(lane: str) -> tuple[str, tuple[str, ...]]:
+    """The model of a lane, and what else it needs of a worker, as `device=cuda`."""
+    model, *needs = lane.split("\n")
+    return model, tuple(needs)
+
+
 def traits(*, engine: str, device: str, languages: Iterable[str]) -> tuple[str, ...]:
     """What a worker has, as lanes ask for it; no *languages* are all of them."""
     spoken = tuple(f"language={language}" for language in languages) or (ANY_LANGUAGE,)

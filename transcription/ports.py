@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from transcription.access import ApiKey
 from transcription.computation import Claim, DeadLetter, Hold, Timing
 from transcription.job import Failure, Job, Outcome, Status, Submission
+from transcription.lanes import ANY_LANGUAGE
 from transcription.options import Priority
 from transcription.security import Tier
 from transcription.spans import Piece
@@ -29,6 +30,7 @@ class WorkerInfo:
     started_at: float
     rate: float | None = None
     running: int = 0
+    traits: tuple[str, ...] = (ANY_LANGUAGE,)
     layout: str = ""
 
 
@@ -43,6 +45,19 @@ class Waiting:
     recordings: int
     audio_s: float
     oldest_age_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """
+    What a lane (see `transcription.lanes`) has of live workers: how many suit it, and their measured speed together.
+
+    ``unserved`` are the recordings that wait in it while none does.
+    """
+
+    workers: int
+    rate: float
+    unserved: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +96,7 @@ class Backlog:
     waiting: dict[Priority, Waiting] = field(default_factory=dict)
     failures: dict[str, int] = field(default_factory=dict)
     latencies: dict[tuple[str, Priority], Latency] = field(default_factory=dict)
+    lanes: dict[str, Lane] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -215,4 +215,5 @@ class Host:
             started_at=self._started_at,
             rate=self._rate,
             running=running,
+            traits=self._traits,
         )

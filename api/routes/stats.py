@@ -7,6 +7,8 @@ from fastapi import APIRouter
 from api.dependencies import Here
 from api.problems import documented
 from api.wire import worker_out
+from transcription.lanes import needed
+from transcription.ports import Lane
 
 router = APIRouter(tags=["stats"])
 
@@ -25,6 +27,7 @@ async def stats(here: Here) -> dict[str, Any]:
             "audio_seconds": round(backlog.pending_audio_s, 1),
             "oldest_age_s": backlog.oldest_age_s,
             "running_spans": backlog.running_spans,
+            "unserved": [_unserved(name, lane) for name, lane in backlog.lanes.items() if lane.unserved],
         },
         "workers": [worker_out(worker) for worker in backlog.workers],
         "cache": {
@@ -36,3 +39,9 @@ async def stats(here: Here) -> dict[str, Any]:
         "counters": counted,
         "requests": {"accepted": here.meters.accepted, "rejected": here.meters.rejected},
     }
+
+
+def _unserved(name: str, lane: Lane) -> dict[str, Any]:
+    """Recordings that no live worker can take."""
+    model, needs = needed(name)
+    return {"model": model, "needs": needs, "recordings": lane.unserved}

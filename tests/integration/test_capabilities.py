@@ -2,8 +2,8 @@
 
 import asyncio
 import uuid
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any, TypeVar
 
 import pytest
 
@@ -11,10 +11,13 @@ from tests.platform import eventually
 from transcription.infra.connections import connect, connect_async
 from transcription.infra.jobs import RedisJobs
 from transcription.infra.spans import RedisSpans
-from transcription.job import Audio, Submission
+from transcription.job import Audio, Place, Submission
 from transcription.lanes import traits
 from transcription.options import Options
+from transcription.ports import Lane, WorkerInfo
 from transcription.settings import Settings
+
+T = TypeVar("T")
 
 CUDA = traits(engine="faster_whisper", device="cuda", languages=())
 MAC = traits(engine="mlx_whisper", device="metal", languages=())
@@ -39,28 +42,49 @@ def spans(settings: Settings) -> Iterator[RedisSpans]:
     client.close()
 
 
+def asked(settings: Settings, ask: Callable[[RedisJobs], Coroutine[Any, Any, T]]) -> T:
+    """What the API's side of the ledger answers."""
+
+    async def run() -> T:
+        jobs = RedisJobs(connect_async(settings.ledger), settings)
+        try:
+            return await ask(jobs)
+        finally:
+            await jobs.close()
+
+    return asyncio.run(run())
+
+
 def submit(settings: Settings, model: str, **options: Any) -> str:
     """Hand a recording in; its SHA-256."""
     sha256 = uuid.uuid4().hex * 2
 
-    async def run() -> None:
-        jobs = RedisJobs(connect_async(settings.ledger), settings)
-        try:
-            await jobs.submit(
-                Submission(
-                    job_id=uuid.uuid4().hex,
-                    tenant="default",
-                    audio=Audio(sha256=sha256, bytes=1000, duration_s=10.0, filename="talk.wav"),
-                    model=model,
-                    revision="r1",
-                    options=Options(**options),
-                )
-            )
-        finally:
-            await jobs.close()
-
-    asyncio.run(run())
+    submission = Submission(
+        job_id=sha256[:32],
+        tenant="default",
+        audio=Audio(sha256=sha256, bytes=1000, duration_s=10.0, filename="talk.wav"),
+        model=model,
+        revision="r1",
+        options=Options(**options),
+    )
+    asked(settings, lambda jobs: jobs.submit(submission))
     return sha256
+
+
+def place_of(settings: Settings, sha256: str) -> Place:
+    """What the job of a recording is told of its place."""
+    place = asked(settings, lambda jobs: jobs.get(sha256[:32], tenant="default")).place
+    assert place is not None
+    return place
+
+
+def live(spans: RedisSpans, name: str, has: tuple[str, ...], *models: str, rate: float | None = None) -> None:
+    """Have a worker give a sign of life."""
+    info = WorkerInfo(
+        id=name, models=models, engine="e", device="d", compute_type="c", slots=1, host="h", pid=1, started_at=0.0,
+        rate=rate, traits=has,
+    )  # fmt: skip
+    spans.register(info)
 
 
 def taken(spans: RedisSpans, has: tuple[str, ...], *models: str, worker: str = "w") -> str | None:
@@ -91,6 +115,29 @@ def test_worker_for_some_languages_takes_only_what_is_known_to_be_in_them(
     assert taken(spans, GERMAN) == german
     assert taken(spans, GERMAN) is None
     assert {taken(spans, CUDA), taken(spans, CUDA)} == {unknown, french}
+
+
+def test_recording_that_no_living_worker_suits_is_told_and_counted(settings: Settings, spans: RedisSpans) -> None:
+    live(spans, "mac", MAC, "demo", "large-v3", rate=5.0)
+    light, heavy = submit(settings, "demo"), submit(settings, "large-v3", language="de")
+    lanes = asked(settings, RedisJobs.backlog).lanes
+    assert lanes["demo"] == Lane(workers=1, rate=5.0, unserved=0)
+    assert lanes["large-v3\nlanguage=de\ndevice=cuda"] == Lane(workers=0, rate=0.0, unserved=1)
+    assert place_of(settings, light).waits_for is None
+    waiting = place_of(settings, heavy)
+    assert (waiting.waits_for, waiting.eta_s) == ("large-v3, language=de, device=cuda", None)
+    live(spans, "cuda", CUDA, "demo", "large-v3", rate=20.0)
+    waiting = place_of(settings, heavy)
+    assert (waiting.waits_for, waiting.eta_s) == (None, 0.5)
+    assert asked(settings, RedisJobs.backlog).lanes["demo"] == Lane(workers=2, rate=25.0, unserved=0)
+
+
+def test_suspect_that_no_living_worker_suits_is_counted(settings: Settings, spans: RedisSpans) -> None:
+    submit(settings, "large-v3")
+    taken(spans, CUDA, worker="lost")
+    eventually(spans.reap, within_s=5)
+    live(spans, "mac", MAC, "demo", "large-v3")
+    assert asked(settings, RedisJobs.backlog).lanes["large-v3\ndevice=cuda"].unserved == 1
 
 
 def test_span_that_comes_back_goes_only_to_one_that_suits(settings: Settings, spans: RedisSpans) -> None:

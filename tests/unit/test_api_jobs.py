@@ -37,7 +37,7 @@ async def test_submitted_recording_is_a_durable_job_with_its_place_and_urls(api:
     assert job["audio"]["bytes"] == len(audio_files.wav(3))
     assert job["options"]["language"] == "en"
     assert job["options"]["word_timestamps"] is True
-    assert job["queue"] == {"position": 1, "audio_seconds_ahead": 12.3, "eta_s": None}
+    assert job["queue"] == {"position": 1, "audio_seconds_ahead": 12.3, "eta_s": None, "waits_for": None}
     assert job["error"] is None
     assert job["model"] == "demo"
     assert datetime.fromisoformat(job["created_at"]).utcoffset() is not None

@@ -1,6 +1,7 @@
 """The ledger's totals as figures, from what its script and its server say."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
 from itertools import accumulate
 from typing import Any
 
@@ -10,17 +11,18 @@ from transcription.infra.records import seconds
 from transcription.infra.scripts import pairs
 from transcription.job import Status
 from transcription.options import Priority
-from transcription.ports import Backlog, Latency, Server, Waiting, WorkerInfo
+from transcription.ports import Backlog, Lane, Latency, Server, Waiting, WorkerInfo
 
 BOUNDS_S = ("1", "5", "15", "30", "60", "120", "300", "900", "3600", "14400", "+Inf")
 """Those of common.lua; Prometheus writes them as floats."""
 
 LATENCIES = ("wait", "transcript")
+_TOLD = frozenset(field.name for field in fields(WorkerInfo))
 
 
 def backlog(answer: Sequence[Any]) -> Backlog:
     """What the backlog script returns."""
-    spans, audio_ms, running, oldest, counts, stats, workers, dead, waiting, failures, latencies = answer
+    spans, audio_ms, running, oldest, counts, stats, workers, dead, waiting, failures, latencies, lanes = answer
     return Backlog(
         pending_spans=spans,
         pending_audio_s=audio_ms / 1000,
@@ -37,6 +39,7 @@ def backlog(answer: Sequence[Any]) -> Backlog:
             for name in LATENCIES
             for priority in Priority
         },
+        lanes=dict(_lanes(lanes)),
     )
 
 
@@ -59,12 +62,21 @@ def _totals(flat: list[str]) -> dict[str, int]:
 
 def _worker(info: str, held: int) -> WorkerInfo:
     raw = orjson.loads(info)
-    return WorkerInfo(**{**raw, "models": tuple(raw["models"]), "running": held})
+    # A newer version's worker may say more.
+    known: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in raw.items() if name in _TOLD
+    }
+    return WorkerInfo(**{**known, "running": held})
 
 
 def _waiting(flat: Sequence[Any]) -> Iterator[tuple[Priority, Waiting]]:
     for priority, recordings, audio_ms, oldest in zip(*(flat[start::4] for start in range(4)), strict=True):
         yield Priority(priority), Waiting(int(recordings), audio_ms / 1000, seconds(oldest))
+
+
+def _lanes(flat: Sequence[Any]) -> Iterator[tuple[str, Lane]]:
+    for name, workers, rate, unserved in zip(*(flat[start::4] for start in range(4)), strict=True):
+        yield name, Lane(int(workers), float(rate), int(unserved))
 
 
 def _latency(name: str, totals: Mapping[str, int]) -> Latency:

@@ -27,7 +27,7 @@ from transcription.infra.watch import Watch
 from transcription.job import Job, Outcome, Place, Status, Submission
 from transcription.lanes import lane, needed
 from transcription.options import fingerprint
-from transcription.ports import Backlog, Page, Server
+from transcription.ports import Backlog, Lane, Page, Server
 from transcription.settings import Needs, Settings
 from transcription.transcript import Transcript
 
@@ -116,11 +116,10 @@ class RedisJobs:
     async def _read(self, tenant: str, ids: list[str]) -> list[Job]:
         with translated():
             rows = await self._scripts.call("read", tenant, *ids)
-        waiting = {pairs(row[1])["lane"] for row in rows if row and row[2] != ""}
-        if waiting and (time.monotonic() - self._lanes_at > RATE_AGE_S or waiting - self._lanes.keys()):
+        if any(row and row[2] != "" for row in rows) and time.monotonic() - self._lanes_at > RATE_AGE_S:
             # An ETA by the speed of workers that are gone would be a lie. One asks for all who come meanwhile: with
             # thousands of workers the figures take a while, and a crowd that asked for them would hold everybody up.
-            self._rate_at = time.monotonic()
+            self._lanes_at = time.monotonic()
             await self.backlog()
         return [self._job(pairs(ticket), pairs(comp), *place) for ticket, comp, *place in filter(None, rows)]
 
@@ -129,12 +128,13 @@ class RedisJobs:
         return records.job(ticket, comp, place)
 
     def _place(self, lane: str, position: int, ahead_s: float | None) -> Place:
-        workers = self._lanes.get(lane, Lane(0, 0.0, 0))
+        workers = self._lanes.get(lane)  # a lane's first jobs come before the first look at it
+        model, needs = needed(lane)
         return Place(
             position=position,
             audio_seconds_ahead=ahead_s,
-            eta_s=ahead_s / workers.rate if ahead_s is not None and workers.rate else None,
-            waits_for=None if workers.workers else ", ".join((needed(lane)[0], *needed(lane)[1])),
+            eta_s=ahead_s / workers.rate if ahead_s is not None and workers and workers.rate else None,
+            waits_for=", ".join((model, *needs)) if workers and not workers.workers else None,
         )
 
     async def list(self, *, tenant: str, status: Status | None, limit: int, cursor: str | None) -> Page:

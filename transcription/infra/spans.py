@@ -82,12 +82,10 @@ class RedisSpans:
     def register(self, info: WorkerInfo) -> int:
         """Say that this worker lives: see SpanStore. Returns how many spans came back."""
         incarnation = f"{info.pid}-{info.started_at}"
+        kind = "\n".join((*info.models, "", *info.traits))
+        told = (info.id, incarnation, orjson.dumps(info).decode(), self._settings.lease.max_attempts, kind)
         with translated():
-            return int(
-                self._scripts.call(
-                    "register", info.id, incarnation, orjson.dumps(info).decode(), self._settings.lease.max_attempts
-                )
-            )
+            return int(self._scripts.call("register", *told, info.rate or 0))
 
     def depart(self, worker: str) -> None:
         """Say goodbye."""

@@ -1,6 +1,7 @@
 -- Figures over the whole platform. ARGV: ms after which a silent worker counts as gone.
 -- Returns {spans pending, audio ms pending, spans running, oldest age ms or '', counts, stats, workers' info, dead,
--- {class, recordings, audio ms, oldest age ms or ''...}, failures, latencies}.
+-- {class, recordings, audio ms, oldest age ms or ''...}, failures, latencies,
+-- {lane, workers that suit it, their audio-seconds per second, recordings that wait for want of one...}}.
 local LOOKS = 50
 
 local at, oldest = now(), ''
@@ -23,12 +24,53 @@ for _, class in ipairs(CLASSES) do
     waiting[#waiting + 1] = value
   end
 end
-local workers = {}
-for _, worker in ipairs(redis.call('ZRANGEBYSCORE', k('workers'), at - num(ARGV[1]), '+inf')) do
+local workers, alive = {}, redis.call('ZRANGEBYSCORE', k('workers'), at - num(ARGV[1]), '+inf')
+for _, worker in ipairs(alive) do
   workers[#workers + 1] = redis.call('HGET', k('worker', worker), 'info')
   workers[#workers + 1] = redis.call('SCARD', k('held', worker))
+end
+
+-- Workers of one kind are looked at together.
+local kinds = {}
+for _, worker in ipairs(alive) do
+  local told = redis.call('HMGET', k('worker', worker), 'kind', 'rate')
+  if told[1] then -- else an older version's
+    local kind = kinds[told[1]] or { count = 0, rate = 0 }
+    kinds[told[1]] = { count = kind.count + 1, rate = kind.rate + num(told[2]) }
+  end
+end
+for name, kind in pairs(kinds) do
+  local models, traits = string.match(name, '^(.*)\n\n(.*)$')
+  kind.models, kind.has = lines(models), lines(traits)
+end
+
+local suspects = {}
+for _, name in ipairs(redis.call('ZRANGE', k('suspects'), 0, LOOKS - 1)) do
+  local lane = redis.call('HGET', k('comp', (split_name(name))), 'lane')
+  if lane then suspects[lane] = (suspects[lane] or 0) + 1 end
+end
+
+local function recordings_in(lane)
+  local sum = suspects[lane] or 0
+  for _, class in ipairs(CLASSES) do
+    for _, tenant in ipairs(redis.call('ZRANGE', k('tenants', class, lane), 0, -1)) do
+      sum = sum + redis.call('ZCARD', k('first', class, lane, tenant))
+    end
+  end
+  return sum
+end
+
+local lanes = {}
+for _, lane in ipairs(redis.call('SMEMBERS', k('lanes'))) do
+  local count, rate = 0, 0
+  for _, kind in pairs(kinds) do
+    if suits(lane, kind.models, kind.has) then count, rate = count + kind.count, rate + kind.rate end
+  end
+  for _, value in ipairs({ lane, count, tostring(rate), count == 0 and recordings_in(lane) or 0 }) do
+    lanes[#lanes + 1] = value
+  end
 end
 return { num(backlog.spans), num(backlog['ms:interactive']) + num(backlog['ms:batch']),
   redis.call('ZCARD', k('leases')), oldest, redis.call('HGETALL', k('counts')), redis.call('HGETALL', k('stats')),
   workers, redis.call('ZCARD', k('dead')), waiting, redis.call('HGETALL', k('failures')),
-  redis.call('HGETALL', k('latencies')) }
+  redis.call('HGETALL', k('latencies')), lanes }

@@ -3,24 +3,11 @@
 -- ARGV: worker, lease ms, extras (0 or 1), traits (a line each), models... Returns the claim's fields, or nil.
 local PATIENCE_MS = 3000
 local worker, lease_ms, extras = ARGV[1], num(ARGV[2]), ARGV[3] == '1'
-local has, models, served = {}, {}, {}
-for trait in string.gmatch(ARGV[4], '[^\n]+') do has[trait] = true end
+local has, models, served = lines(ARGV[4]), {}, {}
 for i = 5, #ARGV do models[ARGV[i]] = true end
 
--- Whether this worker has the model and all else that a lane's lines ask for. No line about the language: any may come.
-local function suits(lane)
-  local model, needs = string.match(lane, '^([^\n]*)\n?(.*)$')
-  if not models[model] then return false end
-  local any = has['language=*']
-  if not any and not string.find(needs, 'language=', 1, true) then return false end
-  for need in string.gmatch(needs, '[^\n]+') do
-    if not has[need] and not (any and string.sub(need, 1, 9) == 'language=') then return false end
-  end
-  return true
-end
-
 for _, lane in ipairs(redis.call('SMEMBERS', k('lanes'))) do
-  if suits(lane) then served[lane] = true end
+  if suits(lane, models, has) then served[lane] = true end
 end
 
 local function next_suspect()

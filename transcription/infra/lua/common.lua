@@ -22,7 +22,7 @@
 --   leases            zset    running spans by the lease's end
 --   held:W            set     spans that a worker's process holds
 --   alone:W           string  the suspect that a worker runs with no neighbour
---   worker:W          hash    what a worker says of itself;  workers: zset of their last sign of life
+--   worker:W          hash    what a worker says of itself; its kind: models and traits;  workers: zset of their last sign of life
 --   outbox            zset    webhook messages that are owed, by the time of their next try or by the end of its lease
 --   hook:M            hash    a message: job, status, at, error, attempts, tries, since, state (pending delivered failed gone)
 --   hooklog:ID        list    a ticket's tries at deliveries, JSON;  gone:T:U: a receiver that wants no more, by its URL's digest
@@ -155,6 +155,24 @@ local function promote(cid)
     dequeue(cid, i)
     enqueue(cid, i)
   end
+end
+
+local function lines(text)
+  local set = {}
+  for line in string.gmatch(text, '[^\n]+') do set[line] = true end
+  return set
+end
+
+-- Whether a worker of these models and traits has all that a lane asks for. No line about the language: any may come.
+local function suits(lane, models, has)
+  local model, needs = string.match(lane, '^([^\n]*)\n?(.*)$')
+  if not models[model] then return false end
+  local any = has['language=*']
+  if not any and not string.find(needs, 'language=', 1, true) then return false end
+  for need in string.gmatch(needs, '[^\n]+') do
+    if not has[need] and not (any and string.sub(need, 1, 9) == 'language=') then return false end
+  end
+  return true
 end
 
 -- ---------------------------------------------------------------- runs
