@@ -25,9 +25,9 @@ from transcription.infra.connections import translated
 from transcription.infra.scripts import PREFIX, Scripts, noting, pairs
 from transcription.infra.watch import Watch
 from transcription.job import Job, Outcome, Place, Status, Submission
-from transcription.lanes import lane
+from transcription.lanes import lane, needed
 from transcription.options import fingerprint
-from transcription.ports import Backlog, Page, Server
+from transcription.ports import Backlog, Lane, Page, Server
 from transcription.settings import Needs, Settings
 from transcription.transcript import Transcript
 
@@ -43,8 +43,8 @@ class RedisJobs:
         self._settings = settings
         self._scripts = Scripts(client, audit_length=settings.ledger.audit_length)
         self._watch = Watch(client)
-        self._rate: float | None = None
-        self._rate_at = float("-inf")
+        self._lanes: dict[str, Lane] = {}
+        self._lanes_at = float("-inf")
 
     async def close(self) -> None:
         """Stop listening and let the connections go."""
@@ -116,17 +116,26 @@ class RedisJobs:
     async def _read(self, tenant: str, ids: list[str]) -> list[Job]:
         with translated():
             rows = await self._scripts.call("read", tenant, *ids)
-        if any(row and row[2] != "" for row in rows) and time.monotonic() - self._rate_at > RATE_AGE_S:
-            # An ETA by the speed of workers that are gone would be a lie.
+        if any(row and row[2] != "" for row in rows) and time.monotonic() - self._lanes_at > RATE_AGE_S:
+            # An ETA by the speed of workers that are gone would be a lie. One asks for all who come meanwhile: with
+            # thousands of workers the figures take a while, and a crowd that asked for them would hold everybody up.
+            self._lanes_at = time.monotonic()
             await self.backlog()
-        return [records.job(pairs(row[0]), pairs(row[1]), self._place(row[2], row[3])) for row in rows if row]
+        return [self._job(pairs(ticket), pairs(comp), *place) for ticket, comp, *place in filter(None, rows)]
 
-    def _place(self, position: str | int, ahead: str | int) -> Place | None:
-        if position == "":
-            return None
-        waiting = records.seconds(ahead)
-        eta = None if waiting is None or not self._rate else waiting / self._rate
-        return Place(position=int(position), audio_seconds_ahead=waiting, eta_s=eta)
+    def _job(self, ticket: dict[str, str], comp: dict[str, str], position: str | int, ahead: str | int) -> Job:
+        place = None if position == "" else self._place(comp["lane"], int(position), records.seconds(ahead))
+        return records.job(ticket, comp, place)
+
+    def _place(self, lane: str, position: int, ahead_s: float | None) -> Place:
+        workers = self._lanes.get(lane)  # a lane's first jobs come before the first look at it
+        model, needs = needed(lane)
+        return Place(
+            position=position,
+            audio_seconds_ahead=ahead_s,
+            eta_s=ahead_s / workers.rate if ahead_s is not None and workers and workers.rate else None,
+            waits_for=", ".join((model, *needs)) if workers and not workers.workers else None,
+        )
 
     async def list(self, *, tenant: str, status: Status | None, limit: int, cursor: str | None) -> Page:
         """Jobs of one tenant, newest first."""
@@ -193,8 +202,8 @@ class RedisJobs:
         gone_ms = records.ms(3 * self._settings.lease.renew_s)
         with translated():
             found = figures.backlog(await self._scripts.call("backlog", gone_ms))
-        self._rate = sum(worker.rate or 0 for worker in found.workers) or None
-        self._rate_at = time.monotonic()
+        self._lanes = found.lanes
+        self._lanes_at = time.monotonic()
         return found
 
     async def server(self) -> Server:
