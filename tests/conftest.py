@@ -26,8 +26,8 @@ def _no_settings_from_outside() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _short_tracebacks() -> None:
-    """Structlog's own, with every local variable of every frame, take seconds to print."""
-    brief = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    """Structlog's own, with every local variable of every frame, take seconds to print. No colors: no terminal."""
+    brief = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
     structlog.configure(processors=[*structlog.get_config()["processors"][:-1], brief])
 
 
