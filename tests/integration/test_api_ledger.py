@@ -25,17 +25,6 @@ from transcription.transcript import Segment, Word
 
 
 @pytest.fixture
-def settings(redis_url: str, tmp_path: Path) -> Settings:
-    return api_settings(redis_url, tmp_path)
-
-
-@pytest.fixture
-def api(settings: Settings) -> Iterator[httpx.Client]:
-    with live_api(settings) as client:
-        yield client
-
-
-@pytest.fixture
 def worker(settings: Settings) -> Iterator["Worker"]:
     with connect(settings.ledger) as client:
         yield Worker(RedisSpans(client, settings))

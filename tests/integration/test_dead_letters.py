@@ -1,8 +1,6 @@
 """Dead letters as an operator meets them: over the admin routes and on the command line, with a real ledger."""
 
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import pytest
@@ -11,28 +9,7 @@ from redis import Redis
 from murmur.cli import main
 from tests import audio_files
 from tests.ledger_worker import LedgerWorker
-from tests.live_api import api_settings, live_api
 from tests.platform import eventually
-from transcription.infra.connections import connect
-from transcription.infra.spans import RedisSpans
-from transcription.settings import Settings
-
-
-@pytest.fixture
-def settings(redis_url: str, tmp_path: Path) -> Settings:
-    return api_settings(redis_url, tmp_path)
-
-
-@pytest.fixture
-def api(settings: Settings) -> Iterator[httpx.Client]:
-    with live_api(settings) as client:
-        yield client
-
-
-@pytest.fixture
-def worker(settings: Settings) -> Iterator[LedgerWorker]:
-    with connect(settings.ledger) as client:
-        yield LedgerWorker(RedisSpans(client, settings))
 
 
 def died(api: httpx.Client, worker: LedgerWorker, **options: str) -> dict[str, str]:

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import cycle
-from pathlib import Path
 
 import httpx
 import pytest
@@ -13,30 +12,9 @@ from api.dialects import openai_stream
 from demo import SAMPLES
 from tests import audio_files
 from tests.ledger_worker import LedgerWorker
-from tests.live_api import api_settings, live_api
 from tests.platform import TestPlatform, eventually
 from tests.sse import Sse, everything, following
 from transcription.infra import events as told
-from transcription.infra.connections import connect
-from transcription.infra.spans import RedisSpans
-from transcription.settings import Settings
-
-
-@pytest.fixture
-def settings(redis_url: str, tmp_path: Path) -> Settings:
-    return api_settings(redis_url, tmp_path)
-
-
-@pytest.fixture
-def api(settings: Settings) -> Iterator[httpx.Client]:
-    with live_api(settings) as client:
-        yield client
-
-
-@pytest.fixture
-def worker(settings: Settings) -> Iterator[LedgerWorker]:
-    with connect(settings.ledger) as client:
-        yield LedgerWorker(RedisSpans(client, settings))
 
 
 @pytest.fixture

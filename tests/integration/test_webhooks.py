@@ -16,11 +16,9 @@ from redis import Redis
 from demo import SAMPLES
 from tests import audio_files
 from tests.ledger_worker import LedgerWorker
-from tests.live_api import api_settings, live_api
+from tests.live_api import api_settings
 from tests.platform import eventually, running_platform
 from tests.receiver import Receiver, receiving, status
-from transcription.infra.connections import connect
-from transcription.infra.spans import RedisSpans
 from transcription.outbound import Outbound, Webhook
 from transcription.settings import Lease, Settings
 from transcription.webhook import signatures
@@ -35,18 +33,6 @@ QUICK = Webhook.model_validate({"secrets": SECRETS, "timeout_s": 0.5, "first_ret
 def settings(redis_url: str, tmp_path: Path) -> Settings:
     outbound = Outbound(allow_private_addresses=True)
     return api_settings(redis_url, tmp_path).model_copy(update={"webhook": QUICK, "outbound": outbound})
-
-
-@pytest.fixture
-def api(settings: Settings) -> Iterator[httpx.Client]:
-    with live_api(settings) as client:
-        yield client
-
-
-@pytest.fixture
-def worker(settings: Settings) -> Iterator[LedgerWorker]:
-    with connect(settings.ledger) as client:
-        yield LedgerWorker(RedisSpans(client, settings))
 
 
 @pytest.fixture
