@@ -7,6 +7,8 @@ from pathlib import Path
 
 import httpx
 import pytest
+import yaml
+from pydantic import SecretStr
 from redis import Redis
 
 from tests import audio_files
@@ -14,6 +16,7 @@ from tests.api_client import Bench
 from tests.live_api import live_api
 from tests.secured_api import WAV, bearer, secured, settings_for
 from transcription.access import Scope
+from transcription.settings import Ledger, Settings
 
 pytestmark = pytest.mark.anyio
 
@@ -154,6 +157,25 @@ async def test_each_surface_can_be_closed_or_kept_for_a_key_or_a_network(
     assert await statuses("open") == [shown] * 3
     assert await statuses("10.0.0.0/8") == [shown] * 3
     assert await statuses("192.168.0.0/16,fd00::/8") == [403, 403, 403]
+
+
+async def test_prometheus_of_the_strict_stack_scrapes_without_a_key_and_nobody_else_does(
+    redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack = yaml.safe_load((Path(__file__).parents[2] / "docker-compose.yml").read_text("utf-8"))
+    for name in ("MURMUR_SECURITY__METRICS", "MURMUR_SECURITY__TRUSTED_PROXIES"):
+        said = stack["services"]["api"]["environment"][name]
+        monkeypatch.setenv(name, re.sub(r"^\$\{\w+:-(.*)\}$", r"\1", said))
+    monkeypatch.setenv("MURMUR_PROFILE", "strict")
+    settings = Settings(model="demo", data_dir=tmp_path, ledger=Ledger(url=SecretStr(redis_url)))
+    for address, forwarded, status in (
+        ("172.20.0.9", {}, 200),
+        ("203.0.113.9", {}, 403),
+        ("172.20.0.2", {"X-Forwarded-For": "203.0.113.9"}, 403),
+    ):
+        async with secured(settings, address=(address, 1)) as api:
+            for path in ("/metrics", "/metrics/ledger"):
+                assert (await api.http.get(path, headers=forwarded)).status_code == status, (address, path)
 
 
 async def test_no_origin_may_read_answers_unless_it_is_named(redis_url: str, tmp_path: Path) -> None:
