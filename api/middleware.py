@@ -8,6 +8,7 @@ import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.access import client_address
 from api.metrics import Meters
 from api.problems import unexpected
 
@@ -120,7 +121,6 @@ class RequestLog:
         route = getattr(scope.get("route"), "path", None) or "unmatched"
         method = scope["method"] if scope["method"].isalpha() and len(scope["method"]) < 12 else "OTHER"
         self._meters.answered(method=method, route=route, status=status, seconds=seconds)
-        client = scope.get("client")
         quiet = scope["path"].startswith(_QUIET) and status < 500
         _log.log(
             10 if quiet else 30 if status >= 500 else 20,
@@ -131,5 +131,5 @@ class RequestLog:
             status=status,
             processing_time_ms=round(1000 * seconds, 1),
             **_unsaid(),
-            client_ip=client[0] if client else None,
+            client_ip=client_address(scope) or None,
         )

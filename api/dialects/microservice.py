@@ -20,6 +20,7 @@ from api.dialects.microservice_shapes import (
 )
 from api.dialects.waiting import completed, submit
 from api.problems import documented
+from api.routes.jobs import root
 from api.routes.models import listed
 from api.upload import Intake, Received
 from transcription.errors import InvalidOption
@@ -101,7 +102,7 @@ async def transcribe_async(request: Request, here: Here, caller: Caller) -> Subm
         job_id=job.id,
         status="pending",
         message="Transcription job accepted and queued for processing",
-        status_url=f"{_root(request)}{router.prefix}/status/{job.id}",
+        status_url=f"{root(request)}{router.prefix}/status/{job.id}",
         estimated_time=estimated_s(job, workers),
     )
 
@@ -177,8 +178,3 @@ def _granularity(value: object) -> Literal["word", "segment"]:
     if value == "segment":
         return "segment"
     raise InvalidOption(f"timestamp_granularity: must be 'word' or 'segment' (got {str(value)[:40]!r})")
-
-
-def _root(request: Request) -> str:
-    root: Any = request.scope.get("root_path", "")
-    return str(root)

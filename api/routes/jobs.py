@@ -5,7 +5,7 @@ import math
 import re
 import time
 import uuid
-from typing import Annotated, Any
+from typing import Annotated
 
 import structlog
 from fastapi import APIRouter, Header, Query, Request, Response
@@ -86,7 +86,7 @@ async def list_jobs(
 ) -> JobsOut:
     """The caller's jobs, newest first."""
     page = await here.jobs.list(tenant=caller.tenant, status=status, limit=limit, cursor=cursor)
-    return jobs_out(page, root=_root(request))
+    return jobs_out(page, root=root(request))
 
 
 @router.get(
@@ -126,7 +126,7 @@ async def forget(here: Here, caller: Caller, job_id: JobId) -> None:
 
 
 def _answer(request: Request, job: Job, *, status: int, if_none_match: str | None = None, **headers: str) -> Response:
-    out = job_out(job, root=_root(request))
+    out = job_out(job, root=root(request))
     body = out.model_dump_json().encode()
     tag = f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
     headers |= {"ETag": tag, "Cache-Control": "private, no-cache"}
@@ -152,6 +152,6 @@ def matches(if_none_match: str | None, tag: str) -> bool:
     return tag in held or held == ["*"]
 
 
-def _root(request: Request) -> str:
-    root: Any = request.scope.get("root_path", "")
-    return str(root)
+def root(request: Request) -> str:
+    """The path under which the API stands behind a proxy."""
+    return str(request.scope.get("root_path", ""))
