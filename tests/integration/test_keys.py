@@ -165,6 +165,18 @@ async def test_the_audit_log_says_who_did_what(api: Bench, redis_url: str, tmp_p
     assert lines[4]["key"] is None
 
 
+async def test_a_stream_that_reads_a_job_many_times_is_one_line(api: Bench, redis_url: str, tmp_path: Path) -> None:
+    key = bearer(redis_url, "acme")
+    job = api.jobs.jobs[(await submit(api, key)).json()["id"]]
+    api.jobs.finish(job.id)
+    for _ in range(2):
+        await api.http.get(f"/v1/jobs/{job.id}/result", headers=key)
+        await api.app.state.platform.jobs.transcript(job)
+    lines = [json.loads(line) for line in (tmp_path / "audit.jsonl").read_text().splitlines()]
+    assert [line["action"] for line in lines] == ["submit", "read", "read"]
+    assert len({line["request_id"] for line in lines}) == 3
+
+
 def test_whoever_listens_to_a_job_stands_in_the_audit_log(redis_url: str, tmp_path: Path) -> None:
     log = tmp_path / "audit.jsonl"
     ours, theirs = bearer(redis_url, "acme"), bearer(redis_url, "umbrella")

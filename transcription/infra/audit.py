@@ -21,6 +21,7 @@ from transcription.transcript import Transcript
 asking: ContextVar[tuple[Client, str]] = ContextVar("asking")
 """Who asks, and the request's id; the API sets it for every request."""
 
+_reading: ContextVar[tuple[str, str] | None] = ContextVar("reading", default=None)
 _MODE = 0o640
 
 
@@ -89,7 +90,11 @@ class AuditedJobs:
     async def transcript(self, job: Job) -> Transcript:
         """What has been written of the job's transcript so far."""
         found = await self._jobs.transcript(job)
-        self._log.write("read", job=job.id)
+        # A stream reads what there is again and again; that is one reading.
+        reading = (asking.get((None, ""))[1], job.id)
+        if _reading.get() != reading:
+            _reading.set(reading)
+            self._log.write("read", job=job.id)
         return found
 
     async def cancel(self, job_id: str, *, tenant: str) -> Job:
