@@ -82,6 +82,7 @@ def transcribe(  # noqa: PLR0917  typer makes options of them
     task: Annotated[Task | None, typer.Option(help="Transcribe, or translate into English.")] = None,
     prompt: Annotated[str | None, typer.Option(help="Text that came before.")] = None,
     hotwords: Annotated[str | None, typer.Option(help="Words and names to listen for.")] = None,
+    normalize: Annotated[bool, typer.Option("--normalize", help="Make a very quiet recording louder first.")] = False,
     words: Annotated[bool, typer.Option("--words", help="Give the times of every word (JSON formats).")] = False,
     url: Url = DEFAULT_URL,
 ) -> None:
@@ -90,6 +91,7 @@ def transcribe(  # noqa: PLR0917  typer makes options of them
         raise Trouble(f"{len(files)} transcripts as {format.value} need files of their own: give --output-dir")
     options: dict[str, Any] = {"language": language, "model": model, "task": task and task.value}
     options |= {"prompt": prompt, "hotwords": hotwords, "word_timestamps": words or None}
+    options |= {"normalize": normalize or None}
     with Client(url, patience_s=PATIENCE_S) as client:
         client.health()
         failed = transcribing.transcribe(

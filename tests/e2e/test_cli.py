@@ -1,5 +1,6 @@
 """The command line against a real platform."""
 
+import io
 import json
 import signal
 import subprocess
@@ -47,6 +48,16 @@ def test_a_recording_becomes_text_on_standard_output(murmur: Murmur, platform: T
     done = murmur("transcribe", SAMPLES["mp3"].path, "--url", platform.url)
     assert (done.status, done.err) == (0, "")
     assert done.out.split() == SAMPLES["mp3"].transcript.split()
+
+
+def test_following_a_job_that_was_given_up_says_so(murmur: Murmur, platform: TestPlatform) -> None:
+    with platform.client() as client:
+        recording = io.BytesIO(SAMPLES["long"].path.read_bytes() + bytes(48))
+        job = client.submit(recording)
+        client.cancel(job.id)
+    done = murmur("follow", job.id, "--url", platform.url)
+    assert (done.status, f"job {job.id}: job '{job.id}' was canceled (job_canceled)" in done.err) == (1, True)
+    assert murmur("follow", "never-there", "--url", platform.url).status == 1
 
 
 def test_several_files_become_files_and_one_that_fails_is_named(
