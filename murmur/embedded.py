@@ -96,6 +96,8 @@ def server_program(directory: Path, port: int, *, name: str = "ledger", descript
         "loglevel": "warning",
         # Everything that waits for a job keeps a connection.
         "maxclients": "10000",
+        # A job's events are a few hundred bytes, and a stream takes this much at once: 4 kB by default.
+        "stream-node-max-bytes": "512",
     }
     argv = [str(find_binary())]
     for key, value in options.items():
