@@ -103,6 +103,21 @@ def pipeline(model: Path, data: Path) -> Iterator[Transcribe]:
 @contextmanager
 def platform(model: Path, data: Path) -> Iterator[Transcribe]:
     """All of it: HTTP, ledger, Celery, one worker."""
+    with serving(model, data) as client:
+
+        def transcribe(path: Path, language: str | None) -> str:
+            job = client.submit(path, **({"language": language} if language else {}))
+            client.wait(job.id)
+            text = str(client.result(job.id, "text"))
+            client.delete(job.id)  # or the next round would be answered from the cache
+            return text
+
+        yield transcribe
+
+
+@contextmanager
+def serving(model: Path, data: Path) -> Iterator[Client]:
+    """A client of a platform that runs as `murmur up` starts it."""
     settings = Settings(
         model=str(model), device="cpu", data_dir=data, limits=Limits(max_memory_percent=100, min_free_disk_bytes=0)
     )
@@ -111,15 +126,7 @@ def platform(model: Path, data: Path) -> Iterator[Transcribe]:
         local.start()
         local.until_ready(60)
         with Client(local.url, timeout_s=600) as client:
-
-            def transcribe(path: Path, language: str | None) -> str:
-                job = client.submit(path, **({"language": language} if language else {}))
-                client.wait(job.id)
-                text = str(client.result(job.id, "text"))
-                client.delete(job.id)  # or the next round would be answered from the cache
-                return text
-
-            yield transcribe
+            yield client
     finally:
         local.stop()
 

@@ -17,6 +17,7 @@ from transcription.infra.outbox import LOG_LENGTH
 from transcription.infra.scripts import Scripts
 from transcription.infra.spans import RedisSpans
 from transcription.job import Audio, Submission
+from transcription.languages import LANGUAGES
 from transcription.options import Options
 from transcription.ports import WorkerInfo
 from transcription.settings import Ledger, Settings
@@ -49,8 +50,9 @@ def _spans(url: str) -> RedisSpans:
     return RedisSpans(_client(url), _settings(url))
 
 
-def submit(url: str, count: int, seconds: float, tenants: int) -> None:
-    """Hand in *count* recordings as the API does, some at a time."""
+def submit(url: str, count: int, seconds: float, tenants: int, languages: int) -> None:
+    """Hand in *count* recordings as the API does, some at a time; each language has a lane of its own."""
+    spoken: list[str | None] = [*sorted(LANGUAGES)[:languages]] or [None]
 
     async def run() -> None:
         jobs = RedisJobs(connect_async(_settings(url).ledger), _settings(url))
@@ -58,7 +60,7 @@ def submit(url: str, count: int, seconds: float, tenants: int) -> None:
 
         async def client() -> None:
             for number in todo:
-                await jobs.submit(_submission(f"tenant{number % tenants}", seconds))
+                await jobs.submit(_submission(f"tenant{number % tenants}", seconds, spoken[number % len(spoken)]))
 
         await asyncio.gather(*(client() for _ in range(AT_ONCE)))
         await jobs.close()
@@ -66,7 +68,7 @@ def submit(url: str, count: int, seconds: float, tenants: int) -> None:
     asyncio.run(run())
 
 
-def _submission(tenant: str, seconds: float) -> Submission:
+def _submission(tenant: str, seconds: float, language: str | None) -> Submission:
     name = uuid.uuid4().hex
     return Submission(
         job_id=name,
@@ -74,7 +76,7 @@ def _submission(tenant: str, seconds: float) -> Submission:
         audio=Audio(sha256=name * 2, bytes=1_000_000, duration_s=seconds, filename="recording.mp3"),
         model=MODELS[0],
         revision="r1",
-        options=Options(),
+        options=Options(language=language),
     )
 
 

@@ -69,11 +69,11 @@ class Ledger:
             done.result() for done in [self._pool.submit(task, self.url, *args) for args in zip(*each, strict=True)]
         ]
 
-    def submit(self, count: int, tenants: int) -> None:
-        """Hand in *count* recordings of one window."""
+    def submit(self, count: int, tenants: int, languages: int = 0) -> None:
+        """Hand in *count* recordings of one window; without *languages* they are to be detected."""
         all_of_them = range(self._processes)
         some = [count // self._processes + (number < count % self._processes) for number in all_of_them]
-        self.call(crowd.submit, some, [crowd.WINDOW_S for _ in all_of_them], [tenants for _ in all_of_them])
+        self.call(crowd.submit, some, *([same for _ in all_of_them] for same in (crowd.WINDOW_S, tenants, languages)))
 
     @contextmanager
     def measured(self) -> Iterator[Cost]:
@@ -105,12 +105,12 @@ class Ledger:
         return int(self.redis.memory_usage("murmur:audit", samples=0) or 0)
 
 
-def work(ledger: Ledger, workers: int, jobs: int, tenants: int) -> Iterator[str]:
+def work(ledger: Ledger, workers: int, jobs: int, tenants: int, languages: int) -> Iterator[str]:
     """Submit and work off *jobs* with so many workers; the cells of a row."""
     parts = register(ledger, workers)
     empty = ledger.bytes()
     with ledger.measured() as took:
-        ledger.submit(jobs, tenants)
+        ledger.submit(jobs, tenants, languages)
     waiting = (ledger.bytes() - empty) / jobs
     with ledger.measured() as worked:
         ended = sum(ledger.call(crowd.work, parts, [1] * len(parts)))
@@ -158,18 +158,20 @@ def register(ledger: Ledger, workers: int) -> list[Sequence[str]]:
 
 
 def windows(ledger: Ledger) -> str:
-    """What a job weighs, and what each further window of its transcript adds."""
-    weighed = []
+    """What each further window of a recording adds to its job."""
+    weights, costs = [], []
     for length in (1, 11):
         parts = register(ledger, 10)
         empty = ledger.bytes()
         ledger.submit(200, tenants=1)
-        ledger.call(crowd.work, parts, [length] * len(parts))
-        weighed.append((ledger.bytes() - empty) / 200)
+        with ledger.measured() as worked:
+            ledger.call(crowd.work, parts, [length] * len(parts))
+        costs.append(worked.cpu_s / 200)
+        weights.append((ledger.bytes() - empty) / 200)
     entry = ledger.audit_bytes() / int(ledger.redis.xlen("murmur:audit"))
     return (
-        f"Each further window of 30 s adds {(weighed[1] - weighed[0]) / 10:,.0f} bytes to a completed job; an entry of "
-        f"the audit stream takes {entry:.0f} bytes."
+        f"Each further window of 30 s costs {(costs[1] - costs[0]) / 10 * 1e6:.0f} µs and adds "
+        f"{(weights[1] - weights[0]) / 10:,.0f} bytes; an entry of the audit stream takes {entry:.0f} bytes."
     )
 
 
@@ -190,6 +192,7 @@ def main() -> None:
         "--seconds", type=int, default=5, help="length of the look at what workers cost beside their work"
     )
     parser.add_argument("--tenants", type=int, default=10, help="clients that the jobs come from")
+    parser.add_argument("--languages", type=int, default=0, help="languages that the jobs name; 0: to be detected")
     parser.add_argument("--processes", type=int, default=2, help="processes of the load")
     parser.add_argument("--most", type=int, default=10_000, help="spans held at most: no busy row for more")
     options = parser.parse_args()
@@ -202,7 +205,7 @@ def main() -> None:
             print(f"{name} {info.get(f'{name}_version')}, append-only file, fsync every second, on a loopback socket;")
             print(f"{options.processes} processes of load beside it on {os.cpu_count()} cores: {platform.machine()}")
             sizes = [(workers, max(options.jobs, 2 * workers)) for workers in options.workers]
-            table(WORK, (work(ledger, workers, jobs, options.tenants) for workers, jobs in sizes))
+            table(WORK, (work(ledger, workers, jobs, options.tenants, options.languages) for workers, jobs in sizes))
             print(f"\n{windows(ledger)}")
             lives = [(workers, spans) for workers in options.workers for spans in (0, options.slots)]
             lives = [(workers, spans) for workers, spans in lives if workers * spans <= options.most]

@@ -145,8 +145,11 @@ def main() -> None:
     arguments.add_argument("--language", default="en", help="'auto': detect it")
     arguments.add_argument("--long", type=float, default=0.0, help="one recording of so many seconds instead")
     arguments.add_argument("--peers", type=Path, help="JSON file of other services: see bench/peers.py")
+    arguments.add_argument("--only", nargs="+", help="rows whose labels hold one of these words; the first always")
     asked = arguments.parse_args()
     rows = [*(LONG_ROWS if asked.long else ROWS), *peer_rows(asked.peers, 1 if asked.long else 16)]
+    if asked.only:
+        rows = [row for row in rows if row is rows[0] or any(word in row.label for word in asked.only)]
     language = None if asked.language == "auto" else asked.language
     with tempfile.TemporaryDirectory() as scratch:
         size = None if asked.size == "demo" else asked.size

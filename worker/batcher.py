@@ -14,6 +14,9 @@ Row = TypeVar("Row")
 Row_contra = TypeVar("Row_contra", contravariant=True)
 
 PATIENCE = 2
+FEW = 2
+"""Rows for each thread: an owner with more can keep them all busy, one with fewer may be light beside it."""
+
 LOOK_UP_S = 0.2
 """How often a thread that waits for room looks whether its job is still wanted."""
 
@@ -33,7 +36,8 @@ class Executor(Protocol[Row_contra]):
     """
     The model behind a batcher. Several threads call it at once.
 
-    ``splits`` says whether idle threads should share a batch (a CPU's cores) or leave it whole (a GPU).
+    ``splits`` says whether idle threads should share a batch (a CPU's cores) or leave it whole (a GPU), and whether one
+    call more than there are threads makes sense, as cores share their time.
     """
 
     splits: bool
@@ -55,6 +59,7 @@ class _Entry(Generic[Row]):
     owner: str
     cancelled: Callable[[], bool]
     future: "Future[Row]"
+    light: bool
     since: int = 0
 
     @property
@@ -107,6 +112,8 @@ class Batcher(Generic[Row]):
       or has waited for twice as many steps as a batch has rows, the furthest stage first; else the earliest stage,
       because that is what fills the later ones.
     - Owners take turns in every batch, so that a long recording can't keep a short one waiting.
+    - Where batches take seconds, turns aren't enough: while one owner has many rows here, the few of another are
+      *light*. They keep to themselves, and have a thread of their own that is idle at all other times.
     - An error fails only its own rows: a batch that fails is tried again row by row.
     - A batch for which there is no memory is halved, and that is remembered.
     """
@@ -116,16 +123,18 @@ class Batcher(Generic[Row]):
         Start the threads.
 
         Args:
-            workers: Batches computed at the same time.
+            workers: Batches computed at the same time; one more of light rows where the executor `splits`.
             capacity: Rows that may be in work or waiting before `submit` blocks.
         """
         self.steps = 0
         self._executor = executor
+        self._workers = workers
         self._capacity = capacity
         self._groups: dict[Key, _Group[Row]] = {}
+        self._light: dict[Key, _Group[Row]] = {}
         self._limits: dict[int, int] = {}
         self._inside: dict[str, int] = {}
-        self._idle = workers
+        self._running = 0
         self._closed = False
         lock = threading.Lock()
         self._filled = threading.Condition(lock)
@@ -133,6 +142,8 @@ class Batcher(Generic[Row]):
         self._threads = [
             threading.Thread(target=self._work, name=f"model-{number}", daemon=True) for number in range(workers)
         ]
+        if executor.splits:
+            self._threads.append(threading.Thread(target=self._work, args=[True], name="model-light", daemon=True))
         for thread in self._threads:
             thread.start()
         meters.model_workers.inc(workers)
@@ -147,7 +158,6 @@ class Batcher(Generic[Row]):
         Raises:
             Stopped: *cancelled* said so, or the batcher was closed, before there was room.
         """
-        entry = _Entry(row, owner, cancelled, Future())
         with self._room:
             while not self._closed and self._inside.get(owner) and sum(self._inside.values()) >= self._capacity:
                 self._room.wait(LOOK_UP_S)
@@ -155,6 +165,7 @@ class Batcher(Generic[Row]):
                     break
             if self._closed or cancelled():
                 raise _stopped()
+            entry = _Entry(row, owner, cancelled, Future(), light=self._is_light(owner))
             self._inside[owner] = self._inside.get(owner, 0) + 1
             self._put(entry, key)
         return entry.future
@@ -163,23 +174,31 @@ class Batcher(Generic[Row]):
         """Let the batches in work end, and every row that isn't finished by then end with Stopped."""
         with self._filled:
             self._closed = True
-            left = [entry for group in self._groups.values() for entry in group]
+            left = [entry for groups in (self._groups, self._light) for group in groups.values() for entry in group]
             self._groups.clear()
+            self._light.clear()
             self._filled.notify_all()
             self._room.notify_all()
         for entry in left:
             self._settle(entry, _stopped())
         for thread in self._threads:
             thread.join()
-        meters.model_workers.dec(len(self._threads))
+        meters.model_workers.dec(self._workers)
+
+    def _is_light(self, owner: str) -> bool:
+        if not self._executor.splits:
+            return False
+        few = FEW * self._workers
+        others = (count for other, count in self._inside.items() if other != owner)
+        return self._inside.get(owner, 0) < few < max(others, default=0)
 
     def _put(self, entry: _Entry[Row], key: Key) -> None:
         entry.since = self.steps
-        self._groups.setdefault(key, _Group()).add(entry)
-        self._filled.notify()
+        (self._light if entry.light else self._groups).setdefault(key, _Group()).add(entry)
+        self._filled.notify_all()
 
-    def _work(self) -> None:
-        while (batch := self._next()) is not None:
+    def _work(self, light: bool = False) -> None:
+        while (batch := self._next(light)) is not None:
             key, entries = batch
             wanted = [entry for entry in entries if not entry.unwanted]
             for entry in entries:
@@ -189,35 +208,39 @@ class Batcher(Generic[Row]):
                 with meters.batch(key.stage, size=len(wanted), room=self._limit(key.stage)):
                     self._compute(key, wanted)
             with self._filled:
-                self._idle += 1
+                self._running -= 1
                 self.steps += 1
+                self._filled.notify_all()
 
-    def _next(self) -> tuple[Key, list[_Entry[Row]]] | None:
+    def _next(self, light: bool) -> tuple[Key, list[_Entry[Row]]] | None:
+        queues = (self._light,) if light else (self._groups, self._light)
         with self._filled:
-            while not self._closed and not self._groups:
+            # While light rows are in work, somebody else's core is theirs as soon as it is free.
+            while not self._closed and not (any(queues) and (light or self._running < max(self._workers, 2))):
                 self._filled.wait()
             if self._closed:
                 return None
-            key = self._choose()
-            group = self._groups[key]
+            groups = next(filter(None, queues))
+            key = self._choose(groups)
+            group = groups[key]
             count = self._limit(key.stage)
-            if self._executor.splits and len(self._groups) == 1:  # nothing else to do: the idle threads share it
-                count = min(count, -(-len(group) // self._idle))
+            if self._executor.splits and len(groups) == 1:  # nothing else to do: the idle threads share it
+                count = min(count, -(-len(group) // max(1, self._workers - self._running)))
             entries = group.take(count)
             if not group:
-                del self._groups[key]
-            self._idle -= 1
+                del groups[key]
+            self._running += 1
             return key, entries
 
-    def _choose(self) -> Key:
+    def _choose(self, groups: dict[Key, _Group[Row]]) -> Key:
         def ready(key: Key) -> bool:
             limit = self._limit(key.stage)
-            return len(self._groups[key]) >= limit or self.steps - self._groups[key].since >= PATIENCE * limit
+            return len(groups[key]) >= limit or self.steps - groups[key].since >= PATIENCE * limit
 
-        due = [key for key in self._groups if ready(key)]
+        due = [key for key in groups if ready(key)]
         if due:
-            return max(due, key=lambda key: (key.stage, -self._groups[key].since))
-        return min(self._groups, key=lambda key: (key.stage, self._groups[key].since))
+            return max(due, key=lambda key: (key.stage, -groups[key].since))
+        return min(groups, key=lambda key: (key.stage, groups[key].since))
 
     def _limit(self, stage: int) -> int:
         return self._limits.setdefault(stage, self._executor.limit(stage))

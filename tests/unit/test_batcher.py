@@ -130,7 +130,7 @@ def test_idle_threads_share_what_there_is() -> None:
             futures = [Future[Row]() for _ in range(4)]
             for number, future in enumerate(futures):
                 batcher._inside["a"] = number + 1
-                batcher._put(_Entry(Row("a", number), "a", wanted, future), Key(DECODE, "plain"))
+                batcher._put(_Entry(Row("a", number), "a", wanted, future, light=False), Key(DECODE, "plain"))
         assert model.entered.acquire(timeout=10)
         assert model.entered.acquire(timeout=10)
         model.gate.set()
@@ -140,7 +140,7 @@ def test_idle_threads_share_what_there_is() -> None:
 
 
 def test_owners_take_turns() -> None:
-    model = FakeModel()
+    model = FakeModel(splits=False)
     with running(model) as batcher:
         long = [submit(batcher, Row("long", n)) for n in range(40)]
         assert model.entered.acquire(timeout=10)
@@ -151,6 +151,31 @@ def test_owners_take_turns() -> None:
     batches = enumerate(model.batches)
     place = next(n for n, (key, rows) in batches if key.stage == DECODE and any(row.owner == "short" for row in rows))
     assert place < 12, "forty rows that came before keep a short one waiting"
+
+
+class Patient(FakeModel):
+    """Only the long owner's rows wait for the gate."""
+
+    def compute(self, key: Key, rows: Sequence[Row]) -> Sequence[Key | None]:
+        if all(row.owner == "long" for row in rows):
+            return super().compute(key, rows)
+        assert "long" not in {row.owner for row in rows}
+        return [self._next(key, row) for row in rows]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_light_row_overtakes_the_batches_in_work(workers: int) -> None:
+    model = Patient()
+    with running(model, workers=workers) as batcher:
+        long = [submit(batcher, Row("long", n)) for n in range(20)]
+        for _ in range(workers):
+            assert model.entered.acquire(timeout=10)
+        for number in range(3):
+            submit(batcher, Row("short", number)).result(10)
+        assert not any(future.done() for future in long)
+        model.gate.set()
+        [future.result(10) for future in long]
+    assert model.most_at_once <= workers
 
 
 def test_a_key_of_its_own_is_not_starved_by_full_batches() -> None:

@@ -196,7 +196,7 @@ def load(name: str, directory: Path, settings: Settings) -> FasterWhisper:
             device=device,
             compute_type=compute_type,
             cpu_threads=plan.threads,
-            num_workers=plan.workers,
+            num_workers=plan.workers + (device == "cpu"),  # one more for light rows: see the batcher
             local_files_only=True,
         )
     except (RuntimeError, ValueError, OSError) as error:
