@@ -40,7 +40,7 @@ mac-worker: $(VENV)/.mlx .env ## Set up and start the native worker on Metal bes
 
 # The API and a worker without its disk must know one secret.
 .env: FORCE
-	@grep -qs '^MURMUR_BLOBS__SECRET=.' $@ || (umask 077; \
+	@grep -qs '^MURMUR_BLOBS__SECRET=.' $@ || (umask 077; test -z "$$(tail -c 1 $@ 2>/dev/null)" || echo >> $@; \
 		echo "MURMUR_BLOBS__SECRET=$$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')" >> $@; echo "A new secret is in $@")
 
 FORCE:

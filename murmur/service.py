@@ -4,6 +4,7 @@ import os
 import plistlib
 import shutil
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from murmur.local import ROOT
 from murmur.trouble import Trouble
 
 LABEL = "io.murmuration.worker"
+END_S = 40.0
+LOOK_S = 0.2
 TEMPLATE = ROOT / "deploy" / "macos" / f"{LABEL}.plist"
 
 
@@ -34,7 +37,7 @@ def property_list(arguments: Sequence[str], env: Mapping[str, str], *, directory
 
 def install(plist: bytes) -> Path:
     """Give *plist* to launchd, in place of an earlier one; where it lies. Trouble."""
-    _launchctl("bootout", _target(), missing_is_fine=True)
+    _end()
     agent = plistlib.loads(plist)
     Path(agent["StandardErrorPath"]).parent.mkdir(parents=True, exist_ok=True)
     path = _path()
@@ -49,7 +52,7 @@ def install(plist: bytes) -> Path:
 
 def uninstall() -> Path:
     """Stop the service and delete its file; where that lay. Trouble."""
-    _launchctl("bootout", _target(), missing_is_fine=True)
+    _end()
     _path().unlink(missing_ok=True)
     return _path()
 
@@ -63,6 +66,16 @@ def status() -> tuple[bool, str]:
     state = facts.get("state", "unknown")
     pid = f", pid {facts['pid']}" if "pid" in facts else ""
     return state == "running", f"{LABEL}: {state}{pid}"
+
+
+def _end() -> None:
+    """Stop the service; launchd has forgotten it when this returns, and takes another of its name. Trouble."""
+    deadline = time.monotonic() + END_S
+    _launchctl("bootout", _target(), missing_is_fine=True)
+    while _launchctl("print", _target(), missing_is_fine=True) is not None:
+        if time.monotonic() > deadline:
+            raise Trouble(f"{LABEL} doesn't end within {END_S:g} s", status=1)
+        time.sleep(LOOK_S)
 
 
 def _path() -> Path:

@@ -12,12 +12,14 @@ from typing import Annotated
 import typer
 
 from murmur import allocator, service
+from murmur.datadir import claimed
 from murmur.environment import absolute, borrow, exported, load
 from murmur.local import ROOT, worker_argv
 from murmur.logfile import LogFile
 from murmur.processes import Program, Sink
 from murmur.supervisor import Supervisor
 from murmur.terminal import Terminal
+from murmur.trouble import Trouble
 from murmur.up import LOOK_S, Signals
 from transcription.infra.hub import DEFAULT_MODEL
 from transcription.settings import Settings
@@ -51,7 +53,7 @@ def worker(  # noqa: PLR0917  typer makes options of them
     ] = None,
     model: Annotated[str | None, typer.Option(help="A published name, a directory, a repository, or demo.")] = None,
     slots: Annotated[int | None, typer.Option(min=1, help="Spans in work at the same time [8].")] = None,
-    name: Annotated[str, typer.Option(help="Name of the worker; the host's is added.")] = "native",
+    name: Annotated[str, typer.Option(help="Name of the worker, its own on this host.")] = "native",
     data_dir: Annotated[Path | None, typer.Option(help="Models and copies of audio [~/.murmur].")] = None,
     env_file: Annotated[Path | None, typer.Option(help="File of MURMUR_ variables, as .env.")] = None,
     log_file: Annotated[Path | None, typer.Option(help="Write here, 10 MB at most, five older ones kept.")] = None,
@@ -69,6 +71,7 @@ def worker(  # noqa: PLR0917  typer makes options of them
             "worker": {"engine": ENGINES.get(engine or "", engine), "slots": slots},
         }
     )
+    _check(settings)
     context.obj = Wish(_settled(settings), name, log_file and absolute(log_file), awake)
     if context.invoked_subcommand is None:
         run(context.obj)
@@ -84,7 +87,9 @@ def install(
     log = wish.log_file or wish.settings.data_dir / "logs" / "worker.log"
     arguments = [sys.executable, "-m", "murmur", "worker", "--name", wish.name, "--log-file", str(log)]
     arguments += [] if wish.awake else ["--no-awake"]
-    plist = service.property_list(arguments, exported(wish.settings), directory=ROOT, log=log)
+    # The bucket's and the hub's clients have variables of their own.
+    theirs = {name: value for name, value in os.environ.items() if name.startswith(("AWS_", "HF_"))}
+    plist = service.property_list(arguments, theirs | exported(wish.settings), directory=ROOT, log=log)
     if dry_run:
         sys.stdout.write(plist.decode())
         return
@@ -111,8 +116,13 @@ def run(wish: Wish) -> None:
     Keep a worker running until told to stop.
 
     Raises:
-        Trouble: it dies again and again.
+        Trouble: it dies again and again, or one of that name runs already.
     """
+    with claimed(wish.settings.data_dir, worker=wish.name):
+        _supervise(wish)
+
+
+def _supervise(wish: Wish) -> None:
     terminal = Terminal()
     sink, say = (terminal.line, terminal.say) if wish.log_file is None else _into(LogFile(wish.log_file))
     supervisor = Supervisor(sink, say)
@@ -134,10 +144,19 @@ def run(wish: Wish) -> None:
 
 def _program(wish: Wish) -> Program:
     env = exported(wish.settings) | allocator.tunables(os.environ)
-    # What CTranslate2, which finds the language of nothing here, and MLX's BLAS would take of the cores by default.
+    # What libraries would take of the cores by default.
     env |= {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": str(wish.settings.worker.threads)}
     argv = worker_argv(wish.name, wish.settings.worker.slots)
     return Program(name="worker", argv=argv, env=env, grace_s=GRACE_S, directory=ROOT)
+
+
+def _check(settings: Settings) -> None:
+    """Say at once what the worker would die of. Trouble."""
+    if settings.blobs.url.startswith("http"):
+        try:
+            settings.blobs.signing_key()
+        except ValueError as error:
+            raise Trouble(str(error)) from error
 
 
 def _settled(settings: Settings) -> Settings:

@@ -226,6 +226,11 @@ class Settings(BaseSettings):
         return self.data_dir / "blobs"
 
     @property
+    def copy_dir(self) -> Path:
+        """Where copies lie of what is kept elsewhere, apart from the uploads of a platform on this machine."""
+        return self.data_dir / "copies"
+
+    @property
     def pcm_dir(self) -> Path:
         """Where the decoded sound of long recordings lies while they are in work."""
         return self.data_dir / "pcm"

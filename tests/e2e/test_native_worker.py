@@ -19,6 +19,7 @@ from pydantic import SecretStr
 from demo import SAMPLES
 from murmur import service
 from murmur.cli import main
+from murmur.datadir import claimed
 from murmur.embedded import free_port
 from murmur.environment import borrow
 from murmur.local import Layout
@@ -80,7 +81,8 @@ def test_mlx_worker_without_a_shared_disk_transcribes_the_api_s_jobs(api_alone: 
         job = client.wait(client.submit(SAMPLES["short"].path, word_timestamps=True).id, seconds=150)
         assert job.status.value == "completed", log.read_text()
         assert " ".join(client.result(job.id, "text").split()) == SAMPLES["short"].transcript
-    assert list((tmp_path / "blobs").glob("??/*"))
+    assert list((tmp_path / "copies").glob("??/*"))
+    assert not (tmp_path / "blobs").exists()
 
 
 def test_worker_that_may_not_have_the_audio_says_why_in_its_log_and_the_job(
@@ -104,7 +106,8 @@ def test_worker_takes_its_secrets_from_a_compose_file_and_leaves_the_rest(
         'MURMUR_HTTP_PORT=8080\nMURMUR_BLOBS__SECRET="of both sides, of course"\nMURMUR_MODEL=tiny\nPATH=/x\n'
     )
     for name in ("MURMUR_HTTP_PORT", "MURMUR_BLOBS__SECRET"):
-        monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv(name, "")  # what is borrowed then goes at the test's end
+        monkeypatch.delenv(name)
     monkeypatch.setenv("MURMUR_MODEL", "demo")
     borrow(file)
     settings = Settings()
@@ -132,15 +135,16 @@ echo "$@" >> "$LAUNCHCTL_LOG"
 state="$LAUNCHCTL_LOG.loaded"
 case $1 in
   bootstrap) [ -e "$state" ] && { echo "Bootstrap failed: 5: Input/output error" >&2; exit 5; }; touch "$state" ;;
-  bootout) [ -e "$state" ] || exit 3; rm "$state" ;;
-  print) [ -e "$state" ] || exit 113; printf 'gui/501/x = {\n\tstate = running\n\tpid = 4711\n}\n' ;;
+  bootout) [ -e "$state" ] || exit 3; touch "$state.ending" ;;
+  print) [ -e "$state" ] || exit 113; printf 'gui/501/x = {\n\tstate = running\n\tpid = 4711\n}\n'
+    [ -e "$state.ending" ] && rm "$state" "$state.ending"; exit 0 ;;
 esac
 """
 
 
 @pytest.fixture
 def mac(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home, and a launchctl that keeps a log and minds whether the agent is loaded."""
+    """A home, and a launchctl that keeps a log, minds whether the agent is loaded, and takes a while to end it."""
     program = tmp_path / "bin" / "launchctl"
     program.parent.mkdir()
     program.write_text(FAKE_LAUNCHCTL)
@@ -169,7 +173,10 @@ def murmur(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
     return run
 
 
-def test_service_is_installed_once_said_to_run_and_removed(mac: Path, murmur: Murmur) -> None:
+def test_service_is_installed_once_said_to_run_and_removed(
+    mac: Path, murmur: Murmur, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "of the bucket")
     options = [
         "worker",
         "--ledger",
@@ -191,13 +198,19 @@ def test_service_is_installed_once_said_to_run_and_removed(mac: Path, murmur: Mu
     assert agent["ProgramArguments"][1:4] == ["-m", "murmur", "worker"]
     assert agent["EnvironmentVariables"]["MURMUR_LEDGER__URL"] == "redis://:password@127.0.0.1/0"
     assert agent["EnvironmentVariables"]["MURMUR_WORKER__ENGINE"] == "mlx_whisper"
+    assert agent["EnvironmentVariables"]["AWS_ACCESS_KEY_ID"] == "of the bucket"
     assert "/opt/homebrew/bin" in agent["EnvironmentVariables"]["PATH"]
     assert murmur("worker", "status") == (0, "io.murmuration.worker: running, pid 4711\n", "")
     assert murmur("worker", "uninstall-service")[0] == 0
     assert not path.exists()
     assert murmur("worker", "status")[1] == "io.murmuration.worker isn't installed\n"
     assert [call.split()[0] for call in (mac / "calls").read_text().splitlines()] == [
-        "print", "bootout", "bootstrap", "bootout", "bootstrap", "print", "bootout", "print",
+        "print",
+        "bootout", "print", "bootstrap",
+        "bootout", "print", "print", "bootstrap",
+        "print",
+        "bootout", "print", "print",
+        "print",
     ]  # fmt: skip
 
 
@@ -213,3 +226,14 @@ def test_service_is_refused_where_there_is_no_launchd(
     status, _, complaint = murmur("worker", "status")
     assert status == 2
     assert "launchd is macOS's" in complaint
+
+
+def test_worker_says_at_once_what_it_would_die_of(
+    murmur: Murmur, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("MURMUR_BLOBS__SECRET", raising=False)
+    status, _, complaint = murmur("worker", "--data-dir", str(tmp_path), "--audio", "http://127.0.0.1:1")
+    assert (status, "MURMUR_BLOBS__SECRET must be set" in complaint) == (2, True)
+    with claimed(tmp_path, worker="native"):
+        status, _, complaint = murmur("worker", "--data-dir", str(tmp_path))
+    assert (status, "'native' runs already" in complaint) == (2, True)

@@ -13,9 +13,10 @@ Blobs: TypeAlias = DiskBlobs | CachedBlobs
 
 def open_blobs(settings: Settings) -> Blobs:
     """Blobs on the disk, in a bucket, or at the API, as `blobs.url` says; the last two with a cache on the disk."""
-    disk, url = DiskBlobs(settings.blob_dir), settings.blobs.url
+    url = settings.blobs.url
     if not url:
-        return disk
+        return DiskBlobs(settings.blob_dir)
+    disk = DiskBlobs(settings.copy_dir)
     if url.startswith("s3://"):
         return CachedBlobs(
             disk, S3Source(url, endpoint=settings.blobs.endpoint), cache_bytes=settings.blobs.cache_bytes
