@@ -74,6 +74,24 @@ def test_a_look_at_a_file_says_what_it_is(http: httpx.Client, recording: bytes, 
         assert info["container"]
 
 
+@pytest.mark.parametrize(
+    ("request_", "status", "code"),
+    [
+        ({"json": {"audio": "not base64!"}}, 400, "bad_base64"),
+        ({"json": {"model": "whisper-1"}}, 400, "missing_file"),
+        ({"files": {"audio": ("a.wav", b"x")}}, 400, "missing_file"),
+        ({"json": {"url": "http://127.0.0.1/a.wav"}}, 422, "url_not_allowed"),
+        ({"files": {"file": ("a.mp3", audio_files.text())}}, 415, "unsupported_media"),
+        ({"files": {"file": ("a.mp4", audio_files.video(sound=False))}}, 422, "no_audio_stream"),
+    ],
+)
+def test_a_look_at_what_is_no_recording_says_why(
+    http: httpx.Client, request_: dict[str, Any], status: int, code: str
+) -> None:
+    answer = http.post(INFO, **request_)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+
+
 def test_the_openai_client_chats_about_a_recording(platform: TestPlatform) -> None:
     part: Any = {"type": "input_audio", "input_audio": {"data": AUDIO, "format": "mp3"}}
     question: Any = {"type": "text", "text": "What is said here?"}
