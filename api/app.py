@@ -24,7 +24,7 @@ from api.middleware import RequestId, RequestLog, SafeHeaders
 from api.notices import notices
 from api.routes import dead, events, health, internal, jobs, metrics, models, results, stats, webhooks
 from api.submit import Desk
-from transcription.infra.connections import connect, connect_async
+from transcription.infra.connections import connect_async, connect_broker
 from transcription.infra.jobs import RedisJobs
 from transcription.infra.probe import Probe
 from transcription.infra.prober import Prober
@@ -153,7 +153,7 @@ def _ledger(settings: Settings, stack: AsyncExitStack) -> JobStore:
 
 def _queue(settings: Settings, stack: AsyncExitStack) -> JobQueue:
     celery = celery_app(settings)
-    client = connect(settings.ledger)
+    client = connect_broker(settings.ledger)
     stack.callback(client.close)
     stack.callback(celery.close)
     return CeleryQueue(celery, client)

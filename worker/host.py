@@ -10,7 +10,7 @@ import structlog
 from celery import Celery
 
 from transcription.errors import LeaseLost, LedgerUnavailable, Stopped
-from transcription.infra.connections import connect
+from transcription.infra.connections import connect, connect_broker
 from transcription.infra.queue import CeleryQueue
 from transcription.infra.spans import RedisSpans
 from transcription.infra.stores import open_blobs
@@ -60,7 +60,7 @@ class Host:
         self._rate: float | None = None
         self._client = connect(settings.ledger)
         self._spans = RedisSpans(self._client, settings)
-        self._queue = CeleryQueue(app, self._client)
+        self._queue = CeleryQueue(app, connect_broker(settings.ledger))
         self._blobs = open_blobs(settings)
         self._models = ModelCache(settings)
         self._traits = traits(

@@ -19,8 +19,9 @@ from transcription.errors import (
     NotDead,
     Stopped,
 )
-from transcription.infra.connections import connect, connect_async
+from transcription.infra.connections import connect, connect_async, connect_broker
 from transcription.infra.jobs import RedisJobs
+from transcription.infra.queue import QUEUE, CeleryQueue, celery_app
 from transcription.infra.spans import RedisSpans
 from transcription.job import Audio, Failure, Job, Outcome, Status, Submission
 from transcription.options import Options
@@ -127,6 +128,15 @@ def test_a_crowd_that_asks_for_its_place_looks_at_the_workers_once(
 
     assert all(job.place for job in ask(settings, crowd))
     assert looks == 1
+
+
+def test_hints_are_counted_in_the_broker_that_they_are_sent_to(redis_url: str, redis_server: Redis) -> None:
+    apart = Settings(ledger={"url": redis_url, "broker_url": redis_url.removesuffix("/0") + "/1"})
+    with connect_broker(apart.ledger) as client, celery_app(apart) as app:
+        queue = CeleryQueue(app, client)
+        queue.hint(3)
+        assert queue.waiting() == 3
+    assert not redis_server.exists(QUEUE)
 
 
 def test_a_job_goes_from_queued_to_completed_with_its_transcript(settings: Settings, spans: RedisSpans) -> None:

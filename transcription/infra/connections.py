@@ -27,8 +27,17 @@ _TOO_NEW = re.compile(r"LEDGERTOONEW (\d+) (\d+)")
 
 def connect(settings: Ledger) -> Redis:
     """A client for a worker: several threads may share it."""
+    return _connect(settings.url.get_secret_value())
+
+
+def connect_broker(settings: Ledger) -> Redis:
+    """A client of the server that Celery's hints wait in, which may be another than the ledger's."""
+    return _connect(settings.broker())
+
+
+def _connect(url: str) -> Redis:
     return Redis.from_url(
-        settings.url.get_secret_value(),
+        url,
         decode_responses=True,
         socket_timeout=10,
         socket_connect_timeout=2,

@@ -47,7 +47,7 @@ def celery_app(settings: Settings) -> Celery:
 
 
 class CeleryQueue:
-    """A JobQueue on Celery."""
+    """A JobQueue on Celery; *client* is one of the broker's server."""
 
     def __init__(self, app: Celery, client: Redis) -> None:
         self._app = app
