@@ -23,7 +23,7 @@ from murmur.embedded import free_port
 from murmur.local import Layout, LocalPlatform
 from transcription.infra.cores import available
 from transcription.options import Options
-from transcription.settings import Limits, Settings
+from transcription.settings import Limits, Settings, Worker
 from transcription.spans import windows
 from worker.audio import decode
 from worker.cores import instruction_set
@@ -116,10 +116,14 @@ def platform(model: Path, data: Path) -> Iterator[Transcribe]:
 
 
 @contextmanager
-def serving(model: Path, data: Path) -> Iterator[Client]:
+def serving(model: Path, data: Path, worker: Worker | None = None) -> Iterator[Client]:
     """A client of a platform that runs as `murmur up` starts it."""
     settings = Settings(
-        model=str(model), device="cpu", data_dir=data, limits=Limits(max_memory_percent=100, min_free_disk_bytes=0)
+        model=str(model),
+        device="cpu",
+        data_dir=data,
+        worker=worker or Worker(),
+        limits=Limits(max_memory_percent=100, min_free_disk_bytes=0),
     )
     local = LocalPlatform(settings, Layout(port=free_port()), sink=_unheard, say=_unheard)
     try:

@@ -128,7 +128,7 @@ class LocalPlatform:
         return Program(name="api", argv=argv, env=self._environment(), grace_s=API_GRACE_S, directory=ROOT)
 
     def _worker(self, name: str) -> Program:
-        argv = worker_argv(name, self.settings.worker.slots)
+        argv = worker_argv(name)
         env = self._environment() | allocator.tunables(os.environ) | {"OMP_NUM_THREADS": "1"}
         if self.layout.workers > 1 and not self.settings.worker.model_workers:
             share = max(1, available() // self.layout.workers)
@@ -141,7 +141,7 @@ class LocalPlatform:
         return own | {"PYTHONUNBUFFERED": "1"}
 
 
-def worker_argv(name: str, slots: int) -> list[str]:
+def worker_argv(name: str) -> list[str]:
     """The command that is a worker called *name*."""
     # On one's own machine one may be root, as in most containers.
     python = [sys.executable, "-W", "ignore:You're running the worker with superuser privileges"]
@@ -149,8 +149,6 @@ def worker_argv(name: str, slots: int) -> list[str]:
     flags = [
         "--pool",
         "threads",
-        "--concurrency",
-        str(slots),
         "-n",
         f"{name}@%h",
         "--without-gossip",

@@ -52,7 +52,7 @@ def worker(  # noqa: PLR0917  typer makes options of them
         str | None, typer.Option(help="Where audio comes from: s3://…, the API's URL, or nothing: a shared data-dir.")
     ] = None,
     model: Annotated[str | None, typer.Option(help="A published name, a directory, a repository, or demo.")] = None,
-    slots: Annotated[int | None, typer.Option(min=1, help="Spans in work at the same time [8].")] = None,
+    slots: Annotated[int | None, typer.Option(min=1, help="Spans in work at the same time [by its cores].")] = None,
     name: Annotated[str, typer.Option(help="Name of the worker, its own on this host.")] = "native",
     data_dir: Annotated[Path | None, typer.Option(help="Models and copies of audio [~/.murmur].")] = None,
     env_file: Annotated[Path | None, typer.Option(help="File of MURMUR_ variables, as .env.")] = None,
@@ -146,7 +146,7 @@ def _program(wish: Wish) -> Program:
     env = exported(wish.settings) | allocator.tunables(os.environ)
     # What libraries would take of the cores by default.
     env |= {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": str(wish.settings.worker.threads)}
-    argv = worker_argv(wish.name, wish.settings.worker.slots)
+    argv = worker_argv(wish.name)
     return Program(name="worker", argv=argv, env=env, grace_s=GRACE_S, directory=ROOT)
 
 

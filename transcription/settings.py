@@ -138,7 +138,9 @@ class Worker(Part):
         description="`faster_whisper`, `mlx_whisper`, `package.module:factory`, or `auto`: MLX on a Mac that has it.",
     )
     languages: tuple[str, ...] = Field((), description="ISO 639-1 codes that this worker is for; none: all of them.")
-    slots: int = Field(8, ge=1, description="Spans in work at the same time in one process.")
+    slots: int = Field(
+        0, ge=0, description="Spans in work at the same time in one process; 0: what keeps its model workers busy."
+    )
     model_workers: int = Field(0, ge=0, description="Model replicas that compute in parallel; 0: one for each core.")
     threads: int = Field(1, ge=1, description="Threads of each model replica.")
     batch: int = Field(0, ge=0, description="Windows decoded together; 0: 4 on a CPU, what fits on a GPU.")

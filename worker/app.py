@@ -12,11 +12,13 @@ from celery.signals import setup_logging, worker_init, worker_shutting_down
 from transcription.infra.logs import configure
 from transcription.infra.queue import celery_app
 from transcription.settings import Settings
+from worker.engines.choice import choose
 from worker.host import Host
 from worker.tasks import register
 
 settings = Settings()
 app: Celery = celery_app(settings)
+app.conf.worker_concurrency = choose(settings).slots
 _hosts: list[Host] = []
 
 

@@ -9,6 +9,10 @@ WIDE = {"avx512f", "avx512cd", "avx512vl", "avx512dq", "avx512bw", "avx512_vbmi2
 """What a processor has from Ice Lake and Zen 4 on, which don't slow their clock for wide registers."""
 
 DECODE_BATCH = 4
+GPU_BATCH = 16
+"""What a batch on a GPU is taken to be before its free memory is known."""
+
+LEAST_SLOTS, MOST_SLOTS = 8, 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,12 @@ def layout(worker: Worker, *, device: str, cores: int) -> Layout:
         return Layout(worker.model_workers or 2, worker.threads, worker.batch or None)
     threads = min(worker.threads, cores)
     return Layout(worker.model_workers or cores // threads, threads, worker.batch or DECODE_BATCH)
+
+
+def slots(worker: Worker, plan: Layout) -> int:
+    """Spans to have in work: those in all model workers' batches, and half as many that are prepared meanwhile."""
+    at_once = plan.workers * (plan.batch or GPU_BATCH)
+    return worker.slots or min(max(at_once * 3 // 2, LEAST_SLOTS), MOST_SLOTS)
 
 
 def instruction_set(root: Path = Path("/")) -> str | None:

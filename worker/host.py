@@ -188,7 +188,7 @@ class Host:
     def _may_take_extras(self) -> bool:
         """Half of the places stay free for recordings that nobody works on."""
         further = sum(1 for held in self._leases.holding() if not held.claim.whole)
-        return further < max(1, self._settings.worker.slots // 2)
+        return further < max(1, self._models.slots // 2)
 
     def _learn(self, audio_s: float, spent_s: float) -> None:
         """Measure this worker's speed: all places together, a moving average."""
@@ -198,7 +198,7 @@ class Host:
         self._rate = rate if self._rate is None else RATE_MEMORY * self._rate + (1 - RATE_MEMORY) * rate
 
     def _state(self) -> metrics.State:
-        held, slots = len(self._leases.holding()), self._settings.worker.slots
+        held, slots = len(self._leases.holding()), self._models.slots
         return metrics.State(held=held, slots=slots, models=len(self._models.names()))
 
     def _info(self, running: int) -> WorkerInfo:
@@ -209,7 +209,7 @@ class Host:
             device=self._models.device,
             compute_type=self._models.compute_type,
             layout=self._models.layout,
-            slots=self._settings.worker.slots,
+            slots=self._models.slots,
             host=socket.gethostname(),
             pid=os.getpid(),
             started_at=self._started_at,

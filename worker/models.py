@@ -98,7 +98,7 @@ class ModelCache:
         """Make an empty cache; *load* makes the engine of a name, and may raise ModelUnavailable."""
         chosen = choice.choose(settings)
         self.engine, self.device, self.compute_type = chosen.engine, chosen.device, chosen.compute_type
-        self.layout = chosen.layout
+        self.layout, self.slots = chosen.layout, chosen.slots
         self._settings = settings
         self._load = load
         self._max_models = settings.worker.max_models

@@ -5,7 +5,7 @@ import pytest
 
 from transcription.infra.cores import available
 from transcription.settings import Worker
-from worker.cores import WIDE, Layout, instruction_set, layout
+from worker.cores import WIDE, Layout, instruction_set, layout, slots
 
 
 @pytest.fixture
@@ -59,6 +59,20 @@ def test_this_machine_has_at_least_a_core() -> None:
 )
 def test_a_cpus_cores_are_never_oversubscribed_unasked(worker: Worker, cores: int, expected: Layout) -> None:
     assert layout(worker, device="cpu", cores=cores) == expected
+
+
+@pytest.mark.parametrize(
+    ("worker", "plan", "expected"),
+    [
+        (Worker(), Layout(1, 1, 1), 8),
+        (Worker(), Layout(2, 1, 4), 12),
+        (Worker(), Layout(2, 1, None), 48),
+        (Worker(), Layout(64, 1, 4), 64),
+        (Worker(slots=3), Layout(64, 1, 4), 3),
+    ],
+)
+def test_there_are_spans_enough_to_keep_the_model_busy(worker: Worker, plan: Layout, expected: int) -> None:
+    assert slots(worker, plan) == expected
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from transcription.errors import ModelUnavailable
+from transcription.infra.cores import available
 from transcription.settings import Settings
+from worker.cores import LEAST_SLOTS, layout, slots
 from worker.engines import faster_whisper
 from worker.engines.base import Engine
 
@@ -20,11 +22,12 @@ Factory = Callable[[str, Settings], Engine]
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """An engine, where it computes and in what arithmetic; all of it is known before any model is loaded."""
+    """An engine, where and how it computes, and spans to have in work; known before any model is loaded."""
 
     engine: str
     device: str
     compute_type: str
+    slots: int
     layout: str = ""
 
 
@@ -35,13 +38,15 @@ def choose(settings: Settings) -> Choice:
         engine = MLX if _has_metal() and find_spec("mlx") else faster_whisper.NAME
     if engine == faster_whisper.NAME:
         device, compute_type = faster_whisper.arithmetic(settings)
-        return Choice(engine, device, compute_type, faster_whisper.arrangement(settings, device))
+        plan = layout(settings.worker, device=device, cores=available())
+        said = faster_whisper.described(plan, device)
+        return Choice(engine, device, compute_type, slots(settings.worker, plan), said)
     device = settings.device
     compute_type = settings.compute_type
     if engine == MLX:
         device = "metal" if _has_metal() and device == "auto" else "cpu"
         compute_type = {"metal": "float16", "cpu": "float32"}[device] if compute_type == "auto" else compute_type
-    return Choice(engine, "cpu" if device == "auto" else device, compute_type)
+    return Choice(engine, "cpu" if device == "auto" else device, compute_type, settings.worker.slots or LEAST_SLOTS)
 
 
 def load(name: str, settings: Settings, *, locate: Locate) -> Engine:

@@ -55,7 +55,8 @@ class FasterWhisper:
         stages = Stages(whisper, encode_batch=1 if self.device == "cpu" else batch, decode_batch=batch)
         self._whisper = whisper
         self._ahead = batch * plan.workers + 1
-        self._batcher: Batcher[Row | LanguageRow] = Batcher(stages, workers=plan.workers, capacity=CAPACITY)
+        capacity = max(CAPACITY, 2 * batch * plan.workers)
+        self._batcher: Batcher[Row | LanguageRow] = Batcher(stages, workers=plan.workers, capacity=capacity)
         self._tokenizer = lru_cache(maxsize=256)(self._new_tokenizer)
 
     @property
@@ -163,9 +164,8 @@ def arithmetic(settings: Settings) -> tuple[str, str]:
     return device, "float16" if device == "cuda" else "int8"
 
 
-def arrangement(settings: Settings, device: str) -> str:
+def described(plan: Layout, device: str) -> str:
     """How a model is laid out on *device*, in a few words."""
-    plan = layout(settings.worker, device=device, cores=available())
     said = f"{plan.workers} model workers of {plan.threads} threads, batches of {plan.batch or 'what fits'}"
     instructions = os.environ.get(FORCED_INSTRUCTIONS) or instruction_set()
     return f"{said}, {instructions}" if instructions and device == "cpu" else said
