@@ -273,8 +273,8 @@ def _segment(piece: dict[str, Any], text: str, attempt: Attempt) -> Segment:
         avg_logprob=attempt.avg_logprob,
         compression_ratio=attempt.compression_ratio,
         no_speech_prob=attempt.no_speech_prob,
-        words=None if words is None else tuple(
-            Word(word["start"], word["end"], word["word"], float(word["probability"])) for word in words
-        ),
+        words=None
+        if words is None
+        else tuple(Word(word["start"], word["end"], word["word"], float(word["probability"])) for word in words),
         doubtful=attempt.doubtful,
     )
