@@ -90,13 +90,17 @@ def reaches(http: httpx.Client, found: Sequence[Replica]) -> bool:
 
 
 @contextmanager
-def front(run: Path, count: int) -> Iterator[tuple[httpx.Client, Names, list[Replica]]]:
-    """An edge of one's own before replicas of one's own, the first of which it knows."""
+def front(run: Path, count: int, known: int | None = None) -> Iterator[tuple[httpx.Client, Names, list[Replica]]]:
+    """
+    An edge of one's own before replicas of one's own, of which it knows so many, all by default.
+
+    Every process of nginx looks names up for itself: what is told later, one of them may not know yet.
+    """
     port = free_port()
     with Names() as names, replicas(count, port) as running:
-        names.addresses = [running[0].address]
+        names.addresses = [replica.address for replica in running[:known]]
         with edge(run, names=names, port=port) as nginx, nginx.client() as http:
-            eventually(lambda: reaches(http, running[:1]))
+            eventually(lambda: reaches(http, running[:known]))
             yield http, names, running
 
 
@@ -278,7 +282,7 @@ def test_too_many_requests_at_a_time_are_answered_429(
 
 
 def test_new_replica_is_found_and_a_dead_one_dropped_without_a_reload(tmp_path: Path) -> None:
-    with front(tmp_path, 3) as (http, names, (first, second, third)):
+    with front(tmp_path, 3, known=1) as (http, names, (first, second, third)):
         names.addresses = [replica.address for replica in (first, second, third)]
         eventually(lambda: reaches(http, (first, second, third)))
         second.kill()
@@ -290,9 +294,7 @@ def test_new_replica_is_found_and_a_dead_one_dropped_without_a_reload(tmp_path: 
 
 
 def test_post_that_a_replica_died_with_is_never_sent_again(tmp_path: Path) -> None:
-    with front(tmp_path, 2) as (http, names, both):
-        names.addresses = [replica.address for replica in both]
-        eventually(lambda: reaches(http, both))
+    with front(tmp_path, 2) as (http, _, both):
         answer = http.post("/die", content=b"audio")
         assert answer.status_code == 502
         assert problem(answer)["code"] == "no_api"
@@ -302,9 +304,7 @@ def test_post_that_a_replica_died_with_is_never_sent_again(tmp_path: Path) -> No
 
 
 def test_get_that_a_replica_died_with_is_answered_by_another(tmp_path: Path) -> None:
-    with front(tmp_path, 2) as (http, names, (first, second)):
-        names.addresses = [first.address, second.address]
-        eventually(lambda: reaches(http, (first, second)))
+    with front(tmp_path, 2) as (http, _, (first, second)):
         answers: list[httpx.Response] = []
         threads = waiting(http, 12, answers)
         eventually(lambda: first.state()["waiting"] > 0)
@@ -316,9 +316,7 @@ def test_get_that_a_replica_died_with_is_answered_by_another(tmp_path: Path) -> 
 
 
 def test_replica_that_is_told_to_stop_finishes_what_it_has_while_others_take_the_rest(tmp_path: Path) -> None:
-    with front(tmp_path, 2) as (http, names, both):
-        names.addresses = [replica.address for replica in both]
-        eventually(lambda: reaches(http, both))
+    with front(tmp_path, 2) as (http, _, both):
         answers: list[httpx.Response] = []
         threads = waiting(http, 12, answers)
         both[0].process.terminate()

@@ -180,7 +180,7 @@ def test_what_the_decoder_refuses_is_refused_through_the_sandbox(decoder: Decode
 
 def test_a_job_that_nobody_wants_any_more_is_not_decoded_to_its_end(tmp_path: Path) -> None:
     path = tmp_path / "a"
-    path.write_bytes(audio_files.encoded("flac", "flac", seconds=1200, rate=8000, hertz=0))
+    path.write_bytes(audio_files.encoded("flac", "flac", seconds=4000, rate=8000, hertz=0))
     slow = Decoder(Settings(security=Security()))
 
     def unwanted() -> None:
