@@ -39,6 +39,10 @@ def locate(name: str, settings: Settings) -> Path:
             return demo.export_ct2(settings.model_dir / f"demo-{demo.REVISION}")
         except OSError as error:
             raise ModelUnavailable(f"the demo model can't be written into {settings.model_dir}: {error}") from error
+    if name == "auto":
+        raise ModelUnavailable(
+            "`auto` is for `murmur up`, which may fall back on a toy: say in MURMUR_MODEL which model to serve, as base"
+        )
     path = Path(name).expanduser()
     if path.is_dir():
         return path

@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 from huggingface_hub.errors import LocalEntryNotFoundError
+from structlog.testing import capture_logs
 
 import demo
 from transcription.errors import ModelUnavailable
 from transcription.settings import Settings, Worker
 from worker import models
+from worker.fetch import fetch
 from worker.models import ModelCache, locate
 
 
@@ -226,6 +228,29 @@ def test_the_demo_model_is_made_on_first_use_without_the_network(tmp_path: Path)
 def test_a_name_that_means_nothing_is_told_what_there_is(tmp_path: Path, name: str) -> None:
     with pytest.raises(ModelUnavailable, match=r"neither `demo`, nor a directory.*large-v3"):
         locate(name, Settings(data_dir=tmp_path))
+
+
+def test_auto_is_no_model_where_nobody_decides(tmp_path: Path) -> None:
+    with pytest.raises(ModelUnavailable, match="say in MURMUR_MODEL which model"):
+        locate("auto", Settings(data_dir=tmp_path))
+
+
+def test_every_served_model_is_made_ready_before_workers_start(tmp_path: Path) -> None:
+    with capture_logs() as said:
+        assert fetch(Settings(data_dir=tmp_path, model="demo"))
+    assert (tmp_path / "models" / f"demo-{demo.REVISION}" / "model.bin").is_file()
+    assert {line["log_level"] for line in said} == {"info"}
+    with capture_logs() as said:
+        assert not fetch(Settings(data_dir=tmp_path, model="/nowhere", models=("demo", "auto")))
+    assert {line["model"]: "MURMUR_MODEL" in line["error"] for line in said if line["log_level"] == "critical"} == {
+        "/nowhere": False,
+        "auto": True,
+    }
+
+
+def test_an_engine_of_ones_own_gets_its_models_itself(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path, model="theirs", worker=Worker(engine="tests.chaos.stub_engine:load"))
+    assert fetch(settings)
 
 
 def test_a_published_model_is_fetched_into_the_data_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
