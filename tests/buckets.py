@@ -10,10 +10,10 @@ from moto.server import ThreadedMotoServer
 
 
 @contextmanager
-def bucket_server() -> Iterator[str]:
-    """Yield the URL of a running server."""
+def bucket_server(address: str = "127.0.0.1") -> Iterator[str]:
+    """Yield the URL of a server that listens on *address*."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server = ThreadedMotoServer(ip_address=address, port=0, verbose=False)
     server.start()
     try:
         yield "http://{}:{}".format(*server.get_host_and_port())

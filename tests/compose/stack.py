@@ -7,8 +7,8 @@ import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -61,6 +61,30 @@ class Stack:
         """Run one of the project's own scripts against this stack."""
         return self._run(*words, timeout_s=timeout_s)
 
+    @contextmanager
+    def told(self, **variables: str) -> Iterator[None]:
+        """Have other settings for a while."""
+        before = self.environment
+        self.environment = before | variables
+        try:
+            yield
+        finally:
+            self.environment = before
+
+    def refused(self, *words: str) -> str:
+        """What `docker compose` writes when it fails with these words, as it must."""
+        try:
+            said = self.compose(*words)
+        except AssertionError as error:
+            return str(error)
+        raise AssertionError(f"docker compose {' '.join(words)}: no failure\n{said}")
+
+    def host(self) -> str:
+        """The address at which containers find this machine."""
+        (network,) = json.loads(self._run("docker", "network", "inspect", f"{PROJECT}_outside"))
+        address: str = network["IPAM"]["Config"][0]["Gateway"]
+        return address
+
     def containers(self, service: str) -> list[str]:
         """Ids of the running containers of *service*, the oldest name first."""
         return self.compose("ps", "-q", service).split()
@@ -100,8 +124,23 @@ class Stack:
 
     def prometheus(self, path: str) -> Any:
         """Ask Prometheus, which nobody outside can reach, from inside its container."""
-        said = self.compose("exec", "-T", "prometheus", "wget", "-q", "-O", "-", f"http://127.0.0.1:9090/api/v1/{path}")
-        return json.loads(said)["data"]
+        return self._inside("prometheus", f"http://127.0.0.1:9090/api/v1/{path}")["data"]
+
+    def alerts(self) -> dict[str, str]:
+        """The states of Prometheus' alerts that aren't silent: `pending` or `firing`."""
+        return {alert["labels"]["alertname"]: alert["state"] for alert in self.prometheus("alerts")["alerts"]}
+
+    def firing(self) -> set[str]:
+        """The alerts that fire in Prometheus."""
+        return {name for name, state in self.alerts().items() if state == "firing"}
+
+    def alerted(self) -> set[str]:
+        """The alerts that have reached Alertmanager and would go out to somebody."""
+        alerts = self._inside("alertmanager", "http://127.0.0.1:9093/api/v2/alerts?active=true")
+        return {alert["labels"]["alertname"] for alert in alerts}
+
+    def _inside(self, service: str, url: str) -> Any:
+        return json.loads(self.compose("exec", "-T", service, "wget", "-q", "-O", "-", url))
 
     def settled(self) -> bool:
         """Whether the stack is whole: two API replicas and a worker answer through nginx."""

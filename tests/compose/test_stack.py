@@ -1,8 +1,12 @@
 """One command brings up a deployment that survives what operators and accidents do to it."""
 
+import json
+import re
 import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -84,20 +88,46 @@ def test_worker_has_jemalloc(stack: Stack) -> None:
     assert told == "dirty_decay_ms:-1,muzzy_decay_ms:-1"
 
 
-def test_operators_reach_flower_through_nginx_and_see_what_a_task_did(stack: Stack) -> None:
+def test_operators_reach_flower_through_nginx_and_see_what_a_task_did(stack: Stack, recordings: Recordings) -> None:
+    (path,) = recordings("short", 300, 1)
     with stack.client() as client:
-        job = client.wait(client.submit(SAMPLES["silence"].path).id, seconds=60)
-    assert job.status is Status.COMPLETED
-    url = f"{stack.url}/flower/api/tasks"
-    assert httpx.get(url).status_code == 401
-    page = eventually(lambda: _get(f"{stack.url}/flower/tasks"), within_s=30, every_s=1)
-    assert page is not None
-    assert "Flower" in page.text
+        client.wait(client.submit(path).id, seconds=60)
+    listed = f"{stack.url}/flower/tasks/datatable?draw=1&start=0&length=100&order[0][column]=0"
+    assert httpx.get(listed).status_code == 401
+
+    def results() -> list[str]:
+        tasks = httpx.get(listed, auth=("operator", PASSWORD), timeout=10).raise_for_status().json()["data"]
+        return [task["result"] for task in tasks if task["result"] not in (None, "None")]
+
+    assert re.fullmatch(r"'\w+/0 [\d.]+ s of audio, real-time factor [\d.]+'", eventually(results, 30, every_s=1)[0])
 
 
-def _get(url: str) -> httpx.Response | None:
-    answer = httpx.get(url, auth=("operator", PASSWORD), timeout=10)
-    return answer if answer.is_success else None
+def test_request_id_joins_the_lines_of_nginx_api_and_worker(stack: Stack, recordings: Recordings) -> None:
+    request_id = f"joined-{uuid.uuid4().hex}"
+    (path,) = recordings("short", 310, 1)
+    sent = httpx.post(
+        f"{stack.url}/v1/jobs", files={"file": path.read_bytes()}, headers={"X-Request-ID": request_id}, timeout=20
+    )
+    job = sent.raise_for_status().json()["id"]
+    with stack.client() as client:
+        client.wait(job, seconds=60)
+
+    def lines() -> dict[str, list[dict[str, Any]]]:
+        written = stack.compose("logs", "--no-log-prefix", "nginx", "api", "worker").splitlines()
+        found: dict[str, list[dict[str, Any]]] = {}
+        # Compose may write a terminal's codes before a line.
+        for line in (json.loads(line[line.index("{") :]) for line in written if request_id in line):
+            assert line["request_id"] == request_id
+            found.setdefault(line["service"], []).append(line)
+        return found
+
+    told = eventually(lambda: len(found := lines()) == 3 and found, within_s=20, every_s=1)
+    assert set(told) == {"nginx", "api", "worker"}
+    assert any(line.get("job_id") == job for line in told["api"])
+    computations = {
+        line["computation"] for service in ("api", "worker") for line in told[service] if "computation" in line
+    }
+    assert len(computations) == 1
 
 
 def test_prometheus_scrapes_every_target_and_finds_replicas_that_come(whole: Stack) -> None:
@@ -109,9 +139,9 @@ def test_prometheus_scrapes_every_target_and_finds_replicas_that_come(whole: Sta
 
     eventually(lambda: len(up().get("api", [])) == 2, within_s=60, every_s=1)
     eventually(lambda: {health for states in up().values() for health in states} == {"up"}, within_s=60, every_s=1)
-    assert {"api", "flower", "prometheus", "alertmanager"} <= set(up())
-    whole.scale(api=3)
-    eventually(lambda: up()["api"] == ["up"] * 3, within_s=60, every_s=1)
+    assert set(up()) == {"api", "ledger", "worker", "flower", "prometheus", "alertmanager"}
+    whole.scale(api=3, worker=2)
+    eventually(lambda: (up()["api"], up()["worker"]) == (["up"] * 3, ["up"] * 2), within_s=60, every_s=1)
 
 
 # What operators do
@@ -120,10 +150,10 @@ def test_prometheus_scrapes_every_target_and_finds_replicas_that_come(whole: Sta
 def test_workers_are_scaled_up_and_down_under_load_and_nothing_is_lost(whole: Stack, recordings: Recordings) -> None:
     with whole.client(patience_s=60) as client:
         jobs = [client.submit(path) for path in recordings("long", 0, 10)]
-        whole.scale(worker=4)
-        eventually(lambda: whole.workers() == 4, within_s=60, every_s=0.5)
+        whole.scale(worker=5, api=4)
+        eventually(lambda: whole.workers() == 5, within_s=90, every_s=0.5)
         jobs += [client.submit(path) for path in recordings("short", 0, 16)]
-        whole.scale(worker=1)
+        whole.scale(worker=1, api=2)
         eventually(lambda: whole.workers() == 1, within_s=90, every_s=0.5)
     assert said(whole, jobs) == {SAMPLES["long"].transcript, SAMPLES["short"].transcript}
 
