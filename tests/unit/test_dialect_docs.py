@@ -33,7 +33,9 @@ def test_every_setting_that_a_page_names_exists(page: str) -> None:
 
 @pytest.mark.parametrize("page", PAGES[:2])
 def test_every_file_that_a_page_names_exists(page: str) -> None:
-    wanted = re.findall(r"`((?:api|transcription|worker|murmur|tests|nginx|monitoring|docs|deploy)/[\w./-]*)`", text(page))
+    wanted = re.findall(
+        r"`((?:api|transcription|worker|murmur|tests|nginx|monitoring|docs|deploy)/[\w./-]*)`", text(page)
+    )
     assert wanted
     assert [path for path in wanted if not (ROOT / path).exists()] == []
 

@@ -16,9 +16,7 @@ def test_worker_without_languages_has_any() -> None:
     assert traits(engine="e", device="d", languages=("de", "en"))[2:] == ("language=de", "language=en")
 
 
-@pytest.mark.parametrize(
-    ("rate", "seconds"), [(None, 300), (0.1, 60), (1.0, 60), (2.5, 150), (5.0, 300), (900.0, 300)]
-)
+@pytest.mark.parametrize(("rate", "seconds"), [(None, 300), (0.1, 60), (1.0, 60), (2.5, 150), (5.0, 300), (900.0, 300)])
 def test_slow_workers_cut_shorter_spans(rate: float | None, seconds: float) -> None:
     assert span_length(300, rate) == seconds
     assert span_length(30, rate) == 30
