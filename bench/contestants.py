@@ -2,7 +2,7 @@
 What is measured, each in a process of its own: `python -m bench.contestants NAME MODEL_DIR DATA_DIR`.
 
 It loads, says `ready`, and then answers each line on standard input, `{"paths": […], "at_once": N, "language": …}`,
-with one on standard output: `{"wall_s", "cpu_s", "texts", "each_s"}`.
+with one on standard output: `{"wall_s", "cpu_s", "busy_s", "texts", "each_s"}`.
 """
 
 import json
@@ -25,6 +25,7 @@ from transcription.infra.cores import available
 from transcription.options import Options
 from transcription.settings import Limits, Settings, Worker
 from transcription.spans import windows
+from worker import meters
 from worker.audio import decode
 from worker.cores import instruction_set
 from worker.engines.faster_whisper import FORCED_INSTRUCTIONS
@@ -152,6 +153,11 @@ def cpu_s() -> float:
     return total
 
 
+def busy_s() -> float:
+    """Seconds in which our batcher's threads computed, in this process; 0 where there is no batcher."""
+    return meters.REGISTRY.get_sample_value("murmur_worker_model_busy_seconds_total") or 0.0
+
+
 def main() -> None:
     """Serve one contestant until standard input ends."""
     name, model, data = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
@@ -167,12 +173,13 @@ def main() -> None:
                 start = time.perf_counter()
                 return transcribe(Path(path), task["language"]), time.perf_counter() - start
 
-            cpu, start = cpu_s(), time.perf_counter()
+            cpu, busy, start = cpu_s(), busy_s(), time.perf_counter()
             with ThreadPoolExecutor(int(task["at_once"])) as pool:
                 results = list(pool.map(one, task["paths"]))
             wall = time.perf_counter() - start
             texts, each = zip(*results, strict=True)
-            print(json.dumps({"wall_s": wall, "cpu_s": cpu_s() - cpu, "texts": texts, "each_s": each}), file=out)
+            came = {"wall_s": wall, "cpu_s": cpu_s() - cpu, "busy_s": busy_s() - busy, "texts": texts, "each_s": each}
+            print(json.dumps(came), file=out)
 
 
 if __name__ == "__main__":

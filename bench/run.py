@@ -21,6 +21,7 @@ from typing import Any
 import demo
 from bench.corpus import Clip, clips, word_errors
 from murmur import allocator
+from transcription.infra.cores import available
 
 TUNED_AS_RUN = ("tuned", "pipeline")
 """Rows that get the allocator's settings as `murmur up` gives them to its workers; the platform does so by itself."""
@@ -37,6 +38,7 @@ class Row:
     peer: dict[str, Any] | None = None
     walls: list[float] = field(default_factory=list)
     cpus: list[float] = field(default_factory=list)
+    busy: list[float] = field(default_factory=list)
     errors: tuple[int, int] = (0, 1)
 
 
@@ -99,6 +101,7 @@ def measure(rows: Sequence[Row], recordings: list[Clip], model: Path, *, rounds:
                 came = running[row.contestant].run(recordings, at_once=row.at_once, language=language)
                 row.walls.append(came["wall_s"])
                 row.cpus.append(came["cpu_s"])
+                row.busy.append(came["busy_s"] / came["wall_s"] / available())
                 found = [word_errors(clip.text, text) for clip, text in zip(recordings, came["texts"], strict=True)]
                 row.errors = (sum(wrong for wrong, _ in found), sum(words for _, words in found))
                 print(f"round {number + 1} {row.label}: {came['wall_s']:.1f} s", file=sys.stderr)
@@ -161,6 +164,10 @@ def main() -> None:
     what = f"{asked.size}, {count} × {seconds:.0f} s ({total:.0f} s of audio)"
     print(f"{what}, {asked.rounds} rounds, language {language or 'detected'}\n")
     print(table(rows, total))
+    for row in rows:
+        if any(row.busy):
+            percent = _range([100 * share for share in row.busy], 0)
+            print(f"\n{row.label}: its model threads computed for {percent} % of the time")
 
 
 if __name__ == "__main__":

@@ -29,7 +29,8 @@ def layout(worker: Worker, *, device: str, cores: int) -> Layout:
     Lay the model out on *cores* for *device*, as far as *worker* leaves it open.
 
     On a CPU many replicas of one thread beat one replica of many (1.7 against 1 on two cores); never more threads
-    than cores. On a GPU two replicas share the weights, and one computes while the other's rows are looked through.
+    than cores, but for the one that the batcher keeps for light rows. On a GPU two replicas share the weights, and
+    one computes while the other's rows are looked through.
     """
     if device == "cuda":
         return Layout(worker.model_workers or 2, worker.threads, worker.batch or None)

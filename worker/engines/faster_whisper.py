@@ -166,7 +166,7 @@ def arithmetic(settings: Settings) -> tuple[str, str]:
 
 def described(plan: Layout, device: str) -> str:
     """How a model is laid out on *device*, in a few words."""
-    said = f"{plan.workers} model workers of {plan.threads} threads, batches of {plan.batch or 'what fits'}"
+    said = f"{plan.workers} × {plan.threads} model threads, batches of {plan.batch or 'what fits'}"
     instructions = os.environ.get(FORCED_INSTRUCTIONS) or instruction_set()
     return f"{said}, {instructions}" if instructions and device == "cpu" else said
 
