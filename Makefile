@@ -72,7 +72,7 @@ format: $(VENV)/.dev ## Format the code and mend what the linter can
 	@$(BIN)/ruff check --fix .
 
 docs: $(VENV)/.dev ## Write the settings into README.md and .env.example anew
-	@$(BIN)/python -m murmur.settings_table
+	@$(BIN)/python -m murmur.cli.settings_table
 
 lock: $(VENV)/.dev ## Write the hashed locks in requirements/ anew from pyproject.toml
 	@$(BIN)/python -m pip install --quiet uv

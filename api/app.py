@@ -10,32 +10,33 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from api import VERSION, dialects, openapi, origins, problems, tracing
-from api.access import Gate
-from api.allowances import Allowances
-from api.backlog import BacklogView
-from api.backpressure import Backpressure
-from api.catalogue import Catalogue
+from api import VERSION, dialects, openapi, problems
+from api.auth.access import AccessMiddleware
+from api.auth.guard import guard
+from api.auth.quotas import SubmissionQuotas
 from api.dependencies import Platform
-from api.guard import guard
-from api.hints import Hints
-from api.metrics import Meters
-from api.middleware import RequestId, RequestLog, SafeHeaders
-from api.notices import notices
-from api.routes import dead, events, health, internal, jobs, metrics, models, results, stats, webhooks
-from api.submit import Desk
-from transcription.infra.connections import connect_async, connect_broker
-from transcription.infra.jobs import RedisJobs
-from transcription.infra.probe import Probe
-from transcription.infra.prober import Prober
-from transcription.infra.queue import CeleryQueue, celery_app
-from transcription.infra.stores import open_blobs
+from api.jobs.backlog import BacklogView
+from api.jobs.backpressure import Backpressure
+from api.jobs.catalogue import Catalogue
+from api.jobs.hints import Hints
+from api.jobs.notifications import notifications
+from api.jobs.submission import SubmissionService
+from api.metrics.process import ApiMetrics
+from api.middleware import origins, tracing
+from api.middleware.requests import RequestId, RequestLog, SafeHeaders
+from api.routes import dead_letters, events, health, internal, jobs, metrics, models, results, stats, webhooks
+from transcription.ledger.broker import CeleryQueue, celery_app
+from transcription.ledger.connections import connect_async, connect_broker
+from transcription.ledger.job_store import RedisJobs
+from transcription.media.probe import Probe
+from transcription.media.prober import Prober
 from transcription.ports import BlobStore, JobQueue, JobStore
-from transcription.security import networks
 from transcription.settings import Settings
+from transcription.settings.security import networks
+from transcription.storage.stores import open_blobs
 
 _ROUTERS = tuple(
-    part.router for part in (jobs, results, events, webhooks, models, health, stats, metrics, dead, internal)
+    part.router for part in (jobs, results, events, webhooks, models, health, stats, metrics, dead_letters, internal)
 )
 
 
@@ -55,23 +56,23 @@ def create_app(
         blobs: Where audio is kept; by default the disk under the data directory.
         queue: Where hints go; by default Celery.
     """
-    meters = Meters()
+    meters = ApiMetrics()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             guarding = guard(settings, meters.registry, stack)
-            app.state.doorman = guarding.doorman
-            app.state.notices = notices(settings, guarding.log, stack)
+            app.state.policy = guarding.policy
+            app.state.notifications = notifications(settings, guarding.log, stack)
             app.state.platform = _platform(
                 settings,
                 meters,
                 jobs=guarding.watch(jobs or _ledger(settings, stack)),
                 blobs=blobs or open_blobs(settings),
                 hints=_hints(queue or _queue(settings, stack), stack),
-                allowances=guarding.allowances,
+                submission_quotas=guarding.submission_quotas,
                 probes=(probes := stack.enter_context(ThreadPoolExecutor(max(4, os.cpu_count() or 1), "probe"))),
-                judge=_judge(settings, probes, stack),
+                judge=_probe(settings, probes, stack),
             )
             yield
 
@@ -88,7 +89,7 @@ def create_app(
     problems.install(app)
     openapi.install(app, settings.security)
     # The last one added is the outermost.
-    app.add_middleware(Gate)
+    app.add_middleware(AccessMiddleware)
     dialects.install(app)
     origins.install(app, settings.api)
     tracing.install(app)
@@ -103,19 +104,19 @@ def create_app(
 
 def _platform(
     settings: Settings,
-    meters: Meters,
+    meters: ApiMetrics,
     *,
     jobs: JobStore,
     blobs: BlobStore,
     hints: Hints,
     probes: Executor,
     judge: Callable[[Path], Probe],
-    allowances: Allowances,
+    submission_quotas: SubmissionQuotas,
 ) -> Platform:
     backlog = BacklogView(jobs)
     backpressure = Backpressure(settings.limits, backlog=backlog, blob_dir=settings.blob_dir)
     catalogue = Catalogue(settings, backlog)
-    desk = Desk(
+    submissions = SubmissionService(
         limits=settings.limits,
         outbound=settings.outbound,
         jobs=jobs,
@@ -123,14 +124,14 @@ def _platform(
         hints=hints,
         probes=probes,
         judge=judge,
-        allowances=allowances,
+        submission_quotas=submission_quotas,
         backpressure=backpressure,
         catalogue=catalogue,
     )
     return Platform(
         settings=settings,
         jobs=jobs,
-        desk=desk,
+        submissions=submissions,
         backlog=backlog,
         backpressure=backpressure,
         catalogue=catalogue,
@@ -138,7 +139,7 @@ def _platform(
     )
 
 
-def _judge(settings: Settings, probes: Executor, stack: AsyncExitStack) -> Callable[[Path], Probe]:
+def _probe(settings: Settings, probes: Executor, stack: AsyncExitStack) -> Callable[[Path], Probe]:
     prober = Prober(settings)
     stack.callback(prober.close)
     probes.submit(prober.start)

@@ -5,18 +5,18 @@ from typing import Annotated
 
 from fastapi import Depends, Path, Request
 
-from api.allowances import caller
-from api.backlog import BacklogView
-from api.backpressure import Backpressure
-from api.catalogue import Catalogue
-from api.metrics import Meters
-from api.submit import Desk
-from transcription.access import Client
+from api.auth.quotas import caller
+from api.jobs.backlog import BacklogView
+from api.jobs.backpressure import Backpressure
+from api.jobs.catalogue import Catalogue
+from api.jobs.submission import SubmissionService
+from api.metrics.process import ApiMetrics
+from transcription.access import Principal
 from transcription.errors import JobNotFound
 from transcription.ports import JobStore
 from transcription.settings import Settings
 
-__all__ = ["Caller", "Client", "Here", "JobId", "Platform"]
+__all__ = ["Caller", "JobId", "Platform", "PlatformDep", "Principal"]
 
 _ID_LIMIT = 64
 
@@ -27,11 +27,11 @@ class Platform:
 
     settings: Settings
     jobs: JobStore
-    desk: Desk
+    submissions: SubmissionService
     backlog: BacklogView
     backpressure: Backpressure
     catalogue: Catalogue
-    meters: Meters
+    meters: ApiMetrics
 
 
 async def _platform(request: Request) -> Platform:
@@ -39,7 +39,7 @@ async def _platform(request: Request) -> Platform:
     return platform
 
 
-async def _caller(request: Request) -> Client:
+async def _caller(request: Request) -> Principal:
     """Who asks, as the gate found."""
     return caller(request)
 
@@ -51,6 +51,6 @@ async def _job_id(job_id: Annotated[str, Path(description="The job's `id`.")]) -
     return job_id
 
 
-Here = Annotated[Platform, Depends(_platform)]
-Caller = Annotated[Client, Depends(_caller)]
+PlatformDep = Annotated[Platform, Depends(_platform)]
+Caller = Annotated[Principal, Depends(_caller)]
 JobId = Annotated[str, Depends(_job_id)]

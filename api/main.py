@@ -5,7 +5,7 @@ from fastapi import FastAPI
 
 from api.app import create_app
 from api.server import Server
-from transcription.infra import logs
+from transcription.observability import logs
 from transcription.settings import Settings
 
 

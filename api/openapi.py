@@ -6,10 +6,10 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from api.access import wants_key
+from api.auth.access import wants_key
 from api.problems import Problem
 from transcription.options import Options
-from transcription.security import Security
+from transcription.settings.security import Security
 
 _REF = "#/components/schemas/{model}"
 # A hundredth of a second of silence, 8 kHz mono: small enough to stand in a document.

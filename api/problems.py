@@ -44,7 +44,7 @@ STATUSES: dict[type[MurmurationError], int] = {
     errors.JobCanceled: 409,
     errors.JobFinished: 409,
     errors.JobExpired: 410,
-    errors.NotDead: 404,
+    errors.DeadLetterNotFound: 404,
     errors.NoWebhook: 409,
     errors.LedgerUnavailable: 503,
     errors.LedgerTooNew: 503,

@@ -18,18 +18,18 @@ import psutil
 from faster_whisper import BatchedInferencePipeline, WhisperModel
 
 from bench import peers
-from murmur.client import Client
-from murmur.embedded import free_port
-from murmur.local import Layout, LocalPlatform
-from transcription.infra.cores import available
+from murmur.client.client import Client
+from murmur.platform.ledger_server import free_port
+from murmur.platform.local import LocalPlatform, PlatformConfig
+from transcription.media.audio import decode
+from transcription.observability.cores import available
 from transcription.options import Options
 from transcription.settings import Limits, Settings, Worker
 from transcription.spans import windows
-from worker import meters
-from worker.audio import decode
-from worker.cores import instruction_set
+from worker.engines.cpu_layout import instruction_set
 from worker.engines.faster_whisper import FORCED_INSTRUCTIONS
-from worker.models import ModelCache
+from worker.metrics import counters
+from worker.model_cache import ModelCache
 from worker.speech import detect_speech
 from worker.windows import Window
 
@@ -126,7 +126,7 @@ def serving(model: Path, data: Path, worker: Worker | None = None) -> Iterator[C
         worker=worker or Worker(),
         limits=Limits(max_memory_percent=100, min_free_disk_bytes=0),
     )
-    local = LocalPlatform(settings, Layout(port=free_port()), sink=_unheard, say=_unheard)
+    local = LocalPlatform(settings, PlatformConfig(port=free_port()), sink=_unheard, say=_unheard)
     try:
         local.start()
         local.until_ready(60)
@@ -155,7 +155,7 @@ def cpu_s() -> float:
 
 def busy_s() -> float:
     """Seconds in which our batcher's threads computed, in this process; 0 where there is no batcher."""
-    return meters.REGISTRY.get_sample_value("murmur_worker_model_busy_seconds_total") or 0.0
+    return counters.REGISTRY.get_sample_value("murmur_worker_model_busy_seconds_total") or 0.0
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 import demo
-from worker.audio import RATE, Samples, decode
+from transcription.media.audio import RATE, Samples, decode
 
 PAUSE_S = 0.6
 

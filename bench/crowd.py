@@ -11,13 +11,13 @@ from pydantic import SecretStr
 from redis import Redis
 
 from transcription.computation import Claim, Timing
-from transcription.infra.connections import connect, connect_async
-from transcription.infra.jobs import RedisJobs
-from transcription.infra.outbox import LOG_LENGTH
-from transcription.infra.scripts import Scripts
-from transcription.infra.spans import RedisSpans
 from transcription.job import Audio, Submission
 from transcription.languages import LANGUAGES
+from transcription.ledger.connections import connect, connect_async
+from transcription.ledger.job_store import RedisJobs
+from transcription.ledger.scripts import Scripts
+from transcription.ledger.span_store import RedisSpans
+from transcription.ledger.webhook_outbox import LOG_LENGTH
 from transcription.options import Options
 from transcription.ports import WorkerInfo
 from transcription.settings import Ledger, Settings

@@ -22,7 +22,7 @@ from typing import Any
 from redis import Redis
 
 from bench import crowd
-from murmur import embedded
+from murmur.platform import ledger_server
 
 SIZES = (1, 10, 100, 1000, 5000)
 LOOKS = 50
@@ -197,7 +197,7 @@ def main() -> None:
     parser.add_argument("--most", type=int, default=10_000, help="spans held at most: no busy row for more")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
-        server = embedded.start(Path(directory), lambda *_: None)
+        server = ledger_server.start(Path(directory), lambda *_: None)
         ledger = Ledger(server.url, options.processes)
         try:
             info: dict[str, Any] = ledger.redis.info("server")

@@ -18,7 +18,7 @@ import psutil
 import demo
 from bench.contestants import serving
 from bench.corpus import clips
-from murmur.client import Client
+from murmur.client.client import Client
 from transcription.settings import Worker
 
 IDLE_S = 3.0

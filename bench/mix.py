@@ -15,7 +15,7 @@ from pathlib import Path
 import demo
 from bench.contestants import serving
 from bench.corpus import Clip, clips
-from murmur.client import Client
+from murmur.client.client import Client
 
 LANGUAGE = "en"
 UNDER_WAY_S = 5.0

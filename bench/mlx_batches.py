@@ -25,11 +25,11 @@ from demo import SAMPLES  # noqa: E402
 from demo.mlx import write_mlx  # noqa: E402
 from demo.weights import read_weights  # noqa: E402
 from demo.widen import widen  # noqa: E402
+from transcription.media.audio import decode  # noqa: E402
 from transcription.settings import Mlx  # noqa: E402
 from transcription.spans import windows  # noqa: E402
-from worker.audio import decode  # noqa: E402
-from worker.engines.mlx_model import MlxModel  # noqa: E402
-from worker.engines.mlx_whisper import MlxWhisper  # noqa: E402
+from worker.engines.mlx.engine import MlxWhisper  # noqa: E402
+from worker.engines.mlx.model import MlxModel  # noqa: E402
 from worker.engines.row import Floats  # noqa: E402
 from worker.engines.stages import LATEST_FIRST_TIMESTAMP  # noqa: E402
 from worker.speech import detect_speech  # noqa: E402

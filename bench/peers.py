@@ -17,7 +17,7 @@ from typing import Any
 
 import httpx
 
-from murmur.embedded import free_port
+from murmur.platform.ledger_server import free_port
 
 START_S = 120
 

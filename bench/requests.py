@@ -18,7 +18,7 @@ import httpx
 import psutil
 
 from demo import SAMPLES
-from murmur import embedded
+from murmur.platform import ledger_server
 
 CLIENTS = 8
 
@@ -26,8 +26,8 @@ CLIENTS = 8
 def main() -> None:
     """Measure, and print a table."""
     with tempfile.TemporaryDirectory() as directory:
-        ledger = embedded.start(Path(directory) / "ledger", lambda *_: None)
-        port = embedded.free_port()
+        ledger = ledger_server.start(Path(directory) / "ledger", lambda *_: None)
+        port = ledger_server.free_port()
         settings = {"MODEL": "demo", "DATA_DIR": directory, "LEDGER__URL": ledger.url, "API__PORT": str(port)}
         environment = os.environ | {f"MURMUR_{name}": value for name, value in settings.items()}
         argv = [sys.executable, "-m", "api.main"]

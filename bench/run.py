@@ -20,8 +20,8 @@ from typing import Any
 
 import demo
 from bench.corpus import Clip, clips, word_errors
-from murmur import allocator
-from transcription.infra.cores import available
+from murmur.platform import allocator
+from transcription.observability.cores import available
 
 TUNED_AS_RUN = ("tuned", "pipeline")
 """Rows that get the allocator's settings as `murmur up` gives them to its workers; the platform does so by itself."""

@@ -1,5 +1,5 @@
 """`python -m murmur`."""
 
-from murmur.cli import main
+from murmur.cli.main import main
 
 main()

@@ -12,7 +12,7 @@ import structlog
 from redis import Redis
 
 from tests.buckets import bucket_server, credentials, new_bucket
-from tests.platform import TestPlatform, ledger_server, running_platform
+from tests.platform import TestPlatform, running_ledger, running_platform
 
 LAST_LINES = 100
 
@@ -34,7 +34,7 @@ def _short_tracebacks() -> None:
 @pytest.fixture(scope="session")
 def ledger_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real Valkey or Redis for the whole session; use `redis_url`, which empties it first."""
-    with ledger_server(tmp_path_factory.mktemp("ledger")) as server:
+    with running_ledger(tmp_path_factory.mktemp("ledger")) as server:
         yield server.url
 
 

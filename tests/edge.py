@@ -14,7 +14,7 @@ from typing import Self
 
 import httpx
 
-from murmur.embedded import free_port
+from murmur.platform.ledger_server import free_port
 from tests.platform import eventually
 
 ROOT = Path(__file__).parents[1]

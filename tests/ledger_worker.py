@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from transcription.computation import Claim, Timing
-from transcription.infra.spans import RedisSpans
 from transcription.job import Failure
+from transcription.ledger.span_store import RedisSpans
 from transcription.ports import WorkerInfo
 from transcription.spans import Piece, Span
 from transcription.transcript import Segment

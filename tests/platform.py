@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 
 import psutil
 
-from murmur import embedded
-from murmur.client import Client
-from murmur.embedded import free_port
-from murmur.local import Layout, LocalPlatform
+from murmur.client.client import Client
+from murmur.platform import ledger_server
+from murmur.platform.ledger_server import free_port
+from murmur.platform.local import LocalPlatform, PlatformConfig
 from transcription.settings import Limits, Settings
 
 T = TypeVar("T")
@@ -31,10 +31,10 @@ def eventually(condition: Callable[[], T], within_s: float = 10.0, *, every_s: f
 
 
 @contextmanager
-def ledger_server(directory: Path) -> Iterator[embedded.LedgerServer]:
+def running_ledger(directory: Path) -> Iterator[ledger_server.LedgerServer]:
     """Run a real Valkey or Redis with its file in *directory*."""
     lines: list[str] = []
-    server = embedded.start(directory, lambda _, line: lines.append(line))
+    server = ledger_server.start(directory, lambda _, line: lines.append(line))
     try:
         yield server
     finally:
@@ -61,7 +61,7 @@ class TestPlatform(LocalPlatform):
 
     __test__ = False
 
-    def __init__(self, settings: Settings, layout: Layout) -> None:
+    def __init__(self, settings: Settings, layout: PlatformConfig) -> None:
         self.lines: list[str] = []
         super().__init__(settings, layout, sink=self._keep, say=lambda text: self._keep("murmur", text))
 
@@ -96,7 +96,7 @@ def running_platform(directory: Path, *, workers: int = 1, **settings: Any) -> I
     # A busy machine must not turn uploads away in the middle of a test.
     generous = Limits(max_memory_percent=100, min_free_disk_bytes=0)
     given: dict[str, Any] = {"model": "demo", "limits": generous} | settings
-    platform = TestPlatform(Settings(data_dir=directory, **given), Layout(workers=workers, port=free_port()))
+    platform = TestPlatform(Settings(data_dir=directory, **given), PlatformConfig(workers=workers, port=free_port()))
     try:
         platform.start()
         platform.until_ready(90)

@@ -14,7 +14,7 @@ from tests import audio_files
 from tests.api_client import Bench
 from tests.memory_jobs import MemoryJobs, MemoryQueue
 from transcription.access import Scope
-from transcription.infra.keys import KeyCabinet
+from transcription.ledger.api_keys import ApiKeyStore
 from transcription.settings import Ledger, Limits, Security, Settings
 
 WAV = audio_files.wav(0.2)
@@ -45,10 +45,10 @@ async def secured(
 
 
 @contextmanager
-def cabinet(redis_url: str) -> Iterator[KeyCabinet]:
+def cabinet(redis_url: str) -> Iterator[ApiKeyStore]:
     """Where keys are made."""
     with Redis.from_url(redis_url, decode_responses=True) as client:
-        yield KeyCabinet(client)
+        yield ApiKeyStore(client)
 
 
 def bearer(redis_url: str, tenant: str = "acme", *scopes: Scope, tier: str = "") -> dict[str, str]:

@@ -31,7 +31,7 @@ class ApiKey:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Client:
+class Principal:
     """Who asks: jobs of one tenant don't exist for another. ``key_id`` is empty for a client without a key."""
 
     tenant: str = DEFAULT_TENANT

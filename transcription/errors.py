@@ -32,7 +32,7 @@ Everything that can go wrong, as one tree.
     │   ├── JobCanceled           job_canceled
     │   ├── JobFinished           job_finished
     │   ├── JobExpired            job_expired
-    │   ├── NotDead               not_dead
+    │   ├── DeadLetterNotFound    dead_letter_not_found
     │   └── NoWebhook             no_webhook
     ├── Unavailable               try again later; carries retry_after_s
     │   ├── LedgerUnavailable     ledger_unavailable
@@ -246,10 +246,10 @@ class JobExpired(WrongState):
     code = "job_expired"
 
 
-class NotDead(WrongState):
+class DeadLetterNotFound(WrongState):
     """No such entry among the dead letters."""
 
-    code = "not_dead"
+    code = "dead_letter_not_found"
 
 
 class NoWebhook(WrongState):

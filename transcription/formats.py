@@ -104,7 +104,7 @@ def _segment(index: int, segment: Segment) -> dict[str, Any]:
         "avg_logprob": segment.avg_logprob,
         "compression_ratio": segment.compression_ratio,
         "no_speech_prob": segment.no_speech_prob,
-        "doubtful": segment.doubtful,
+        "doubtful": segment.low_confidence,
     }
     if segment.words is not None:
         shape["words"] = [_word(word) for word in segment.words]

@@ -10,7 +10,7 @@ from transcription.computation import Claim, DeadLetter, Hold, Timing
 from transcription.job import Failure, Job, Outcome, Status, Submission
 from transcription.lanes import ANY_LANGUAGE
 from transcription.options import Priority
-from transcription.security import Tier
+from transcription.settings.security import Tier
 from transcription.spans import Piece
 from transcription.transcript import Segment, Transcript
 
@@ -141,13 +141,13 @@ class JobStore(Protocol):
         """Computations that wait for an operator, the latest first."""
 
     async def dead_letter(self, computation: str) -> DeadLetter:
-        """One dead letter. NotDead."""
+        """One dead letter. DeadLetterNotFound."""
 
-    async def revive(self, computation: str) -> None:
-        """Try a dead letter again, with every option of its jobs. NotDead."""
+    async def retry(self, computation: str) -> None:
+        """Try a dead letter again, with every option of its jobs. DeadLetterNotFound."""
 
-    async def bury(self, computation: str) -> None:
-        """Take a dead letter off the list; its jobs stay failed. NotDead."""
+    async def drop(self, computation: str) -> None:
+        """Take a dead letter off the list; its jobs stay failed. DeadLetterNotFound."""
 
     async def ping(self) -> None:
         """Return when the ledger answers."""

@@ -7,7 +7,7 @@ from transcription.job import Failure
 
 
 @dataclass(frozen=True, slots=True)
-class Again:
+class Retry:
     """Try once more, after *delay_s* seconds."""
 
     delay_s: float
@@ -20,7 +20,7 @@ class GiveUp:
     failure: Failure
 
 
-def decide(error: Exception, attempt: int, *, max_attempts: int) -> Again | GiveUp:
+def decide(error: Exception, attempt: int, *, max_attempts: int) -> Retry | GiveUp:
     """
     Decide what to do after *error*.
 
@@ -32,5 +32,5 @@ def decide(error: Exception, attempt: int, *, max_attempts: int) -> Again | Give
     if not isinstance(error, MurmurationError):
         error = EngineFailed(f"{type(error).__name__}: {error}"[:500])
     if error.retryable and attempt < max_attempts:
-        return Again(delay_s=min(30.0, 2.0 ** (attempt - 1)))
+        return Retry(delay_s=min(30.0, 2.0 ** (attempt - 1)))
     return GiveUp(Failure(code=error.code, message=error.message, retryable=error.retryable))

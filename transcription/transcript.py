@@ -27,7 +27,7 @@ class Segment:
     compression_ratio: float = 0.0
     no_speech_prob: float = 0.0
     words: tuple[Word, ...] | None = None
-    doubtful: bool = False
+    low_confidence: bool = False
 
     def shifted(self, seconds: float) -> "Segment":
         """The same segment, *seconds* later."""

@@ -9,17 +9,17 @@ from typing import Any
 from celery import Celery
 from celery.signals import setup_logging, worker_init, worker_shutting_down
 
-from transcription.infra.logs import configure
-from transcription.infra.queue import celery_app
+from transcription.ledger.broker import celery_app
+from transcription.observability.logs import configure
 from transcription.settings import Settings
 from worker.engines.choice import choose
-from worker.host import Host
+from worker.runtime import WorkerRuntime
 from worker.tasks import register
 
 settings = Settings()
 app: Celery = celery_app(settings)
 app.conf.worker_concurrency = choose(settings).slots
-_hosts: list[Host] = []
+_hosts: list[WorkerRuntime] = []
 
 
 @setup_logging.connect  # type: ignore[untyped-decorator]
@@ -29,15 +29,15 @@ def _log(**_: Any) -> None:
 
 @worker_init.connect  # type: ignore[untyped-decorator]
 def _start(sender: Any, **_: Any) -> None:
-    host = Host(sender.hostname, settings, app)
-    _hosts.append(host)
-    host.start()
+    runtime = WorkerRuntime(sender.hostname, settings, app)
+    _hosts.append(runtime)
+    runtime.start()
 
 
 @worker_shutting_down.connect  # type: ignore[untyped-decorator]
 def _stop(**_: Any) -> None:
-    for host in _hosts:
-        host.stop()
+    for runtime in _hosts:
+        runtime.stop()
 
 
 register(app, lambda: _hosts[0])

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from transcription.errors import EngineFailed, Stopped
-from worker import meters
+from worker.metrics import counters
 
 Row = TypeVar("Row")
 Row_contra = TypeVar("Row_contra", contravariant=True)
@@ -146,7 +146,7 @@ class Batcher(Generic[Row]):
             self._threads.append(threading.Thread(target=self._work, args=[True], name="model-light", daemon=True))
         for thread in self._threads:
             thread.start()
-        meters.model_workers.inc(workers)
+        counters.model_workers.inc(workers)
 
     def submit(self, row: Row, key: Key, *, owner: str, cancelled: Callable[[], bool]) -> "Future[Row]":
         """
@@ -183,7 +183,7 @@ class Batcher(Generic[Row]):
             self._settle(entry, _stopped())
         for thread in self._threads:
             thread.join()
-        meters.model_workers.dec(self._workers)
+        counters.model_workers.dec(self._workers)
 
     def _is_light(self, owner: str) -> bool:
         if not self._executor.splits:
@@ -205,7 +205,7 @@ class Batcher(Generic[Row]):
                 if entry not in wanted:
                     self._settle(entry, _stopped())
             if wanted:
-                with meters.batch(key.stage, size=len(wanted), room=self._limit(key.stage)):
+                with counters.batch(key.stage, size=len(wanted), room=self._limit(key.stage)):
                     self._compute(key, wanted)
             with self._filled:
                 self._running -= 1

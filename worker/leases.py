@@ -11,7 +11,7 @@ import structlog
 
 from transcription.computation import Claim
 from transcription.errors import LeaseLost, LedgerUnavailable, Stopped
-from transcription.infra.spans import RedisSpans
+from transcription.ledger.span_store import RedisSpans
 from transcription.ports import WorkerInfo
 from transcription.settings import Lease
 

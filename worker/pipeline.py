@@ -8,14 +8,14 @@ from pathlib import Path
 
 from transcription.computation import Claim, Timing
 from transcription.errors import BlobMissing
+from transcription.media.audio import RATE, Samples, normalize, read_pcm, sample_at, write_pcm
+from transcription.media.decoder import Decoder
 from transcription.ports import BlobStore, SpanStore
 from transcription.settings import Settings
 from transcription.spans import Piece, Span, pieces, span_length, windows
-from worker.audio import RATE, Samples, normalize, read_pcm, sample_at, write_pcm
-from worker.decoder import Decoder
 from worker.engines.base import Engine
 from worker.leases import Held
-from worker.models import ModelCache
+from worker.model_cache import ModelCache
 from worker.speech import detect_speech, everything
 from worker.windows import Window
 

@@ -7,8 +7,8 @@ import numpy as np
 from faster_whisper.vad import VadOptions, get_vad_model
 from numpy.typing import NDArray
 
+from transcription.media.audio import RATE, Samples
 from transcription.spans import Span
-from worker.audio import RATE, Samples
 
 FRAME = 512
 CONTEXT = 64

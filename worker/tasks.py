@@ -5,14 +5,14 @@ from typing import Any
 
 from celery import Celery
 
-from transcription.infra.queue import PULL
-from worker.host import Host
+from transcription.ledger.broker import PULL
+from worker.runtime import WorkerRuntime
 
 
-def register(app: Celery, host: Callable[[], Host]) -> None:
+def register(app: Celery, runtime: Callable[[], WorkerRuntime]) -> None:
     """Give *app* the task; *host* finds the process's host when a hint comes."""
 
     @app.task(name=PULL)  # type: ignore[untyped-decorator]
     def pull() -> Any:
-        done = host().step()
+        done = runtime().step()
         return None if done is None else str(done)

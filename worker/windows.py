@@ -8,9 +8,9 @@ from itertools import accumulate
 
 import numpy as np
 
+from transcription.media.audio import RATE, Samples, sample_at
 from transcription.spans import Span
 from transcription.transcript import Segment, Word
-from worker.audio import RATE, Samples, sample_at
 
 
 @dataclass(frozen=True, slots=True, eq=False)

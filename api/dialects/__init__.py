@@ -3,7 +3,7 @@
 from fastapi import FastAPI
 
 from api.dialects import microservice, mlx_mvp, openai, openai_server, production_scale, shared_paths
-from api.dialects.bodies import Bodies
+from api.dialects.error_bodies import ErrorBodyMiddleware
 
 _ROUTERS = (
     shared_paths.router,
@@ -25,4 +25,4 @@ def install(app: FastAPI) -> None:
     """Make *app* serve every dialect, errors included."""
     for router in _ROUTERS:
         app.include_router(router)
-    app.add_middleware(Bodies, shapes=_SHAPES)
+    app.add_middleware(ErrorBodyMiddleware, shapes=_SHAPES)

@@ -5,8 +5,8 @@ from typing import Any
 
 from api.dependencies import Platform
 from api.dialects import forms, openai, openai_stream
-from api.filenames import safe_name
-from api.json_form import JsonForm
+from api.uploads.filenames import safe_name
+from api.uploads.json_form import JsonForm
 from transcription.errors import InvalidOption, MissingFile, MurmurationError
 from transcription.job import Job
 from transcription.transcript import Segment, Transcript
@@ -81,7 +81,7 @@ class ChatForm(JsonForm):
         self.fields = {name: self.fields[name] for name in _KEPT if name in self.fields}
 
 
-async def chunks(here: Platform, job: Job, *, model: str) -> AsyncIterator[bytes]:
+async def chunks(platform: Platform, job: Job, *, model: str) -> AsyncIterator[bytes]:
     """The transcript as OpenAI's `chat.completion.chunk`s, a segment each, as they are written."""
     shape = {**_head(job, model), "object": "chat.completion.chunk"}
 
@@ -92,7 +92,7 @@ async def chunks(here: Platform, job: Job, *, model: str) -> AsyncIterator[bytes
     yield chunk({"role": "assistant", "content": ""})
     begun = False
     try:
-        async for piece in openai_stream.pieces(here, job):
+        async for piece in openai_stream.pieces(platform, job):
             if piece is None:
                 yield openai_stream.HEARTBEAT
             elif isinstance(piece, Segment):

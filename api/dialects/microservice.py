@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
-from api.dependencies import Caller, Client, Here, JobId, Platform
+from api.dependencies import Caller, JobId, Platform, PlatformDep, Principal
 from api.dialects import forms
 from api.dialects.microservice_shapes import (
     JobOut,
@@ -22,7 +22,7 @@ from api.dialects.waiting import completed, submit
 from api.problems import documented
 from api.routes.jobs import root
 from api.routes.models import listed
-from api.upload import Intake, Received
+from api.uploads.receive import Received, RequestFormat
 from transcription.errors import InvalidOption
 from transcription.formats import CONTENT_TYPES, WRITERS
 from transcription.job import Job
@@ -74,12 +74,12 @@ class CanceledOut(JobOut):
     },
     openapi_extra=forms.body(form=_FORM, required="file"),
 )
-async def transcribe(request: Request, here: Here, caller: Caller) -> Response:
+async def transcribe(request: Request, platform: PlatformDep, caller: Caller) -> Response:
     """Answer when the transcript is there, as `json`, `text`, `srt` or `vtt`."""
     began = time.perf_counter()
-    job = await _submit(request, here, caller, ttl_s=here.settings.api.sync_ttl_s)
-    job = await completed(request, here, job)
-    transcript = await here.jobs.transcript(job)
+    job = await _submit(request, platform, caller, ttl_s=platform.settings.api.sync_ttl_s)
+    job = await completed(request, platform, job)
+    transcript = await platform.jobs.transcript(job)
     wanted = job.options.response_format
     if wanted in {ResponseFormat.JSON, ResponseFormat.VERBOSE_JSON}:
         out = transcript_out(job, transcript, processing_time=time.perf_counter() - began)
@@ -94,10 +94,10 @@ async def transcribe(request: Request, here: Here, caller: Caller) -> Response:
     responses=_REFUSALS,
     openapi_extra=forms.body(form=_FORM, required="file"),
 )
-async def transcribe_async(request: Request, here: Here, caller: Caller) -> SubmittedOut:
+async def transcribe_async(request: Request, platform: PlatformDep, caller: Caller) -> SubmittedOut:
     """Make a job of the file; its status says when it is done, and has the transcript then."""
-    job = await _submit(request, here, caller)
-    workers = (await here.backlog.now()).workers
+    job = await _submit(request, platform, caller)
+    workers = (await platform.backlog.now()).workers
     return SubmittedOut(
         job_id=job.id,
         status="pending",
@@ -108,17 +108,17 @@ async def transcribe_async(request: Request, here: Here, caller: Caller) -> Subm
 
 
 @router.get("/status/{job_id}", summary="Look up a job (seed 4)", responses=documented(401, 403, 404, 429, 503))
-async def status(here: Here, caller: Caller, job_id: JobId) -> JobOut:
+async def status(platform: PlatformDep, caller: Caller, job_id: JobId) -> JobOut:
     """The job as it is now, with its transcript once that is there."""
-    job = await here.jobs.get(job_id, tenant=caller.tenant)
-    transcript = await here.jobs.transcript(job) if job.status is JobStatus.COMPLETED else None
+    job = await platform.jobs.get(job_id, tenant=caller.tenant)
+    transcript = await platform.jobs.transcript(job) if job.status is JobStatus.COMPLETED else None
     return job_out(job, transcript)
 
 
 @router.get("/jobs", summary="List jobs (seed 4)", responses=documented(400, 401, 403, 422, 429, 503))
 async def jobs(
     *,
-    here: Here,
+    platform: PlatformDep,
     caller: Caller,
     status: Annotated[Status | None, Query(description="Only jobs in this state.")] = None,
     limit: Annotated[int, Query(ge=1, le=200, description="Jobs on a page.")] = 50,
@@ -126,7 +126,7 @@ async def jobs(
 ) -> JobsOut:
     """The caller's jobs, newest first, without their transcripts."""
     wanted = None if status is None else _OURS[status]
-    page = await here.jobs.list(tenant=caller.tenant, status=wanted, limit=limit, cursor=cursor)
+    page = await platform.jobs.list(tenant=caller.tenant, status=wanted, limit=limit, cursor=cursor)
     found = [job_out(job) for job in page.jobs]
     return JobsOut(jobs=found, total=len(found), cursor=page.cursor)
 
@@ -134,23 +134,23 @@ async def jobs(
 @router.post(
     "/jobs/{job_id}/cancel", summary="Cancel a job (seed 4)", responses=documented(401, 403, 404, 409, 429, 503)
 )
-async def cancel(here: Here, caller: Caller, job_id: JobId) -> CanceledOut:
+async def cancel(platform: PlatformDep, caller: Caller, job_id: JobId) -> CanceledOut:
     """Give the job up; one that has ended answers 409."""
-    job = await here.jobs.cancel(job_id, tenant=caller.tenant)
+    job = await platform.jobs.cancel(job_id, tenant=caller.tenant)
     return CanceledOut(**job_out(job).model_dump(), message="Job canceled")
 
 
 @router.delete("/jobs/{job_id}", summary="Delete a job (seed 4)", responses=documented(401, 403, 404, 429, 503))
-async def delete(here: Here, caller: Caller, job_id: JobId) -> MessageOut:
+async def delete(platform: PlatformDep, caller: Caller, job_id: JobId) -> MessageOut:
     """Forget the job, and the result and audio that nobody else holds."""
-    await here.desk.forget(job_id, tenant=caller.tenant)
+    await platform.submissions.forget(job_id, tenant=caller.tenant)
     return MessageOut(job_id=job_id, message="Job deleted")
 
 
 @router.get("/models", summary="List models (seed 4)", responses=documented(401, 403, 429, 503))
-async def models(here: Here) -> dict[str, Any]:
+async def models(platform: PlatformDep) -> dict[str, Any]:
     """The names that can be asked for, and the platform's own model."""
-    offer = await here.catalogue.offer()
+    offer = await platform.catalogue.offer()
     found = [{"name": model["id"], **model} for model in listed(offer)]
     return {"models": found, "default": offer.default}
 
@@ -161,7 +161,7 @@ async def languages() -> dict[str, Any]:
     return {"languages": [{"code": code, "name": name} for code, name in LANGUAGES.items()], "total": len(LANGUAGES)}
 
 
-async def _submit(request: Request, here: Platform, caller: Client, **defaults: object) -> Job:
+async def _submit(request: Request, platform: Platform, caller: Principal, **defaults: object) -> Job:
     def options(received: Received) -> dict[str, object]:
         fields = dict(received.fields)
         granularity = fields.pop("timestamp_granularity", None)
@@ -169,7 +169,7 @@ async def _submit(request: Request, here: Platform, caller: Client, **defaults: 
             fields["timestamp_granularities"] = [_granularity(granularity)]
         return {**defaults, **fields}
 
-    return await submit(request, here, tenant=caller.tenant, intake=Intake(options=options))
+    return await submit(request, platform, tenant=caller.tenant, request_format=RequestFormat(options=options))
 
 
 def _granularity(value: object) -> Literal["word", "segment"]:

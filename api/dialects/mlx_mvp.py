@@ -11,12 +11,12 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 from starlette.datastructures import MutableHeaders
 
-from api.allowances import act_as
-from api.dependencies import Caller, Client, Here
+from api.auth.quotas import act_as
+from api.dependencies import Caller, PlatformDep, Principal
 from api.dialects import forms
 from api.dialects.waiting import completed, submit
 from api.problems import documented
-from api.upload import Intake, Received
+from api.uploads.receive import Received, RequestFormat
 from transcription.errors import Unauthorized
 from transcription.settings import Settings
 
@@ -41,18 +41,20 @@ class TextOut(BaseModel):
         form={"file": forms.FILE, **forms.options("model", "language", "prompt", "temperature")}, required="file"
     ),
 )
-async def transcribe(request: Request, here: Here, caller: Caller) -> TextOut:
+async def transcribe(request: Request, platform: PlatformDep, caller: Caller) -> TextOut:
     """Answer with the text when it is there. A platform that is busy says 503 and `Retry-After: 30`."""
-    customer = _customer(request, here.settings, caller)
-    ttl_s = here.settings.api.sync_ttl_s
+    customer = _customer(request, platform.settings, caller)
+    ttl_s = platform.settings.api.sync_ttl_s
 
     def options(received: Received) -> dict[str, object]:
         return {"ttl_s": ttl_s, **received.fields}
 
     job = await completed(
-        request, here, await submit(request, here, tenant=customer.tenant, intake=Intake(options=options))
+        request,
+        platform,
+        await submit(request, platform, tenant=customer.tenant, request_format=RequestFormat(options=options)),
     )
-    return TextOut(text=(await here.jobs.transcript(job)).text)
+    return TextOut(text=(await platform.jobs.transcript(job)).text)
 
 
 def busy(_state: Mapping[str, Any], problem: dict[str, Any], headers: MutableHeaders) -> None:
@@ -61,7 +63,7 @@ def busy(_state: Mapping[str, Any], problem: dict[str, Any], headers: MutableHea
         headers["retry-after"] = RETRY_S
 
 
-def _customer(request: Request, settings: Settings, caller: Client) -> Client:
+def _customer(request: Request, settings: Settings, caller: Principal) -> Principal:
     """
     Who pays: the marketplace's user, where the marketplace proves itself with its secret; else the caller.
 

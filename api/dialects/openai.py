@@ -12,12 +12,12 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from starlette.datastructures import MutableHeaders
 
-from api.dependencies import Caller, Client, Here, Platform
+from api.dependencies import Caller, Platform, PlatformDep, Principal
 from api.dialects import forms
 from api.dialects.openai_stream import events
 from api.dialects.waiting import completed, submit
 from api.routes.models import listed
-from api.upload import Intake, Received
+from api.uploads.receive import Received, RequestFormat
 from transcription.errors import InvalidOption, MalformedRequest, ModelNotServed
 from transcription.formats import CONTENT_TYPES, WRITERS
 from transcription.job import Job
@@ -104,15 +104,17 @@ ANSWERS: dict[int | str, dict[str, Any]] = {
 router = APIRouter(prefix="/v1", tags=["openai"])
 
 
-async def transcribe(request: Request, here: Platform, caller: Client, *, task: Task | None = None) -> Response:
+async def transcribe(request: Request, platform: Platform, caller: Principal, *, task: Task | None = None) -> Response:
     """Answer a form as OpenAI does; *task* where the path decides it."""
     asked = Asked()
-    intake = Intake(options=partial(options, asked=asked, task=task, ttl_s=here.settings.api.sync_ttl_s))
-    job = await submit(request, here, tenant=caller.tenant, intake=intake)
+    request_format = RequestFormat(
+        options=partial(options, asked=asked, task=task, ttl_s=platform.settings.api.sync_ttl_s)
+    )
+    job = await submit(request, platform, tenant=caller.tenant, request_format=request_format)
     if asked.stream:
-        return StreamingResponse(events(here, job), media_type="text/event-stream", headers=_headers(job))
-    job = await completed(request, here, job)
-    return written(job, await here.jobs.transcript(job))
+        return StreamingResponse(events(platform, job), media_type="text/event-stream", headers=_headers(job))
+    job = await completed(request, platform, job)
+    return written(job, await platform.jobs.transcript(job))
 
 
 @router.post(
@@ -122,15 +124,17 @@ async def transcribe(request: Request, here: Platform, caller: Client, *, task: 
     responses=ANSWERS,
     openapi_extra=forms.body(form=FORM, required="file"),
 )
-async def translations(request: Request, here: Here, caller: Caller) -> Response:
+async def translations(request: Request, platform: PlatformDep, caller: Caller) -> Response:
     """What was said, in English; the answer comes when it is there."""
-    return await transcribe(request, here, caller, task=Task.TRANSLATE)
+    return await transcribe(request, platform, caller, task=Task.TRANSLATE)
 
 
 @router.get("/models/{model_id:path}", summary="Look up a model", responses=forms.errors(ErrorBody, 401, 404, 503))
-async def model(here: Here, model_id: Annotated[str, Path(description="A model's name or alias.")]) -> dict[str, Any]:
+async def model(
+    platform: PlatformDep, model_id: Annotated[str, Path(description="A model's name or alias.")]
+) -> dict[str, Any]:
     """One model by its name or an alias."""
-    offer = await here.catalogue.offer()
+    offer = await platform.catalogue.offer()
     for found in listed(offer):
         if found["id"] == model_id:
             return found

@@ -10,15 +10,15 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
-from api.dependencies import Caller, Client, Here, Platform
+from api.dependencies import Caller, Platform, PlatformDep, Principal
 from api.dialects import chat, forms, openai
 from api.dialects.containers import format_of
 from api.dialects.waiting import completed, submit
-from api.form import Form
-from api.json_form import JsonForm
-from api.upload import Intake, Received, declared_bytes, receive
-from transcription.infra.probe import probe
+from api.uploads.form import Form
+from api.uploads.json_form import JsonForm
+from api.uploads.receive import Received, RequestFormat, declared_bytes, receive
 from transcription.job import Job
+from transcription.media.probe import probe
 from transcription.transcript import Transcript
 
 router = APIRouter(tags=["seed 1"])
@@ -59,11 +59,11 @@ class Seen:
     format: str = "unknown"
 
 
-async def transcribe(request: Request, here: Platform, caller: Client) -> TranscriptionOut:
+async def transcribe(request: Request, platform: Platform, caller: Principal) -> TranscriptionOut:
     """Answer JSON with base64 in it."""
-    job, seen, _ = await _submitted(request, here, caller, JsonForm)
-    job = await completed(request, here, job)
-    return _out(job, await here.jobs.transcript(job), seen)
+    job, seen, _ = await _submitted(request, platform, caller, JsonForm)
+    job = await completed(request, platform, job)
+    return _out(job, await platform.jobs.transcript(job), seen)
 
 
 @router.post(
@@ -79,14 +79,14 @@ async def transcribe(request: Request, here: Platform, caller: Client) -> Transc
     },
     openapi_extra=forms.body(json={**JSON, **chat.JSON}, required="model"),
 )
-async def chat_completions(request: Request, here: Here, caller: Caller) -> Response:
+async def chat_completions(request: Request, platform: PlatformDep, caller: Caller) -> Response:
     """The transcript of the one recording in the messages (`input_audio`), or in `audio`, as a chat completion."""
-    job, seen, form = await _submitted(request, here, caller, chat.ChatForm)
+    job, seen, form = await _submitted(request, platform, caller, chat.ChatForm)
     if isinstance(form, chat.ChatForm) and form.stream:
-        chunks = chat.chunks(here, job, model=job.options.model or job.model)
+        chunks = chat.chunks(platform, job, model=job.options.model or job.model)
         return StreamingResponse(chunks, media_type="text/event-stream")
-    job = await completed(request, here, job)
-    transcript = await here.jobs.transcript(job)
+    job = await completed(request, platform, job)
+    transcript = await platform.jobs.transcript(job)
     out = _out(job, transcript, seen)
     answer = chat.completion(job, transcript, model=out.model) | out.model_dump()
     return Response(orjson.dumps(answer), media_type="application/json")
@@ -98,14 +98,14 @@ async def chat_completions(request: Request, here: Here, caller: Caller) -> Resp
     responses=openai.ERRORS,
     openapi_extra=forms.body(json=JSON, form={"file": forms.FILE}, required="audio"),
 )
-async def audio_info(request: Request, here: Here, caller: Caller) -> AudioInfo:
+async def audio_info(request: Request, platform: PlatformDep, caller: Caller) -> AudioInfo:
     """Judge a recording by its content; nothing of it is kept."""
     del caller  # whoever may not submit may not probe either
-    desk = here.desk
-    await here.backpressure.check(coming_bytes=declared_bytes(request))
-    async with receive(request, blobs=desk.blobs, limits=desk.limits) as received:
-        judge = partial(probe, await received.upload.path(), max_duration_s=desk.limits.max_duration_s)
-        found = await asyncio.get_running_loop().run_in_executor(desk.probes, judge)
+    submissions = platform.submissions
+    await platform.backpressure.check(coming_bytes=declared_bytes(request))
+    async with receive(request, blobs=submissions.blobs, limits=submissions.limits) as received:
+        judge = partial(probe, await received.upload.path(), max_duration_s=submissions.limits.max_duration_s)
+        found = await asyncio.get_running_loop().run_in_executor(submissions.probes, judge)
         first = found.streams[0]
         return AudioInfo(
             format=format_of(received.head),
@@ -119,17 +119,17 @@ async def audio_info(request: Request, here: Here, caller: Caller) -> AudioInfo:
 
 
 async def _submitted(
-    request: Request, here: Platform, caller: Client, form: type[JsonForm]
+    request: Request, platform: Platform, caller: Principal, form: type[JsonForm]
 ) -> tuple[Job, Seen, Form | None]:
-    seen, ttl_s = Seen(time.perf_counter()), here.settings.api.sync_ttl_s
+    seen, ttl_s = Seen(time.perf_counter()), platform.settings.api.sync_ttl_s
 
     def options(received: Received) -> dict[str, object]:
         seen.format = format_of(received.head)
         return {"ttl_s": ttl_s, **received.fields}
 
-    intake = Intake(options=options, json_form=form)
-    job = await submit(request, here, tenant=caller.tenant, intake=intake)
-    return job, seen, intake.form
+    request_format = RequestFormat(options=options, json_form=form)
+    job = await submit(request, platform, tenant=caller.tenant, request_format=request_format)
+    return job, seen, request_format.form
 
 
 def _out(job: Job, transcript: Transcript, seen: Seen) -> TranscriptionOut:

@@ -17,7 +17,7 @@ HEARTBEAT_S = 15.0
 HEARTBEAT = b": working\n\n"
 
 
-async def pieces(here: Platform, job: Job) -> AsyncIterator[Segment | Transcript | None]:
+async def pieces(platform: Platform, job: Job) -> AsyncIterator[Segment | Transcript | None]:
     """
     The segments of *job* in the order of time, each as soon as nothing can come before it; at the end the transcript.
 
@@ -27,27 +27,27 @@ async def pieces(here: Platform, job: Job) -> AsyncIterator[Segment | Transcript
         MurmurationError: why there is no transcript.
     """
     sent, done_s, spoken_at = 0, 0.0, time.monotonic()
-    deadline = spoken_at + here.settings.api.max_sync_s
+    deadline = spoken_at + platform.settings.api.max_sync_s
     while True:
-        job = await here.jobs.wait(job, seconds=POLL_S)
+        job = await platform.jobs.wait(job, seconds=POLL_S)
         if job.status.terminal or time.monotonic() > deadline:
             break
         if job.progress.audio_seconds_done > done_s:
             done_s = job.progress.audio_seconds_done
-            so_far = await here.jobs.transcript(job)
+            so_far = await platform.jobs.transcript(job)
             for segment in so_far.segments[sent : so_far.settled]:
                 yield segment
                 sent, spoken_at = sent + 1, time.monotonic()
         elif time.monotonic() - spoken_at > HEARTBEAT_S:
             yield None
             spoken_at = time.monotonic()
-    transcript = await here.jobs.transcript(completed_or_reason(here, job))
+    transcript = await platform.jobs.transcript(completed_or_reason(platform, job))
     for segment in transcript.segments[sent:]:
         yield segment
     yield transcript
 
 
-async def events(here: Platform, job: Job) -> AsyncIterator[bytes]:
+async def events(platform: Platform, job: Job) -> AsyncIterator[bytes]:
     """
     The transcription of *job* as server-sent events: deltas and segments as they come, then the whole text.
 
@@ -55,7 +55,7 @@ async def events(here: Platform, job: Job) -> AsyncIterator[bytes]:
     """
     number = 0
     try:
-        async for piece in pieces(here, job):
+        async for piece in pieces(platform, job):
             if piece is None:
                 yield HEARTBEAT
             elif isinstance(piece, Segment):

@@ -5,11 +5,11 @@ from typing import Any, Literal
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
-from api.dependencies import Caller, Here, JobId
+from api.dependencies import Caller, JobId, PlatformDep
 from api.dialects.waiting import completed_or_reason
-from api.filenames import content_disposition
 from api.problems import documented
-from api.wire import JobOut, job_out
+from api.schemas import JobOut, job_out
+from api.uploads.filenames import content_disposition
 from transcription.formats import EXTENSIONS, as_verbose_json
 from transcription.job import Job
 from transcription.options import ResponseFormat
@@ -37,9 +37,9 @@ def submitted(job: Job) -> SubmittedOut:
 
 
 @router.get("/status/{job_id}", summary="Look up a job (seed 2)", responses=documented(401, 403, 404, 429, 503))
-async def status(here: Here, caller: Caller, job_id: JobId) -> StatusOut:
+async def status(platform: PlatformDep, caller: Caller, job_id: JobId) -> StatusOut:
     """The job as it is now."""
-    job = await here.jobs.get(job_id, tenant=caller.tenant)
+    job = await platform.jobs.get(job_id, tenant=caller.tenant)
     return StatusOut(job_id=job.id, **job_out(job).model_dump())
 
 
@@ -48,10 +48,10 @@ async def status(here: Here, caller: Caller, job_id: JobId) -> StatusOut:
     summary="Take a job's transcript (seed 2)",
     responses=documented(401, 403, 404, 409, 410, 422, 429, 503),
 )
-async def result(here: Here, caller: Caller, job_id: JobId, response: Response) -> dict[str, Any]:
+async def result(platform: PlatformDep, caller: Caller, job_id: JobId, response: Response) -> dict[str, Any]:
     """Text, language, duration and segments; 409 while they aren't there."""
-    job = completed_or_reason(here, await here.jobs.get(job_id, tenant=caller.tenant))
-    transcript = await here.jobs.transcript(job)
+    job = completed_or_reason(platform, await platform.jobs.get(job_id, tenant=caller.tenant))
+    transcript = await platform.jobs.transcript(job)
     response.headers["Content-Disposition"] = content_disposition(job.audio.filename, EXTENSIONS[ResponseFormat.JSON])
     return {
         **as_verbose_json(transcript),

@@ -12,12 +12,12 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from starlette.datastructures import MutableHeaders
 
-from api.dependencies import Caller, Here
+from api.dependencies import Caller, PlatformDep
 from api.dialects import forms, openai, openai_server, production_scale, whisper_serve
 from api.dialects.waiting import submit
 from api.problems import documented
-from api.upload import Intake, Received
-from api.wire import job_out
+from api.schemas import job_out
+from api.uploads.receive import Received, RequestFormat
 
 router = APIRouter()
 
@@ -40,11 +40,11 @@ def _either(refusals: dict[int | str, dict[str, Any]]) -> dict[int | str, dict[s
     responses=openai.ANSWERS,
     openapi_extra=forms.body(form=openai.FORM, json=openai_server.JSON, required="file"),
 )
-async def transcriptions(request: Request, here: Here, caller: Caller) -> Response:
+async def transcriptions(request: Request, platform: PlatformDep, caller: Caller) -> Response:
     """OpenAI's transcriptions: the answer comes when it is there. JSON with `audio` in base64 is seed 1's."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        return await openai.transcribe(request, here, caller)
-    out = await openai_server.transcribe(request, here, caller)
+        return await openai.transcribe(request, platform, caller)
+    out = await openai_server.transcribe(request, platform, caller)
     return Response(out.model_dump_json(), media_type="application/json")
 
 
@@ -52,8 +52,8 @@ def error_body(
     state: Mapping[str, Any], problem: dict[str, Any], _headers: MutableHeaders
 ) -> tuple[int, dict[str, Any]] | None:
     """Seed 3's body for a form with its field; a problem for every other request."""
-    intake = state.get("intake")
-    if intake is None or intake.file_field != whisper_serve.FILE_FIELD:
+    request_format = state.get("request_format")
+    if request_format is None or request_format.file_field != whisper_serve.FILE_FIELD:
         return None
     return whisper_serve.error_body(state, problem)
 
@@ -77,18 +77,20 @@ def error_body(
         required="",
     ),
 )
-async def transcribe(request: Request, here: Here, caller: Caller) -> Response:
+async def transcribe(request: Request, platform: PlatformDep, caller: Caller) -> Response:
     """A file in `file` becomes a job; one in `audio_file` is answered with its text."""
     whisper_serve.begin(request)
 
     def options(received: Received) -> dict[str, object]:
-        waits = intake.file_field == whisper_serve.FILE_FIELD
-        return {"ttl_s": here.settings.api.sync_ttl_s, **received.fields} if waits else received.fields
+        waits = request_format.file_field == whisper_serve.FILE_FIELD
+        return {"ttl_s": platform.settings.api.sync_ttl_s, **received.fields} if waits else received.fields
 
-    intake = request.state.intake = Intake(file_fields=("file", whisper_serve.FILE_FIELD), options=options)
-    job = await submit(request, here, tenant=caller.tenant, intake=intake)
-    if intake.file_field == whisper_serve.FILE_FIELD:
-        done = await whisper_serve.transcribe(request, here, job)
+    request_format = request.state.request_format = RequestFormat(
+        file_fields=("file", whisper_serve.FILE_FIELD), options=options
+    )
+    job = await submit(request, platform, tenant=caller.tenant, request_format=request_format)
+    if request_format.file_field == whisper_serve.FILE_FIELD:
+        done = await whisper_serve.transcribe(request, platform, job)
         return Response(done.model_dump_json(), media_type="application/json")
     body = production_scale.submitted(job).model_dump_json()
     return Response(body, 202, headers={"Location": job_out(job).urls.self}, media_type="application/json")

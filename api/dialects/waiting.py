@@ -8,7 +8,7 @@ from fastapi import Request
 from starlette.exceptions import HTTPException
 
 from api.dependencies import Platform
-from api.upload import Intake
+from api.uploads.receive import RequestFormat
 from transcription.errors import (
     EngineFailed,
     JobCanceled,
@@ -26,7 +26,7 @@ CLIENT_GONE = 499
 _FAILURES = {kind.code: kind for kind in leaves() if not issubclass(kind, Unavailable)}
 
 
-async def submit(request: Request, here: Platform, *, tenant: str, intake: Intake) -> Job:
+async def submit(request: Request, platform: Platform, *, tenant: str, request_format: RequestFormat) -> Job:
     """
     Hand in what *request* brings, as the native route does: the same limits, dedup and figures.
 
@@ -36,17 +36,17 @@ async def submit(request: Request, here: Platform, *, tenant: str, intake: Intak
     began = time.perf_counter()
     key = request.headers.get("idempotency-key")
     try:
-        job, outcome = await here.desk.submit(
-            request, job_id=uuid.uuid4().hex, tenant=tenant, idempotency_key=key, intake=intake
+        job, outcome = await platform.submissions.submit(
+            request, job_id=uuid.uuid4().hex, tenant=tenant, idempotency_key=key, request_format=request_format
         )
     except MurmurationError as error:
-        here.meters.refused(error.code)
+        platform.meters.refused(error.code)
         raise
-    here.meters.submitted(outcome, audio_bytes=job.audio.bytes, seconds=time.perf_counter() - began)
+    platform.meters.submitted(outcome, audio_bytes=job.audio.bytes, seconds=time.perf_counter() - began)
     return job
 
 
-async def completed(request: Request, here: Platform, job: Job) -> Job:
+async def completed(request: Request, platform: Platform, job: Job) -> Job:
     """
     Wait for *job*'s completion; other jobs, threads and connections are none the worse for it.
 
@@ -58,18 +58,18 @@ async def completed(request: Request, here: Platform, job: Job) -> Job:
         ResultNotReady: it takes longer than `api.max_sync_s`; the job goes on.
     """
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + here.settings.api.max_sync_s
+    deadline = loop.time() + platform.settings.api.max_sync_s
     while not job.status.terminal:
         left = deadline - loop.time()
         if left <= 0:
             break
-        job = await here.jobs.wait(job, seconds=min(LOOK_S, left))
+        job = await platform.jobs.wait(job, seconds=min(LOOK_S, left))
         if not job.status.terminal and await request.is_disconnected():
             raise HTTPException(CLIENT_GONE, "the client went away; its job goes on")
-    return completed_or_reason(here, job)
+    return completed_or_reason(platform, job)
 
 
-def completed_or_reason(here: Platform, job: Job) -> Job:
+def completed_or_reason(platform: Platform, job: Job) -> Job:
     """*job* if it is completed. Otherwise raises why there is no transcript, ResultNotReady while it goes on."""
     if job.status is Status.COMPLETED:
         return job
@@ -77,7 +77,8 @@ def completed_or_reason(here: Platform, job: Job) -> Job:
         raise ended(job)
     raise ResultNotReady(
         f"job {job.id!r} is {job.status.value}, {job.progress.fraction:.0%} done after "
-        f"{here.settings.api.max_sync_s:g} s (MURMUR_API__MAX_SYNC_S) and goes on; the same request waits for it again"
+        f"{platform.settings.api.max_sync_s:g} s (MURMUR_API__MAX_SYNC_S) and goes on; "
+        "the same request waits for it again"
     )
 
 

@@ -32,10 +32,10 @@ def begin(request: Request) -> None:
     request.scope["state"][BEGAN] = time.perf_counter()
 
 
-async def transcribe(request: Request, here: Platform, job: Job) -> TranscribedOut:
+async def transcribe(request: Request, platform: Platform, job: Job) -> TranscribedOut:
     """Wait for *job*, which came in the field `audio_file`."""
-    job = await completed(request, here, job)
-    text = (await here.jobs.transcript(job)).text
+    job = await completed(request, platform, job)
+    text = (await platform.jobs.transcript(job)).text
     return _out(request.scope["state"][BEGAN], success=True, text=text, word_count=len(text.split()))
 
 

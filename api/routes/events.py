@@ -8,8 +8,8 @@ import orjson
 from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import StreamingResponse
 
-from api.dependencies import Caller, Here, JobId
-from api.notices import Told
+from api.dependencies import Caller, JobId, PlatformDep
+from api.jobs.notifications import NotificationsDep
 from api.problems import documented
 from transcription.errors import JobExpired
 from transcription.job import Status
@@ -37,8 +37,8 @@ LastEventId = Annotated[str | None, Header(description="Go on after this event; 
 )
 async def events(
     *,
-    here: Here,
-    notices: Told,
+    platform: PlatformDep,
+    notifications: NotificationsDep,
     caller: Caller,
     job_id: JobId,
     last_event_id: LastEventId = None,
@@ -52,10 +52,10 @@ async def events(
     Every event has an id: whoever comes back with the last one goes on there, with nothing lost or doubled. Segments
     of a long recording come in the order in which they were written; their times tell where they belong.
     """
-    job = await here.jobs.get(job_id, tenant=caller.tenant)
+    job = await platform.jobs.get(job_id, tenant=caller.tenant)
     if job.status is Status.EXPIRED:
         raise JobExpired(f"job {job.id!r} was kept until its time had passed; submit the audio again")
-    told = notices.events.events(job, after=last_event_id or after, quiet_s=HEARTBEAT_S)
+    told = notifications.events.events(job, after=last_event_id or after, quiet_s=HEARTBEAT_S)
     try:
         first = await anext(told)
     except StopAsyncIteration:

@@ -7,9 +7,9 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
 from api import VERSION
-from api.dependencies import Here, Platform
+from api.dependencies import Platform, PlatformDep
 from api.problems import documented
-from api.wire import worker_out
+from api.schemas import worker_out
 from transcription.errors import LedgerUnavailable
 from transcription.ports import Backlog
 
@@ -37,13 +37,13 @@ class ReadyOut(BaseModel):
 
 
 @router.get("/health", response_model=HealthOut, responses={503: {"model": HealthOut}})
-async def health(here: Here) -> Response:
+async def health(platform: PlatformDep) -> Response:
     """How the platform is, at a glance; 503 while the ledger can't be reached."""
-    backlog = await _backlog(here)
+    backlog = await _backlog(platform)
     workers = len(backlog.workers) if backlog else 0
     shape = {
-        "status": _word(here, backlog),
-        "memory_percent": round(here.backpressure.memory_percent, 1),
+        "status": _word(platform, backlog),
+        "memory_percent": round(platform.backpressure.memory_percent, 1),
         "active_tasks": backlog.running_spans if backlog else 0,
         "ledger": backlog is not None,
         "workers": workers,
@@ -60,9 +60,9 @@ async def live() -> dict[str, str]:
 
 
 @router.get("/health/ready", response_model=ReadyOut, responses={503: {"model": ReadyOut}})
-async def ready(here: Here) -> Response:
+async def ready(platform: PlatformDep) -> Response:
     """200 when the ledger answers and a worker lives, else 503."""
-    backlog = await _backlog(here)
+    backlog = await _backlog(platform)
     workers = len(backlog.workers) if backlog else 0
     fit = backlog is not None and workers > 0
     shape = {"status": "ready" if fit else "not ready", "ledger": backlog is not None, "workers": workers}
@@ -70,11 +70,11 @@ async def ready(here: Here) -> Response:
 
 
 @router.get("/health/async", responses=documented(503))
-async def asynchronous(here: Here) -> dict[str, Any]:
+async def asynchronous(platform: PlatformDep) -> dict[str, Any]:
     """The queue and the workers behind it."""
-    backlog = await here.backlog.now()
+    backlog = await platform.backlog.now()
     return {
-        "status": _word(here, backlog),
+        "status": _word(platform, backlog),
         "ledger": True,
         "queue": {
             "spans": backlog.pending_spans,
@@ -86,17 +86,17 @@ async def asynchronous(here: Here) -> dict[str, Any]:
     }
 
 
-async def _backlog(here: Platform) -> Backlog | None:
+async def _backlog(platform: Platform) -> Backlog | None:
     try:
-        return await here.backlog.now()
+        return await platform.backlog.now()
     except LedgerUnavailable:
         return None
 
 
-def _word(here: Platform, backlog: Backlog | None) -> str:
+def _word(platform: Platform, backlog: Backlog | None) -> str:
     if backlog is None:
         return "unavailable"
-    return here.settings.api.health_status if backlog.workers else "degraded"
+    return platform.settings.api.health_status if backlog.workers else "degraded"
 
 
 def _json(shape: dict[str, Any], status: int) -> Response:

@@ -10,10 +10,10 @@ from typing import Annotated
 import structlog
 from fastapi import APIRouter, Header, Query, Request, Response
 
-from api.dependencies import Caller, Here, JobId
+from api.dependencies import Caller, JobId, PlatformDep
 from api.openapi import SUBMIT_BODY
 from api.problems import documented
-from api.wire import JobOut, JobsOut, job_out, jobs_out
+from api.schemas import JobOut, JobsOut, job_out, jobs_out
 from transcription.errors import MurmurationError
 from transcription.job import Job, Outcome, Status
 
@@ -46,7 +46,11 @@ IfNoneMatch = Annotated[str | None, Header(description="The `ETag` of an earlier
     },
 )
 async def submit(
-    request: Request, here: Here, caller: Caller, idempotency_key: IdempotencyKey = None, prefer: Prefer = None
+    request: Request,
+    platform: PlatformDep,
+    caller: Caller,
+    idempotency_key: IdempotencyKey = None,
+    prefer: Prefer = None,
 ) -> Response:
     """
     Take a recording and its options, and make a job of them.
@@ -56,19 +60,19 @@ async def submit(
     """
     began = time.perf_counter()
     try:
-        job, outcome = await here.desk.submit(
+        job, outcome = await platform.submissions.submit(
             request, job_id=uuid.uuid4().hex, tenant=caller.tenant, idempotency_key=idempotency_key
         )
     except MurmurationError as error:
-        here.meters.refused(error.code)
+        platform.meters.refused(error.code)
         raise
-    here.meters.submitted(outcome, audio_bytes=job.audio.bytes, seconds=time.perf_counter() - began)
+    platform.meters.submitted(outcome, audio_bytes=job.audio.bytes, seconds=time.perf_counter() - began)
     headers = {}
     asked = _PREFER_WAIT.search(prefer or "")
     if asked:
-        seconds = min(float(asked[1]), here.settings.api.max_wait_s)
+        seconds = min(float(asked[1]), platform.settings.api.max_wait_s)
         headers["Preference-Applied"] = f"wait={seconds:g}"
-        job = await here.jobs.wait(job, seconds=seconds)
+        job = await platform.jobs.wait(job, seconds=seconds)
     if outcome is Outcome.REPEATED:
         headers["Idempotent-Replayed"] = "true"
     return _answer(request, job, status=200 if job.status.terminal else 202, **headers)
@@ -78,14 +82,14 @@ async def submit(
 async def list_jobs(
     *,
     request: Request,
-    here: Here,
+    platform: PlatformDep,
     caller: Caller,
     status: Annotated[Status | None, Query(description="Only jobs in this state.")] = None,
     limit: Annotated[int, Query(ge=1, le=200, description="Jobs on a page.")] = 50,
     cursor: Annotated[str | None, Query(max_length=200, description="From the page before.")] = None,
 ) -> JobsOut:
     """The caller's jobs, newest first."""
-    page = await here.jobs.list(tenant=caller.tenant, status=status, limit=limit, cursor=cursor)
+    page = await platform.jobs.list(tenant=caller.tenant, status=status, limit=limit, cursor=cursor)
     return jobs_out(page, root=root(request))
 
 
@@ -96,12 +100,18 @@ async def list_jobs(
     responses={200: {"model": JobOut}, 304: {"description": "Nothing has changed."}, **documented(404, 422, 503)},
 )
 async def look_up(
-    *, request: Request, here: Here, caller: Caller, job_id: JobId, wait: Wait = None, if_none_match: IfNoneMatch = None
+    *,
+    request: Request,
+    platform: PlatformDep,
+    caller: Caller,
+    job_id: JobId,
+    wait: Wait = None,
+    if_none_match: IfNoneMatch = None,
 ) -> Response:
     """The job as it is now, or at its end when `wait` is given."""
-    job = await here.jobs.get(job_id, tenant=caller.tenant)
+    job = await platform.jobs.get(job_id, tenant=caller.tenant)
     if wait and not job.status.terminal:
-        job = await here.jobs.wait(job, seconds=min(wait, here.settings.api.max_wait_s))
+        job = await platform.jobs.wait(job, seconds=min(wait, platform.settings.api.max_wait_s))
     return _answer(request, job, status=200, if_none_match=if_none_match)
 
 
@@ -111,17 +121,17 @@ async def look_up(
     response_model=None,
     responses={200: {"model": JobOut}, **documented(404, 409, 503)},
 )
-async def cancel(request: Request, here: Here, caller: Caller, job_id: JobId) -> Response:
+async def cancel(request: Request, platform: PlatformDep, caller: Caller, job_id: JobId) -> Response:
     """Give up the job: at once while it waits, within seconds while it runs. A finished one answers 409."""
-    job = await here.jobs.cancel(job_id, tenant=caller.tenant)
+    job = await platform.jobs.cancel(job_id, tenant=caller.tenant)
     structlog.contextvars.bind_contextvars(job_id=job.id)
     return _answer(request, job, status=200)
 
 
 @router.delete("/{job_id}", summary="Forget a job", status_code=204, responses=documented(404, 503))
-async def forget(here: Here, caller: Caller, job_id: JobId) -> None:
+async def forget(platform: PlatformDep, caller: Caller, job_id: JobId) -> None:
     """Delete the job, and the result and audio that nobody else holds."""
-    await here.desk.forget(job_id, tenant=caller.tenant)
+    await platform.submissions.forget(job_id, tenant=caller.tenant)
     structlog.contextvars.bind_contextvars(job_id=job_id)
 
 

@@ -5,8 +5,8 @@ from fastapi import APIRouter, Request, Response
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
-from api.dependencies import Here, Platform
-from api.ledger_figures import LedgerFigures
+from api.dependencies import Platform, PlatformDep
+from api.metrics.ledger import LedgerFigures
 from transcription.errors import LedgerUnavailable
 
 router = APIRouter(tags=["metrics"])
@@ -17,14 +17,14 @@ router = APIRouter(tags=["metrics"])
     response_model=None,
     responses={200: {"description": "The figures.", "content": {"text/plain": {}, "application/json": {}}}},
 )
-async def metrics(request: Request, here: Here) -> Response:
+async def metrics(request: Request, platform: PlatformDep) -> Response:
     """This process's figures: scrape every replica. `Accept: application/json` gives requests and times only."""
     accept = request.headers.get("accept", "")
-    if "application/json" in accept or (accept in ("", "*/*") and here.settings.api.metrics_format == "json"):
-        return Response(orjson.dumps(_few(here)), media_type="application/json")
-    free, size = here.backpressure.disk_bytes
-    here.meters.machine(memory_percent=here.backpressure.memory_percent, disk_free=free, disk=size)
-    return _text(request, here.meters.registry)
+    if "application/json" in accept or (accept in ("", "*/*") and platform.settings.api.metrics_format == "json"):
+        return Response(orjson.dumps(_few(platform)), media_type="application/json")
+    free, size = platform.backpressure.disk_bytes
+    platform.meters.machine(memory_percent=platform.backpressure.memory_percent, disk_free=free, disk=size)
+    return _text(request, platform.meters.registry)
 
 
 @router.get(
@@ -32,10 +32,10 @@ async def metrics(request: Request, here: Here) -> Response:
     response_model=None,
     responses={200: {"description": "The figures.", "content": {"text/plain": {}}}},
 )
-async def ledger(request: Request, here: Here) -> Response:
+async def ledger(request: Request, platform: PlatformDep) -> Response:
     """The whole platform's figures, from the ledger: every replica says the same, so scrape one of them."""
     try:
-        backlog, server = await here.backlog.now(), await here.jobs.server()
+        backlog, server = await platform.backlog.now(), await platform.jobs.server()
     except LedgerUnavailable:
         backlog, server = None, None
     registry = CollectorRegistry()
@@ -48,8 +48,8 @@ def _text(request: Request, registry: CollectorRegistry) -> Response:
     return Response(encode(registry), headers={"Content-Type": content_type})
 
 
-def _few(here: Platform) -> dict[str, float]:
-    meters = here.meters
+def _few(platform: Platform) -> dict[str, float]:
+    meters = platform.meters
     return {
         "total_requests": meters.accepted + meters.rejected,
         "accepted_requests": meters.accepted,

@@ -4,8 +4,8 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from api.catalogue import Offer
-from api.dependencies import Here
+from api.dependencies import PlatformDep
+from api.jobs.catalogue import Offer
 from api.problems import documented
 from transcription.languages import LANGUAGES
 
@@ -13,9 +13,9 @@ router = APIRouter(prefix="/v1", tags=["models"])
 
 
 @router.get("/models", responses=documented(503))
-async def models(here: Here) -> dict[str, Any]:
+async def models(platform: PlatformDep) -> dict[str, Any]:
     """The models that live workers serve, with engine and device, and the names that stand for them."""
-    return {"object": "list", "data": listed(await here.catalogue.offer())}
+    return {"object": "list", "data": listed(await platform.catalogue.offer())}
 
 
 @router.get("/languages")

@@ -5,11 +5,11 @@ from typing import Annotated, Any
 import orjson
 from fastapi import APIRouter, Query, Response
 
-from api.dependencies import Caller, Here, JobId
-from api.filenames import content_disposition
+from api.dependencies import Caller, JobId, PlatformDep
 from api.problems import WithMembers, documented
 from api.routes.jobs import IfNoneMatch, matches, poll_after_s
-from api.wire import error_out
+from api.schemas import error_out
+from api.uploads.filenames import content_disposition
 from transcription.errors import JobCanceled, JobExpired, JobFailed, ResultNotReady
 from transcription.formats import CONTENT_TYPES, EXTENSIONS, WRITERS
 from transcription.job import Job, Status
@@ -32,7 +32,7 @@ _MEDIA: dict[str, Any] = {kind.partition(";")[0]: {} for kind in CONTENT_TYPES.v
 )
 async def result(
     *,
-    here: Here,
+    platform: PlatformDep,
     caller: Caller,
     job_id: JobId,
     format: Annotated[ResponseFormat | None, Query(description="By default the job's `response_format`.")] = None,  # noqa: A002
@@ -45,7 +45,7 @@ async def result(
     Before the job is done: 409 with its status, or with `partial=true` the segments that are there; the header
     `Murmur-Complete` tells which it is.
     """
-    job = await here.jobs.get(job_id, tenant=caller.tenant)
+    job = await platform.jobs.get(job_id, tenant=caller.tenant)
     if job.status is not Status.COMPLETED:
         _refuse(job, partial=partial)
     wanted = format or job.options.response_format
@@ -55,7 +55,7 @@ async def result(
         headers = {"Murmur-Complete": "true", "ETag": tag, "Cache-Control": "private, no-cache"}
         if matches(if_none_match, tag):
             return Response(status_code=304, headers=headers)
-    written = WRITERS[wanted](await here.jobs.transcript(job))
+    written = WRITERS[wanted](await platform.jobs.transcript(job))
     body = written.encode() if isinstance(written, str) else orjson.dumps(written)
     headers["Content-Disposition"] = content_disposition(job.audio.filename, EXTENSIONS[wanted])
     return Response(body, headers=headers, media_type=CONTENT_TYPES[wanted])

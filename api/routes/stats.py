@@ -4,9 +4,9 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from api.dependencies import Here
+from api.dependencies import PlatformDep
 from api.problems import documented
-from api.wire import worker_out
+from api.schemas import worker_out
 from transcription.lanes import needed
 from transcription.ports import Lane
 
@@ -14,9 +14,9 @@ router = APIRouter(tags=["stats"])
 
 
 @router.get("/stats", responses=documented(503))
-async def stats(here: Here) -> dict[str, Any]:
+async def stats(platform: PlatformDep) -> dict[str, Any]:
     """Jobs by state, the queue, the workers, the dedup cache, and what this process has refused."""
-    backlog = await here.backlog.now()
+    backlog = await platform.backlog.now()
     counted = backlog.counters
     hits = counted.get("cached", 0)
     looks = sum(counted.get(name, 0) for name in ("new", "joined", "cached"))
@@ -37,7 +37,7 @@ async def stats(here: Here) -> dict[str, Any]:
         },
         "dead_letters": backlog.dead,
         "counters": counted,
-        "requests": {"accepted": here.meters.accepted, "rejected": here.meters.rejected},
+        "requests": {"accepted": platform.meters.accepted, "rejected": platform.meters.rejected},
     }
 
 

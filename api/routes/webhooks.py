@@ -6,10 +6,10 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from api.dependencies import Caller, JobId
-from api.notices import Told
+from api.jobs.notifications import NotificationsDep
 from api.problems import documented
-from api.wire import rfc3339
-from transcription.infra.outbox import DeliveryLog
+from api.schemas import rfc3339
+from transcription.ledger.webhook_outbox import DeliveryLog
 from transcription.webhook import Verdict
 
 router = APIRouter(prefix="/v1/jobs", tags=["webhooks"])
@@ -47,7 +47,7 @@ class WebhooksOut(BaseModel):
 
 
 @router.get("/{job_id}/webhooks", summary="Look at a job's webhooks", responses=documented(404, 503))
-async def delivery_log(told: Told, caller: Caller, job_id: JobId) -> WebhooksOut:
+async def delivery_log(told: NotificationsDep, caller: Caller, job_id: JobId) -> WebhooksOut:
     """What was sent to the job's `webhook_url`, and what came of it."""
     return _out(await told.outbox.log(job_id, tenant=caller.tenant))
 
@@ -56,7 +56,7 @@ async def delivery_log(told: Told, caller: Caller, job_id: JobId) -> WebhooksOut
     "/{job_id}/webhooks/replay", summary="Send a job's webhook again", status_code=202,
     responses=documented(404, 409, 503),
 )  # fmt: skip
-async def replay(told: Told, caller: Caller, job_id: JobId) -> WebhooksOut:
+async def replay(told: NotificationsDep, caller: Caller, job_id: JobId) -> WebhooksOut:
     """Send the job's last message again, under the same `webhook-id`, even to a receiver that answered 410."""
     await told.outbox.replay(job_id, tenant=caller.tenant)
     return _out(await told.outbox.log(job_id, tenant=caller.tenant))

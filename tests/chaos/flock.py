@@ -11,9 +11,9 @@ import httpx
 from redis import Redis
 from redis.exceptions import RedisError
 
-from murmur.embedded import address, free_port, server_program
-from murmur.local import Layout, LocalPlatform
-from murmur.processes import Process
+from murmur.platform.ledger_server import address, free_port, server_program
+from murmur.platform.local import LocalPlatform, PlatformConfig
+from murmur.platform.processes import Process
 from tests.platform import eventually
 from transcription.settings import Lease, Limits, Settings, Worker
 
@@ -60,7 +60,7 @@ class Flock:
         if name == "ledger":
             program = server_program(self.directory / "ledger", self.ledger_port)
         else:
-            layout = Layout(port=self.ports.get(name, 0))
+            layout = PlatformConfig(port=self.ports.get(name, 0))
             local = LocalPlatform(self.settings, layout, sink=self._keep, say=print)
             program = local._api() if name in APIS else local._worker(name)
         program = replace(program, env={**program.env, "STUB_WINDOW_S": str(self._window_s)})

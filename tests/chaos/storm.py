@@ -16,7 +16,7 @@ from tests.chaos.recordings import recording
 
 
 @dataclass(slots=True)
-class Wish:
+class WorkerOptions:
     """What one client asked for, and the ticket that it got."""
 
     number: int
@@ -51,7 +51,7 @@ class Storm:
     flock: Flock
     plan: Plan
     seed: int
-    wishes: list[Wish] = field(default_factory=list)
+    wishes: list[WorkerOptions] = field(default_factory=list)
     deaths: list[tuple[str, float]] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
 
@@ -84,14 +84,14 @@ class Storm:
             for one in asked:
                 one.result()
 
-    def _wish(self, number: int, dice: random.Random) -> Wish:
+    def _wish(self, number: int, dice: random.Random) -> WorkerOptions:
         kind = dice.random()
         if kind < 0.2 and number:  # somebody has sent the same recording before
-            return Wish(number, recording(dice.randrange(5), 4 + dice.randrange(5)), cancel=False)
+            return WorkerOptions(number, recording(dice.randrange(5), 4 + dice.randrange(5)), cancel=False)
         seconds = dice.uniform(200, 400) if kind > 0.95 else dice.uniform(1, 25)
-        return Wish(number, recording(1000 + number, seconds), cancel=dice.random() < 0.08)
+        return WorkerOptions(number, recording(1000 + number, seconds), cancel=dice.random() < 0.08)
 
-    def _ask(self, client: Client, wish: Wish) -> None:
+    def _ask(self, client: Client, wish: WorkerOptions) -> None:
         wish.job_id = client.submit(wish.audio, key=f"wish-{wish.number}")
         if wish.cancel:
             # A repeated request may find that the first one, whose answer was lost, has canceled it: 409.

@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 
 from transcription.errors import Stopped
+from transcription.media.audio import Samples
 from transcription.options import Decoding
 from transcription.settings import Settings
 from transcription.transcript import Segment
-from worker.audio import Samples
 from worker.windows import Window
 
 WINDOW_TAKES_S = float(os.environ.get("STUB_WINDOW_S", "0.05"))

@@ -11,7 +11,7 @@ import pytest
 from demo import SAMPLES
 from tests.compose.stack import Stack, engine_answers
 from tests.platform import eventually
-from worker.audio import RATE, decode
+from transcription.media.audio import RATE, decode
 
 
 @pytest.fixture(scope="session")

@@ -14,9 +14,9 @@ from typing import Any, Self
 
 import httpx
 
-from murmur.client import Client
-from murmur.embedded import free_port
-from murmur.remote import ApiError
+from murmur.client.client import Client
+from murmur.client.responses import ApiError
+from murmur.platform.ledger_server import free_port
 from tests.platform import eventually
 
 ROOT = Path(__file__).parents[2]

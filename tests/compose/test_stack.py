@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from demo import SAMPLES
-from murmur.remote import RemoteJob
+from murmur.client.responses import RemoteJob
 from tests.compose.stack import PASSWORD, Stack, Visitors, refusal
 from tests.platform import eventually
 from transcription.job import Status

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from transcription.errors import BlobMissing
-from transcription.infra.blobs import DiskBlobs
-from transcription.infra.cached import CachedBlobs
-from transcription.infra.s3 import S3Source
 from transcription.ports import BlobStore
+from transcription.storage.cached import CachedBlobs
+from transcription.storage.disk import DiskBlobs
+from transcription.storage.s3 import S3Source
 
 pytestmark = pytest.mark.anyio
 

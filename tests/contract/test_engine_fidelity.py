@@ -11,15 +11,15 @@ from faster_whisper.transcribe import get_ctranslate2_storage
 
 from demo import SAMPLES
 from transcription.errors import EngineFailed
+from transcription.media.audio import RATE, Samples, decode
 from transcription.options import Decoding
 from transcription.settings import Settings
 from transcription.spans import Span
 from transcription.transcript import Segment
-from worker import models
-from worker.audio import RATE, Samples, decode
+from worker import model_cache
 from worker.batcher import Key, OutOfMemory
-from worker.cores import Layout
 from worker.engines import faster_whisper, row, stages
+from worker.engines.cpu_layout import CpuLayout
 from worker.engines.row import Attempt, best, ladder
 from worker.engines.stages import Stages
 from worker.windows import Window
@@ -27,13 +27,13 @@ from worker.windows import Window
 
 @pytest.fixture(scope="module")
 def whisper(tmp_path_factory: pytest.TempPathFactory) -> WhisperModel:
-    directory = models.locate("demo", Settings(data_dir=tmp_path_factory.mktemp("data")))
+    directory = model_cache.locate("demo", Settings(data_dir=tmp_path_factory.mktemp("data")))
     return WhisperModel(str(directory), device="cpu", compute_type="int8", cpu_threads=1, num_workers=2)
 
 
 @pytest.fixture
 def engine(whisper: WhisperModel) -> Iterator[faster_whisper.FasterWhisper]:
-    made = faster_whisper.FasterWhisper("demo", whisper, Layout(2, 1, 4), weights_bytes=1)
+    made = faster_whisper.FasterWhisper("demo", whisper, CpuLayout(2, 1, 4), weights_bytes=1)
     yield made
     made._batcher.close()
 
@@ -125,7 +125,7 @@ def test_poor_quality_goes_up_the_temperatures_and_the_best_is_kept(
     segments = heard_by(engine, samples, Decoding(), "en")
     assert tried == list(ladder(0))
     assert segments
-    assert all(segment.doubtful for segment in segments)
+    assert all(segment.low_confidence for segment in segments)
     tried.clear()
     heard_by(engine, samples, Decoding(temperature=0.4), "en")
     assert tried == [0.4]
@@ -169,7 +169,7 @@ def attempt(temperature: float = 0.0, logprob: float = -0.3, ratio: float = 1.5,
 
 
 @pytest.mark.parametrize(
-    ("made", "doubtful", "silent"),
+    ("made", "low_confidence", "silent"),
     [
         (attempt(), False, False),
         (attempt(logprob=-1.2), True, False),
@@ -179,8 +179,8 @@ def attempt(temperature: float = 0.0, logprob: float = -0.3, ratio: float = 1.5,
         (attempt(ratio=2.5, no_speech=0.9), True, False),
     ],
 )
-def test_quality_is_judged_as_by_faster_whisper(made: Attempt, doubtful: bool, silent: bool) -> None:
-    assert (made.doubtful, made.silent) == (doubtful, silent)
+def test_quality_is_judged_as_by_faster_whisper(made: Attempt, low_confidence: bool, silent: bool) -> None:
+    assert (made.low_confidence, made.silent) == (low_confidence, silent)
 
 
 def test_of_failed_attempts_the_most_probable_that_does_not_repeat_is_taken() -> None:

@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from demo import SAMPLES
 from tests.fast_matrices import lend_mlx_fast_matrices
 from transcription.errors import Stopped
+from transcription.media.audio import RATE, Samples, decode
 from transcription.options import Decoding, Task
 from transcription.settings import Settings
 from transcription.spans import Span, windows
 from transcription.transcript import Segment
-from worker import models
-from worker.audio import RATE, Samples, decode
+from worker import model_cache
 from worker.engines.base import Engine
 from worker.speech import detect_speech
 from worker.windows import Window
@@ -71,7 +71,7 @@ def _in_time(request: pytest.FixtureRequest, of_engine: Settings) -> None:
 
 @pytest.fixture(scope="module")
 def engine(of_engine: Settings) -> Iterator[Engine]:
-    loaded = models.load("demo", of_engine)
+    loaded = model_cache.load("demo", of_engine)
     yield loaded
     loaded.close()
 
@@ -167,7 +167,7 @@ def test_segments_say_how_good_they_are(heard: Heard) -> None:
         assert 0 < segment.compression_ratio < 2.4
         assert 0 <= segment.no_speech_prob < 0.6
         assert segment.tokens
-        assert not segment.doubtful
+        assert not segment.low_confidence
 
 
 def test_silence_says_nothing(engine: Engine) -> None:
@@ -264,7 +264,7 @@ def test_noise_gives_doubtful_segments_or_none(engine: Engine) -> None:
     (segments,) = transcribe(engine, "short", of=[Window.collect([Span(0, 6)], noise)])
     for segment in segments:
         good = segment.avg_logprob >= -1 and segment.compression_ratio <= 2.4
-        assert segment.doubtful is not good
+        assert segment.low_confidence is not good
 
 
 mixes = st.lists(
@@ -304,7 +304,7 @@ def test_steps_grow_with_the_work(engine: Engine) -> None:
 
 
 def test_a_closed_engine_says_that_it_stopped(of_engine: Settings) -> None:
-    loaded = models.load("demo", of_engine)
+    loaded = model_cache.load("demo", of_engine)
     heard = windows_of("short") * 12
     results = loaded.transcribe(heard, Decoding(beam_size=1), language="en", owner="o", cancelled=wanted)
     assert next(results)

@@ -13,8 +13,8 @@ import psutil
 import pytest
 
 from demo import SAMPLES
-from murmur.cli import main
-from murmur.embedded import free_port
+from murmur.cli.main import main
+from murmur.platform.ledger_server import free_port
 from tests.platform import TestPlatform, eventually
 from transcription.job import Status
 

@@ -9,8 +9,8 @@ import pytest
 from rich.console import Console
 
 from demo import SAMPLES
-from murmur.demo import show
-from murmur.trouble import Trouble
+from murmur.cli.demo import show
+from murmur.errors import CliError
 from tests.platform import TestPlatform
 
 
@@ -30,7 +30,7 @@ def test_a_wrong_transcript_fails_the_demo(platform: TestPlatform, tmp_path: Pat
     sample = dataclasses.replace(SAMPLES["short"], path=tmp_path / "short.flac")
     sample.path.write_bytes(SAMPLES["short"].path.read_bytes())
     sample.path.with_suffix(".txt").write_text("Something else.")
-    with pytest.raises(Trouble, match=r"that isn.t what is said in short\.flac: Something else") as trouble:
+    with pytest.raises(CliError, match=r"that isn.t what is said in short\.flac: Something else") as trouble:
         show(platform, sample, Console(quiet=True))
     assert trouble.value.status == 1
 

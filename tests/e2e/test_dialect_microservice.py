@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from demo import SAMPLES
-from murmur.cli import main
+from murmur.cli.main import main
 from tests import audio_files
 from tests.live_api import api_settings, live_api
 from tests.platform import TestPlatform, eventually

@@ -14,8 +14,8 @@ from demo import SAMPLES
 from tests import audio_files
 from tests.live_api import live_api
 from tests.platform import TestPlatform
+from transcription.media.audio import decode
 from transcription.settings import Api
-from worker.audio import decode
 
 MP3 = SAMPLES["mp3"]
 AUDIO = base64.b64encode(MP3.path.read_bytes()).decode()

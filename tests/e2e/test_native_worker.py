@@ -17,15 +17,15 @@ import pytest
 from pydantic import SecretStr
 
 from demo import SAMPLES
-from murmur import service
-from murmur.cli import main
-from murmur.datadir import claimed
-from murmur.embedded import free_port
-from murmur.environment import borrow
-from murmur.local import Layout
-from murmur.logfile import LogFile
-from murmur.remote import JobEnded
-from murmur.trouble import Trouble
+from murmur.cli.main import main
+from murmur.client.responses import JobEnded
+from murmur.errors import CliError
+from murmur.platform import launchd
+from murmur.platform.data_dir import claimed
+from murmur.platform.environment import borrow
+from murmur.platform.ledger_server import free_port
+from murmur.platform.local import PlatformConfig
+from murmur.platform.log_file import LogFile
 from tests.platform import TestPlatform, eventually
 from transcription.settings import Blobs, Limits, Settings
 
@@ -41,7 +41,7 @@ def api_alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestPlatform
         limits=Limits(max_memory_percent=100, min_free_disk_bytes=0),
         blobs=Blobs(secret=SecretStr(SECRET)),
     )
-    platform = TestPlatform(settings, Layout(workers=0, port=free_port()))
+    platform = TestPlatform(settings, PlatformConfig(workers=0, port=free_port()))
     try:
         platform.start()
         yield platform
@@ -115,7 +115,7 @@ def test_worker_takes_its_secrets_from_a_compose_file_and_leaves_the_rest(
     assert settings.model == "demo"
     assert os.environ["PATH"] != "/x"
     monkeypatch.delenv("MURMUR_BLOBS__SECRET")
-    with pytest.raises(Trouble, match="no file"):
+    with pytest.raises(CliError, match="no file"):
         borrow(tmp_path / "none")
 
 
@@ -192,7 +192,7 @@ def test_service_is_installed_once_said_to_run_and_removed(
     path = mac / "Library" / "LaunchAgents" / "io.murmuration.worker.plist"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     agent = plistlib.loads(path.read_bytes())
-    assert agent["Label"] == service.LABEL
+    assert agent["Label"] == launchd.LABEL
     assert agent["KeepAlive"]
     assert agent["RunAtLoad"]
     assert agent["ProgramArguments"][1:4] == ["-m", "murmur", "worker"]

@@ -16,7 +16,7 @@ from demo import SAMPLES
 from tests.live_api import live_api
 from tests.platform import TestPlatform
 from tests.receiver import receiving, status
-from transcription.outbound import Outbound
+from transcription.settings.outbound import Outbound
 from transcription.webhook import signatures
 
 ROOT = Path(__file__).parents[2]

@@ -16,9 +16,9 @@ import psutil
 import pytest
 
 from demo import SAMPLES
-from murmur.cli import main
-from murmur.client import Client
-from murmur.embedded import free_port
+from murmur.cli.main import main
+from murmur.client.client import Client
+from murmur.platform.ledger_server import free_port
 from tests.platform import eventually
 
 MARK = "PLATFORM_UNDER_TEST"

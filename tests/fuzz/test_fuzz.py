@@ -20,11 +20,11 @@ from tests.fuzz.targets import Request, recordings, requests, routes
 from tests.memory_jobs import MemoryJobs
 from tests.secured_api import secured, settings_for
 from transcription.computation import DeadLetter
-from transcription.errors import DecoderFailed, InvalidAudio, NotDead
-from transcription.infra.prober import Prober
+from transcription.errors import DeadLetterNotFound, DecoderFailed, InvalidAudio
 from transcription.job import Job, Outcome, Submission
+from transcription.media.decoder import Decoder
+from transcription.media.prober import Prober
 from transcription.settings import Limits, Settings
-from worker.decoder import Decoder
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(3600)]
 
@@ -50,9 +50,9 @@ class InstantJobs(MemoryJobs):
         return ()
 
     async def dead_letter(self, computation: str) -> DeadLetter:
-        raise NotDead(f"no dead letter {computation!r}")
+        raise DeadLetterNotFound(f"no dead letter {computation!r}")
 
-    revive = bury = dead_letter
+    retry = drop = dead_letter
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import pytest
 
 from tests.ledger_worker import LedgerWorker
 from tests.live_api import api_settings, live_api
-from transcription.infra.connections import connect
-from transcription.infra.spans import RedisSpans
+from transcription.ledger.connections import connect
+from transcription.ledger.span_store import RedisSpans
 from transcription.settings import Settings
 
 

@@ -14,10 +14,10 @@ from structlog.testing import capture_logs
 
 from tests import audio_files
 from tests.live_api import api_settings, live_api
-from tests.platform import eventually, ledger_server
+from tests.platform import eventually, running_ledger
 from transcription.computation import Timing
-from transcription.infra.connections import connect
-from transcription.infra.spans import RedisSpans
+from transcription.ledger.connections import connect
+from transcription.ledger.span_store import RedisSpans
 from transcription.ports import WorkerInfo
 from transcription.settings import Settings
 from transcription.spans import Piece, Span
@@ -156,7 +156,7 @@ def test_health_follows_the_workers(api: httpx.Client, settings: Settings) -> No
 
 def test_ledger_that_hangs_is_answered_with_503_within_seconds_and_everything_recovers(tmp_path: Path) -> None:
     with (
-        ledger_server(tmp_path / "ledger") as server,
+        running_ledger(tmp_path / "ledger") as server,
         live_api(api_settings(server.url, tmp_path / "data")) as api,
     ):
         job = submit(api).json()

@@ -18,7 +18,7 @@ from redis import Redis
 from tests import audio_files
 from tests.live_api import api_process, api_settings, live_api
 from tests.platform import eventually
-from transcription.infra.blobs import DiskBlobs
+from transcription.storage.disk import DiskBlobs
 
 LIMIT = 3_000_000
 GROWTH_LIMIT = 40 << 20

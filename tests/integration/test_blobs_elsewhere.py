@@ -9,12 +9,12 @@ import pytest
 
 from tests.live_api import live_api
 from transcription.errors import BlobMissing, Stopped, StorageUnavailable
-from transcription.infra.blobs import DiskBlobs
-from transcription.infra.cached import CachedBlobs
-from transcription.infra.s3 import S3Source
-from transcription.infra.signed import ROOT, ApiSource, sign, valid
-from transcription.infra.stores import open_blobs
 from transcription.settings import Settings
+from transcription.storage.cached import CachedBlobs
+from transcription.storage.disk import DiskBlobs
+from transcription.storage.s3 import S3Source
+from transcription.storage.signed_links import ROOT, ApiSource, sign, valid
+from transcription.storage.stores import open_blobs
 
 SECRET = "long enough to be a secret"
 AUDIO = os.urandom(3_000_000)

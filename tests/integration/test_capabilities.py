@@ -8,11 +8,11 @@ from typing import Any, TypeVar
 import pytest
 
 from tests.platform import eventually
-from transcription.infra.connections import connect, connect_async
-from transcription.infra.jobs import RedisJobs
-from transcription.infra.spans import RedisSpans
 from transcription.job import Audio, Place, Submission
 from transcription.lanes import traits
+from transcription.ledger.connections import connect, connect_async
+from transcription.ledger.job_store import RedisJobs
+from transcription.ledger.span_store import RedisSpans
 from transcription.options import Options
 from transcription.ports import Lane, WorkerInfo
 from transcription.settings import Settings

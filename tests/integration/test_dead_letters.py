@@ -6,7 +6,7 @@ import httpx
 import pytest
 from redis import Redis
 
-from murmur.cli import main
+from murmur.cli.main import main
 from tests import audio_files
 from tests.ledger_worker import LedgerWorker
 from tests.platform import eventually
@@ -54,13 +54,13 @@ def test_dropped_dead_letter_is_gone_and_its_job_stays_failed(api: httpx.Client,
     assert api.get(f"/v1/jobs/{job['id']}").json()["status"] == "failed"
     for method, path in (("GET", ""), ("POST", "/retry"), ("DELETE", "")):
         refused = api.request(method, f"/admin/dead/{letter['computation']}{path}")
-        assert (refused.status_code, refused.json()["code"]) == (404, "not_dead")
+        assert (refused.status_code, refused.json()["code"]) == (404, "dead_letter_not_found")
 
 
 @pytest.mark.parametrize("name", ["nobody", "a:b", "x" * 200, "ä"])
 def test_name_of_no_dead_letter_is_unknown(api: httpx.Client, name: str) -> None:
     refused = api.get(f"/admin/dead/{name}")
-    assert (refused.status_code, refused.json()["code"]) == (404, "not_dead")
+    assert (refused.status_code, refused.json()["code"]) == (404, "dead_letter_not_found")
 
 
 def test_operator_lists_shows_retries_and_drops_on_the_command_line(

@@ -14,7 +14,7 @@ from tests import audio_files
 from tests.ledger_worker import LedgerWorker
 from tests.platform import TestPlatform, eventually
 from tests.sse import Sse, everything, following
-from transcription.infra import events as told
+from transcription.ledger import event_log as told
 
 
 @pytest.fixture

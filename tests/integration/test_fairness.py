@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import pytest
 
 from tests.ledger_worker import LedgerWorker
-from transcription.infra.connections import connect, connect_async
-from transcription.infra.jobs import RedisJobs
-from transcription.infra.spans import RedisSpans
 from transcription.job import Audio, Submission
+from transcription.ledger.connections import connect, connect_async
+from transcription.ledger.job_store import RedisJobs
+from transcription.ledger.span_store import RedisSpans
 from transcription.options import Options, Priority
 from transcription.settings import Settings
 

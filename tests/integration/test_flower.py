@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from demo import SAMPLES
-from murmur.embedded import free_port
-from murmur.remote import JobEnded
+from murmur.client.responses import JobEnded
+from murmur.platform.ledger_server import free_port
 from tests.platform import TestPlatform, eventually, running_platform
 from transcription.settings import Lease
 

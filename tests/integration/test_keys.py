@@ -10,8 +10,8 @@ import pytest
 from redis import Redis
 from typer.testing import CliRunner
 
-from api.access import PUBLIC, surface_of
-from murmur.cli import app as cli
+from api.auth.access import PUBLIC, surface_of
+from murmur.cli.main import app as cli
 from tests.api_client import Bench
 from tests.live_api import live_api
 from tests.secured_api import WAV, bearer, cabinet, secured, settings_for

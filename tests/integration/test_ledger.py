@@ -10,20 +10,20 @@ from redis import Redis
 
 from transcription.computation import Claim, Timing
 from transcription.errors import (
+    DeadLetterNotFound,
     IdempotencyConflict,
     JobFinished,
     JobNotFound,
     LeaseLost,
     LedgerUnavailable,
     MalformedRequest,
-    NotDead,
     Stopped,
 )
-from transcription.infra.connections import connect, connect_async, connect_broker
-from transcription.infra.jobs import RedisJobs
-from transcription.infra.queue import QUEUE, CeleryQueue, celery_app
-from transcription.infra.spans import RedisSpans
 from transcription.job import Audio, Failure, Job, Outcome, Status, Submission
+from transcription.ledger.broker import QUEUE, CeleryQueue, celery_app
+from transcription.ledger.connections import connect, connect_async, connect_broker
+from transcription.ledger.job_store import RedisJobs
+from transcription.ledger.span_store import RedisSpans
 from transcription.options import Options
 from transcription.ports import WorkerInfo
 from transcription.settings import Settings
@@ -251,10 +251,10 @@ def test_a_span_whose_every_worker_died_fails_and_becomes_a_dead_letter_that_can
     assert submit(settings, submission())[1] is Outcome.NEW  # a failure is no cache entry
     (letter,) = ask(settings, lambda jobs: jobs.dead_letters())
     assert (letter.computation, letter.jobs, letter.attempts) == (accepted.computation, (accepted.id,), 3)
-    ask(settings, lambda jobs: jobs.revive(accepted.computation))
+    ask(settings, lambda jobs: jobs.retry(accepted.computation))
     assert job(settings, accepted.id).status is Status.QUEUED
-    with pytest.raises(NotDead):
-        ask(settings, lambda jobs: jobs.bury(accepted.computation))
+    with pytest.raises(DeadLetterNotFound):
+        ask(settings, lambda jobs: jobs.drop(accepted.computation))
     complete(spans, claim(spans))
     assert job(settings, accepted.id).status is Status.COMPLETED
 

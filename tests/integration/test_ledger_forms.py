@@ -15,10 +15,10 @@ from tests.ledgers.write import dump
 from tests.live_api import api_settings, live_api
 from tests.platform import eventually
 from transcription.errors import LedgerTooNew
-from transcription.infra.connections import connect, connect_async
-from transcription.infra.jobs import RedisJobs
-from transcription.infra.spans import RedisSpans
 from transcription.job import Audio, Job, Outcome, Submission
+from transcription.ledger.connections import connect, connect_async
+from transcription.ledger.job_store import RedisJobs
+from transcription.ledger.span_store import RedisSpans
 from transcription.options import Options
 from transcription.settings import Lease, Settings
 
@@ -128,7 +128,7 @@ def test_every_job_that_an_earlier_version_accepted_is_worked_off(settings: Sett
     }
     assert statuses(settings) == before
     (letter,) = ask(settings, lambda jobs: jobs.dead_letters())
-    ask(settings, lambda jobs: jobs.revive(letter.computation))
+    ask(settings, lambda jobs: jobs.retry(letter.computation))
     # The lease that an earlier worker left, and the delay of a second attempt, have run out since.
     eventually(lambda: (spans.reap(), spans.pending())[1] == 7)
     worker = LedgerWorker(spans, "w2")

@@ -12,12 +12,12 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from redis import Redis
 
 from transcription.computation import Claim, Timing
-from transcription.errors import JobFinished, LeaseLost, NotDead, Stopped
-from transcription.infra import jobs
-from transcription.infra.connections import connect, connect_async
-from transcription.infra.jobs import RedisJobs
-from transcription.infra.spans import RedisSpans
+from transcription.errors import DeadLetterNotFound, JobFinished, LeaseLost, Stopped
 from transcription.job import Audio, Failure, Status, Submission
+from transcription.ledger import job_store
+from transcription.ledger.connections import connect, connect_async
+from transcription.ledger.job_store import RedisJobs
+from transcription.ledger.span_store import RedisSpans
 from transcription.options import Options, Priority
 from transcription.ports import WorkerInfo
 from transcription.settings import Settings
@@ -102,7 +102,7 @@ class Ledger(RuleBasedStateMachine):
         self.pids = Counter(dict.fromkeys(WORKERS, 1))
         self.numbers = itertools.count()
         # Names in the order of time: what happens within one millisecond then repeats exactly.
-        jobs.uuid.uuid4 = lambda: uuid.UUID(int=next(self.numbers))  # type: ignore[attr-defined]
+        job_store.uuid.uuid4 = lambda: uuid.UUID(int=next(self.numbers))  # type: ignore[attr-defined]
         for name in WORKERS:
             self._register(name)
         self._reap()
@@ -235,10 +235,10 @@ class Ledger(RuleBasedStateMachine):
 
     @rule(revives=st.booleans())
     def operator(self, revives: bool) -> None:
-        resolve = self.jobs.revive if revives else self.jobs.bury
+        resolve = self.jobs.retry if revives else self.jobs.drop
         for letter in self.runner.run(self.jobs.dead_letters())[:1]:
             self.runner.run(resolve(letter.computation))
-        with pytest.raises(NotDead):
+        with pytest.raises(DeadLetterNotFound):
             self.runner.run(resolve("nobody"))
 
     # ------------------------------------------------------------ the books

@@ -17,9 +17,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from api.json_form import JsonForm
-from api.middleware import _SANE_ID
-from murmur.embedded import free_port
+from api.middleware.requests import _SANE_ID
+from api.uploads.json_form import JsonForm
+from murmur.platform.ledger_server import free_port
 from tests.edge import ROOT, START, Edge, Names, Replica, edge, environment, nginx_excused, replicas
 from tests.platform import eventually
 from transcription.errors import TooLarge

@@ -10,15 +10,15 @@ from redis import Redis
 from tests import audio_files
 from tests.ledger_worker import LedgerWorker
 from tests.live_api import live_api
-from transcription.infra import jobs
-from transcription.infra.connections import connect
-from transcription.infra.spans import RedisSpans
+from transcription.ledger import job_store
+from transcription.ledger.connections import connect
+from transcription.ledger.span_store import RedisSpans
 from transcription.settings import Settings
 
 
 @pytest.fixture
 def api(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[httpx.Client]:
-    monkeypatch.setattr(jobs, "RATE_AGE_S", 0.0)
+    monkeypatch.setattr(job_store, "RATE_AGE_S", 0.0)
     with live_api(settings) as client:
         yield client
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from murmur.embedded import free_port
+from murmur.platform.ledger_server import free_port
 from tests.platform import eventually
 
 ROOT = Path(__file__).parents[2]

@@ -12,7 +12,7 @@ import pytest
 
 from demo import SAMPLES
 from tests.platform import eventually, running_platform
-from transcription.infra.traces import Untraced, open_traces
+from transcription.observability.tracing import Untraced, open_traces
 
 ROOT = Path(__file__).parents[2]
 
@@ -93,14 +93,16 @@ def test_an_error_that_ends_a_traced_block_is_noted(collector: Collector) -> Non
 def test_without_an_endpoint_nothing_that_traces_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OTEL_EXPORTER_OTLP_ENDPOINT", raising=False)
     # redis-py imports parts of OpenTelemetry by itself where it is installed: not those that trace or export.
-    code = "import sys, api.app, worker.host; print(*sys.modules)"
+    code = "import sys, api.app, worker.runtime; print(*sys.modules)"
     said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert not {"transcription.infra.otel", "opentelemetry.sdk.trace", "opentelemetry.exporter"} & set(said.split())
+    assert not {"transcription.observability.otel", "opentelemetry.sdk.trace", "opentelemetry.exporter"} & set(
+        said.split()
+    )
     assert isinstance(open_traces("test"), Untraced)
 
 
 def test_an_endpoint_without_the_extra_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318")
-    monkeypatch.setitem(sys.modules, "transcription.infra.otel", None)
+    monkeypatch.setitem(sys.modules, "transcription.observability.otel", None)
     with pytest.raises(RuntimeError, match=r"OTEL_EXPORTER_OTLP_ENDPOINT is set.*murmuration\[otel\]"):
         open_traces("test")

@@ -12,7 +12,7 @@ import pytest
 from tests import audio_files
 from tests.live_api import api_settings, live_api
 from tests.receiver import Receiver, receiving, status
-from transcription.outbound import Outbound
+from transcription.settings.outbound import Outbound
 
 AUDIO = audio_files.wav(2.0)
 
@@ -83,7 +83,7 @@ def test_redirect_inside_is_refused(
     redis_url: str, tmp_path: Path, files: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # To this test alone, the receiver's address is a public one.
-    monkeypatch.setattr("transcription.infra.outbound.is_public", lambda address: address == "127.0.0.1")
+    monkeypatch.setattr("transcription.network.guard.is_public", lambda address: address == "127.0.0.1")
     with api_with(redis_url, tmp_path, {}) as api:
         for inside in ("http://127.0.0.2/", "http://169.254.169.254/latest/", "http://[::1]/"):
             files.answers += [status(302, location=inside)]

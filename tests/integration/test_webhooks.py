@@ -19,11 +19,11 @@ from tests.ledger_worker import LedgerWorker
 from tests.live_api import api_settings
 from tests.platform import eventually, running_platform
 from tests.receiver import Receiver, receiving, status
-from transcription.outbound import Outbound, Webhook
 from transcription.settings import Lease, Settings
+from transcription.settings.outbound import Outbound, Webhook
 from transcription.webhook import signatures
-from worker import webhook
-from worker.webhook import Courier
+from worker import webhook_dispatcher
+from worker.webhook_dispatcher import WebhookDispatcher
 
 SECRETS = ("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_" + "QUFB" * 8)
 QUICK = Webhook.model_validate({"secrets": SECRETS, "timeout_s": 0.5, "first_retry_s": 0.02, "give_up_s": 30})
@@ -42,8 +42,8 @@ def receiver() -> Iterator[Receiver]:
 
 
 @contextmanager
-def couriers(settings: Settings, count: int = 1) -> Iterator[None]:
-    threads = [Courier(settings) for _ in range(count)]
+def dispatchers(settings: Settings, count: int = 1) -> Iterator[None]:
+    threads = [WebhookDispatcher(settings) for _ in range(count)]
     for thread in threads:
         thread.start()
     try:
@@ -56,9 +56,9 @@ def couriers(settings: Settings, count: int = 1) -> Iterator[None]:
 
 
 @pytest.fixture
-def courier(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(webhook, "LOOK_S", 0.02)
-    with couriers(settings):
+def dispatcher(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(webhook_dispatcher, "LOOK_S", 0.02)
+    with dispatchers(settings):
         yield
 
 
@@ -86,7 +86,7 @@ def settled(api: httpx.Client, job_id: str) -> dict[str, Any]:
     return told
 
 
-@pytest.mark.usefixtures("courier")
+@pytest.mark.usefixtures("dispatcher")
 def test_completed_job_is_told_once_with_signatures_of_every_secret(
     api: httpx.Client, worker: LedgerWorker, receiver: Receiver
 ) -> None:
@@ -104,7 +104,7 @@ def test_completed_job_is_told_once_with_signatures_of_every_secret(
     assert got.headers["content-type"] == "application/json"
 
 
-@pytest.mark.usefixtures("courier")
+@pytest.mark.usefixtures("dispatcher")
 def test_every_ending_is_told_the_cached_one_too(api: httpx.Client, worker: LedgerWorker, receiver: Receiver) -> None:
     told = [submit(api, receiver.url)]
     api.post(f"/v1/jobs/{told[0]}/cancel")
@@ -122,7 +122,7 @@ def test_every_ending_is_told_the_cached_one_too(api: httpx.Client, worker: Ledg
     assert bodies[told[1]]["data"]["error"] == "engine_failed"
 
 
-@pytest.mark.usefixtures("courier")
+@pytest.mark.usefixtures("dispatcher")
 def test_message_is_tried_again_under_its_id_until_it_is_taken(
     api: httpx.Client, worker: LedgerWorker, receiver: Receiver
 ) -> None:
@@ -139,7 +139,7 @@ def test_message_is_tried_again_under_its_id_until_it_is_taken(
     assert len({got.body for got in receiver.received}) == 1
 
 
-@pytest.mark.usefixtures("courier")
+@pytest.mark.usefixtures("dispatcher")
 def test_receiver_that_asks_for_a_pause_has_it(api: httpx.Client, worker: LedgerWorker, receiver: Receiver) -> None:
     receiver.answers += [status(503, retry_after="1")]
     submit(api, receiver.url)
@@ -149,7 +149,7 @@ def test_receiver_that_asks_for_a_pause_has_it(api: httpx.Client, worker: Ledger
     assert 0.9 < second - first < 4
 
 
-@pytest.mark.usefixtures("courier")
+@pytest.mark.usefixtures("dispatcher")
 def test_receiver_that_says_410_hears_no_more_until_a_replay(
     api: httpx.Client, worker: LedgerWorker, receiver: Receiver
 ) -> None:
@@ -174,7 +174,7 @@ def test_old_message_is_given_up_and_can_be_replayed_under_its_id(
     worker.work()
     (message,) = log(api, job_id)["messages"]
     redis_server.hset(f"murmur:hook:{message['id']}", "since", 1)
-    with couriers(settings):
+    with dispatchers(settings):
         (message,) = settled(api, job_id)["messages"]
         assert (message["state"], message["next_try_at"], redis_server.zcard("murmur:outbox")) == ("failed", None, 0)
         (replayed,) = api.post(f"/v1/jobs/{job_id}/webhooks/replay").json()["messages"]
@@ -183,7 +183,7 @@ def test_old_message_is_given_up_and_can_be_replayed_under_its_id(
     assert [got.headers["webhook-id"] for got in receiver.received] == [message["id"]] * 2
 
 
-@pytest.mark.usefixtures("courier")
+@pytest.mark.usefixtures("dispatcher")
 def test_deleted_job_takes_its_messages_with_it(
     api: httpx.Client, worker: LedgerWorker, receiver: Receiver, redis_server: Redis
 ) -> None:
@@ -210,20 +210,20 @@ def test_webhook_that_leads_inside_is_never_sent(
 ) -> None:
     job_id = submit(api, receiver.url)
     worker.work()
-    with couriers(settings.model_copy(update={"outbound": Outbound()})):
+    with dispatchers(settings.model_copy(update={"outbound": Outbound()})):
         told = settled(api, job_id)
     assert told["messages"][0]["state"] == "failed"
     assert "MURMUR_OUTBOUND__ALLOW_PRIVATE_ADDRESSES" in told["tries"][0]["error"]
     assert receiver.received == []
 
 
-def test_several_couriers_send_each_message_once(
+def test_several_dispatchers_send_each_message_once(
     api: httpx.Client, worker: LedgerWorker, receiver: Receiver, settings: Settings, redis_server: Redis
 ) -> None:
     jobs = [submit(api, receiver.url) for _ in range(20)]
     worker.work()
     patient = settings.model_copy(update={"webhook": Webhook(timeout_s=30)})
-    with couriers(patient, 3):
+    with dispatchers(patient, 3):
         eventually(lambda: redis_server.zcard("murmur:outbox") == 0, 30)
     assert sorted(json.loads(got.body)["data"]["id"] for got in receiver.received) == sorted(jobs)
 

@@ -15,10 +15,10 @@ from typing import Any
 from redis import Redis
 
 from transcription.computation import Claim, Timing
-from transcription.infra.connections import connect, connect_async
-from transcription.infra.jobs import RedisJobs
-from transcription.infra.spans import RedisSpans
 from transcription.job import Audio, Failure, Submission
+from transcription.ledger.connections import connect, connect_async
+from transcription.ledger.job_store import RedisJobs
+from transcription.ledger.span_store import RedisSpans
 from transcription.options import Options
 from transcription.ports import WorkerInfo
 from transcription.settings import Ledger, Settings

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from demo import SAMPLES
-from murmur.client import ApiError, Client
+from murmur.client.client import ApiError, Client
 from tests.monitoring.server import Prometheus, free_port, needs, prometheus
 from tests.platform import TestPlatform, eventually, running_platform
 from transcription.settings import Worker

@@ -13,11 +13,11 @@ import pytest
 import structlog
 from prometheus_client.parser import text_string_to_metric_families
 
-from api.backpressure import drained_in_s
+from api.jobs.backpressure import drained_in_s
 from tests import audio_files
 from tests.api_client import Bench, bench
 from tests.memory_jobs import WORKER, MemoryJobs
-from transcription.infra import logs
+from transcription.observability import logs
 from transcription.ports import Backlog
 
 pytestmark = pytest.mark.anyio

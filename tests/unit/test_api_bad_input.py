@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from api.form import MAX_FIELDS_BYTES
+from api.uploads.form import MAX_FIELDS_BYTES
 from tests import audio_files
 from tests.api_client import Bench, bench
 from transcription.errors import MurmurationError, leaves

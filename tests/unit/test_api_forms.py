@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.form import Form
-from api.json_form import JsonForm
-from api.multipart import MultipartForm
+from api.uploads.form import Form
+from api.uploads.json_form import JsonForm
+from api.uploads.multipart import MultipartForm
 from transcription.errors import BadBase64, MurmurationError
 
 MULTIPART = (

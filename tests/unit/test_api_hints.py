@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from api.hints import Hints
+from api.jobs.hints import Hints
 
 pytestmark = pytest.mark.anyio
 

@@ -20,8 +20,8 @@ from transcription.errors import (
     TooLong,
     UnsupportedMedia,
 )
+from transcription.media.audio import RATE, decode, read_pcm, sample_at, write_pcm
 from transcription.spans import Span
-from worker.audio import RATE, decode, read_pcm, sample_at, write_pcm
 
 HOUR = 3600.0
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from transcription.errors import BlobMissing, DiskFull
-from transcription.infra.blobs import DiskBlobs
+from transcription.storage.disk import DiskBlobs
 
 pytestmark = pytest.mark.anyio
 
@@ -109,7 +109,7 @@ async def test_full_disk_is_said_and_leaves_no_part(tmp_path: Path, monkeypatch:
 
     upload = DiskBlobs(tmp_path).upload()
     await upload.write(b"x" * 100)
-    monkeypatch.setattr("transcription.infra.blobs.os.write", full)
+    monkeypatch.setattr("transcription.storage.disk.os.write", full)
     with pytest.raises(DiskFull, match="No space left"):
         await upload.commit()
     await upload.abort()

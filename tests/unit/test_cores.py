@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from transcription.infra.cores import available
+from transcription.observability.cores import available
 from transcription.settings import Worker
-from worker.cores import WIDE, Layout, instruction_set, layout, slots
+from worker.engines.cpu_layout import WIDE, CpuLayout, instruction_set, layout, slots
 
 
 @pytest.fixture
@@ -51,27 +51,27 @@ def test_this_machine_has_at_least_a_core() -> None:
 @pytest.mark.parametrize(
     ("worker", "cores", "expected"),
     [
-        (Worker(), 8, Layout(8, 1, 4)),
-        (Worker(threads=3), 8, Layout(2, 3, 4)),
-        (Worker(threads=4), 2, Layout(1, 2, 4)),
-        (Worker(model_workers=2, batch=6), 8, Layout(2, 1, 6)),
+        (Worker(), 8, CpuLayout(8, 1, 4)),
+        (Worker(threads=3), 8, CpuLayout(2, 3, 4)),
+        (Worker(threads=4), 2, CpuLayout(1, 2, 4)),
+        (Worker(model_workers=2, batch=6), 8, CpuLayout(2, 1, 6)),
     ],
 )
-def test_a_cpus_cores_are_never_oversubscribed_unasked(worker: Worker, cores: int, expected: Layout) -> None:
+def test_a_cpus_cores_are_never_oversubscribed_unasked(worker: Worker, cores: int, expected: CpuLayout) -> None:
     assert layout(worker, device="cpu", cores=cores) == expected
 
 
 @pytest.mark.parametrize(
     ("worker", "plan", "expected"),
     [
-        (Worker(), Layout(1, 1, 1), 8),
-        (Worker(), Layout(2, 1, 4), 12),
-        (Worker(), Layout(2, 1, None), 48),
-        (Worker(), Layout(64, 1, 4), 64),
-        (Worker(slots=3), Layout(64, 1, 4), 3),
+        (Worker(), CpuLayout(1, 1, 1), 8),
+        (Worker(), CpuLayout(2, 1, 4), 12),
+        (Worker(), CpuLayout(2, 1, None), 48),
+        (Worker(), CpuLayout(64, 1, 4), 64),
+        (Worker(slots=3), CpuLayout(64, 1, 4), 3),
     ],
 )
-def test_there_are_spans_enough_to_keep_the_model_busy(worker: Worker, plan: Layout, expected: int) -> None:
+def test_there_are_spans_enough_to_keep_the_model_busy(worker: Worker, plan: CpuLayout, expected: int) -> None:
     assert slots(worker, plan) == expected
 
 

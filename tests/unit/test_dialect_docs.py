@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from murmur import settings_table
+from murmur.cli import settings_table
 from tests.api_client import bench
 
 ROOT = Path(__file__).parents[2]

@@ -15,7 +15,7 @@ from api.dialects.chat import ChatForm
 from api.dialects.containers import format_of
 from api.dialects.microservice_shapes import estimated_s, job_out
 from api.dialects.openai_stream import events
-from api.json_form import JsonForm
+from api.uploads.json_form import JsonForm
 from tests import audio_files
 from tests.api_client import Bench, bench
 from tests.memory_jobs import WORKER

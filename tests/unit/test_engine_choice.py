@@ -6,7 +6,7 @@ from pydantic import ValidationError
 from transcription.errors import ModelUnavailable
 from transcription.settings import Settings
 from worker.engines.choice import choose
-from worker.models import ModelCache
+from worker.model_cache import ModelCache
 
 
 class Stub:

@@ -3,7 +3,7 @@
 import pytest
 
 from transcription import errors
-from transcription.retry import Again, GiveUp, decide
+from transcription.retry import GiveUp, Retry, decide
 
 
 def test_every_leaf_has_its_own_code_and_stands_in_the_drawing() -> None:
@@ -17,8 +17,8 @@ def test_every_leaf_has_its_own_code_and_stands_in_the_drawing() -> None:
 def test_a_retryable_error_is_tried_again_until_the_attempts_are_used_up() -> None:
     error = errors.EngineFailed("boom")
     first, second, third = (decide(error, attempt, max_attempts=3) for attempt in (1, 2, 3))
-    assert isinstance(first, Again)
-    assert isinstance(second, Again)
+    assert isinstance(first, Retry)
+    assert isinstance(second, Retry)
     assert second.delay_s > first.delay_s
     assert isinstance(third, GiveUp)
     assert third.failure.code == "engine_failed"

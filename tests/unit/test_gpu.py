@@ -2,7 +2,7 @@ import ctypes
 
 import pytest
 
-from worker.engines import gpu
+from worker.engines import gpu_batch
 
 GB = 1 << 30
 
@@ -20,8 +20,8 @@ GB = 1 << 30
 def test_the_batch_follows_free_memory(
     monkeypatch: pytest.MonkeyPatch, free: int | None, weights: int, batch: int
 ) -> None:
-    monkeypatch.setattr(gpu, "free_bytes", lambda _: free)
-    assert gpu.batch(weights) == batch
+    monkeypatch.setattr(gpu_batch, "free_bytes", lambda _: free)
+    assert gpu_batch.batch(weights) == batch
 
 
 def test_without_a_driver_nothing_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -29,4 +29,4 @@ def test_without_a_driver_nothing_is_known(monkeypatch: pytest.MonkeyPatch) -> N
         raise OSError
 
     monkeypatch.setattr(ctypes, "CDLL", missing)
-    assert gpu.free_bytes() is None
+    assert gpu_batch.free_bytes() is None

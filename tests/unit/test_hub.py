@@ -5,8 +5,8 @@ from threading import Thread
 
 import pytest
 
-from transcription.infra import hub
 from transcription.settings import Settings
+from transcription.storage import model_hub
 
 
 class Hub(BaseHTTPRequestHandler):
@@ -39,18 +39,18 @@ def no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_hub_that_answers_gives_base(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", address)
-    assert hub.hub_reachable(2)
-    assert hub.choose(Settings(data_dir=tmp_path, model="auto")) == "base"
+    assert model_hub.hub_reachable(2)
+    assert model_hub.choose(Settings(data_dir=tmp_path, model="auto")) == "base"
 
 
 def test_a_gateway_that_answers_in_the_hubs_place_does_not_count(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", f"{address}/sorry")
-    assert not hub.hub_reachable(2)
+    assert not model_hub.hub_reachable(2)
 
 
 @pytest.mark.usefixtures("no_hub")
 def test_without_a_hub_the_demo_model_is_served(tmp_path: Path) -> None:
-    assert hub.choose(Settings(data_dir=tmp_path, model="auto")) == "demo"
+    assert model_hub.choose(Settings(data_dir=tmp_path, model="auto")) == "demo"
 
 
 @pytest.mark.usefixtures("no_hub")
@@ -58,17 +58,17 @@ def test_what_was_downloaded_before_needs_no_hub(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path, model="auto")
     snapshot = settings.model_dir / "models--Systran--faster-whisper-base/snapshots/1234"
     snapshot.mkdir(parents=True)
-    assert hub.choose(settings) == "demo"
+    assert model_hub.choose(settings) == "demo"
     (snapshot / "model.bin").write_bytes(b"weights")
-    assert hub.choose(settings) == "base"
+    assert model_hub.choose(settings) == "base"
 
 
 def test_a_hub_switched_off_is_not_asked(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", address)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    assert not hub.hub_reachable(2)
+    assert not model_hub.hub_reachable(2)
 
 
 @pytest.mark.usefixtures("no_hub")
 def test_a_model_that_was_named_is_served(tmp_path: Path) -> None:
-    assert hub.choose(Settings(data_dir=tmp_path, model="small")) == "small"
+    assert model_hub.choose(Settings(data_dir=tmp_path, model="small")) == "small"

@@ -6,15 +6,15 @@ from pathlib import Path
 
 from prometheus_client.core import Metric
 
-from api.ledger_figures import LedgerFigures
-from api.metrics import Meters
+from api.metrics.ledger import LedgerFigures
+from api.metrics.process import ApiMetrics
 from tests.memory_jobs import WORKER
 from transcription.job import Outcome, Status
 from transcription.options import Priority
 from transcription.ports import Backlog, Latency, Server, Waiting
-from worker import meters
-from worker.gpu import Gpu
-from worker.metrics import State, StateFigures
+from worker.metrics import counters
+from worker.metrics.endpoint import State, StateFigures
+from worker.metrics.gpu import Gpu
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
@@ -38,7 +38,7 @@ def in_code(*sources: Iterable[Metric]) -> Known:
 
 
 def test_metrics_of_an_api_process_are_documented() -> None:
-    api = Meters()
+    api = ApiMetrics()
     api.answered(method="GET", route="/health", status=200, seconds=0.1)
     api.submitted(Outcome.NEW, audio_bytes=1, seconds=0.1)
     api.refused("too_large")
@@ -61,10 +61,10 @@ def test_metrics_of_the_ledger_are_documented() -> None:
 
 
 def test_metrics_of_a_worker_are_documented() -> None:
-    with meters.stage("mel"), meters.batch(0, size=1, room=1):
+    with counters.stage("mel"), counters.batch(0, size=1, room=1):
         pass
     state = StateFigures(lambda: State(0, 1, 1), look_at_gpus=lambda: [Gpu("0", 1, 2, 0.5)])
-    assert documented("A worker") == in_code(meters.REGISTRY.collect(), state.collect())
+    assert documented("A worker") == in_code(counters.REGISTRY.collect(), state.collect())
 
 
 def test_names_carry_their_units_and_say_whose_they_are() -> None:

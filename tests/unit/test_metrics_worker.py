@@ -9,13 +9,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.platform import eventually
 from transcription.computation import Timing
-from worker import meters, metrics
 from worker.batcher import Batcher, Key
-from worker.gpu import Gpu, parse
+from worker.metrics import counters, endpoint
+from worker.metrics.gpu import Gpu, parse
 
 
 def value(name: str, **labels: str) -> float:
-    return meters.REGISTRY.get_sample_value(name, labels) or 0.0
+    return counters.REGISTRY.get_sample_value(name, labels) or 0.0
 
 
 def rise(name: str, **labels: str) -> Callable[[], float]:
@@ -62,14 +62,14 @@ def test_a_committed_span_counts_its_audio_its_time_and_its_real_time_factor() -
         rise("murmur_worker_real_time_factor_bucket", le="0.1"),
         rise("murmur_worker_real_time_factor_count"),
     )
-    meters.finished(Timing(audio_s=100.0, decode_s=1.0, vad_s=2.0, compute_s=4.0))
-    meters.finished(Timing(audio_s=0.0))
+    counters.finished(Timing(audio_s=100.0, decode_s=1.0, vad_s=2.0, compute_s=4.0))
+    counters.finished(Timing(audio_s=0.0))
     assert (audio(), vad(), factors(), of_all()) == (100.0, 2.0, 1, 1)
 
 
 def test_a_model_that_cannot_be_loaded_counts_as_an_error() -> None:
     errors = rise("murmur_worker_model_loads_total", result="error")
-    with pytest.raises(OSError, match="gone"), meters.loading():
+    with pytest.raises(OSError, match="gone"), counters.loading():
         raise OSError("gone")
     assert errors() == 1
 
@@ -85,10 +85,10 @@ def test_the_endpoint_tells_the_process_and_its_state_and_a_taken_port_is_no_rea
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    state = metrics.State(held=3, slots=8, models=1)
-    metrics.serve(0, lambda: state)
-    metrics.serve(port, lambda: state)
-    metrics.serve(port, lambda: state)
+    state = endpoint.State(held=3, slots=8, models=1)
+    endpoint.serve(0, lambda: state)
+    endpoint.serve(port, lambda: state)
+    endpoint.serve(port, lambda: state)
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
         found = {
             sample.name: sample.value

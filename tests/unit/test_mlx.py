@@ -13,10 +13,10 @@ mlx = pytest.importorskip("mlx.core", reason="MLX isn't installed")
 import demo  # noqa: E402
 from transcription.errors import ModelUnavailable  # noqa: E402
 from transcription.settings import Settings  # noqa: E402
-from worker.engines import mlx_align, mlx_weights  # noqa: E402
-from worker.engines.mlx_search import Marks, _Grammar, write  # noqa: E402
-from worker.engines.mlx_thread import owner  # noqa: E402
-from worker.engines.mlx_whisper import locate, open_model  # noqa: E402
+from worker.engines.mlx import align, weights  # noqa: E402
+from worker.engines.mlx.engine import locate, open_model  # noqa: E402
+from worker.engines.mlx.search import Marks, _Grammar, write  # noqa: E402
+from worker.engines.mlx.thread import owner  # noqa: E402
 
 END, START, NO_SPEECH, TIMES = 10, 11, 12, 20
 MARKS = Marks(size=40, end=END, start=START, no_speech=NO_SPEECH, timestamps=TIMES)
@@ -38,7 +38,7 @@ def test_tokenizer_made_from_ranks_is_whispers_own(tmp_path: Path, size: int, la
         language="en" if multilingual else None,
         task="transcribe" if multilingual else None,
     )
-    ours = mlx_weights.read_tokenizer(tmp_path, size)
+    ours = weights.read_tokenizer(tmp_path, size)
     assert ours.get_vocab_size() == size
     for text in (" Hello, world! It's 3.14 naïve café", "Größe 你好 привет ♪♪ 12345   spaces  \n new"):
         ids = ours.encode(text, add_special_tokens=False).ids
@@ -94,8 +94,8 @@ def test_the_path_through_time_is_the_cheapest() -> None:
     cost = np.ones((3, 8))
     for token, steps in enumerate([(0, 1, 2), (3, 4), (5, 6, 7)]):
         cost[token, list(steps)] = 0
-    assert mlx_align._path(cost) == [(0, 0), (0, 1), (0, 2), (1, 3), (1, 4), (2, 5), (2, 6), (2, 7)]
-    assert mlx_align._path(np.zeros((2, 0))) == []
+    assert align._path(cost) == [(0, 0), (0, 1), (0, 2), (1, 3), (1, 4), (2, 5), (2, 6), (2, 7)]
+    assert align._path(np.zeros((2, 0))) == []
 
 
 def test_all_work_is_done_on_one_thread() -> None:
@@ -179,7 +179,7 @@ def test_download_that_was_cut_goes_on(settings: Settings, tmp_path: Path, monke
             (tmp_path / "weights.npz").write_bytes(b"all of it")
         return str(tmp_path)
 
-    monkeypatch.setattr("worker.engines.mlx_whisper.snapshot_download", hub)
+    monkeypatch.setattr("worker.engines.mlx.engine.snapshot_download", hub)
     assert (locate("base", settings) / "weights.npz").is_file()
 
 
@@ -190,7 +190,7 @@ def test_hub_that_cannot_be_reached_is_said(settings: Settings, monkeypatch: pyt
         asked.append(repository)
         raise OSError("offline")
 
-    monkeypatch.setattr("worker.engines.mlx_whisper.snapshot_download", offline)
+    monkeypatch.setattr("worker.engines.mlx.engine.snapshot_download", offline)
     for name in ("base", "turbo", "mlx-community/whisper-large-v3-mlx"):
         with pytest.raises(ModelUnavailable, match="offline"):
             locate(name, settings)

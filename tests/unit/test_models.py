@@ -16,9 +16,9 @@ from structlog.testing import capture_logs
 import demo
 from transcription.errors import ModelUnavailable
 from transcription.settings import Settings, Worker
-from worker import models
-from worker.fetch import fetch
-from worker.models import ModelCache, locate
+from worker import model_cache
+from worker.download_models import fetch
+from worker.model_cache import ModelCache, locate
 
 
 class FakeEngine:
@@ -262,7 +262,7 @@ def test_a_published_model_is_fetched_into_the_data_directory(tmp_path: Path, mo
             raise LocalEntryNotFoundError("not here")
         return str(tmp_path)
 
-    monkeypatch.setattr(models, "download_model", download)
+    monkeypatch.setattr(model_cache, "download_model", download)
     settings = Settings(data_dir=tmp_path)
     assert locate("base", settings) == tmp_path
     assert [call.get("local_files_only", False) for call in asked] == [True, False]
@@ -275,7 +275,7 @@ def test_without_a_hub_a_published_model_is_unavailable_and_the_message_helps(
     def download(*_: Any, **__: Any) -> str:
         raise LocalEntryNotFoundError("cannot find the files on the hub")
 
-    monkeypatch.setattr(models, "download_model", download)
+    monkeypatch.setattr(model_cache, "download_model", download)
     with pytest.raises(ModelUnavailable, match="MURMUR_MODEL=demo"):
         locate("base", Settings(data_dir=tmp_path))
 
@@ -283,10 +283,10 @@ def test_without_a_hub_a_published_model_is_unavailable_and_the_message_helps(
 def test_a_directory_without_a_tokenizer_never_asks_the_hub_for_one(tmp_path: Path) -> None:
     (tmp_path / "model.bin").write_bytes(b"x")
     with pytest.raises(ModelUnavailable, match=r"tokenizer\.json"):
-        models.load(str(tmp_path), Settings())
+        model_cache.load(str(tmp_path), Settings())
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(ModelUnavailable, match="can't be loaded on"):
-        models.load(str(tmp_path), Settings(device="cpu"))
+        model_cache.load(str(tmp_path), Settings(device="cpu"))
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")

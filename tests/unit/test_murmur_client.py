@@ -10,10 +10,10 @@ from typing import Any
 import psutil
 import pytest
 
-from murmur import follow
-from murmur.client import Client
-from murmur.embedded import free_port
-from murmur.remote import ApiError, JobEnded
+from murmur.client import events
+from murmur.client.client import Client
+from murmur.client.responses import ApiError, JobEnded
+from murmur.platform.ledger_server import free_port
 from transcription.job import Status
 
 JOB = {"id": "j1", "status": "queued", "created_at": "2026-01-02T03:04:05Z", "a_new_field": 1}
@@ -175,7 +175,7 @@ def sse(*events: tuple[str, str, Any]) -> bytes:
 def test_following_goes_on_after_the_last_whole_event_when_the_connection_breaks(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(follow, "PAUSE_S", 0.0)
+    monkeypatch.setattr(events, "PAUSE_S", 0.0)
     status, one = ("1-0.0", "status", {"status": "processing"}), ("2-0.0", "segment", {"text": " one"})
     two, done = ("3-0.0", "segment", {"text": " two"}), ("4-0.1", "done", {"status": "completed"})
     server.answers = [
@@ -199,8 +199,8 @@ def test_following_ends_where_there_is_nothing_more_and_says_what_is_refused(ser
 
 
 def test_following_is_given_up_when_the_platform_stays_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(follow, "PAUSE_S", 0.0)
-    monkeypatch.setattr(follow, "AWAY_S", 0.1)
+    monkeypatch.setattr(events, "PAUSE_S", 0.0)
+    monkeypatch.setattr(events, "AWAY_S", 0.1)
     url = f"http://127.0.0.1:{free_port()}"
     with Client(url) as client, pytest.raises(ApiError, match=url) as error:
         list(client.events("j1"))

@@ -8,16 +8,16 @@ import psutil
 import pytest
 from redis import Redis
 
-from murmur import embedded
-from murmur.processes import LEASH, Process, Program
-from murmur.trouble import Trouble
-from tests.platform import eventually, group_alive, ledger_server
+from murmur.errors import CliError
+from murmur.platform import ledger_server
+from murmur.platform.processes import PARENT_DEATH, Process, Program
+from tests.platform import eventually, group_alive, running_ledger
 
 
 def test_what_was_written_is_there_after_an_orderly_stop(tmp_path: Path) -> None:
-    with ledger_server(tmp_path) as server, Redis.from_url(server.url) as redis:
+    with running_ledger(tmp_path) as server, Redis.from_url(server.url) as redis:
         redis.set("kept", "yes")
-    with ledger_server(tmp_path) as server, Redis.from_url(server.url) as redis:
+    with running_ledger(tmp_path) as server, Redis.from_url(server.url) as redis:
         assert redis.get("kept") == b"yes"
 
 
@@ -28,14 +28,14 @@ def test_the_ledger_never_evicts_and_writes_an_append_only_file(redis_server: Re
 
 def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
     (tmp_path / "appendonlydir").write_text("in the way")
-    with pytest.raises(Trouble, match=r"the ledger's server didn't start in .*: \S+"):
-        embedded.start(tmp_path, lambda _, __: None)
+    with pytest.raises(CliError, match=r"the ledger's server didn't start in .*: \S+"):
+        ledger_server.start(tmp_path, lambda _, __: None)
 
 
 @pytest.mark.parametrize("leash", ["kernel", "watching"])
 def test_a_program_ends_when_its_parent_is_killed(tmp_path: Path, leash: str) -> None:
     script = (
-        "import sys, time; from murmur.processes import Process, Program;"
+        "import sys, time; from murmur.platform.processes import Process, Program;"
         "p = Process(Program(name='x', argv=['sleep', '1000']), print); print(p.pid, flush=True); time.sleep(1000)"
     )
     env = {**os.environ, "MURMUR_LEASH": "watching"} if leash == "watching" else dict(os.environ)
@@ -75,6 +75,6 @@ def test_a_deaf_program_is_killed_after_its_grace() -> None:
 
 def test_the_leash_needs_nothing_but_the_standard_library() -> None:
     done = subprocess.run(
-        [sys.executable, "-I", "-S", str(LEASH), str(os.getpid()), "9", "true"], check=False, timeout=10
+        [sys.executable, "-I", "-S", str(PARENT_DEATH), str(os.getpid()), "9", "true"], check=False, timeout=10
     )
     assert done.returncode == 0

@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from murmur import allocator
-from murmur.datadir import claimed
-from murmur.environment import exported, load
-from murmur.local import Layout
-from murmur.preflight import model_name
-from murmur.terminal import Terminal
-from murmur.trouble import Trouble
-from murmur.up import settled, with_model
-from transcription.infra import hub
+from murmur.errors import CliError
+from murmur.platform import allocator
+from murmur.platform.data_dir import claimed
+from murmur.platform.environment import exported, load
+from murmur.platform.local import PlatformConfig
+from murmur.platform.preflight import model_name
+from murmur.platform.terminal import Terminal
+from murmur.platform.up import settled, with_model
 from transcription.settings import Lease, Ledger, Settings
+from transcription.storage import model_hub
 
 
 def test_settings_survive_the_way_through_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -50,7 +50,7 @@ def test_the_command_line_wins_over_the_environment(monkeypatch: pytest.MonkeyPa
 )
 def test_a_wrong_variable_is_named_in_one_sentence(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(name, value)
-    with pytest.raises(Trouble) as trouble:
+    with pytest.raises(CliError) as trouble:
         load()
     assert name.removeprefix("MURMUR_").lower() in str(trouble.value).lower()
     assert trouble.value.status == 2
@@ -85,7 +85,7 @@ def test_auto_is_base_once_that_has_been_fetched(
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     settings = Settings(data_dir=tmp_path)
-    snapshot = settings.model_dir / f"models--{hub.DEFAULT_REPOSITORY.replace('/', '--')}" / "snapshots" / "abc"
+    snapshot = settings.model_dir / f"models--{model_hub.DEFAULT_REPOSITORY.replace('/', '--')}" / "snapshots" / "abc"
     snapshot.mkdir(parents=True)
     (snapshot / "model.bin").touch()
     assert with_model(settings, Terminal()).model == "base"
@@ -119,7 +119,7 @@ def test_an_allocator_is_described_as_it_is() -> None:
 
 
 def test_a_data_directory_has_one_holder_at_a_time(tmp_path: Path) -> None:
-    with claimed(tmp_path), pytest.raises(Trouble, match="in use by a platform that runs"), claimed(tmp_path):
+    with claimed(tmp_path), pytest.raises(CliError, match="in use by a platform that runs"), claimed(tmp_path):
         pass
     with claimed(tmp_path):
         pass
@@ -135,8 +135,8 @@ def test_a_data_directory_is_free_when_the_last_inheritor_of_its_lock_has_ended(
 
 
 def test_a_platform_that_listens_everywhere_is_reached_over_loopback() -> None:
-    assert Layout(host="0.0.0.0", port=1).url == "http://127.0.0.1:1"
-    assert Layout(host="::", port=1).url == "http://[::1]:1"
+    assert PlatformConfig(host="0.0.0.0", port=1).url == "http://127.0.0.1:1"
+    assert PlatformConfig(host="::", port=1).url == "http://[::1]:1"
 
 
 def test_exported_values_are_json_where_the_settings_read_json() -> None:

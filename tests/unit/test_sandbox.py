@@ -17,13 +17,13 @@ import pytest
 from tests import audio_files
 from tests.platform import eventually
 from transcription.errors import CorruptAudio, DecoderFailed, MurmurationError, NoSamples, Stopped, TooLong
-from transcription.infra.probe import probe
-from transcription.infra.prober import Prober
-from transcription.infra.sandbox import Sandbox
-from transcription.retry import Again, GiveUp, decide
+from transcription.media.audio import decode
+from transcription.media.decoder import Decoder
+from transcription.media.probe import probe
+from transcription.media.prober import Prober
+from transcription.media.sandbox import Sandbox
+from transcription.retry import GiveUp, Retry, decide
 from transcription.settings import Limits, Security, Settings
-from worker.audio import decode
-from worker.decoder import Decoder
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def test_a_codec_that_hangs_is_given_up_and_killed(sandbox: Sandbox, tmp_path: P
 
 def test_a_crash_counts_once_and_a_kill_is_tried_again() -> None:
     assert isinstance(decide(CorruptAudio("crashed"), 1, max_attempts=3), GiveUp)
-    assert isinstance(decide(DecoderFailed("killed"), 1, max_attempts=3), Again)
+    assert isinstance(decide(DecoderFailed("killed"), 1, max_attempts=3), Retry)
 
 
 def test_a_codec_reaches_neither_files_nor_network_nor_secrets(

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from tests import audio_files
 from tests.api_client import Bench, bench
-from transcription.infra import logs
+from transcription.observability import logs
 from transcription.settings import Ledger, Settings
 
 pytestmark = pytest.mark.anyio

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from murmur import settings_table
-from murmur.environment import PREFIX
+from murmur.cli import settings_table
+from murmur.platform.environment import PREFIX
 from transcription.settings import Settings
 
 ROOT = Path(__file__).parents[2]

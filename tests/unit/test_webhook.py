@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from murmur.environment import exported
+from murmur.platform.environment import exported
 from transcription.errors import InvalidOption, UrlNotAllowed, UrlUnreachable
-from transcription.infra.outbound import is_public, targets
+from transcription.network.guard import is_public, targets
 from transcription.options import parse_options
 from transcription.settings import Settings
 from transcription.webhook import (

@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from transcription.media.audio import RATE
 from transcription.spans import Span
 from transcription.transcript import Segment, Word
-from worker.audio import RATE
 from worker.windows import Window
 
 STRETCHES = [Span(10.0, 12.0), Span(15.0, 18.0)]

@@ -9,7 +9,7 @@ import psutil
 from transcription.options import Decoding
 from transcription.settings import Settings
 from transcription.spans import Span
-from worker.models import ModelCache, load
+from worker.model_cache import ModelCache, load
 from worker.windows import Window
 
 resident = psutil.Process().memory_info

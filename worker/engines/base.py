@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
+from transcription.media.audio import Samples
 from transcription.options import Decoding
 from transcription.transcript import Segment
-from worker.audio import Samples
 from worker.windows import Window
 
 WINDOW_S = 30.0

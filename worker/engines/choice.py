@@ -8,11 +8,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from transcription.errors import ModelUnavailable
-from transcription.infra.cores import available
+from transcription.observability.cores import available
 from transcription.settings import Settings
-from worker.cores import LEAST_SLOTS, layout, slots
 from worker.engines import faster_whisper
 from worker.engines.base import Engine
+from worker.engines.cpu_layout import LEAST_SLOTS, layout, slots
 
 MLX = "mlx_whisper"
 
@@ -65,7 +65,7 @@ def load(name: str, settings: Settings, *, locate: Locate) -> Engine:
     engine = choose(settings).engine
     if engine == faster_whisper.NAME:
         return faster_whisper.load(name, locate(name, settings), settings)
-    return _factory("worker.engines.mlx_whisper:open_model" if engine == MLX else engine)(name, settings)
+    return _factory("worker.engines.mlx.engine:open_model" if engine == MLX else engine)(name, settings)
 
 
 def _factory(path: str) -> Factory:

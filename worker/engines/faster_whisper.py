@@ -16,17 +16,17 @@ from faster_whisper.feature_extractor import FeatureExtractor
 from faster_whisper.tokenizer import Tokenizer
 
 from transcription.errors import ModelUnavailable, Stopped
-from transcription.infra.cores import available
+from transcription.media.audio import Samples
+from transcription.observability.cores import available
 from transcription.options import Decoding, Task
 from transcription.settings import Settings
 from transcription.transcript import Segment
-from worker import meters
-from worker.audio import Samples
 from worker.batcher import LOOK_UP_S, Batcher
-from worker.cores import Layout, instruction_set, layout
-from worker.engines import gpu
+from worker.engines import gpu_batch
+from worker.engines.cpu_layout import CpuLayout, instruction_set, layout
 from worker.engines.row import Context, Floats, LanguageRow, Row
 from worker.engines.stages import ENCODE, Stages
+from worker.metrics import counters
 from worker.windows import Window
 
 NAME = "faster_whisper"
@@ -39,7 +39,7 @@ AnyRow = TypeVar("AnyRow", Row, LanguageRow)
 class FasterWhisper:
     """One model with its batcher. See `worker.engines.base.Engine` for what its methods promise."""
 
-    def __init__(self, name: str, whisper: WhisperModel, plan: Layout, *, weights_bytes: int) -> None:
+    def __init__(self, name: str, whisper: WhisperModel, plan: CpuLayout, *, weights_bytes: int) -> None:
         """
         Take *whisper* into service.
 
@@ -51,7 +51,7 @@ class FasterWhisper:
         self.name = name
         self.device: str = whisper.model.device
         self.compute_type: str = whisper.model.compute_type
-        batch = plan.batch or gpu.batch(weights_bytes)
+        batch = plan.batch or gpu_batch.batch(weights_bytes)
         stages = Stages(whisper, encode_batch=1 if self.device == "cpu" else batch, decode_batch=batch)
         self._whisper = whisper
         self._ahead = batch * plan.workers + 1
@@ -118,7 +118,7 @@ class FasterWhisper:
         )
 
     def _features(self, samples: Samples) -> Floats:
-        with meters.stage("mel"):
+        with counters.stage("mel"):
             features: Floats = self._whisper.feature_extractor(samples)
         return features
 
@@ -164,7 +164,7 @@ def arithmetic(settings: Settings) -> tuple[str, str]:
     return device, "float16" if device == "cuda" else "int8"
 
 
-def described(plan: Layout, device: str) -> str:
+def described(plan: CpuLayout, device: str) -> str:
     """How a model is laid out on *device*, in a few words."""
     said = f"{plan.workers} × {plan.threads} model threads, batches of {plan.batch or 'what fits'}"
     instructions = os.environ.get(FORCED_INSTRUCTIONS) or instruction_set()

@@ -51,14 +51,14 @@ class Attempt:
         return self.no_speech_prob > NO_SPEECH_LIMIT and self.avg_logprob <= LOGPROB_LIMIT
 
     @property
-    def doubtful(self) -> bool:
+    def low_confidence(self) -> bool:
         """Not good enough to be taken while another temperature may do better."""
         return (self.repetitive or self.improbable) and not (self.no_speech_prob > NO_SPEECH_LIMIT and self.improbable)
 
 
 def best(attempts: Sequence[Attempt]) -> Attempt:
     """The attempt to take: the last one if it is good, else the most probable, of those that don't repeat if any."""
-    if not attempts[-1].doubtful:
+    if not attempts[-1].low_confidence:
         return attempts[-1]
     steady = [attempt for attempt in attempts if not attempt.repetitive]
     return max(steady or attempts, key=lambda attempt: attempt.avg_logprob)
@@ -120,7 +120,7 @@ class Row:
     @property
     def settled(self) -> bool:
         """Whether no further temperature is to be tried."""
-        return not self.attempts[-1].doubtful or len(self.attempts) == len(ladder(self.decoding.temperature))
+        return not self.attempts[-1].low_confidence or len(self.attempts) == len(ladder(self.decoding.temperature))
 
 
 @dataclass(slots=True, eq=False)

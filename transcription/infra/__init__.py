@@ -1,1 +1,0 @@
-"""Adapters: Redis, disks, queues, logs. Errors of third parties become ours here."""

@@ -1,0 +1,65 @@
+"""Watching computations change: one connection for a whole API process, however many clients wait."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from transcription.ledger.scripts import CHANGED
+
+LOOK_AGAIN_S = 2.0
+
+
+class Watch:
+    """
+    Wakes those who wait for a computation when the ledger says that it changed.
+
+    A message can be lost (the server restarts), so nobody sleeps longer than ``LOOK_AGAIN_S`` without another look.
+    """
+
+    def __init__(self, client: Redis) -> None:
+        self._client = client
+        self._listener: asyncio.Task[None] | None = None
+        self._waiters: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+
+    @asynccontextmanager
+    async def on(self, computation: str) -> AsyncIterator[Callable[[float], Awaitable[None]]]:
+        """Give a function that returns at the computation's next change, or after so many seconds at the latest."""
+        if self._listener is None or self._listener.done():
+            self._listener = asyncio.create_task(self._listen())
+        event = asyncio.Event()
+        self._waiters[computation].add(event)
+
+        async def changed(limit_s: float) -> None:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(event.wait(), min(limit_s, LOOK_AGAIN_S))
+            event.clear()
+
+        try:
+            yield changed
+        finally:
+            self._waiters[computation].discard(event)
+            if not self._waiters[computation]:
+                del self._waiters[computation]
+
+    async def close(self) -> None:
+        """Stop listening."""
+        if self._listener is not None:
+            self._listener.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._listener
+
+    async def _listen(self) -> None:
+        while True:
+            with suppress(RedisError, OSError):
+                async with self._client.pubsub(ignore_subscribe_messages=True) as channel:
+                    await channel.subscribe(CHANGED)
+                    while True:
+                        message = await channel.get_message(timeout=LOOK_AGAIN_S)
+                        if message is not None:
+                            for event in self._waiters.get(message["data"], ()):
+                                event.set()
+            await asyncio.sleep(0.5)

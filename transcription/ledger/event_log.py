@@ -1,0 +1,163 @@
+"""
+The events of a job, out of the ledger.
+
+A computation's stream holds its moves and which windows were written. One entry can be several events, so that an
+event's id is the entry's with a number behind it: `1763680000000-0.2`. What an entry comes to never changes, and
+that is why a client can go on after any id with nothing lost or doubled. A ticket that left its computation early
+has ended on its own account: the ids of these events begin with `end`.
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from redis.asyncio import Redis
+
+from transcription.errors import JobCanceled, JobExpired, JobNotFound, LedgerFault, LedgerUnavailable, MalformedRequest
+from transcription.job import Failure, Job, Progress, Status
+from transcription.ledger import records
+from transcription.ledger.change_feed import Watch
+from transcription.ledger.connections import translated
+from transcription.ledger.scripts import Scripts, pairs
+from transcription.ports import Event
+from transcription.settings import Settings
+
+ENTRIES = 100
+OWN_END = "end"
+_ID = re.compile(r"(\d{1,19}-\d{1,19}|end)\.(\d{1,6})", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """One look at the ledger: new events, where to go on, and whether that was all there is, or ever will be."""
+
+    events: list[Event] = field(default_factory=list)
+    entry: str = ""
+    whole: bool = True
+    ended: bool = False
+
+
+class RedisEvents:
+    """An EventLog on Redis; its waiters share the one connection of *watch*."""
+
+    def __init__(self, client: Redis, settings: Settings, watch: Watch) -> None:
+        self._scripts = Scripts(client, audit_length=settings.ledger.audit_length)
+        self._watch = watch
+
+    async def events(self, job: Job, *, after: str | None, quiet_s: float) -> AsyncGenerator[Event | None, None]:
+        """Yield what happened after *after*, and what happens: see EventLog."""
+        entry, seen = _parse(after)
+        loop = asyncio.get_running_loop()
+        told_at = float("-inf")
+        async with self._watch.on(job.computation) as changed:
+            while True:
+                told = await self._patiently(job, entry, seen)
+                for event in told.events:
+                    yield event
+                    told_at = loop.time()
+                if told.ended:
+                    return
+                if told.entry:
+                    entry, seen = f"({told.entry}", -1
+                if not told.whole:
+                    continue
+                if loop.time() - told_at >= quiet_s:
+                    yield None
+                    told_at = loop.time()
+                await changed(max(0.0, told_at + quiet_s - loop.time()))
+
+    async def _patiently(self, job: Job, entry: str, seen: int) -> _Told:
+        try:
+            return await self._read(job, entry, seen)
+        except LedgerFault:
+            raise
+        except LedgerUnavailable:
+            # Whoever listens doesn't care: the stream goes on where it was when the ledger is back.
+            return _Told()
+
+    async def _read(self, job: Job, entry: str, seen: int) -> _Told:
+        start = "-" if entry == OWN_END else entry
+        with translated():
+            found = await self._scripts.call("events", job.id, job.tenant, start, ENTRIES)
+        if not found:
+            return _left(JobNotFound(f"job {job.id!r} was deleted"), None, seen)
+        ticket, comp, last, *rows = found
+        now = records.job(pairs(ticket), pairs(comp), None)
+        if now.status is Status.CANCELED:
+            return _left(JobCanceled(f"job {job.id!r} was canceled"), now.status, seen if entry == OWN_END else -1)
+        if now.status is Status.EXPIRED:
+            return _left(JobExpired(f"the result of job {job.id!r} isn't kept any more"), now.status, -1)
+        events = []
+        for row_id, fields, segments in rows:
+            told = list(_expand(row_id, pairs(fields), segments, now, last=row_id == last))
+            # Only the first entry can have been told in part.
+            skip = seen + 1 if row_id == entry else 0
+            events += [event for event in told if _number(event) >= skip]
+        whole = not rows or rows[-1][0] == last
+        return _Told(events, rows[-1][0] if rows else "", whole, whole and now.status.terminal)
+
+
+def _parse(after: str | None) -> tuple[str, int]:
+    if not after:
+        return "-", -1
+    match = _ID.fullmatch(after)
+    if match is None:
+        raise MalformedRequest(f"Last-Event-ID {after[:80]!r} isn't the id of an event that this platform sent")
+    return match[1], int(match[2])
+
+
+def _number(event: Event) -> int:
+    return int(event.id.rpartition(".")[2])
+
+
+def _left(why: JobNotFound | JobCanceled | JobExpired, status: Status | None, seen: int) -> _Told:
+    """The end of a ticket that is no longer on its computation."""
+    events = [_error(f"{OWN_END}.1", Failure(code=why.code, message=why.message))]
+    if status is not None:
+        events.insert(0, Event(f"{OWN_END}.0", "status", {"status": status.value}))
+    return _Told([event for event in events if _number(event) > seen], ended=True)
+
+
+def _expand(entry: str, fields: dict[str, str], segments: str, job: Job, *, last: bool) -> Iterator[Event]:
+    """What an entry of the stream comes to. The end is told only by the *last* one: an operator may retry a failure."""
+    if fields["kind"] == "status":
+        status = Status(fields["status"])
+        yield Event(f"{entry}.0", "status", {"status": status.value})
+        if last and status.terminal and status is job.status:
+            yield _end(f"{entry}.1", job)
+        return
+    written = orjson.loads(segments) if segments else []
+    for number, raw in enumerate(written):
+        yield Event(f"{entry}.{number}", "segment", _segment(raw, int(fields["span"])))
+    if "done" not in fields:
+        return  # an entry of form 1, which didn't say how far the work was
+    progress = Progress(
+        audio_seconds_done=records.seconds(fields["done"]) or 0.0,
+        audio_seconds_total=records.seconds(fields["duration"]) or 0.0,
+    )
+    shape = {
+        "fraction": round(progress.fraction, 4),
+        "audio_seconds_done": progress.audio_seconds_done,
+        "audio_seconds_total": progress.audio_seconds_total,
+    }
+    yield Event(f"{entry}.{len(written)}", "progress", shape)
+
+
+def _end(event_id: str, job: Job) -> Event:
+    if job.failure is not None:
+        return _error(event_id, job.failure)
+    shape = {"status": job.status.value, "language": job.language, "duration": round(job.audio.duration_s, 3)}
+    return Event(event_id, "done", shape)
+
+
+def _error(event_id: str, failure: Failure) -> Event:
+    return Event(event_id, "error", {"code": failure.code, "message": failure.message, "retryable": failure.retryable})
+
+
+def _segment(raw: dict[str, Any], span: int) -> dict[str, Any]:
+    """A segment without the model's tokens; ``words`` only where they were asked for."""
+    shape = {name: value for name, value in raw.items() if name != "tokens" and value is not None}
+    return {"span": span, **shape}

@@ -1,0 +1,261 @@
+"""The ledger for the API: jobs in Redis, async."""
+
+import asyncio
+import base64
+import binascii
+import hashlib
+import time
+import uuid
+from typing import Any
+
+import orjson
+from redis.asyncio import Redis
+
+from transcription.computation import DeadLetter
+from transcription.errors import (
+    DeadLetterNotFound,
+    IdempotencyConflict,
+    JobExpired,
+    JobFinished,
+    JobNotFound,
+    MalformedRequest,
+)
+from transcription.job import Job, Outcome, Place, Status, Submission
+from transcription.lanes import lane, needed
+from transcription.ledger import records, stats
+from transcription.ledger.change_feed import Watch
+from transcription.ledger.connections import translated
+from transcription.ledger.scripts import PREFIX, Scripts, noting, pairs
+from transcription.options import fingerprint
+from transcription.ports import Backlog, Lane, Page, Server
+from transcription.settings import Needs, Settings
+from transcription.transcript import Transcript
+
+SCAN = 200
+RATE_AGE_S = 2.0
+
+
+class RedisJobs:
+    """A JobStore on Redis. One connection listens for changes, however many clients wait."""
+
+    def __init__(self, client: Redis, settings: Settings) -> None:
+        self._client = client
+        self._settings = settings
+        self._scripts = Scripts(client, audit_length=settings.ledger.audit_length)
+        self._watch = Watch(client)
+        self._lanes: dict[str, Lane] = {}
+        self._lanes_at = float("-inf")
+
+    async def close(self) -> None:
+        """Stop listening and let the connections go."""
+        await self._watch.close()
+        await self._client.aclose()
+
+    async def submit(self, submission: Submission) -> tuple[Job, Outcome]:
+        """Accept a job: see JobStore."""
+        request = self._request(submission)
+        options = submission.options.model_dump_json()
+        decoding = submission.options.decoding().model_dump_json()
+        with translated():
+            outcome, job_id = await self._durably("submit", orjson.dumps(request).decode(), options, decoding)
+        if outcome == "conflict":
+            raise IdempotencyConflict(
+                f"Idempotency-Key {submission.idempotency_key!r} was used within a day for another payload"
+            )
+        return await self.get(job_id, tenant=submission.tenant), Outcome(outcome)
+
+    async def _durably(self, name: str, *args: str) -> Any:
+        """Run a script; with ``wait_aof`` return only when the server has synced its log to disk."""
+        if not self._settings.ledger.wait_aof:
+            return await self._scripts.call(name, *args)
+        async with self._client.pipeline(transaction=False) as pipe:
+            await self._scripts.call(name, *args, client=pipe)
+            pipe.execute_command("WAITAOF", 1, 0, int(self._settings.ledger.timeout_s * 1000))
+            with noting(name):
+                answer, _ = await pipe.execute()
+        return answer
+
+    def _lane(self, submission: Submission) -> str:
+        needs = self._settings.needs.get(submission.model, Needs()).given()
+        return lane(submission.model, language=submission.options.language, needs=needs)
+
+    def _request(self, submission: Submission) -> dict[str, Any]:
+        audio, options = submission.audio, submission.options
+        name = fingerprint(audio.sha256, submission.model, submission.revision, options.decoding())
+        if not self._settings.security.share_results:
+            # Whoever hits another's computation would learn that somebody else has the recording.
+            name = hashlib.sha256(f"{submission.tenant}/{name}".encode()).hexdigest()
+        payload = hashlib.sha256(f"{name}{options.model_dump_json()}".encode()).hexdigest()
+        return {
+            "id": submission.job_id,
+            "tenant": submission.tenant,
+            "computation": uuid.uuid4().hex,
+            "fingerprint": name,
+            "payload": payload,
+            "idempotency_key": submission.idempotency_key or False,
+            "lane": self._lane(submission),
+            "sha": audio.sha256,
+            "bytes": audio.bytes,
+            "duration": records.ms(audio.duration_s),
+            "filename": audio.filename,
+            "model": submission.model,
+            "class": options.priority.value,
+            "webhook": options.webhook_url or False,
+            "request": submission.request_id,
+            "trace": submission.traceparent,
+            "ttl": (options.ttl_s or self._settings.retention.result_ttl_s) * 1000,
+        }
+
+    async def get(self, job_id: str, *, tenant: str) -> Job:
+        """The job as it is now. JobNotFound."""
+        found = await self._read(tenant, [job_id])
+        if not found:
+            raise JobNotFound(f"no job {job_id!r}")
+        return found[0]
+
+    async def _read(self, tenant: str, ids: list[str]) -> list[Job]:
+        with translated():
+            rows = await self._scripts.call("read", tenant, *ids)
+        if any(row and row[2] != "" for row in rows) and time.monotonic() - self._lanes_at > RATE_AGE_S:
+            # An ETA by the speed of workers that are gone would be a lie. One asks for all who come meanwhile: with
+            # thousands of workers the figures take a while, and a crowd that asked for them would hold everybody up.
+            self._lanes_at = time.monotonic()
+            await self.backlog()
+        return [self._job(pairs(ticket), pairs(comp), *place) for ticket, comp, *place in filter(None, rows)]
+
+    def _job(self, ticket: dict[str, str], comp: dict[str, str], position: str | int, ahead: str | int) -> Job:
+        place = None if position == "" else self._place(comp["lane"], int(position), records.seconds(ahead))
+        return records.job(ticket, comp, place)
+
+    def _place(self, lane: str, position: int, ahead_s: float | None) -> Place:
+        workers = self._lanes.get(lane)  # a lane's first jobs come before the first look at it
+        model, needs = needed(lane)
+        return Place(
+            position=position,
+            audio_seconds_ahead=ahead_s,
+            eta_s=ahead_s / workers.rate if ahead_s is not None and workers and workers.rate else None,
+            waits_for=", ".join((model, *needs)) if workers and not workers.workers else None,
+        )
+
+    async def list(self, *, tenant: str, status: Status | None, limit: int, cursor: str | None) -> Page:
+        """Jobs of one tenant, newest first."""
+        jobs: list[Job] = []
+        at, last = _parse_cursor(cursor)
+        for _ in range(20):
+            with translated():
+                found: Any = await self._client.zrange(
+                    f"{PREFIX}jobs:{tenant}", at, "-inf", desc=True, byscore=True, offset=0, num=SCAN, withscores=True
+                )
+            rows = [(str(name), float(score)) for name, score in found]
+            rows = [(name, score) for name, score in rows if not last or score < float(at) or name < last]
+            if not rows:
+                return Page(tuple(jobs), None)
+            for job in await self._read(tenant, [name for name, _ in rows]):
+                if status is None or job.status is status:
+                    jobs.append(job)
+                    if len(jobs) == limit:
+                        return Page(tuple(jobs), _cursor(round(job.created_at * 1000), job.id))
+            last, at = rows[-1][0], str(int(rows[-1][1]))
+        return Page(tuple(jobs), _cursor(int(at), last))
+
+    async def transcript(self, job: Job) -> Transcript:
+        """What has been written of the job's transcript so far."""
+        with translated():
+            comp, *spans = await self._scripts.call("transcript", job.computation)
+        if not comp:
+            raise JobExpired(f"the result of job {job.id!r} isn't kept any more")
+        return records.transcript(pairs(comp), spans)
+
+    async def cancel(self, job_id: str, *, tenant: str) -> Job:
+        """Give up the ticket. JobNotFound, JobFinished."""
+        with translated():
+            answer = await self._scripts.call("cancel", job_id, tenant)
+        if answer == "unknown":
+            raise JobNotFound(f"no job {job_id!r}")
+        job = await self.get(job_id, tenant=tenant)
+        if answer == "finished":
+            raise JobFinished(f"job {job_id!r} is {job.status.value} already")
+        return job
+
+    async def forget(self, job_id: str, *, tenant: str) -> str | None:
+        """Delete the job, and what nobody else holds: see JobStore. JobNotFound."""
+        with translated():
+            answer = await self._scripts.call("forget", job_id, tenant)
+        if answer == "unknown":
+            raise JobNotFound(f"no job {job_id!r}")
+        return answer[1] or None
+
+    async def wait(self, job: Job, *, seconds: float) -> Job:
+        """The job at its end, or as it is after *seconds*."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
+        async with self._watch.on(job.computation) as changed:
+            while True:
+                job = await self.get(job.id, tenant=job.tenant)
+                left = deadline - loop.time()
+                if job.status.terminal or left <= 0:
+                    return job
+                await changed(left)
+
+    async def backlog(self) -> Backlog:
+        """Figures for people, metrics and backpressure."""
+        gone_ms = records.ms(3 * self._settings.lease.renew_s)
+        with translated():
+            found = stats.backlog(await self._scripts.call("backlog", gone_ms))
+        self._lanes = found.lanes
+        self._lanes_at = time.monotonic()
+        return found
+
+    async def server(self) -> Server:
+        """How the ledger's server is."""
+        with translated():
+            return stats.server(await self._client.info())
+
+    async def dead_letters(self) -> tuple[DeadLetter, ...]:
+        """Computations that wait for an operator, the latest first; a thousand at most."""
+        return await self._letters("")
+
+    async def dead_letter(self, computation: str) -> DeadLetter:
+        """One dead letter. DeadLetterNotFound."""
+        found = await self._letters(computation)
+        if not found:
+            raise DeadLetterNotFound(f"no dead letter {computation!r}")
+        return found[0]
+
+    async def _letters(self, wanted: str) -> tuple[DeadLetter, ...]:
+        with translated():
+            rows = await self._scripts.call("letters", 1000, wanted)
+        return tuple(records.dead_letter(float(at) / 1000, pairs(comp), jobs) for at, comp, jobs in rows)
+
+    async def retry(self, computation: str) -> None:
+        """Try a dead letter again, with every option of its jobs. DeadLetterNotFound."""
+        await self._resolve("retry", computation)
+
+    async def drop(self, computation: str) -> None:
+        """Take a dead letter off the list; its jobs stay failed. DeadLetterNotFound."""
+        await self._resolve("drop", computation)
+
+    async def _resolve(self, action: str, computation: str) -> None:
+        with translated():
+            answer = await self._scripts.call("dead", action, computation)
+        if answer != "ok":
+            raise DeadLetterNotFound(f"no dead letter {computation!r}")
+
+    async def ping(self) -> None:
+        """Return when the ledger answers."""
+        with translated():
+            await self._client.ping()
+
+
+def _cursor(created_ms: int, job_id: str) -> str:
+    return base64.urlsafe_b64encode(f"{created_ms} {job_id}".encode()).decode()
+
+
+def _parse_cursor(cursor: str | None) -> tuple[str, str]:
+    if not cursor:
+        return "+inf", ""
+    try:
+        created, job_id = base64.urlsafe_b64decode(cursor).decode().split(" ")
+        return str(int(created)), job_id
+    except (ValueError, binascii.Error):
+        raise MalformedRequest(f"cursor {cursor[:80]!r} isn't one that this platform gave out") from None

@@ -1,0 +1,60 @@
+-- Accept a ticket: find the computation that it can join, or start one.
+-- ARGV: request (JSON), options (JSON), decoding (JSON). Returns {outcome, ticket}.
+local r = cjson.decode(ARGV[1])
+local at = now()
+
+if r.idempotency_key then
+  local key = k('idem', r.tenant, r.idempotency_key)
+  local seen = redis.call('HMGET', key, 'job', 'payload')
+  if seen[1] and redis.call('EXISTS', k('job', seen[1])) == 1 then
+    return { seen[2] == r.payload and 'repeated' or 'conflict', seen[1] }
+  end
+  redis.call('HSET', key, 'job', r.id, 'payload', r.payload)
+  redis.call('PEXPIRE', key, 86400000)
+end
+
+local cid = redis.call('GET', k('dedup', r.fingerprint))
+local status = cid and redis.call('HGET', k('comp', cid), 'status')
+local outcome = 'new'
+if status then
+  outcome = status == 'completed' and 'cached' or 'joined'
+else
+  cid, status = r.computation, 'queued'
+end
+
+redis.call('HSET', k('job', r.id), 'id', r.id, 'tenant', r.tenant, 'comp', cid, 'created', at, 'options', ARGV[2],
+  'filename', r.filename, 'sha', r.sha, 'bytes', r.bytes, 'duration', r.duration, 'model', r.model, 'ttl', r.ttl,
+  'cached', outcome == 'cached' and 1 or 0)
+if r.webhook then redis.call('HSET', k('job', r.id), 'webhook', r.webhook) end
+redis.call('ZADD', k('jobs', r.tenant), at, r.id)
+redis.call('SADD', k('comp', cid, 'jobs'), r.id)
+redis.call('HINCRBY', k('counts'), status, 1)
+count('submitted')
+count(outcome)
+
+if outcome == 'new' then
+  redis.call('HSET', k('comp', cid), 'id', cid, 'status', 'queued', 'fingerprint', r.fingerprint, 'sha', r.sha,
+    'filename', r.filename, 'model', r.model, 'lane', r.lane, 'decoding', ARGV[3], 'class', r.class, 'tenant', r.tenant,
+    'created', at, 'duration', r.duration, 'spans', 1, 'spans_done', 0, 'done', 0, 'lead', 0, 'attempts', 0,
+    'request', r.request, 'trace', r.trace)
+  redis.call('HSET', k('span', cid, 0), 'start', 0, 'end', r.duration, 'done', 0, 'windows', 0, 'attempts', 0)
+  redis.call('SET', k('dedup', r.fingerprint), cid)
+  redis.call('SADD', k('blob', r.sha), cid)
+  enqueue(cid, 0)
+  tell(cid, 'status', 'status', 'queued')
+elseif outcome == 'cached' then
+  retain(r.id, at, r.ttl)
+  enqueue_webhook(r.id, 'completed')
+elseif r.class == 'interactive' and redis.call('HGET', k('comp', cid), 'class') == 'batch' then
+  local pending = {}
+  for i = 0, num(redis.call('HGET', k('comp', cid), 'spans')) - 1 do
+    if redis.call('HGET', k('span', cid, i), 'state') == 'pending' then
+      pending[#pending + 1] = { i, redis.call('HGET', k('span', cid, i), 'place') }
+      dequeue(cid, i)
+    end
+  end
+  redis.call('HSET', k('comp', cid), 'class', 'interactive')
+  for _, span in ipairs(pending) do enqueue(cid, span[1], span[2]) end
+end
+audit('accepted', 'job', r.id, 'comp', cid, 'outcome', outcome)
+return { outcome, r.id }

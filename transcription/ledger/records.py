@@ -1,0 +1,148 @@
+"""The ledger's hashes as the domain's values, and back."""
+
+from typing import Any
+
+import orjson
+
+from transcription.computation import Claim, DeadLetter
+from transcription.job import Audio, Failure, Job, Place, Progress, Status
+from transcription.options import Decoding, Options
+from transcription.spans import Piece, Span
+from transcription.transcript import Segment, Transcript, Word, merge
+
+
+def ms(seconds: float) -> int:
+    """Seconds as the ledger keeps them."""
+    return round(seconds * 1000)
+
+
+def seconds(value: str | int | None) -> float | None:
+    """The ledger's milliseconds; None for what isn't set."""
+    return None if value in (None, "") else float(value) / 1000
+
+
+def job(ticket: dict[str, str], comp: dict[str, str], place: Place | None) -> Job:
+    """A ticket and its computation as one job; the computation is gone when the ticket left it early."""
+    status = _status(ticket, comp)
+    options = Options.model_validate_json(ticket["options"])
+    duration = seconds(comp.get("duration") or ticket["duration"]) or 0.0
+    done = duration if status is Status.COMPLETED else seconds(comp.get("done", "0")) or 0.0
+    ended = seconds(ticket.get("canceled") or comp.get("completed"))
+    created = seconds(ticket["created"]) or 0.0
+    cached = ticket["cached"] == "1"
+    return Job(
+        id=ticket["id"],
+        tenant=ticket["tenant"],
+        computation=ticket["comp"],
+        status=status,
+        created_at=created,
+        started_at=created if cached else seconds(comp.get("started")),
+        completed_at=None if ended is None else max(ended, created),
+        expires_at=None if ended is None else max(ended, created) + float(ticket["ttl"]) / 1000,
+        model=ticket["model"],
+        language=comp.get("language") or options.language,
+        options=options,
+        audio=Audio(sha256=ticket["sha"], bytes=int(ticket["bytes"]), duration_s=duration, filename=ticket["filename"]),
+        cached=cached,
+        attempts=int(comp.get("attempts", "0")),
+        progress=Progress(audio_seconds_done=done, audio_seconds_total=duration),
+        place=place,
+        failure=_failure(comp) if status is Status.FAILED else None,
+        compute_s=seconds(comp.get("compute_ms")),
+    )
+
+
+def _status(ticket: dict[str, str], comp: dict[str, str]) -> Status:
+    if "expired" in ticket:
+        return Status.EXPIRED
+    if "canceled" in ticket or not comp:
+        return Status.CANCELED
+    return Status(comp["status"])
+
+
+def _failure(comp: dict[str, str]) -> Failure:
+    return Failure(
+        code=comp.get("error_code", "engine_failed"),
+        message=comp.get("error", ""),
+        retryable=comp.get("error_retryable") == "1",
+    )
+
+
+def dead_letter(died_at: float, comp: dict[str, str], jobs: list[str]) -> DeadLetter:
+    """A failed computation as an operator sees it."""
+    return DeadLetter(
+        computation=comp["id"],
+        died_at=died_at,
+        failure=_failure(comp),
+        attempts=int(comp["attempts"]),
+        model=comp["model"],
+        decoding=Decoding.model_validate_json(comp["decoding"]),
+        audio_sha256=comp["sha"],
+        filename=comp["filename"],
+        duration_s=seconds(comp["duration"]) or 0.0,
+        jobs=tuple(sorted(jobs)),
+    )
+
+
+def claim(fields: list[str]) -> Claim:
+    """What the claim script returns."""
+    cid, index, token, start, end, attempt, windows, sha, filename, model, decoding, language, *rest = fields
+    speech, alone, spans, request_id, traceparent = rest
+    return Claim(
+        computation=cid,
+        index=int(index),
+        token=int(token),
+        span=Span(float(start) / 1000, float(end) / 1000),
+        attempt=int(attempt),
+        windows_done=int(windows),
+        audio_sha256=sha,
+        filename=filename,
+        model=model,
+        decoding=Decoding.model_validate_json(decoding),
+        language=language or None,
+        speech=_stretches(speech),
+        whole=int(spans) == 1,
+        alone=int(alone) == 1,
+        request_id=request_id,
+        traceparent=traceparent,
+    )
+
+
+def piece(value: Piece) -> tuple[int, int, str]:
+    """A span as the prepared script takes it: start, end, and its speech as a flat list of edges, all in ms."""
+    edges = [ms(edge) for stretch in value.speech for edge in (stretch.start, stretch.end)]
+    return ms(value.span.start), ms(value.span.end), orjson.dumps(edges).decode()
+
+
+def _stretches(speech: str) -> tuple[Span, ...] | None:
+    if not speech:
+        return None
+    edges = [edge / 1000 for edge in orjson.loads(speech)]
+    return tuple(Span(start, end) for start, end in zip(edges[::2], edges[1::2], strict=True))
+
+
+def transcript(comp: dict[str, str], spans: list[tuple[int, list[str]]]) -> Transcript:
+    """All that is written of a computation, in the order of time; for each span whether it is done, and its windows."""
+    decoding = Decoding.model_validate_json(comp["decoding"])
+    parts = [[segment(raw) for window in windows for raw in orjson.loads(window)] for _, windows in spans]
+    first_open = next((index for index, (done, _) in enumerate(spans) if not done), len(spans))
+    probability = comp.get("language_probability")
+    return Transcript(
+        segments=merge(parts),
+        language=comp.get("language") or decoding.language,
+        language_probability=float(probability) if probability else None,
+        duration=seconds(comp["duration"]) or 0.0,
+        task=decoding.task.value,
+        model=comp["model"],
+        complete=comp["status"] == Status.COMPLETED,
+        settled=sum(map(len, parts[: first_open + 1])),
+    )
+
+
+def segment(raw: dict[str, Any]) -> Segment:
+    """A segment as orjson wrote it; earlier versions called `low_confidence` `doubtful`."""
+    if "doubtful" in raw:
+        raw["low_confidence"] = raw.pop("doubtful")
+    words = raw.pop("words")
+    tokens = tuple(raw.pop("tokens"))
+    return Segment(**raw, tokens=tokens, words=words if words is None else tuple(Word(**word) for word in words))

@@ -1,0 +1,64 @@
+"""The ledger's Lua scripts, ready to be called from either colour of client."""
+
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from importlib.resources import files
+from inspect import isawaitable
+from typing import Any
+
+from redis.exceptions import ResponseError
+
+PREFIX = "murmur:"
+CHANGED = PREFIX + "changed"
+
+
+@cache
+def source(name: str, audit_length: int) -> str:
+    """The text of script *name* with what all scripts share in front of it."""
+    folder = files("transcription.ledger") / "lua"
+    parts = [(folder / f"{part}.lua").read_text("utf-8") for part in ("common", "schema", name)]
+    return "\n".join([f"local AUDIT = {int(audit_length)}", *parts])
+
+
+class Scripts:
+    """
+    Scripts of one client, registered on first use.
+
+    Args:
+        client: A redis client, sync or async; calls then return values or awaitables.
+        audit_length: Entries that the audit stream keeps.
+    """
+
+    def __init__(self, client: Any, *, audit_length: int) -> None:
+        self.client = client
+        self._audit_length = audit_length
+        self._ready: dict[str, Any] = {}
+
+    def call(self, name: str, *args: str | int | float, client: Any = None) -> Any:
+        """Run script *name*; *client* may be a pipeline."""
+        if name not in self._ready:
+            self._ready[name] = self.client.register_script(source(name, self._audit_length))
+        with noting(name):
+            answer = self._ready[name](keys=[PREFIX], args=args, client=client)
+        return _noted(answer, name) if isawaitable(answer) else answer
+
+
+@contextmanager
+def noting(name: str) -> Iterator[None]:
+    """Note on the server's errors inside the block that they are script *name*'s: they don't say so themselves."""
+    try:
+        yield
+    except ResponseError as error:
+        error.add_note(name)
+        raise
+
+
+async def _noted(answer: Awaitable[Any], name: str) -> Any:
+    with noting(name):
+        return await answer
+
+
+def pairs(flat: list[str]) -> dict[str, str]:
+    """A hash as Lua returns it: keys and values in turn."""
+    return dict(zip(flat[::2], flat[1::2], strict=True))

@@ -1,0 +1,160 @@
+"""The ledger for a worker: spans in Redis, sync."""
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import orjson
+from redis import Redis
+from redis.exceptions import RedisError
+
+from transcription.computation import Claim, Hold, Timing
+from transcription.errors import LeaseLost, Stopped
+from transcription.job import Failure
+from transcription.lanes import ANY_LANGUAGE
+from transcription.ledger import records
+from transcription.ledger.connections import is_fault, translated, unavailable
+from transcription.ledger.records import ms
+from transcription.ledger.scripts import PREFIX, Scripts
+from transcription.ports import WorkerInfo
+from transcription.settings import Settings
+from transcription.spans import Piece
+from transcription.transcript import Segment
+
+
+class RedisSpans:
+    """A SpanStore on Redis. Threads may share it."""
+
+    def __init__(self, client: Redis, settings: Settings) -> None:
+        self._client = client
+        self._settings = settings
+        self._lease_ms = ms(settings.lease.ttl_s)
+        self._scripts = Scripts(client, audit_length=settings.ledger.audit_length)
+
+    def claim(
+        self, worker: str, *, models: Sequence[str], extras: bool, traits: Sequence[str] = (ANY_LANGUAGE,)
+    ) -> Claim | None:
+        """Take the next span under a lease: see SpanStore."""
+        with translated():
+            fields = self._scripts.call("claim", worker, self._lease_ms, int(extras), "\n".join(traits), *models)
+        return records.claim(fields) if fields else None
+
+    def renew(self, claims: Sequence[Claim]) -> dict[int, Hold]:
+        """Prolong leases; what each token's renewal found."""
+        if not claims:
+            return {}
+        names = [part for claim in claims for part in (claim.computation, claim.index, claim.token)]
+        with translated():
+            found = self._scripts.call("renew", self._lease_ms, *names)
+        return {
+            claim.token: Hold(held=standing == "held", wanted=standing != "unwanted")
+            for claim, standing in zip(claims, found, strict=True)
+        }
+
+    def prepared(
+        self, claim: Claim, pieces: Sequence[Piece], *, language: str | None, probability: float | None
+    ) -> None:
+        """Set where the recording was cut: see SpanStore."""
+        told = [part for piece in pieces for part in records.piece(piece)]
+        self._write("prepared", claim, claim.computation, claim.token, language or "", probability or "", *told)
+
+    def append(self, claim: Claim, segments: Iterable[Segment], *, window: int, audio_s: float) -> None:
+        """Write one window's segments: see SpanStore."""
+        written = orjson.dumps([asdict(segment) for segment in segments]).decode()
+        self._write("append", claim, *_name(claim), self._lease_ms, window, written, ms(audio_s))
+
+    def finish(self, claim: Claim, timing: Timing) -> bool:
+        """Commit a span; True when it was the computation's last."""
+        figures = (timing.audio_s, timing.decode_s, timing.vad_s, timing.compute_s)
+        return self._write("finish", claim, *_name(claim), *map(ms, figures)) == "completed"
+
+    def fail(self, claim: Claim, failure: Failure, *, retry_in_s: float | None) -> None:
+        """Report a failed attempt: see SpanStore."""
+        delay = -1 if retry_in_s is None else ms(retry_in_s)
+        self._write("fail", claim, *_name(claim), failure.code, failure.message[:2000], int(failure.retryable), delay)
+
+    def release(self, claim: Claim) -> None:
+        """Hand a span back, as if it had never been claimed."""
+        with translated():
+            self._scripts.call("release", *_name(claim))
+
+    def register(self, info: WorkerInfo) -> int:
+        """Say that this worker lives: see SpanStore. Returns how many spans came back."""
+        incarnation = f"{info.pid}-{info.started_at}"
+        kind = "\n".join((*info.models, "", *info.traits))
+        told = (info.id, incarnation, orjson.dumps(info).decode(), self._settings.lease.max_attempts, kind)
+        with translated():
+            return int(self._scripts.call("register", *told, info.rate or 0))
+
+    def depart(self, worker: str) -> None:
+        """Say goodbye."""
+        with translated():
+            self._scripts.call("depart", worker)
+
+    def reap(self) -> int:
+        """Return spans whose lease has expired; how many."""
+        lease = self._settings.lease
+        pause, grace = max(4 * lease.reap_s, lease.ttl_s / 2), lease.ttl_s / 2
+        with translated():
+            return int(self._scripts.call("reap", lease.max_attempts, ms(pause), ms(grace)))
+
+    def sweep(self) -> int:
+        """Let tickets expire whose retention is over; how many moved."""
+        with translated():
+            return int(self._scripts.call("sweep", self._settings.retention.tombstone_ttl_s * 1000))
+
+    def pending(self) -> int:
+        """Spans that could be claimed now."""
+        with translated():
+            return int(self._client.hget(f"{PREFIX}backlog", "spans") or 0)
+
+    def slots(self) -> int:
+        """Spans that all live workers together can have in work."""
+        gone_ms = ms(3 * self._settings.lease.renew_s)
+        with translated():
+            workers = self._scripts.call("backlog", gone_ms)[6]
+        return sum(int(orjson.loads(info)["slots"]) for info in workers[::2])
+
+    def lock(self, name: str, *, seconds: float) -> bool:
+        """True for one worker at a time, for so many seconds."""
+        with translated():
+            return bool(self._client.set(f"{PREFIX}lock:{name}", "1", px=ms(seconds), nx=True))
+
+    def holds_blob(self, sha256: str) -> bool:
+        """Whether a computation needs the audio."""
+        with translated():
+            return bool(self._client.exists(f"{PREFIX}blob:{sha256}"))
+
+    def works_on(self, computation: str) -> bool:
+        """Whether a computation is still to be finished."""
+        with translated():
+            return self._client.hget(f"{PREFIX}comp:{computation}", "status") in ("queued", "processing")
+
+    def _write(self, script: str, claim: Claim, *args: Any) -> str:
+        """
+        Run a script that carries a token, through an outage of the ledger if need be.
+
+        Raises:
+            LeaseLost: another worker holds the span now.
+            Stopped: nobody waits for it any more.
+            LedgerUnavailable: the outage lasted longer than ``lease.stall_s``, or it is none.
+        """
+        deadline = time.monotonic() + self._settings.lease.stall_s
+        while True:
+            try:
+                standing = str(self._scripts.call(script, *args))
+                break
+            except (RedisError, OSError) as error:
+                if time.monotonic() > deadline or "LEDGERTOONEW" in str(error) or is_fault(error):
+                    unavailable(error)
+                time.sleep(0.25)
+        if standing == "lost":
+            raise LeaseLost(f"span {claim.name} is another worker's now (token {claim.token} is old)")
+        if standing == "unwanted":
+            raise Stopped(f"nobody waits for span {claim.name} any more")
+        return standing
+
+
+def _name(claim: Claim) -> tuple[str, int, int]:
+    return claim.computation, claim.index, claim.token

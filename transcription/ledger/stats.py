@@ -1,0 +1,85 @@
+"""The ledger's totals as figures, from what its script and its server say."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
+from itertools import accumulate
+from typing import Any
+
+import orjson
+
+from transcription.job import Status
+from transcription.ledger.records import seconds
+from transcription.ledger.scripts import pairs
+from transcription.options import Priority
+from transcription.ports import Backlog, Lane, Latency, Server, Waiting, WorkerInfo
+
+BOUNDS_S = ("1", "5", "15", "30", "60", "120", "300", "900", "3600", "14400", "+Inf")
+"""Those of common.lua; Prometheus writes them as floats."""
+
+LATENCIES = ("wait", "transcript")
+_TOLD = frozenset(field.name for field in fields(WorkerInfo))
+
+
+def backlog(answer: Sequence[Any]) -> Backlog:
+    """What the backlog script returns."""
+    spans, audio_ms, running, oldest, counts, stats, workers, dead, waiting, failures, latencies, lanes = answer
+    return Backlog(
+        pending_spans=spans,
+        pending_audio_s=audio_ms / 1000,
+        running_spans=running,
+        oldest_age_s=seconds(oldest),
+        jobs={status: int(pairs(counts).get(status.value, 0)) for status in Status},
+        counters=_totals(stats),
+        workers=tuple(_worker(info, held) for info, held in zip(workers[::2], workers[1::2], strict=True)),
+        dead=dead,
+        waiting=dict(_waiting(waiting)),
+        failures=_totals(failures),
+        latencies={
+            (name, priority): _latency(f"{name}:{priority.value}", _totals(latencies))
+            for name in LATENCIES
+            for priority in Priority
+        },
+        lanes=dict(_lanes(lanes)),
+    )
+
+
+def server(info: Mapping[str, Any]) -> Server:
+    """What the server's INFO says."""
+    return Server(
+        used_bytes=int(info["used_memory"]),
+        max_bytes=int(info.get("maxmemory", 0)),
+        evicts=info.get("maxmemory_policy", "noeviction") != "noeviction",
+        aof=bool(int(info.get("aof_enabled", 0))),
+        aof_ok=all(info.get(f"aof_last_{what}_status", "ok") == "ok" for what in ("write", "bgrewrite")),
+        clients=int(info.get("connected_clients", 0)),
+        commands=int(info.get("total_commands_processed", 0)),
+    )
+
+
+def _totals(flat: list[str]) -> dict[str, int]:
+    return {name: int(value) for name, value in pairs(flat).items()}
+
+
+def _worker(info: str, held: int) -> WorkerInfo:
+    raw = orjson.loads(info)
+    # A newer version's worker may say more.
+    known: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in raw.items() if name in _TOLD
+    }
+    return WorkerInfo(**{**known, "running": held})
+
+
+def _waiting(flat: Sequence[Any]) -> Iterator[tuple[Priority, Waiting]]:
+    for priority, recordings, audio_ms, oldest in zip(*(flat[start::4] for start in range(4)), strict=True):
+        yield Priority(priority), Waiting(int(recordings), audio_ms / 1000, seconds(oldest))
+
+
+def _lanes(flat: Sequence[Any]) -> Iterator[tuple[str, Lane]]:
+    for name, workers, rate, unserved in zip(*(flat[start::4] for start in range(4)), strict=True):
+        yield name, Lane(int(workers), float(rate), int(unserved))
+
+
+def _latency(name: str, totals: Mapping[str, int]) -> Latency:
+    counts = accumulate(totals.get(f"{name}:{bound}", 0) for bound in BOUNDS_S)
+    bounds = (bound if bound == "+Inf" else f"{bound}.0" for bound in BOUNDS_S)
+    return Latency(tuple(zip(bounds, counts, strict=True)), totals.get(f"{name}:ms", 0) / 1000)

@@ -1,0 +1,134 @@
+"""The ledger's outbox: messages are put there by the very step that ends a job, and stay until they are settled."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from redis.asyncio import Redis
+
+from transcription.errors import JobNotFound, NoWebhook
+from transcription.ledger.connections import translated
+from transcription.ledger.records import ms
+from transcription.ledger.scripts import Scripts, pairs
+from transcription.settings import Settings
+from transcription.webhook import Message, Verdict
+
+LOG_LENGTH = 50
+GONE_S = 7 * 86_400.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Try:
+    """One try at a delivery, or a message that wasn't sent because the receiver wants no more. Unix seconds."""
+
+    message: str
+    at: float
+    outcome: Verdict
+    attempt: int | None = None
+    status: int | None = None
+    error: str | None = None
+    took_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PendingDelivery:
+    """A message of a job: `pending`, or what became of it; when it is tried next."""
+
+    id: str
+    status: str
+    at: float
+    state: str
+    attempts: int
+    next_try_at: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryLog:
+    """A job's messages and the latest tries at them, the oldest first."""
+
+    url: str | None
+    messages: tuple[PendingDelivery, ...]
+    tries: tuple[Try, ...]
+
+
+class RedisOutbox:
+    """An Outbox on Redis: workers claim and settle, the API shows and replays."""
+
+    def __init__(self, client: Redis, settings: Settings) -> None:
+        self._scripts = Scripts(client, audit_length=settings.ledger.audit_length)
+
+    async def claim(self, *, lease_s: float) -> Message | None:
+        """Take the message that has been due the longest; nobody else gets it for *lease_s*. LedgerUnavailable."""
+        with translated():
+            found = await self._scripts.call("outbox_claim", ms(lease_s), LOG_LENGTH)
+        return None if found is None else _message(pairs(found[0]), found[1], int(found[2]))
+
+    async def settle(
+        self, message: Message, outcome: Verdict, *, retry_in_s: float | None, status: int, error: str, took_s: float
+    ) -> bool:
+        """Write what a try came to; False when another worker has the message by now. LedgerUnavailable."""
+        delay = -1 if retry_in_s is None else ms(retry_in_s)
+        told = (message.id, message.attempt, outcome.value, delay, status, error[:500], ms(took_s))
+        with translated():
+            return bool(await self._scripts.call("outbox_settle", *told, LOG_LENGTH, ms(GONE_S)) == "ok")
+
+    async def log(self, job_id: str, *, tenant: str) -> DeliveryLog:
+        """What was sent for a job, and what came of it. JobNotFound, LedgerUnavailable."""
+        with translated():
+            found = await self._scripts.call("outbox_log", job_id, tenant)
+        if found == "unknown":
+            raise JobNotFound(f"no job {job_id!r}")
+        url, messages, tries = found
+        return DeliveryLog(
+            url=url or None,
+            messages=tuple(_owed(pairs(row), due) for row, due in zip(messages[::2], messages[1::2], strict=True)),
+            tries=tuple(_try(orjson.loads(row)) for row in tries),
+        )
+
+    async def replay(self, job_id: str, *, tenant: str) -> None:
+        """Send a job's last message again, under its own id. JobNotFound, NoWebhook, LedgerUnavailable."""
+        with translated():
+            answer = await self._scripts.call("outbox_replay", job_id, tenant)
+        if answer == "unknown":
+            raise JobNotFound(f"no job {job_id!r}")
+        if answer == "none":
+            raise NoWebhook(f"job {job_id!r} has no message: it hasn't ended, or was submitted without a webhook_url")
+
+
+def _message(row: dict[str, str], url: str, now_ms: int) -> Message:
+    return Message(
+        id=row["id"],
+        job_id=row["job"],
+        url=url,
+        status=row["status"],
+        error=row["error"] or None,
+        at=int(row["at"]) / 1000,
+        attempt=int(row["attempts"]),
+        tries=int(row["tries"]),
+        owed_at=int(row["since"]) / 1000,
+        now=now_ms / 1000,
+    )
+
+
+def _owed(row: dict[str, str], due: str) -> PendingDelivery:
+    return PendingDelivery(
+        id=row["id"],
+        status=row["status"],
+        at=int(row["at"]) / 1000,
+        state=row["state"],
+        attempts=int(row["attempts"]),
+        next_try_at=float(due) / 1000 if due else None,
+    )
+
+
+def _try(row: dict[str, Any]) -> Try:
+    took = row.get("took_ms")
+    return Try(
+        message=row["id"],
+        at=row["at"] / 1000,
+        outcome=Verdict(row["outcome"]),
+        attempt=row.get("attempt"),
+        status=row.get("status"),
+        error=row.get("error"),
+        took_s=None if took is None else took / 1000,
+    )

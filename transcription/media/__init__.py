@@ -1,0 +1,1 @@
+"""What opens media files: the probe, the sandbox that it runs in, and the decoder."""

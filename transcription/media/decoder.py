@@ -1,0 +1,130 @@
+"""Decoding out of the way: a file that crashes the codecs, or eats memory, ends a process that has nothing else."""
+
+import mmap
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from transcription.errors import BlobMissing
+from transcription.media.audio import FULL_SCALE, RATE, Samples, decode
+from transcription.media.sandbox import Sandbox
+from transcription.settings import Settings
+
+_SILENCE_S = 60.0
+"""Longest time without a new sample; shorter than `lease.stall_s`, so that the worker outlives it."""
+
+_CPU_S = 60.0
+_SLOWEST = 10.0
+"""Least seconds of audio that a second of processor time must decode, after the first minute."""
+
+_SPARE_BYTES = 1 << 20
+
+
+class Decoder:
+    """Decodes in a sandbox, or in this process where the settings say so. Threads may share it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._limit_s = settings.limits.max_duration_s
+        memory_bytes = settings.security.sandbox_memory_bytes
+        self._sandbox = (
+            Sandbox("transcription.media.audio:decode_into", memory_bytes=memory_bytes)
+            if settings.security.sandbox
+            else None
+        )
+
+    def start(self) -> None:
+        """Make the first file as quick as the others."""
+        if self._sandbox is not None:
+            self._sandbox.start()
+
+    def close(self) -> None:
+        """End the sandbox, and what is being decoded in it."""
+        if self._sandbox is not None:
+            self._sandbox.close()
+
+    def decode(self, path: Path, *, progressed: Callable[[], None], check: Callable[[], None]) -> Samples:
+        """
+        Decode the file at *path*: see `transcription.media.audio.decode`.
+
+        Args:
+            path: A local file.
+            progressed: Called now and then while samples come.
+            check: Called about twice a second; what it raises ends the decoding.
+
+        Raises:
+            InvalidAudio, BlobMissing: as `audio.decode` has them; CorruptAudio also when the decoder crashed.
+            DecoderFailed: it was killed, or no sample came for a minute.
+        """
+        if self._sandbox is None:
+            return decode(path, limit_s=self._limit_s)
+        with _opened(path) as source, _memory_file() as target:
+            growth = _Growth(target, progressed, check)
+            self._sandbox.run(
+                [source, target],
+                cpu_s=_CPU_S + self._limit_s / _SLOWEST,
+                file_bytes=int(self._limit_s * RATE * 2) + _SPARE_BYTES,
+                moving=growth.moving,
+                silence_s=_SILENCE_S,
+                limit_s=self._limit_s,
+            )
+            return _samples(target)
+
+
+class _Growth:
+    """Whether a file grows."""
+
+    def __init__(self, descriptor: int, progressed: Callable[[], None], check: Callable[[], None]) -> None:
+        self._descriptor = descriptor
+        self._progressed = progressed
+        self._check = check
+        self._size = 0
+
+    def moving(self) -> bool:
+        self._check()
+        size = os.fstat(self._descriptor).st_size
+        grown, self._size = size > self._size, size
+        if grown:
+            self._progressed()
+        return grown
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        raise BlobMissing(f"the audio isn't at {path}") from None
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _memory_file() -> Iterator[int]:
+    """A file that nobody else can name; in memory where the system has such files."""
+    if sys.platform == "linux":
+        descriptor = os.memfd_create("pcm")
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+    else:
+        with tempfile.TemporaryFile() as file:
+            yield file.fileno()
+
+
+def _samples(descriptor: int) -> Samples:
+    """The PCM in a file as float32 in [-1, 1]; the same samples as `transcription.media.audio.decode` gives."""
+    size = os.fstat(descriptor).st_size
+    with mmap.mmap(descriptor, size, prot=mmap.PROT_READ) as mapped:
+        pcm = np.frombuffer(mapped, "<i2")
+        samples = np.empty(pcm.size, np.float32)
+        np.divide(pcm, FULL_SCALE, out=samples, dtype=np.float32)
+        del pcm  # it holds the map
+    return samples

@@ -1,0 +1,174 @@
+"""
+The process that hostile files are opened in: it imports the codecs once, then forks for every file.
+
+Run as `python -m transcription.media.zygote MODULE:FUNCTION`, with a socket for its standard input. A request is a line
+of JSON with descriptors: where the answer goes, then what the function works on. Each request gets a child of its own
+with limits on memory, processor time, file size and descriptors, and without network where the system allows that.
+The child writes its answer, this process adds how the child ended; see sandbox.py for the other end.
+
+Nothing here knows a password, holds another file, or outlives the process that started it.
+"""
+
+import contextlib
+import ctypes
+import gc
+import importlib
+import json
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from transcription.errors import MurmurationError
+
+MOST_REQUEST_BYTES = 4096
+MOST_DESCRIPTORS = 8
+FAILED = 3
+"""Status of a child whose function raised what it doesn't answer itself."""
+
+_NEW_USER, _NEW_NET = 0x10000000, 0x40000000
+_PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
+_SPARE_DESCRIPTORS = 4
+_CPU_GRACE_S = 5
+
+_libc = ctypes.CDLL(None)
+
+Work = Callable[..., Any]
+
+
+def main() -> None:
+    """Serve until the other end is closed."""
+    module, _, name = sys.argv[1].partition(":")
+    alone = _without_network()
+    function: Work = getattr(importlib.import_module(module), name)
+    # What is shared with the children stays shared.
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    wake, woken = os.pipe()
+    os.set_blocking(woken, False)
+    os.set_blocking(wake, False)
+    signal.set_wakeup_fd(woken)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    with socket.socket(fileno=0) as requests:
+        requests.send(b"1" if alone else b"0")
+        children: dict[int, int] = {}
+        while True:
+            ready, _, _ = select.select([requests.fileno(), wake], [], [])
+            if wake in ready:
+                with contextlib.suppress(BlockingIOError):
+                    os.read(wake, 1024)
+                _reap(children)
+            if requests.fileno() in ready and not _serve(requests, function, children):
+                return
+
+
+def _serve(requests: socket.socket, function: Work, children: dict[int, int]) -> bool:
+    """Take one request and fork for it; False when the other end is gone."""
+    said, descriptors, _, _ = socket.recv_fds(requests, MOST_REQUEST_BYTES, MOST_DESCRIPTORS)
+    if not said:
+        return False
+    request = json.loads(said)
+    answer, *given = descriptors
+    pid = os.fork()
+    if pid == 0:
+        _work(requests, function, request, answer, given)
+    for descriptor in given:
+        os.close(descriptor)
+    children[pid] = answer
+    requests.send(f"{pid}\n".encode())
+    return True
+
+
+def _work(requests: socket.socket, function: Work, request: dict[str, Any], answer: int, given: list[int]) -> None:
+    """Do the work in the child; never returns."""
+    status = FAILED
+    try:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        requests.detach()
+        _close_all_but({1, 2, answer, *given})
+        _limit(request.pop("limits"))
+        _say(answer, {"value": function(*given, **request)})
+        status = 0
+    except MurmurationError as error:
+        _say(answer, {"error": error.code, "message": error.message})
+        status = 0
+    except BaseException as error:  # noqa: BLE001  whatever it is ends with this child
+        _say(answer, {"raised": type(error).__name__})
+    finally:
+        os._exit(status)
+
+
+def _say(answer: int, what: dict[str, Any]) -> None:
+    os.write(answer, json.dumps(what).encode() + b"\n")
+
+
+def _close_all_but(kept: set[int]) -> None:
+    """Close what belongs to the zygote and to other children."""
+    for name in os.listdir("/dev/fd"):  # noqa: PTH208  strings will do
+        if int(name) not in kept:
+            with contextlib.suppress(OSError):
+                os.close(int(name))
+
+
+def _reap(children: dict[int, int]) -> None:
+    """Tell how each child that has ended did so: its exit status, or the negative number of the signal."""
+    while children:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if not pid:
+            return
+        answer = children.pop(pid)
+        with contextlib.suppress(OSError):
+            os.write(answer, f"{os.waitstatus_to_exitcode(status)}\n".encode())
+        os.close(answer)
+
+
+def _limit(limits: dict[str, int]) -> None:
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    _at_most(resource.RLIMIT_CORE, 0)
+    _at_most(resource.RLIMIT_AS, _virtual_bytes() + limits["memory_bytes"])
+    _at_most(resource.RLIMIT_CPU, limits["cpu_s"], grace=_CPU_GRACE_S)
+    _at_most(resource.RLIMIT_FSIZE, limits["file_bytes"])
+    # Room for hardly more than is open: what isn't here can't be opened, files and sockets alike.
+    highest = max(int(name) for name in os.listdir("/dev/fd"))  # noqa: PTH208  strings will do
+    _at_most(resource.RLIMIT_NOFILE, highest + 1 + _SPARE_DESCRIPTORS)
+
+
+def _at_most(what: int, limit: int, *, grace: int = 0) -> None:
+    """Set a limit where the system has it; macOS refuses some."""
+    _, hard = resource.getrlimit(what)
+    soft, last = (value if hard == resource.RLIM_INFINITY else min(value, hard) for value in (limit, limit + grace))
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(what, (soft, last))
+
+
+def _virtual_bytes() -> int:
+    """Address space that the libraries take already; 0 where the system doesn't say."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123
+            return int(file.read().split()[0]) * resource.getpagesize()
+    except OSError:
+        return 0
+
+
+def _without_network() -> bool:
+    """Leave the network behind, in a namespace of one's own; False where the system doesn't let us."""
+    if sys.platform != "linux":
+        return False
+    return any(_libc.unshare(how) == 0 for how in (_NEW_NET, _NEW_USER | _NEW_NET))
+
+
+def _prctl(option: int, value: int) -> None:
+    if sys.platform == "linux":
+        _libc.prctl(option, value, 0, 0, 0)
+
+
+if __name__ == "__main__":
+    main()

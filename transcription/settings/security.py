@@ -1,0 +1,77 @@
+"""Settings of who may do what, and how much of it."""
+
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field
+
+from transcription.settings.section import Part
+
+
+def networks(said: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    """The networks of a comma-separated list, each as `10.0.0.0/8` or one address. ValueError."""
+    return tuple(ip_network(part.strip()) for part in said.split(",") if part.strip())
+
+
+def _surface(said: str) -> str:
+    if said not in {"open", "key", "closed"} and not networks(said):
+        raise ValueError("must be open, key, closed, or networks as 10.0.0.0/8,fd00::/8")
+    return said
+
+
+def _networks(said: str) -> str:
+    networks(said)
+    return said
+
+
+Surface = Annotated[str, AfterValidator(_surface)]
+Networks = Annotated[str, AfterValidator(_networks)]
+
+
+class Tier(Part):
+    """What one key, or one address without a key, may use; 0: as much as it likes."""
+
+    requests_per_minute: int = Field(0, ge=0, description="Requests of any kind.")
+    submits_per_hour: int = Field(0, ge=0, description="Recordings handed in.")
+    concurrent_jobs: int = Field(0, ge=0, description="Jobs of its tenant that wait or run.")
+    audio_s_per_day: int = Field(0, ge=0, description="Audio of its tenant to be computed in a day (UTC).")
+
+
+_TIERS = {
+    "free": Tier(requests_per_minute=120, submits_per_hour=10, concurrent_jobs=5, audio_s_per_day=2 * 3600),
+    "premium": Tier(requests_per_minute=1200, submits_per_hour=1000, concurrent_jobs=100, audio_s_per_day=200 * 3600),
+}
+
+
+class Security(Part):
+    """Who may do what, and how much of it; see SECURITY.md."""
+
+    require_keys: bool = Field(False, description="Ask for an API key (`murmur keys create`); off: keys are ignored.")
+    share_results: bool = Field(True, description="Let tenants share computations; off: a fast answer tells nothing.")
+    trusted_proxies: Networks = Field("", description="Networks whose `X-Forwarded-For` and `-Proto` are believed.")
+    default_tier: str = Field("", description="Tier of keys without one, and of clients without keys; empty: none.")
+    tiers: dict[str, Tier] = Field(_TIERS, description="What keys of each tier may use; 0: no limit.")
+    address_requests_per_minute: int = Field(0, ge=0, description="Requests of one address, whatever its key; 0: any.")
+    metrics: Surface = Field("open", description="/metrics: `open`, `key` (of an admin), `closed`, or networks.")
+    stats: Surface = Field("open", description="/stats and /health/async: `open`, `key`, `closed`, or networks.")
+    admin: Surface = Field("key", description="/admin: `open`, `key`, `closed`, networks; `key`: open without keys.")
+    docs: Surface = Field("open", description="/docs, /redoc, /openapi.json: `open`, `key`, `closed`, or networks.")
+    sandbox: bool = Field(True, description="Decode uploads in processes of their own, with limits and no network.")
+    sandbox_memory_bytes: int = Field(4 << 30, gt=0, description="Memory that decoding one file may take.")
+    audit_log: str = Field("", description="File of who did what, as JSON lines; `-`: standard error; empty: none.")
+
+
+STRICT: dict[str, Any] = {
+    "security": {
+        "require_keys": True,
+        "share_results": False,
+        "default_tier": "free",
+        "address_requests_per_minute": 600,
+        "metrics": "key",
+        "stats": "key",
+        "docs": "closed",
+        "audit_log": "-",
+    },
+    "outbound": {"url_ingestion": False},
+}
+"""What the strict profile sets, where nothing else does."""

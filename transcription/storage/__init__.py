@@ -1,0 +1,1 @@
+"""Where bytes lie: recordings on a disk or in a bucket, and models."""

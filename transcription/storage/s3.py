@@ -1,0 +1,94 @@
+"""Blobs in a bucket: Amazon S3, or whatever else speaks its language (MinIO, Ceph, R2, Garage)."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import S3Store
+
+from transcription.storage.cached import missing, unavailable
+
+CHUNK_BYTES = 1 << 20
+WHERE = "the bucket of the audio"
+
+
+class S3Source:
+    """
+    A bucket, or a folder of one: `s3://bucket/folder`.
+
+    Keys and region come from where Amazon's own tools take them: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and
+    AWS_REGION, or the machine's role.
+
+    Args:
+        url: The bucket, and the folder in it.
+        endpoint: URL of a server that isn't Amazon's; it may be without TLS.
+    """
+
+    def __init__(self, url: str, *, endpoint: str = "") -> None:
+        bucket, _, folder = url.removeprefix("s3://").partition("/")
+        self._store = S3Store(
+            bucket,
+            prefix=folder or None,
+            endpoint=endpoint or None,
+            # A recording may take long on a slow line, as long as something comes.
+            client_options={
+                "timeout": "2h",
+                "read_timeout": "30s",
+                "connect_timeout": "5s",
+                "allow_http": endpoint.startswith("http://"),
+            },
+            retry_config={"max_retries": 3},
+        )
+
+    def read(self, sha256: str) -> Iterator[bytes]:
+        """The blob's bytes, a piece at a time. BlobMissing, StorageUnavailable."""
+        try:
+            with self._translated():
+                for chunk in obstore.get(self._store, _key(sha256)).stream(min_chunk_size=CHUNK_BYTES):
+                    yield bytes(chunk)
+        except FileNotFoundError as error:
+            raise missing(sha256, WHERE) from error
+
+    def write(self, sha256: str, path: Path) -> None:
+        """Keep the bytes of *path*, in parts if they are many. StorageUnavailable."""
+        with self._translated():
+            obstore.put(self._store, _key(sha256), path)
+
+    def discard(self, sha256: str, *, older_than_s: float) -> None:
+        """Delete a blob that came in longer ago than that; nothing happens when there is none. StorageUnavailable."""
+        with self._translated(), suppress(FileNotFoundError):
+            if obstore.head(self._store, _key(sha256))["last_modified"] < _before(older_than_s):
+                obstore.delete(self._store, _key(sha256))
+
+    def sweep(self, *, older_than_s: float, held: Callable[[str], bool]) -> int:
+        """Delete older blobs that nobody holds; how many. StorageUnavailable."""
+        before, swept = _before(older_than_s), 0
+        with self._translated():
+            for page in obstore.list(self._store):
+                for entry in page:
+                    sha256 = entry["path"].rpartition("/")[2]
+                    if entry["last_modified"] < before and not held(sha256):
+                        # It may have come in once more since the page was listed.
+                        self.discard(sha256, older_than_s=older_than_s)
+                        swept += 1
+        return swept
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError:
+            raise
+        except (BaseError, OSError) as error:
+            raise unavailable(WHERE, type(error).__name__) from error
+
+
+def _key(sha256: str) -> str:
+    return f"{sha256[:2]}/{sha256}"
+
+
+def _before(older_than_s: float) -> datetime:
+    return datetime.now(UTC) - timedelta(seconds=older_than_s)

@@ -1,0 +1,25 @@
+"""The blob store that the settings name."""
+
+from typing import TypeAlias
+
+from transcription.settings import Settings
+from transcription.storage.cached import CachedBlobs
+from transcription.storage.disk import DiskBlobs
+from transcription.storage.s3 import S3Source
+from transcription.storage.signed_links import ApiSource
+
+Blobs: TypeAlias = DiskBlobs | CachedBlobs
+
+
+def open_blobs(settings: Settings) -> Blobs:
+    """Blobs on the disk, in a bucket, or at the API, as `blobs.url` says; the last two with a cache on the disk."""
+    url = settings.blobs.url
+    if not url:
+        return DiskBlobs(settings.blob_dir)
+    disk = DiskBlobs(settings.copy_dir)
+    if url.startswith("s3://"):
+        return CachedBlobs(
+            disk, S3Source(url, endpoint=settings.blobs.endpoint), cache_bytes=settings.blobs.cache_bytes
+        )
+    source = ApiSource(url, secret=settings.blobs.signing_key(), ttl_s=settings.blobs.link_ttl_s)
+    return CachedBlobs(disk, source, cache_bytes=settings.blobs.cache_bytes)

@@ -1,0 +1,1 @@
+"""mlx-whisper as an engine."""

@@ -1,0 +1,78 @@
+"""The caretaker: what some worker must do from time to time, whichever it is."""
+
+import threading
+import time
+
+import structlog
+
+from transcription.errors import LedgerUnavailable
+from transcription.ledger.span_store import RedisSpans
+from transcription.ports import JobQueue
+from transcription.settings import Settings
+from transcription.storage.stores import Blobs
+
+log = structlog.get_logger()
+
+
+class Maintenance(threading.Thread):
+    """
+    Returns spans of lost workers, tops up hints, lets old jobs expire and sweeps bytes that nobody holds.
+
+    Every worker has one; a lock in the ledger lets one at a time work. There is no process for it that could die.
+    """
+
+    def __init__(self, spans: RedisSpans, queue: JobQueue, blobs: Blobs, settings: Settings) -> None:
+        super().__init__(name="maintenance", daemon=True)
+        self._spans = spans
+        self._queue = queue
+        self._blobs = blobs
+        self._settings = settings
+        self._told = threading.Event()
+
+    def stop(self) -> None:
+        """Take no further round."""
+        self._told.set()
+
+    def run(self) -> None:
+        """Go round until told to stop."""
+        reap_s, sweep_s = self._settings.lease.reap_s, self._settings.retention.sweep_s
+        while not self._told.wait(reap_s):
+            try:
+                if self._spans.lock("reap", seconds=reap_s * 0.9):
+                    self.reap()
+                if self._spans.lock("sweep", seconds=sweep_s * 0.95):
+                    self.sweep()
+            except LedgerUnavailable as error:
+                log.warning("ledger unavailable", error=error.message)
+            except Exception:
+                log.exception("the caretaker stumbled")
+
+    def reap(self) -> None:
+        """Return spans whose lease is over, and see that there are hints for all that waits."""
+        returned = self._spans.reap()
+        if returned:
+            log.info("spans returned", count=returned)
+        self.top_up()
+
+    def top_up(self) -> None:
+        """Send hints until there are as many as there are pending spans, or places to work on them."""
+        pending = self._spans.pending()
+        if pending:
+            self._queue.hint(max(0, min(pending, self._spans.slots()) - self._queue.waiting()))
+
+    def sweep(self) -> None:
+        """Expire jobs, and delete uploads, blobs and decoded sound that nobody needs."""
+        orphan_s = self._settings.retention.orphan_s
+        expired = self._spans.sweep()
+        files = self._blobs.sweep(older_than_s=orphan_s, held=self._spans.holds_blob)
+        files += self._sweep_pcm(orphan_s)
+        if expired or files:
+            log.info("swept", jobs=expired, files=files)
+
+    def _sweep_pcm(self, older_than_s: float) -> int:
+        before = time.time() - older_than_s
+        old = [path for path in self._settings.pcm_dir.glob("*") if path.stat().st_mtime < before]
+        unneeded = [path for path in old if not self._spans.works_on(path.stem)]
+        for path in unneeded:
+            path.unlink(missing_ok=True)
+        return len(unneeded)

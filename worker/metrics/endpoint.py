@@ -1,0 +1,66 @@
+"""The worker's metrics endpoint: what the process has counted, and how it is now."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import structlog
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from transcription.observability.process_metrics import ProcessFigures
+from worker.metrics import counters
+from worker.metrics.gpu import Gpu, gpus
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A worker as it is now."""
+
+    held: int
+    slots: int
+    models: int
+
+
+class StateFigures(Collector):
+    """The worker's state at a scrape, and its GPUs'."""
+
+    def __init__(self, state: Callable[[], State], *, look_at_gpus: Callable[[], list[Gpu]] = gpus) -> None:
+        self._state = state
+        self._look_at_gpus = look_at_gpus
+
+    def collect(self) -> Iterable[Metric]:
+        """The figures as they are now."""
+        state = self._state()
+        yield GaugeMetricFamily("murmur_worker_spans_held", "Spans in work.", value=state.held)
+        yield GaugeMetricFamily("murmur_worker_slots", "Spans that can be in work.", value=state.slots)
+        yield GaugeMetricFamily("murmur_worker_models", "Models in memory.", value=state.models)
+        used = GaugeMetricFamily("murmur_worker_gpu_used_bytes", "GPU memory in use, by anyone.", labels=["gpu"])
+        total = GaugeMetricFamily("murmur_worker_gpu_total_bytes", "GPU memory.", labels=["gpu"])
+        busy = GaugeMetricFamily("murmur_worker_gpu_busy_ratio", "Share of time the GPU computed.", labels=["gpu"])
+        for gpu in self._look_at_gpus():
+            used.add_metric([gpu.index], gpu.used_bytes)
+            total.add_metric([gpu.index], gpu.total_bytes)
+            busy.add_metric([gpu.index], gpu.utilisation)
+        yield from (used, total, busy)
+
+
+def registry(state: Callable[[], State]) -> CollectorRegistry:
+    """All of a worker's figures."""
+    whole = CollectorRegistry()
+    whole.register(counters.REGISTRY)
+    whole.register(ProcessFigures())
+    whole.register(StateFigures(state))
+    return whole
+
+
+def serve(port: int, state: Callable[[], State]) -> None:
+    """Answer `GET /metrics` on *port* of every address, 0: nowhere. A port that is taken is no reason not to work."""
+    if not port:
+        return
+    try:
+        start_http_server(port, registry=registry(state))
+    except OSError as error:
+        log.warning("no metrics", port=port, error=str(error))

@@ -1,0 +1,128 @@
+"""The courier: takes what the ledger's outbox owes to webhooks, and delivers it."""
+
+import asyncio
+import contextlib
+import random
+import threading
+import time
+
+import httpx
+import structlog
+
+from transcription.errors import LedgerUnavailable, UrlNotAllowed, UrlUnreachable
+from transcription.ledger.connections import connect_async
+from transcription.ledger.webhook_outbox import RedisOutbox
+from transcription.network.guard import client, opened
+from transcription.settings import Settings
+from transcription.webhook import Message, Verdict, asked_pause_s, next_try_s, payload, signatures, verdict
+
+log = structlog.get_logger()
+
+AT_ONCE = 16
+LOOK_S = 1.0
+LEASE_MARGIN_S = 10.0
+
+
+class WebhookDispatcher(threading.Thread):
+    """
+    Delivers messages; every worker has one, and a message's lease lets one at a time send it.
+
+    Its thread runs a loop of its own, so that a receiver that hangs or drips holds a place, not a thread, and is cut
+    off when its time is over, whatever it does. A worker that dies leaves its messages to the others.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(name="webhook-dispatcher", daemon=True)
+        self._settings = settings
+        self._over = threading.Event()
+
+    def stop(self) -> None:
+        """Take no further message."""
+        self._over.set()
+
+    def run(self) -> None:
+        """Deliver until told to stop."""
+        asyncio.run(self._serve())
+
+    async def _serve(self) -> None:
+        redis = connect_async(self._settings.ledger)
+        outbox = RedisOutbox(redis, self._settings)
+        places = asyncio.Semaphore(AT_ONCE)
+        async with client(silence_s=self._settings.webhook.timeout_s) as http, asyncio.TaskGroup() as tasks:
+            while not self._over.is_set():
+                await places.acquire()
+                message = await self._next(outbox)
+                if message is None:
+                    places.release()
+                    await asyncio.sleep(LOOK_S)
+                    continue
+                task = tasks.create_task(self._handle(outbox, http, message))
+                task.add_done_callback(lambda _: places.release())
+        await redis.aclose()
+
+    async def _next(self, outbox: RedisOutbox) -> Message | None:
+        try:
+            return await outbox.claim(lease_s=self._settings.webhook.timeout_s + LEASE_MARGIN_S)
+        except LedgerUnavailable as error:
+            log.warning("ledger unavailable", error=error.message)
+        except Exception:
+            log.exception("the courier stumbled")
+        return None
+
+    async def _handle(self, outbox: RedisOutbox, http: httpx.AsyncClient, message: Message) -> None:
+        began = time.monotonic()
+        status, asked_s, error = 0, 0.0, ""
+        final = False
+        try:
+            async with asyncio.timeout(self._settings.webhook.timeout_s):
+                status, asked_s = await self._send(http, message)
+        except TimeoutError:
+            error = f"no answer within {self._settings.webhook.timeout_s:g} s (MURMUR_WEBHOOK__TIMEOUT_S)"
+        except UrlNotAllowed as refused:
+            error, final = refused.message, True
+        except UrlUnreachable as failure:
+            error = failure.message
+        except Exception as failure:  # a message that can't be sent is one failed try, never the courier's end
+            log.exception("webhook")
+            error = type(failure).__name__
+        outcome = verdict(status)
+        final = final or outcome is Verdict.DELIVERED
+        took_s = time.monotonic() - began
+        log.info(
+            "webhook", job_id=message.job_id, message=message.id, attempt=message.attempt, outcome=outcome.value,
+            status=status, error=error or None,
+        )  # fmt: skip
+        # What can't be settled is sent again when the lease is over: the receiver knows it by its id.
+        with contextlib.suppress(LedgerUnavailable):
+            await outbox.settle(
+                message, outcome, retry_in_s=None if final else self._retry_in_s(message, asked_s), status=status,
+                error=error, took_s=took_s,
+            )  # fmt: skip
+
+    async def _send(self, http: httpx.AsyncClient, message: Message) -> tuple[int, float]:
+        """The status, and how many seconds the receiver asks to be left alone."""
+        body, now = payload(message), int(time.time())
+        headers = {
+            "content-type": "application/json",
+            "user-agent": "Murmuration",
+            "webhook-id": message.id,
+            "webhook-timestamp": str(now),
+        }
+        secrets = [secret.get_secret_value() for secret in self._settings.webhook.secrets]
+        if secrets:
+            headers["webhook-signature"] = signatures(secrets, message.id, now, body)
+        private = self._settings.outbound.allow_private_addresses
+        # The answer's body is of no interest, and may have no end.
+        async with opened(http, "POST", message.url, allow_private=private, headers=headers, content=body) as answer:
+            return answer.status_code, asked_pause_s(answer.headers.get("retry-after", ""), now=time.time())
+
+    def _retry_in_s(self, message: Message, asked_s: float) -> float | None:
+        webhook = self._settings.webhook
+        return next_try_s(
+            message,
+            first_s=webhook.first_retry_s,
+            longest_s=webhook.longest_retry_s,
+            give_up_s=webhook.give_up_s,
+            jitter=random.random(),
+            asked_s=asked_s,
+        )
