@@ -245,7 +245,7 @@ local function move(cid, status)
   local before = redis.call('HGET', key, 'status')
   local jobs = redis.call('SMEMBERS', k('comp', cid, 'jobs'))
   redis.call('HSET', key, 'status', status)
-  redis.call('HINCRBY', k('counts'), before, -#jobs)
+  redis.call('HINCRBY', k('counts'), before, 0 - #jobs) -- never -0, which Redis takes for no integer
   redis.call('HINCRBY', k('counts'), status, #jobs)
   if status == 'processing' and redis.call('HSETNX', key, 'started', now()) == 1 then
     local waited = now() - num(redis.call('HGET', key, 'created'))
