@@ -277,6 +277,25 @@ def test_neighbours_of_a_dead_process_are_run_alone_and_lose_no_attempt(
     assert {alone.computation} < {held.computation for held in first}
 
 
+def test_no_span_of_a_dead_process_is_blamed_because_its_lease_ended_last(
+    settings: Settings, spans: RedisSpans, redis_server: Redis
+) -> None:
+    for letter in "abc":
+        submit(settings, submission(letter * 64))
+    spans.register(info("w1"))
+    spans.reap()
+    redis_server.hset("murmur:config", "grace", 0)
+    lost = [claim(spans) for _ in range(3)]
+    for held in lost:  # the leases of one process end one after the other
+        if redis_server.zscore("murmur:leases", held.name) is not None:
+            redis_server.zadd("murmur:leases", {held.name: 1})
+            spans.reap()
+    attempts = [redis_server.hget(f"murmur:span:{held.computation}:{held.index}", "attempts") for held in lost]
+    assert attempts == ["0", "0", "0"]
+    assert redis_server.zcard("murmur:suspects") == 3
+    assert not redis_server.exists("murmur:held:w1")
+
+
 def test_a_busy_worker_runs_empty_to_make_room_for_a_suspect(settings: Settings, spans: RedisSpans) -> None:
     submit(settings, submission("a" * 64))
     submit(settings, submission("b" * 64))

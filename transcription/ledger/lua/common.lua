@@ -144,7 +144,7 @@ local function dequeue(cid, i)
     redis.call('ZREM', k('extra', lane), name)
     redis.call('ZREM', k('comp', cid, 'extra'), i)
   end
-  wait_more(class, -length_of(span), -1)
+  wait_more(class, 0 - length_of(span), -1)
 end
 
 -- When no worker is on a computation, its next span waits among the first ones.
@@ -194,7 +194,7 @@ local function end_run(cid, i, state)
   if redis.call('GET', k('alone', span.worker)) == name then redis.call('DEL', k('alone', span.worker)) end
   redis.call('HSET', key, 'state', state)
   redis.call('HDEL', key, 'token')
-  weigh(redis.call('HGET', k('comp', cid), 'tenant'), -num(span.weight))
+  weigh(redis.call('HGET', k('comp', cid), 'tenant'), 0 - num(span.weight))
   redis.call('HINCRBY', k('comp', cid), 'lead', -1)
 end
 
@@ -316,7 +316,7 @@ end
 
 -- The process that ran a span is gone. If the span was not alone in it, it is a suspect and no attempt is counted;
 -- if it was, it is the culprit. Either way its next run is alone.
-local function died(cid, i, crowd, max_attempts)
+local function lost_with(cid, i, crowd, max_attempts)
   local key = k('span', cid, i)
   local span = hash(key)
   end_run(cid, i, 'stopped')
@@ -331,4 +331,16 @@ local function died(cid, i, crowd, max_attempts)
   end
   enqueue(cid, i, 'suspect')
   promote(cid)
+end
+
+-- A worker's process is gone: all that it held is lost in one step, whenever each lease would have ended. Deciding
+-- span by span would blame the last one, which only seems to have been alone. Returns how many spans came back.
+local function process_died(worker, max_attempts)
+  local held = redis.call('SMEMBERS', k('held', worker))
+  for _, name in ipairs(held) do
+    local cid, i = split_name(name)
+    lost_with(cid, i, #held, max_attempts)
+  end
+  redis.call('DEL', k('alone', worker))
+  return #held
 end

@@ -3,15 +3,7 @@
 local worker, key = ARGV[1], k('worker', ARGV[1])
 local back = 0
 local before = redis.call('HGET', key, 'incarnation')
-if before ~= ARGV[2] then
-  local held = redis.call('SMEMBERS', k('held', worker))
-  for _, name in ipairs(held) do
-    local cid, i = split_name(name)
-    died(cid, i, #held, num(ARGV[4]))
-    back = back + 1
-  end
-  redis.call('DEL', k('held', worker), k('alone', worker))
-end
+if before ~= ARGV[2] then back = process_died(worker, num(ARGV[4])) end
 redis.call('HSET', key, 'incarnation', ARGV[2], 'info', ARGV[3], 'kind', ARGV[5], 'rate', ARGV[6])
 redis.call('ZADD', k('workers'), now(), worker)
 return back
