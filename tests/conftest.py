@@ -12,9 +12,18 @@ import structlog
 from redis import Redis
 
 from tests.buckets import bucket_server, credentials, new_bucket
-from tests.platform import TestPlatform, running_ledger, running_platform
+from tests.platform import TestPlatform, ledger_binaries, running_ledger, running_platform
 
 LAST_LINES = 100
+LEDGER_SUITES = (
+    "test_ledger",
+    "test_ledger_ends",
+    "test_ledger_blame",
+    "test_ledger_forms",
+    "test_ledger_model",
+    "test_queue_place",
+    "test_fairness",
+)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -31,10 +40,17 @@ def _short_tracebacks() -> None:
     structlog.configure(processors=[*structlog.get_config()["processors"][:-1], brief])
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Ask everything of the ledger's own suites of each server that its users may run."""
+    if "ledger_url" in metafunc.fixturenames and metafunc.module.__name__.rpartition(".")[2] in LEDGER_SUITES:
+        metafunc.parametrize("ledger_url", list(ledger_binaries()), indirect=True, scope="session")
+
+
 @pytest.fixture(scope="session")
-def ledger_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def ledger_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real Valkey or Redis for the whole session; use `redis_url`, which empties it first."""
-    with running_ledger(tmp_path_factory.mktemp("ledger")) as server:
+    binary = ledger_binaries()[request.param] if hasattr(request, "param") else None
+    with running_ledger(tmp_path_factory.mktemp("ledger"), binary) as server:
         yield server.url
 
 

@@ -1,11 +1,15 @@
 """Real servers for the tests: the ledger's, or the whole platform; waits with a deadline."""
 
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from shutil import which
 from typing import Any, TypeVar
+from unittest import mock
 
 import psutil
 
@@ -30,11 +34,30 @@ def eventually(condition: Callable[[], T], within_s: float = 10.0, *, every_s: f
         time.sleep(every_s)
 
 
+@cache
+def ledger_binaries() -> dict[str, Path]:
+    """
+    Every server for the ledger that this machine has, by name: Valkey always (the locks bring one), Redis where it
+    is installed (`apt install redis-server`, `brew install redis`), which CI sees to.
+    """
+    found = {"valkey": _valkey()}
+    redis = shutil.which("redis-server")
+    if redis and Path(redis).resolve() != found["valkey"].resolve():
+        found["redis"] = Path(redis)
+    return found
+
+
+def _valkey() -> Path:
+    with mock.patch.object(ledger_server.shutil, "which", lambda name: None if name == "redis-server" else which(name)):
+        return ledger_server.find_binary()
+
+
 @contextmanager
-def running_ledger(directory: Path) -> Iterator[ledger_server.LedgerServer]:
-    """Run a real Valkey or Redis with its file in *directory*."""
+def running_ledger(directory: Path, binary: Path | None = None) -> Iterator[ledger_server.LedgerServer]:
+    """Run a real Valkey or Redis with its file in *directory*: *binary*, or the one that the platform would choose."""
     lines: list[str] = []
-    server = ledger_server.start(directory, lambda _, line: lines.append(line))
+    with mock.patch.object(ledger_server, "find_binary", (lambda: binary) if binary else ledger_server.find_binary):
+        server = ledger_server.start(directory, lambda _, line: lines.append(line))
     try:
         yield server
     finally:

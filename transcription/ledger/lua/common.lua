@@ -53,6 +53,8 @@ end
 
 local function num(value) return tonumber(value or 0) or 0 end
 
+-- A number is negated as `0 - n`: `-0` is written «-0», which servers before Redis 7.2 don't take for an integer.
+
 local function hash(key)
   local flat, out = redis.call('HGETALL', key), {}
   for i = 1, #flat, 2 do out[flat[i]] = flat[i + 1] end
@@ -245,7 +247,7 @@ local function move(cid, status)
   local before = redis.call('HGET', key, 'status')
   local jobs = redis.call('SMEMBERS', k('comp', cid, 'jobs'))
   redis.call('HSET', key, 'status', status)
-  redis.call('HINCRBY', k('counts'), before, 0 - #jobs) -- never -0, which Redis takes for no integer
+  redis.call('HINCRBY', k('counts'), before, 0 - #jobs)
   redis.call('HINCRBY', k('counts'), status, #jobs)
   if status == 'processing' and redis.call('HSETNX', key, 'started', now()) == 1 then
     local waited = now() - num(redis.call('HGET', key, 'created'))
