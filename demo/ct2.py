@@ -13,8 +13,8 @@ from demo.weights import MELS, Array, Weights
 SPACE = 220
 
 
-def write_ct2(weights: Weights, directory: Path) -> None:
-    """Write *weights*, quantised to int8, with everything that faster-whisper looks for, into *directory*."""
+def write_ct2(weights: Weights, directory: Path, *, quantization: str | None = "int8") -> None:
+    """Write *weights* with everything that faster-whisper looks for into *directory*; None: in float32."""
     # ctranslate2 is heavy and belongs to the worker alone: reading the samples must not need it.
     from ctranslate2.specs import WhisperSpec  # noqa: PLC0415
 
@@ -28,7 +28,7 @@ def write_ct2(weights: Weights, directory: Path) -> None:
     spec.config.lang_ids = list(range(FIRST_LANGUAGE, FIRST_LANGUAGE + len(LANGUAGES)))
     spec.config.alignment_heads = [[shape.decoder_layers - 1, head] for head in range(shape.alignment_heads)]
     spec.validate()
-    spec.optimize(quantization="int8")
+    spec.optimize(quantization=quantization)
     spec.save(str(directory))
 
     # Without a tokenizer.json of its own faster-whisper would ask the hub for one.
