@@ -61,18 +61,18 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            guarding = guard(settings, meters.registry, stack)
-            app.state.policy = guarding.policy
-            app.state.notifications = notifications(settings, guarding.log, stack)
+            access_control = guard(settings, meters.registry, stack)
+            app.state.policy = access_control.policy
+            app.state.notifications = notifications(settings, access_control.log, stack)
             app.state.platform = _platform(
                 settings,
                 meters,
-                jobs=guarding.watch(jobs or _ledger(settings, stack)),
+                jobs=access_control.audited_jobs(jobs or _ledger(settings, stack)),
                 blobs=blobs or open_blobs(settings),
                 hints=_hints(queue or _queue(settings, stack), stack),
-                submission_quotas=guarding.submission_quotas,
+                submission_quotas=access_control.submission_quotas,
                 probes=(probes := stack.enter_context(ThreadPoolExecutor(max(4, os.cpu_count() or 1), "probe"))),
-                judge=_probe(settings, probes, stack),
+                probe=_probe(settings, probes, stack),
             )
             yield
 
@@ -110,7 +110,7 @@ def _platform(
     blobs: BlobStore,
     hints: Hints,
     probes: Executor,
-    judge: Callable[[Path], Probe],
+    probe: Callable[[Path], Probe],
     submission_quotas: SubmissionQuotas,
 ) -> Platform:
     backlog = BacklogView(jobs)
@@ -123,7 +123,7 @@ def _platform(
         blobs=blobs,
         hints=hints,
         probes=probes,
-        judge=judge,
+        probe=probe,
         submission_quotas=submission_quotas,
         backpressure=backpressure,
         catalogue=catalogue,

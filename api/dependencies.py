@@ -40,7 +40,7 @@ async def _platform(request: Request) -> Platform:
 
 
 async def _caller(request: Request) -> Principal:
-    """Who asks, as the gate found."""
+    """The client, as the access middleware identified it."""
     return caller(request)
 
 

@@ -180,10 +180,11 @@ async def _with_members(request: Request, error: Exception) -> Response:
 async def _validation(request: Request, error: Exception) -> Response:
     """A parameter of the path, the query or a header that isn't what the route takes."""
     assert isinstance(error, RequestValidationError)  # noqa: S101 -- what it is installed for
-    said = "; ".join(
-        f"{_place(fault['loc'])}: {fault['msg']} (got {str(fault.get('input'))[:60]!r})" for fault in error.errors()
+    message = "; ".join(
+        f"{_json_pointer(fault['loc'])}: {fault['msg']} (got {str(fault.get('input'))[:60]!r})"
+        for fault in error.errors()
     )
-    return _answer(request, errors.InvalidOption(said))
+    return _answer(request, errors.InvalidOption(message))
 
 
 async def _framework(request: Request, error: Exception) -> Response:
@@ -208,7 +209,7 @@ def _allow(request: Request, error: HTTPException) -> Mapping[str, str] | None:
     return {"Allow": ", ".join(sorted(map(str.upper, operations)))} if operations else error.headers
 
 
-def _place(location: tuple[Any, ...] | list[Any]) -> str:
+def _json_pointer(location: tuple[Any, ...] | list[Any]) -> str:
     """`("query", "limit")` is `limit` to a client."""
     return ".".join(str(part) for part in location[1:]) or str(location[0])
 

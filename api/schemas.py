@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from transcription.job import Failure, Job, Place, Progress, Status
+from transcription.job import Failure, Job, Progress, QueuePosition, Status
 from transcription.options import Options
 from transcription.ports import Page, WorkerInfo
 
@@ -106,7 +106,7 @@ def job_out(job: Job, *, root: str = "") -> JobOut:
         completed_at=_time(job.completed_at),
         expires_at=_time(job.expires_at),
         progress=_progress(job.progress),
-        queue=_queue(job.place),
+        queue=_queue(job.queue),
         model=job.model,
         language=job.language,
         options=job.options,
@@ -144,14 +144,14 @@ def _progress(progress: Progress) -> ProgressOut:
     )
 
 
-def _queue(place: Place | None) -> QueueOut | None:
-    if place is None:
+def _queue(queue: QueuePosition | None) -> QueueOut | None:
+    if queue is None:
         return None
     rounded: dict[str, Any] = {
         name: None if value is None else round(value, 1)
-        for name, value in (("audio_seconds_ahead", place.audio_seconds_ahead), ("eta_s", place.eta_s))
+        for name, value in (("audio_seconds_ahead", queue.audio_seconds_ahead), ("eta_s", queue.eta_s))
     }
-    return QueueOut(position=place.position + 1, waits_for=place.waits_for, **rounded)
+    return QueueOut(position=queue.position + 1, waits_for=queue.waits_for, **rounded)
 
 
 def _time(seconds: float | None) -> datetime | None:

@@ -1,5 +1,5 @@
 """
-The client of seed 2's example, for scripts that were written for that service.
+The client of Production Scale's example, for scripts that were written for that service.
 
     from murmur.compat import WhisperClient
 
@@ -28,7 +28,7 @@ class TranscriptionFailed(Exception):
 
 class WhisperClient:
     """
-    Submits files, polls their jobs, retrieves their transcripts, all on seed 2's routes.
+    Submits files, polls their jobs, retrieves their transcripts, all on Production Scale's routes.
 
     Args:
         base_url: Where the platform's API is.

@@ -1,4 +1,4 @@
-"""Trouble: what a person at the command line can do something about."""
+"""CliError: what a person at the command line can do something about."""
 
 
 class CliError(Exception):

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from transcription.errors import IdempotencyConflict, JobFinished, JobNotFound, LedgerUnavailable
-from transcription.job import Failure, Job, Outcome, Place, Progress, Status, Submission
+from transcription.job import Failure, Job, Outcome, Progress, QueuePosition, Status, Submission
 from transcription.ports import Backlog, Page, Server, WorkerInfo
 from transcription.transcript import Segment, Transcript, Word
 
@@ -52,7 +52,7 @@ class MemoryJobs:
             "started_at": now,
             "completed_at": now,
             "expires_at": now + 60,
-            "place": None,
+            "queue": None,
         }
         progress = Progress(audio_seconds_done=job.audio.duration_s, audio_seconds_total=job.audio.duration_s)
         self.jobs[job_id] = replace(job, **{**ended, "progress": progress, **changes})
@@ -101,7 +101,7 @@ class MemoryJobs:
             cached=cached,
             attempts=0,
             progress=Progress(audio_seconds_done=0.0, audio_seconds_total=submission.audio.duration_s),
-            place=Place(position=0, audio_seconds_ahead=12.34, eta_s=None),
+            queue=QueuePosition(position=0, audio_seconds_ahead=12.34, eta_s=None),
         )
 
     async def get(self, job_id: str, *, tenant: str) -> Job:

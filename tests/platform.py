@@ -79,7 +79,7 @@ class TestPlatform(LocalPlatform):
     """
     A platform of real processes: a ledger's server, an API, workers with the demo model.
 
-    What dies stays dead until the test calls `tend()`. ``lines`` is what the processes wrote.
+    What dies stays dead until the test calls `restart_exited()`. ``lines`` is what the processes wrote.
     """
 
     __test__ = False

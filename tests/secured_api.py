@@ -45,7 +45,7 @@ async def secured(
 
 
 @contextmanager
-def cabinet(redis_url: str) -> Iterator[ApiKeyStore]:
+def key_store(redis_url: str) -> Iterator[ApiKeyStore]:
     """Where keys are made."""
     with Redis.from_url(redis_url, decode_responses=True) as client:
         yield ApiKeyStore(client)
@@ -53,7 +53,7 @@ def cabinet(redis_url: str) -> Iterator[ApiKeyStore]:
 
 def bearer(redis_url: str, tenant: str = "acme", *scopes: Scope, tier: str = "") -> dict[str, str]:
     """The header of a new key."""
-    with cabinet(redis_url) as keys:
+    with key_store(redis_url) as keys:
         _, secret = keys.create(
             name="test", tenant=tenant, scopes=frozenset(scopes or (Scope.SUBMIT, Scope.READ)), tier=tier
         )

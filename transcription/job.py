@@ -1,4 +1,4 @@
-"""Job: one client's ticket on a computation."""
+"""Job: one client's request for a computation; several jobs can share one."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -53,7 +53,7 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class QueuePosition:
     """
     Where a queued job stands.
 
@@ -79,7 +79,7 @@ class Audio:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A ticket as its client sees it. Times are Unix seconds of the ledger's clock."""
+    """A job as its client sees it. Times are Unix seconds of the ledger's clock."""
 
     id: str
     tenant: str
@@ -96,7 +96,7 @@ class Job:
     cached: bool
     attempts: int
     progress: Progress
-    place: Place | None = None
+    queue: QueuePosition | None = None
     failure: Failure | None = None
     compute_s: float | None = None
 
@@ -104,7 +104,7 @@ class Job:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
     """
-    One client's wish, ready for the ledger: the audio is stored, the options are validated.
+    A job that a client asks for, ready for the ledger: the audio is stored, the options are validated.
 
     ``request_id`` and ``traceparent`` (W3C) say in which request it came; the computation that it starts keeps them.
     """

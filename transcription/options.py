@@ -137,15 +137,15 @@ def parse_options(fields: dict[str, object]) -> Options:
     if unknown:
         known = ", ".join(sorted(Options.model_fields))
         raise UnknownOption(f"unknown option {', '.join(map(repr, unknown))}; the options are {known}")
-    said = "; ".join(
+    message = "; ".join(
         f"{p['loc'][0]}: {p['msg'].removeprefix('Value error, ')} (got {_short(p['input'])})" for p in problems
     )
-    raise InvalidOption(said)
+    raise InvalidOption(message)
 
 
 def _short(value: object) -> str:
-    said = repr(value)
-    return said if len(said) <= 60 else said[:57] + "..."
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def fingerprint(audio_sha256: str, model: str, revision: str, decoding: Decoding) -> str:

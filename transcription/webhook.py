@@ -29,7 +29,7 @@ class Message:
     """
     Word of a job's end, on its way. Times are Unix seconds of the ledger's clock.
 
-    ``id`` is the same at every try; ``attempt`` grows with each and is the lease's token; ``tries`` and ``owed_at``
+    ``id`` is the same at every try; ``attempt`` grows with each and is the lease's token; ``tries`` and ``enqueued_at``
     count from the message's birth, or from its replay.
     """
 
@@ -41,7 +41,7 @@ class Message:
     at: float
     attempt: int
     tries: int
-    owed_at: float
+    enqueued_at: float
     now: float
 
 
@@ -112,4 +112,4 @@ def next_try_s(
     """
     wait = min(longest_s, max(asked_s, first_s * FACTOR ** (min(message.tries, 30) - 1)))
     wait = max(wait * (1 - JITTER + 2 * JITTER * jitter), min(longest_s, asked_s))
-    return wait if message.now - message.owed_at + wait <= give_up_s else None
+    return wait if message.now - message.enqueued_at + wait <= give_up_s else None

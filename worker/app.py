@@ -19,7 +19,7 @@ from worker.tasks import register
 settings = Settings()
 app: Celery = celery_app(settings)
 app.conf.worker_concurrency = choose(settings).slots
-_hosts: list[WorkerRuntime] = []
+_runtimes: list[WorkerRuntime] = []
 
 
 @setup_logging.connect  # type: ignore[untyped-decorator]
@@ -30,14 +30,14 @@ def _log(**_: Any) -> None:
 @worker_init.connect  # type: ignore[untyped-decorator]
 def _start(sender: Any, **_: Any) -> None:
     runtime = WorkerRuntime(sender.hostname, settings, app)
-    _hosts.append(runtime)
+    _runtimes.append(runtime)
     runtime.start()
 
 
 @worker_shutting_down.connect  # type: ignore[untyped-decorator]
 def _stop(**_: Any) -> None:
-    for runtime in _hosts:
+    for runtime in _runtimes:
         runtime.stop()
 
 
-register(app, lambda: _hosts[0])
+register(app, lambda: _runtimes[0])

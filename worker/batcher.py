@@ -17,7 +17,7 @@ PATIENCE = 2
 FEW = 2
 """Rows for each thread: an owner with more can keep them all busy, one with fewer may be light beside it."""
 
-LOOK_UP_S = 0.2
+POLL_INTERVAL_S = 0.2
 """How often a thread that waits for room looks whether its job is still wanted."""
 
 
@@ -160,7 +160,7 @@ class Batcher(Generic[Row]):
         """
         with self._room:
             while not self._closed and self._inside.get(owner) and sum(self._inside.values()) >= self._capacity:
-                self._room.wait(LOOK_UP_S)
+                self._room.wait(POLL_INTERVAL_S)
                 if cancelled():
                     break
             if self._closed or cancelled():

@@ -1,7 +1,7 @@
 """
 Whether this container's worker lives: `python -IS worker/health_check.py`, the image's health check.
 
-It asks the ledger when the worker last gave a sign of life. A ledger that doesn't answer is no reason to start the
+It asks the ledger for the worker's last heartbeat. A ledger that doesn't answer is no reason to start the
 worker again. It runs every few seconds beside a busy model, so it uses the standard library alone: 30 ms instead of
 the second that Celery takes to import.
 """
@@ -27,7 +27,7 @@ def main() -> int:
         print(f"the ledger doesn't answer ({error}); whether {name} lives isn't known")
         return 0
     age_s = now - seen / 1000
-    print(f"{name}: last sign of life {age_s:.0f} s ago" if seen else f"{name}: no sign of life yet")
+    print(f"{name}: last heartbeat {age_s:.0f} s ago" if seen else f"{name}: no heartbeat yet")
     return int(age_s > LATE_S)
 
 

@@ -135,8 +135,8 @@ class Leases(threading.Thread):
         for one in held:
             if not one.over:
                 one.handed_back = True
-                self._quietly(lambda one=one: self._spans.release(one.claim))  # type: ignore[misc]
-        self._quietly(lambda: self._spans.depart(self._info(0).id))
+                self._try(lambda one=one: self._spans.release(one.claim))  # type: ignore[misc]
+        self._try(lambda: self._spans.depart(self._info(0).id))
         if held:
             log.info("handed back", spans=[one.claim.name for one in held])
 
@@ -166,7 +166,7 @@ class Leases(threading.Thread):
         os._exit(EXIT_HUNG)
 
     @staticmethod
-    def _quietly(action: Callable[[], None]) -> None:
+    def _try(action: Callable[[], None]) -> None:
         try:
             action()
         except LedgerUnavailable as error:

@@ -1,4 +1,4 @@
-"""The caretaker: what some worker must do from time to time, whichever it is."""
+"""Periodic maintenance, which any one of the workers does for all."""
 
 import threading
 import time
@@ -27,16 +27,16 @@ class Maintenance(threading.Thread):
         self._queue = queue
         self._blobs = blobs
         self._settings = settings
-        self._told = threading.Event()
+        self._stopping = threading.Event()
 
     def stop(self) -> None:
         """Take no further round."""
-        self._told.set()
+        self._stopping.set()
 
     def run(self) -> None:
         """Go round until told to stop."""
         reap_s, sweep_s = self._settings.lease.reap_s, self._settings.retention.sweep_s
-        while not self._told.wait(reap_s):
+        while not self._stopping.wait(reap_s):
             try:
                 if self._spans.lock("reap", seconds=reap_s * 0.9):
                     self.reap()
@@ -45,7 +45,7 @@ class Maintenance(threading.Thread):
             except LedgerUnavailable as error:
                 log.warning("ledger unavailable", error=error.message)
             except Exception:
-                log.exception("the caretaker stumbled")
+                log.exception("maintenance failed")
 
     def reap(self) -> None:
         """Return spans whose lease is over, and see that there are hints for all that waits."""

@@ -61,9 +61,9 @@ def _fetch(name: str, model_dir: Path) -> Path:
     try:
         return Path(download_model(name, cache_dir=str(model_dir)))
     except (HfHubHTTPError, HFValidationError, httpx.HTTPError, ValueError, OSError) as error:
-        said = str(error).strip().splitlines() or [type(error).__name__]
+        message = str(error).strip().splitlines() or [type(error).__name__]
         raise ModelUnavailable(
-            f"model {name!r} isn't in {model_dir} and can't be fetched from the hub ({said[0]}); "
+            f"model {name!r} isn't in {model_dir} and can't be fetched from the hub ({message[0]}); "
             "set MURMUR_MODEL=demo, or name a directory that holds a CTranslate2 model"
         ) from error
 
@@ -83,7 +83,7 @@ def _bytes(directory: Path) -> int:
 
 
 @dataclass(slots=True, eq=False)
-class _Place:
+class _CacheEntry:
     """A model's place in the cache. It is used from the moment when somebody begins to load the model."""
 
     engine: Engine | None = None
@@ -107,7 +107,7 @@ class ModelCache:
         self._load = load
         self._max_models = settings.worker.max_models
         self._idle_unload_s = settings.worker.idle_unload_s
-        self._places: OrderedDict[str, _Place] = OrderedDict()
+        self._entries: OrderedDict[str, _CacheEntry] = OrderedDict()
         self._queue: list[tuple[object, str]] = []
         self._past_steps = 0
         self._closed = False
@@ -119,14 +119,14 @@ class ModelCache:
     def steps(self) -> int:
         """How often any model has come back with something. While one is loaded, what comes from the hub counts too."""
         with self._changed:
-            engines = [place.engine for place in self._places.values()]
+            engines = [entry.engine for entry in self._entries.values()]
             steps = self._past_steps + sum(engine.steps for engine in engines if engine)
         return steps if all(engines) else steps + _bytes(self._settings.model_dir)
 
     def names(self) -> tuple[str, ...]:
         """The models in memory, the least recently used first."""
         with self._changed:
-            return tuple(name for name, place in self._places.items() if place.engine)
+            return tuple(name for name, entry in self._entries.items() if entry.engine)
 
     @contextmanager
     def get(self, name: str) -> Iterator[Engine]:
@@ -139,78 +139,78 @@ class ModelCache:
         Raises:
             ModelUnavailable: it can't be loaded.
         """
-        place, new = self._take_place(name)
+        entry, new = self._reserve(name)
         try:
-            yield self._fill(name, place) if new else self._filled(place)
+            yield self._load_into(name, entry) if new else self._wait_until_loaded(entry)
         finally:
             with self._changed:
-                place.users -= 1
-                place.since = time.monotonic()
+                entry.users -= 1
+                entry.since = time.monotonic()
                 self._changed.notify_all()
 
     def close(self) -> None:
         """Unload everything; what is in use ends with Stopped."""
         with self._changed:
             self._closed = True
-            for name in tuple(self._places):
+            for name in tuple(self._entries):
                 self._unload(name)
             self._changed.notify_all()
 
-    def _take_place(self, name: str) -> tuple[_Place, bool]:
+    def _reserve(self, name: str) -> tuple[_CacheEntry, bool]:
         """Get a place for *name*; True: it's empty, to be filled by the caller."""
-        ticket = (object(), name)
+        request = (object(), name)
         with self._changed:
-            self._queue.append(ticket)
+            self._queue.append(request)
             try:
-                while not self._my_turn(ticket):
+                while not self._my_turn(request):
                     self._changed.wait()
             finally:
-                self._queue.remove(ticket)
+                self._queue.remove(request)
                 self._changed.notify_all()
-            new = name not in self._places
+            new = name not in self._entries
             if new:
-                while len(self._places) >= self._max_models:
-                    self._unload(next(key for key, place in self._places.items() if not place.users))
-                self._places[name] = _Place()
-            place = self._places[name]
-            place.users += 1
-            self._places.move_to_end(name)
-            return place, new
+                while len(self._entries) >= self._max_models:
+                    self._unload(next(key for key, entry in self._entries.items() if not entry.users))
+                self._entries[name] = _CacheEntry()
+            entry = self._entries[name]
+            entry.users += 1
+            self._entries.move_to_end(name)
+            return entry, new
 
-    def _my_turn(self, ticket: tuple[object, str]) -> bool:
+    def _my_turn(self, request: tuple[object, str]) -> bool:
         """Nobody waits longer for another model, and this one is there or has a place."""
-        name = ticket[1]
-        if any(other != name for _, other in self._queue[: self._queue.index(ticket)]):
+        name = request[1]
+        if any(other != name for _, other in self._queue[: self._queue.index(request)]):
             return False
-        full = len(self._places) >= self._max_models and all(place.users for place in self._places.values())
-        return name in self._places or not full
+        full = len(self._entries) >= self._max_models and all(entry.users for entry in self._entries.values())
+        return name in self._entries or not full
 
-    def _fill(self, name: str, place: _Place) -> Engine:
+    def _load_into(self, name: str, entry: _CacheEntry) -> Engine:
         # Outside the lock: fetching a model can take minutes, in which others go on with theirs.
         try:
             with counters.loading():
                 engine = self._load(name, self._settings)
         except BaseException as error:
             with self._changed:
-                place.error = error if isinstance(error, ModelUnavailable) else ModelUnavailable(str(error))
-                del self._places[name]
+                entry.error = error if isinstance(error, ModelUnavailable) else ModelUnavailable(str(error))
+                del self._entries[name]
                 self._changed.notify_all()
             raise
         with self._changed:
-            place.engine = engine
+            entry.engine = engine
             self._changed.notify_all()
         return engine
 
-    def _filled(self, place: _Place) -> Engine:
+    def _wait_until_loaded(self, entry: _CacheEntry) -> Engine:
         with self._changed:
-            while place.engine is None:
-                if place.error is not None:
-                    raise place.error
+            while entry.engine is None:
+                if entry.error is not None:
+                    raise entry.error
                 self._changed.wait()
-            return place.engine
+            return entry.engine
 
     def _unload(self, name: str) -> None:
-        engine = self._places.pop(name).engine
+        engine = self._entries.pop(name).engine
         if engine is not None:
             self._past_steps += engine.steps
             engine.close()
@@ -222,7 +222,7 @@ class ModelCache:
             while not self._closed:
                 now = time.monotonic()
                 ends = {
-                    name: place.since + self._idle_unload_s for name, place in self._places.items() if not place.users
+                    name: entry.since + self._idle_unload_s for name, entry in self._entries.items() if not entry.users
                 }
                 for name, end in ends.items():
                     if end <= now:

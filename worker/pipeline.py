@@ -103,7 +103,7 @@ class Pipeline:
         held.check()
         duration = samples.size / RATE
         with clock.measure("vad"):
-            speech = detect_speech(samples, progressed=lambda: _go_on(held))
+            speech = detect_speech(samples, progressed=lambda: _touch_and_check(held))
             stretches = speech if claim.decoding.vad_filter else everything(speech, duration)
         held.touch()
         held.check()
@@ -126,7 +126,7 @@ class Pipeline:
         return engine.detect_language(Window.collect(first, samples).samples)
 
     def _decode(self, held: Held) -> Samples:
-        path = self._blobs.fetch(held.claim.audio_sha256, progressed=lambda: _go_on(held))
+        path = self._blobs.fetch(held.claim.audio_sha256, progressed=lambda: _touch_and_check(held))
         samples = self._decoder.decode(path, progressed=held.touch, check=held.check)
         if held.claim.decoding.normalize:
             normalize(samples)
@@ -174,7 +174,7 @@ class Pipeline:
         return self._pcm_dir / f"{claim.computation}.pcm"
 
 
-def _go_on(held: Held) -> None:
+def _touch_and_check(held: Held) -> None:
     """Say that there is progress, and stop where nobody wants it any more."""
     held.touch()
     held.check()

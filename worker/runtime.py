@@ -30,12 +30,12 @@ from worker.webhook_dispatcher import WebhookDispatcher
 log = structlog.get_logger()
 
 EXIT_NO_MEMORY = 71
-LINGER_S = 3.0
+EXIT_DELAY_S = 3.0
 RATE_MEMORY = 0.8
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class SpanResult:
     """What one step of work came to; its text is the result line that Flower shows."""
 
     span: str
@@ -77,33 +77,33 @@ class WorkerRuntime:
             rate=lambda: self._rate,
         )
         self._leases = Leases(self._spans, settings.lease, steps=lambda: self._models.steps, info=self._info)
-        self._caretaker = Maintenance(self._spans, self._queue, self._blobs, settings)
-        self._courier = WebhookDispatcher(settings)
+        self._maintenance = Maintenance(self._spans, self._queue, self._blobs, settings)
+        self._webhook_dispatcher = WebhookDispatcher(settings)
         self._traces = open_traces("worker")
 
     def start(self) -> None:
         """Begin to renew leases and to take care."""
         self._leases.start()
-        self._caretaker.start()
+        self._maintenance.start()
         threading.Thread(target=self._decoder.start, name="decoder", daemon=True).start()
-        self._courier.start()
+        self._webhook_dispatcher.start()
         endpoint.serve(self._settings.worker.metrics_port, self._state)
 
     def stop(self) -> None:
         """Hand everything back, and end the process soon after; safe to be called from a signal handler."""
-        self._caretaker.stop()
-        self._courier.stop()
+        self._maintenance.stop()
+        self._webhook_dispatcher.stop()
         self._leases.stop()
-        threading.Thread(target=self._leave, name="leave", daemon=True).start()
+        threading.Thread(target=self._exit, name="leave", daemon=True).start()
 
-    def _leave(self) -> None:
+    def _exit(self) -> None:
         # What still runs was handed back: nobody needs its end, and a call into a model can't be interrupted.
         self._leases.join()
         self._traces.close()
-        time.sleep(LINGER_S)
+        time.sleep(EXIT_DELAY_S)
         os._exit(0)
 
-    def step(self) -> Done | None:
+    def step(self) -> SpanResult | None:
         """
         Claim one span and take it to its end; None when there was nothing to claim, or it was lost on the way.
 
@@ -128,9 +128,9 @@ class WorkerRuntime:
                 return self._traced(held)
             finally:
                 self._leases.remove(held)
-                self._go_on()
+                self._send_hint()
 
-    def _traced(self, held: Held) -> Done | None:
+    def _traced(self, held: Held) -> SpanResult | None:
         claim = held.claim
         ids = {"murmur.computation": claim.computation, "murmur.request_id": claim.request_id}
         with self._traces.span(
@@ -143,7 +143,7 @@ class WorkerRuntime:
                 )
             return done
 
-    def _run(self, held: Held) -> Done | None:
+    def _run(self, held: Held) -> SpanResult | None:
         claim = held.claim
         log.info("claimed", attempt=claim.attempt, alone=claim.alone, windows_done=claim.windows_done)
         try:
@@ -161,8 +161,8 @@ class WorkerRuntime:
             self._report(held, error)
             raise SpanFailed(f"{claim.name}: {error}") from error
         counters.finished(timing)
-        done = Done(claim.name, timing.audio_s, timing.real_time_factor)
-        self._learn(timing.audio_s, timing.decode_s + timing.vad_s + timing.compute_s)
+        done = SpanResult(claim.name, timing.audio_s, timing.real_time_factor)
+        self._update_rate(timing.audio_s, timing.decode_s + timing.vad_s + timing.compute_s)
         log.info("finished", audio_s=timing.audio_s, real_time_factor=round(timing.real_time_factor, 4))
         return done
 
@@ -179,7 +179,7 @@ class WorkerRuntime:
         except (LeaseLost, Stopped, LedgerUnavailable) as unheard:
             log.info("the failure counts no more", reason=unheard.code)
 
-    def _go_on(self) -> None:
+    def _send_hint(self) -> None:
         """A place is free: see that there is a hint for it."""
         try:
             if self._leases.open and self._spans.pending() and not self._queue.waiting():
@@ -192,7 +192,7 @@ class WorkerRuntime:
         further = sum(1 for held in self._leases.holding() if not held.claim.whole)
         return further < max(1, self._models.slots // 2)
 
-    def _learn(self, audio_s: float, spent_s: float) -> None:
+    def _update_rate(self, audio_s: float, spent_s: float) -> None:
         """Measure this worker's speed: all places together, a moving average."""
         if audio_s < 1 or spent_s <= 0:
             return

@@ -1,4 +1,4 @@
-"""The courier: takes what the ledger's outbox owes to webhooks, and delivers it."""
+"""Delivers the webhook messages in the ledger's outbox."""
 
 import asyncio
 import contextlib
@@ -19,7 +19,7 @@ from transcription.webhook import Message, Verdict, asked_pause_s, next_try_s, p
 log = structlog.get_logger()
 
 AT_ONCE = 16
-LOOK_S = 1.0
+POLL_INTERVAL_S = 1.0
 LEASE_MARGIN_S = 10.0
 
 
@@ -34,11 +34,11 @@ class WebhookDispatcher(threading.Thread):
     def __init__(self, settings: Settings) -> None:
         super().__init__(name="webhook-dispatcher", daemon=True)
         self._settings = settings
-        self._over = threading.Event()
+        self._stopping = threading.Event()
 
     def stop(self) -> None:
         """Take no further message."""
-        self._over.set()
+        self._stopping.set()
 
     def run(self) -> None:
         """Deliver until told to stop."""
@@ -47,17 +47,17 @@ class WebhookDispatcher(threading.Thread):
     async def _serve(self) -> None:
         redis = connect_async(self._settings.ledger)
         outbox = RedisOutbox(redis, self._settings)
-        places = asyncio.Semaphore(AT_ONCE)
+        slots = asyncio.Semaphore(AT_ONCE)
         async with client(silence_s=self._settings.webhook.timeout_s) as http, asyncio.TaskGroup() as tasks:
-            while not self._over.is_set():
-                await places.acquire()
+            while not self._stopping.is_set():
+                await slots.acquire()
                 message = await self._next(outbox)
                 if message is None:
-                    places.release()
-                    await asyncio.sleep(LOOK_S)
+                    slots.release()
+                    await asyncio.sleep(POLL_INTERVAL_S)
                     continue
                 task = tasks.create_task(self._handle(outbox, http, message))
-                task.add_done_callback(lambda _: places.release())
+                task.add_done_callback(lambda _: slots.release())
         await redis.aclose()
 
     async def _next(self, outbox: RedisOutbox) -> Message | None:
@@ -66,7 +66,7 @@ class WebhookDispatcher(threading.Thread):
         except LedgerUnavailable as error:
             log.warning("ledger unavailable", error=error.message)
         except Exception:
-            log.exception("the courier stumbled")
+            log.exception("the webhook dispatcher failed")
         return None
 
     async def _handle(self, outbox: RedisOutbox, http: httpx.AsyncClient, message: Message) -> None:
@@ -82,7 +82,7 @@ class WebhookDispatcher(threading.Thread):
             error, final = refused.message, True
         except UrlUnreachable as failure:
             error = failure.message
-        except Exception as failure:  # a message that can't be sent is one failed try, never the courier's end
+        except Exception as failure:  # a message that can't be sent is one failed try, never the dispatcher's end
             log.exception("webhook")
             error = type(failure).__name__
         outcome = verdict(status)

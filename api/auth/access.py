@@ -1,4 +1,4 @@
-"""The gate: every request passes it, whatever its route. Who asks, may they, and how often."""
+"""Access to the API: authentication, authorization and rate limits of every request, whatever its route."""
 
 from ipaddress import IPv4Network, IPv6Network, ip_address
 
@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api import problems
 from api.auth import rate_limits
 from api.auth.audit import AuditLog, asking
-from api.auth.rate_limits import RateLimits, Standing
+from api.auth.rate_limits import LimitState, RateLimits
 from transcription.access import Principal
 from transcription.access import Scope as KeyScope
 from transcription.errors import Forbidden, MurmurationError, Unauthorized
@@ -36,7 +36,7 @@ _READS = {"GET", "HEAD"}
 
 
 class AccessPolicy:
-    """Judges requests by the settings; the gate asks it."""
+    """Decides by the settings whether a request is allowed; the middleware asks it."""
 
     def __init__(self, settings: Settings, *, keys: KeyRing | None, rates: RateLimits, log: AuditLog) -> None:
         self._settings = settings
@@ -45,9 +45,9 @@ class AccessPolicy:
         self.rates = rates
         self.log = log
 
-    async def admit(self, scope: Scope, standings: list[Standing]) -> Principal:
+    async def admit(self, scope: Scope, limit_states: list[LimitState]) -> Principal:
         """
-        Say who asks, and note in *standings* what is left of their limits.
+        Identify the client, and append to *limit_states* what is left of its rate limits.
 
         Raises:
             Unauthorized, Forbidden: no key, or not for this.
@@ -59,7 +59,7 @@ class AccessPolicy:
         asking.set((nobody, scope.get("state", {}).get("request_id", "")))
         if _is_public(path):
             return nobody
-        await self.rates.address(nobody, standings)
+        await self.rates.address(nobody, limit_states)
         client = await self._identified(scope, nobody)
         asking.set((client, scope.get("state", {}).get("request_id", "")))
         surface = surface_of(path)
@@ -67,7 +67,7 @@ class AccessPolicy:
             self._check_surface(getattr(self._security, surface), surface, client)
         elif self._security.require_keys:
             self._check_scope(scope["method"], client)
-        await self.rates.request(client, standings)
+        await self.rates.request(client, limit_states)
         return client
 
     async def _identified(self, scope: Scope, nobody: Principal) -> Principal:
@@ -92,17 +92,17 @@ class AccessPolicy:
     def _check_surface(self, rule: str, surface: str, client: Principal) -> None:
         if rule == "open" or (rule == "key" and not self._security.require_keys):
             return
-        said = f"MURMUR_SECURITY__{surface.upper()}"
+        setting = f"MURMUR_SECURITY__{surface.upper()}"
         if rule == "closed":
-            raise Forbidden(f"this is closed ({said})")
+            raise Forbidden(f"this is closed ({setting})")
         if rule != "key":
             if any(_inside(client.address, network) for network in networks(rule)):
                 return
-            raise Forbidden(f"this is open to certain networks only ({said})")
+            raise Forbidden(f"this is open to certain networks only ({setting})")
         if not client.key_id:
-            raise Unauthorized(f"send an API key that may admin ({said})")
+            raise Unauthorized(f"send an API key that may admin ({setting})")
         if not client.may(KeyScope.ADMIN):
-            raise Forbidden(f"this API key may {_listed(client)}, and this needs admin ({said})")
+            raise Forbidden(f"this API key may {_listed(client)}, and this needs admin ({setting})")
 
 
 class AccessMiddleware:
@@ -118,16 +118,16 @@ class AccessMiddleware:
             return
         policy: AccessPolicy = scope["app"].state.policy
         state = scope.setdefault("state", {})
-        state["standings"] = []
+        state["limit_states"] = []
 
         async def send_limited(message: Message) -> None:
             if message["type"] == "http.response.start":
-                raw = rate_limits.headers(state["standings"])
+                raw = rate_limits.headers(state["limit_states"])
                 message["headers"] = [*message["headers"], *((k.lower().encode(), v.encode()) for k, v in raw.items())]
             await send(message)
 
         try:
-            state["client"] = await policy.admit(scope, state["standings"])
+            state["client"] = await policy.admit(scope, state["limit_states"])
         except MurmurationError as error:
             policy.log.write("refused", outcome=error.code, path=scope["path"][:200])
             answer = await problems.answer(Request(scope), error)
@@ -169,8 +169,8 @@ def _listed(client: Principal) -> str:
     return " and ".join(sorted(client.scopes)) or "nothing"
 
 
-def _inside(said: str, network: IPv4Network | IPv6Network) -> bool:
+def _inside(setting: str, network: IPv4Network | IPv6Network) -> bool:
     try:
-        return ip_address(said) in network
+        return ip_address(setting) in network
     except ValueError:
         return False  # a socket without addresses

@@ -18,14 +18,14 @@ from transcription.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class AccessControl:
-    """The gate's judge, what clients may hand in, and the audit log."""
+    """The access policy, the quotas of submissions, and the audit log."""
 
     policy: AccessPolicy
     submission_quotas: SubmissionQuotas
     log: AuditLog
 
-    def watch(self, jobs: JobStore) -> JobStore:
-        """*jobs*, written down in the audit log where there is one."""
+    def audited_jobs(self, jobs: JobStore) -> JobStore:
+        """*jobs*, with every call recorded in the audit log where there is one."""
         return audited(jobs, self.log) if self.log.on else jobs
 
 

@@ -21,7 +21,7 @@ class SubmissionQuotas:
         self._rates = rates
         self._quotas = quotas
 
-    async def look(self, request: Request) -> None:
+    async def check(self, request: Request) -> None:
         """
         Count a submit, and refuse what will be refused anyway, before its body is read.
 
@@ -29,7 +29,7 @@ class SubmissionQuotas:
             RateLimited, QuotaExceeded, LedgerUnavailable.
         """
         client = caller(request)
-        await self._rates.submit(client, getattr(request.state, "standings", []))
+        await self._rates.submit(client, getattr(request.state, "limit_states", []))
         if self._quotas is not None:
             await self._quotas.take(client.tenant, tier_of(client, self._settings))
 
@@ -57,12 +57,12 @@ class SubmissionQuotas:
 
 
 def caller(request: Request) -> Principal:
-    """Who asks, as the gate found."""
+    """The client, as the access middleware identified it."""
     client: Principal = getattr(request.state, "client", Principal())
     return client
 
 
 def act_as(request: Request, client: Principal) -> None:
-    """Let *client* stand for whom the gate found, from here on: in limits, quotas and the audit log."""
+    """Replace the client of this request by *client*, from here on: in rate limits, quotas and the audit log."""
     request.state.client = client
     asking.set((client, getattr(request.state, "request_id", "")))

@@ -24,7 +24,7 @@ _THREADS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class LimitState:
     """What is left of one limit: *remaining* of *quota* in a window of *window_s*, all of it again in *reset_s*."""
 
     name: str
@@ -69,17 +69,17 @@ class RateLimits:
         """End the threads."""
         self._threads.shutdown(wait=False)
 
-    async def address(self, client: Principal, standings: list[Standing]) -> None:
-        """Count a request of the client's address, and note in *standings* what is left. RateLimited."""
-        await self._count("address", "address", f"address:{client.address}", standings)
+    async def address(self, client: Principal, limit_states: list[LimitState]) -> None:
+        """Count a request of the client's address, and note in *limit_states* what is left. RateLimited."""
+        await self._count("address", "address", f"address:{client.address}", limit_states)
 
-    async def request(self, client: Principal, standings: list[Standing]) -> None:
+    async def request(self, client: Principal, limit_states: list[LimitState]) -> None:
         """Count a request of the client's key, or of its address if it has none. RateLimited."""
-        await self._count("requests", f"requests_{client.tier}", client.subject, standings)
+        await self._count("requests", f"requests_{client.tier}", client.subject, limit_states)
 
-    async def submit(self, client: Principal, standings: list[Standing]) -> None:
+    async def submit(self, client: Principal, limit_states: list[LimitState]) -> None:
         """Count a recording that the client hands in. RateLimited."""
-        await self._count("submits", f"submits_{client.tier}", client.subject, standings)
+        await self._count("submits", f"submits_{client.tier}", client.subject, limit_states)
 
     def _add(self, name: str, limit: str) -> None:
         if limit.startswith("0/"):
@@ -91,25 +91,25 @@ class RateLimits:
         passed.__name__ = name  # slowapi's key of the counter
         self._checks[name] = (parse(limit), self._limiter.limit(limit)(passed))
 
-    async def _count(self, word: str, name: str, subject: str, standings: list[Standing]) -> None:
+    async def _count(self, word: str, name: str, subject: str, limit_states: list[LimitState]) -> None:
         check = self._checks.get(name)
         if check is None:
             return
         loop = asyncio.get_running_loop()
-        standing, allowed = await loop.run_in_executor(self._threads, self._judge, word, *check, subject)
+        state, allowed = await loop.run_in_executor(self._threads, self._hit, word, *check, subject)
         if self._limiter.limiter is not self._stored:
             self._failed_open.inc()
-        standings.append(standing)
+        limit_states.append(state)
         if not allowed:
             raise RateLimited(
-                f"{standing.quota} {word} in {standing.window_s} s are all that may come; "
-                f"the next one fits in {standing.reset_s} s",
-                retry_after_s=standing.reset_s,
+                f"{state.quota} {word} in {state.window_s} s are all that may come; "
+                f"the next one fits in {state.reset_s} s",
+                retry_after_s=state.reset_s,
             )
 
-    def _judge(
+    def _hit(
         self, word: str, item: RateLimitItem, check: Callable[[Request], None], subject: str
-    ) -> tuple[Standing, bool]:
+    ) -> tuple[LimitState, bool]:
         # slowapi takes a subject from a request, and looks at one limit for each.
         request = Request({"type": "http", "method": "GET", "path": "/", "headers": [], "state": {"subject": subject}})
         try:
@@ -122,7 +122,7 @@ class RateLimits:
         except Exception:  # noqa: BLE001  the count was made; what is said of it is worth no error
             reset_at, remaining = time.time() + item.get_expiry(), 0
         reset_s = max(1, math.ceil(reset_at - time.time()))
-        return Standing(word, item.amount, item.get_expiry(), remaining, reset_s), allowed
+        return LimitState(word, item.amount, item.get_expiry(), remaining, reset_s), allowed
 
 
 def tier_of(client: Principal, settings: Settings) -> Tier:
@@ -130,13 +130,13 @@ def tier_of(client: Principal, settings: Settings) -> Tier:
     return settings.security.tiers.get(client.tier, Tier())
 
 
-def headers(standings: list[Standing]) -> dict[str, str]:
+def headers(limit_states: list[LimitState]) -> dict[str, str]:
     """`RateLimit` and `RateLimit-Policy`, structured fields of the IETF's draft; nothing where nothing is limited."""
-    if not standings:
+    if not limit_states:
         return {}
     return {
-        "RateLimit-Policy": ", ".join(f'"{s.name}";q={s.quota};w={s.window_s}' for s in standings),
-        "RateLimit": ", ".join(f'"{s.name}";r={s.remaining};t={s.reset_s}' for s in standings),
+        "RateLimit-Policy": ", ".join(f'"{s.name}";q={s.quota};w={s.window_s}' for s in limit_states),
+        "RateLimit": ", ".join(f'"{s.name}";r={s.remaining};t={s.reset_s}' for s in limit_states),
     }
 
 

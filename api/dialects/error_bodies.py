@@ -17,7 +17,7 @@ Shape = Callable[[Mapping[str, Any], dict[str, Any], MutableHeaders], tuple[int,
 
 class ErrorBodyMiddleware:
     """
-    Gives the problems of some paths another shape, whoever made them: the route, the gate, or nobody on purpose.
+    Gives the problems of some paths another shape, whoever made them: a route, the access middleware, or the framework.
 
     ``shapes``: by a pattern of the whole path; the first that matches counts.
     """

@@ -1,4 +1,4 @@
-"""The microservice of seed 4: transcribe at once or as a job, look jobs up, cancel and delete them."""
+"""The Transcription Microservice: transcribe at once or as a job, look jobs up, cancel and delete them."""
 
 import time
 from typing import Annotated, Any, Literal
@@ -30,7 +30,7 @@ from transcription.job import Status as JobStatus
 from transcription.languages import LANGUAGES
 from transcription.options import ResponseFormat
 
-router = APIRouter(prefix="/api/v1", tags=["seed 4"])
+router = APIRouter(prefix="/api/v1", tags=["microservice"])
 
 _FORM = {
     "file": forms.FILE,
@@ -62,7 +62,7 @@ class CanceledOut(JobOut):
 
 @router.post(
     "/transcribe",
-    summary="Transcribe a file (seed 4)",
+    summary="Transcribe a file (Microservice)",
     response_model=None,
     responses={
         200: {
@@ -89,7 +89,7 @@ async def transcribe(request: Request, platform: PlatformDep, caller: Caller) ->
 
 @router.post(
     "/transcribe-async",
-    summary="Submit a file (seed 4)",
+    summary="Submit a file (Microservice)",
     status_code=202,
     responses=_REFUSALS,
     openapi_extra=forms.body(form=_FORM, required="file"),
@@ -107,7 +107,7 @@ async def transcribe_async(request: Request, platform: PlatformDep, caller: Call
     )
 
 
-@router.get("/status/{job_id}", summary="Look up a job (seed 4)", responses=documented(401, 403, 404, 429, 503))
+@router.get("/status/{job_id}", summary="Look up a job (Microservice)", responses=documented(401, 403, 404, 429, 503))
 async def status(platform: PlatformDep, caller: Caller, job_id: JobId) -> JobOut:
     """The job as it is now, with its transcript once that is there."""
     job = await platform.jobs.get(job_id, tenant=caller.tenant)
@@ -115,7 +115,7 @@ async def status(platform: PlatformDep, caller: Caller, job_id: JobId) -> JobOut
     return job_out(job, transcript)
 
 
-@router.get("/jobs", summary="List jobs (seed 4)", responses=documented(400, 401, 403, 422, 429, 503))
+@router.get("/jobs", summary="List jobs (Microservice)", responses=documented(400, 401, 403, 422, 429, 503))
 async def jobs(
     *,
     platform: PlatformDep,
@@ -132,7 +132,7 @@ async def jobs(
 
 
 @router.post(
-    "/jobs/{job_id}/cancel", summary="Cancel a job (seed 4)", responses=documented(401, 403, 404, 409, 429, 503)
+    "/jobs/{job_id}/cancel", summary="Cancel a job (Microservice)", responses=documented(401, 403, 404, 409, 429, 503)
 )
 async def cancel(platform: PlatformDep, caller: Caller, job_id: JobId) -> CanceledOut:
     """Give the job up; one that has ended answers 409."""
@@ -140,14 +140,14 @@ async def cancel(platform: PlatformDep, caller: Caller, job_id: JobId) -> Cancel
     return CanceledOut(**job_out(job).model_dump(), message="Job canceled")
 
 
-@router.delete("/jobs/{job_id}", summary="Delete a job (seed 4)", responses=documented(401, 403, 404, 429, 503))
+@router.delete("/jobs/{job_id}", summary="Delete a job (Microservice)", responses=documented(401, 403, 404, 429, 503))
 async def delete(platform: PlatformDep, caller: Caller, job_id: JobId) -> MessageOut:
     """Forget the job, and the result and audio that nobody else holds."""
     await platform.submissions.forget(job_id, tenant=caller.tenant)
     return MessageOut(job_id=job_id, message="Job deleted")
 
 
-@router.get("/models", summary="List models (seed 4)", responses=documented(401, 403, 429, 503))
+@router.get("/models", summary="List models (Microservice)", responses=documented(401, 403, 429, 503))
 async def models(platform: PlatformDep) -> dict[str, Any]:
     """The names that can be asked for, and the platform's own model."""
     offer = await platform.catalogue.offer()
@@ -155,7 +155,7 @@ async def models(platform: PlatformDep) -> dict[str, Any]:
     return {"models": found, "default": offer.default}
 
 
-@router.get("/languages", summary="List languages (seed 4)")
+@router.get("/languages", summary="List languages (Microservice)")
 async def languages() -> dict[str, Any]:
     """The languages that Whisper knows."""
     return {"languages": [{"code": code, "name": name} for code, name in LANGUAGES.items()], "total": len(LANGUAGES)}

@@ -1,4 +1,4 @@
-"""What seed 4's clients see: its words for states, progress in percent, confidences."""
+"""What the Microservice's clients see: its words for states, progress in percent, confidences."""
 
 import math
 from collections.abc import Iterable
@@ -130,7 +130,7 @@ def estimated_s(job: Job, workers: Iterable[WorkerInfo]) -> int:
     if job.status.terminal:
         return 0
     rate = sum(worker.rate or 0.0 for worker in workers) or 1.0
-    ahead = (job.place and job.place.audio_seconds_ahead) or 0.0
+    ahead = (job.queue and job.queue.audio_seconds_ahead) or 0.0
     left = job.progress.audio_seconds_total - job.progress.audio_seconds_done
     return max(1, math.ceil((ahead + max(0.0, left)) / rate))
 

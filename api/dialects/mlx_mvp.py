@@ -1,4 +1,4 @@
-"""The MLX service of seed 0: a file in, its text out."""
+"""The MLX MVP: a file in, its text out."""
 
 import hmac
 import re
@@ -24,7 +24,7 @@ RETRY_S = "30"
 
 _USER = re.compile(r"[\w.@-]{1,64}", re.ASCII)
 
-router = APIRouter(prefix="/v1", tags=["seed 0"])
+router = APIRouter(prefix="/v1", tags=["mlx mvp"])
 
 
 class TextOut(BaseModel):
@@ -35,7 +35,7 @@ class TextOut(BaseModel):
 
 @router.post(
     "/transcribe",
-    summary="Transcribe a file (seed 0)",
+    summary="Transcribe a file (MLX MVP)",
     responses=documented(400, 401, 403, 408, 409, 413, 415, 422, 429, 503),
     openapi_extra=forms.body(
         form={"file": forms.FILE, **forms.options("model", "language", "prompt", "temperature")}, required="file"
@@ -72,8 +72,8 @@ def _customer(request: Request, settings: Settings, caller: Principal) -> Princi
     Raises:
         Unauthorized: a secret is set, and the request hasn't got it.
     """
-    said = request.headers.get("x-rapidapi-user", "")
-    user = said if _USER.fullmatch(said) else None
+    name = request.headers.get("x-rapidapi-user", "")
+    user = name if _USER.fullmatch(name) else None
     if user:
         structlog.contextvars.bind_contextvars(rapidapi_user=user)
     secret = settings.api.rapidapi_secret

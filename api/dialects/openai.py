@@ -53,7 +53,7 @@ class ErrorBody(BaseModel):
 
 
 @dataclass(slots=True)
-class Asked:
+class StreamChoice:
     """What a client asked for that is no option of a job."""
 
     stream: bool = False
@@ -106,12 +106,12 @@ router = APIRouter(prefix="/v1", tags=["openai"])
 
 async def transcribe(request: Request, platform: Platform, caller: Principal, *, task: Task | None = None) -> Response:
     """Answer a form as OpenAI does; *task* where the path decides it."""
-    asked = Asked()
+    stream_choice = StreamChoice()
     request_format = RequestFormat(
-        options=partial(options, asked=asked, task=task, ttl_s=platform.settings.api.sync_ttl_s)
+        options=partial(options, stream_choice=stream_choice, task=task, ttl_s=platform.settings.api.sync_ttl_s)
     )
     job = await submit(request, platform, tenant=caller.tenant, request_format=request_format)
-    if asked.stream:
+    if stream_choice.stream:
         return StreamingResponse(events(platform, job), media_type="text/event-stream", headers=_headers(job))
     job = await completed(request, platform, job)
     return written(job, await platform.jobs.transcript(job))
@@ -142,7 +142,7 @@ async def model(
     raise ModelNotServed(f"model {model_id[:200]!r} isn't served here; served: {names}")
 
 
-def options(received: Received, *, asked: Asked, task: Task | None, ttl_s: int) -> dict[str, object]:
+def options(received: Received, *, stream_choice: StreamChoice, task: Task | None, ttl_s: int) -> dict[str, object]:
     """
     OpenAI's fields as ours.
 
@@ -155,7 +155,7 @@ def options(received: Received, *, asked: Asked, task: Task | None, ttl_s: int) 
     if refused or fields.get("response_format") == "diarized_json":
         what = refused[0] if refused else "response_format"
         raise MalformedRequest(f"{what}: telling speakers apart (diarization) isn't something this platform does")
-    asked.stream = flag(fields.pop("stream", False))
+    stream_choice.stream = flag(fields.pop("stream", False))
     hints = [*_texts(fields.pop("keywords", None)), *_texts(fields.pop("hotwords", None))]
     if hints:
         fields["hotwords"] = ", ".join(hints)

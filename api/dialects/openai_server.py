@@ -1,4 +1,4 @@
-"""The OpenAI-like server of seed 1: audio as base64 in JSON on OpenAI's own paths, and a look at a file."""
+"""The OpenAI-like server that takes JSON: audio as base64 in JSON on OpenAI's own paths, and a look at a file."""
 
 import asyncio
 import time
@@ -21,7 +21,7 @@ from transcription.job import Job
 from transcription.media.probe import probe
 from transcription.transcript import Transcript
 
-router = APIRouter(tags=["seed 1"])
+router = APIRouter(tags=["openai server"])
 
 JSON = {
     "audio": forms.AUDIO,
@@ -52,7 +52,7 @@ class AudioInfo(BaseModel):
 
 
 @dataclass(slots=True)
-class Seen:
+class AudioSeen:
     """What was seen of the audio while it came, and when that was."""
 
     began: float
@@ -104,8 +104,8 @@ async def audio_info(request: Request, platform: PlatformDep, caller: Caller) ->
     submissions = platform.submissions
     await platform.backpressure.check(coming_bytes=declared_bytes(request))
     async with receive(request, blobs=submissions.blobs, limits=submissions.limits) as received:
-        judge = partial(probe, await received.upload.path(), max_duration_s=submissions.limits.max_duration_s)
-        found = await asyncio.get_running_loop().run_in_executor(submissions.probes, judge)
+        job_probe = partial(probe, await received.upload.path(), max_duration_s=submissions.limits.max_duration_s)
+        found = await asyncio.get_running_loop().run_in_executor(submissions.probes, job_probe)
         first = found.streams[0]
         return AudioInfo(
             format=format_of(received.head),
@@ -120,8 +120,8 @@ async def audio_info(request: Request, platform: PlatformDep, caller: Caller) ->
 
 async def _submitted(
     request: Request, platform: Platform, caller: Principal, form: type[JsonForm]
-) -> tuple[Job, Seen, Form | None]:
-    seen, ttl_s = Seen(time.perf_counter()), platform.settings.api.sync_ttl_s
+) -> tuple[Job, AudioSeen, Form | None]:
+    seen, ttl_s = AudioSeen(time.perf_counter()), platform.settings.api.sync_ttl_s
 
     def options(received: Received) -> dict[str, object]:
         seen.format = format_of(received.head)
@@ -132,7 +132,7 @@ async def _submitted(
     return job, seen, request_format.form
 
 
-def _out(job: Job, transcript: Transcript, seen: Seen) -> TranscriptionOut:
+def _out(job: Job, transcript: Transcript, seen: AudioSeen) -> TranscriptionOut:
     return TranscriptionOut(
         text=transcript.text,
         processing_time=round(time.perf_counter() - seen.began, 3),

@@ -12,7 +12,7 @@ from transcription.errors import MurmurationError
 from transcription.job import Job
 from transcription.transcript import Segment, Transcript
 
-POLL_S = 0.5
+POLL_INTERVAL_S = 0.5
 HEARTBEAT_S = 15.0
 HEARTBEAT = b": working\n\n"
 
@@ -29,7 +29,7 @@ async def pieces(platform: Platform, job: Job) -> AsyncIterator[Segment | Transc
     sent, done_s, spoken_at = 0, 0.0, time.monotonic()
     deadline = spoken_at + platform.settings.api.max_sync_s
     while True:
-        job = await platform.jobs.wait(job, seconds=POLL_S)
+        job = await platform.jobs.wait(job, seconds=POLL_INTERVAL_S)
         if job.status.terminal or time.monotonic() > deadline:
             break
         if job.progress.audio_seconds_done > done_s:

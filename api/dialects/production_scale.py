@@ -1,4 +1,4 @@
-"""The job service of seed 2: submit, poll, retrieve."""
+"""Production Scale, a job service: submit, poll, retrieve."""
 
 from typing import Any, Literal
 
@@ -14,7 +14,7 @@ from transcription.formats import EXTENSIONS, as_verbose_json
 from transcription.job import Job
 from transcription.options import ResponseFormat
 
-router = APIRouter(tags=["seed 2"])
+router = APIRouter(tags=["production scale"])
 
 
 class SubmittedOut(BaseModel):
@@ -36,7 +36,9 @@ def submitted(job: Job) -> SubmittedOut:
     return SubmittedOut(job_id=job.id, status="queued", message="Transcription job submitted successfully")
 
 
-@router.get("/status/{job_id}", summary="Look up a job (seed 2)", responses=documented(401, 403, 404, 429, 503))
+@router.get(
+    "/status/{job_id}", summary="Look up a job (Production Scale)", responses=documented(401, 403, 404, 429, 503)
+)
 async def status(platform: PlatformDep, caller: Caller, job_id: JobId) -> StatusOut:
     """The job as it is now."""
     job = await platform.jobs.get(job_id, tenant=caller.tenant)
@@ -45,7 +47,7 @@ async def status(platform: PlatformDep, caller: Caller, job_id: JobId) -> Status
 
 @router.get(
     "/result/{job_id}",
-    summary="Take a job's transcript (seed 2)",
+    summary="Take a job's transcript (Production Scale)",
     responses=documented(401, 403, 404, 409, 410, 422, 429, 503),
 )
 async def result(platform: PlatformDep, caller: Caller, job_id: JobId, response: Response) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """
 The two paths on which two dialects meet, and what tells them apart.
 
-- `POST /v1/audio/transcriptions`: a form is OpenAI's, JSON is seed 1's. Errors are OpenAI's for both.
-- `POST /transcribe`: the file in the field `audio_file` is seed 3's and answered when it is done; in the field
-  `file` it is seed 2's and answered at once. A request with neither gets a problem.
+- `POST /v1/audio/transcriptions`: a form is OpenAI's, JSON is the OpenAI server's. Errors are OpenAI's for both.
+- `POST /transcribe`: the file in the field `audio_file` is Whisper Serve's and answered when it is done; in the field
+  `file` it is Production Scale's and answered at once. A request with neither gets a problem.
 """
 
 from collections.abc import Mapping
@@ -23,25 +23,25 @@ router = APIRouter()
 
 
 def _either(refusals: dict[int | str, dict[str, Any]]) -> dict[int | str, dict[str, Any]]:
-    """Refusals as problems, or with seed 3's body."""
-    theirs = {"application/json": {"schema": {"$ref": "#/components/schemas/TranscribedOut"}}}
+    """Refusals as problems, or with Whisper Serve's body."""
+    seed_body = {"application/json": {"schema": {"$ref": "#/components/schemas/TranscribedOut"}}}
     known = whisper_serve.STATUSES
     return {
-        status: {**said, "content": {**said["content"], **theirs}} if status in known else said
-        for status, said in refusals.items()
+        status: {**response, "content": {**response["content"], **seed_body}} if status in known else response
+        for status, response in refusals.items()
     }
 
 
 @router.post(
     "/v1/audio/transcriptions",
     summary="Transcribe a recording",
-    tags=["openai", "seed 1"],
+    tags=["openai", "openai server"],
     response_model=None,
     responses=openai.ANSWERS,
     openapi_extra=forms.body(form=openai.FORM, json=openai_server.JSON, required="file"),
 )
 async def transcriptions(request: Request, platform: PlatformDep, caller: Caller) -> Response:
-    """OpenAI's transcriptions: the answer comes when it is there. JSON with `audio` in base64 is seed 1's."""
+    """OpenAI's transcriptions, answered when done. JSON with `audio` in base64 is the OpenAI server's."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         return await openai.transcribe(request, platform, caller)
     out = await openai_server.transcribe(request, platform, caller)
@@ -51,7 +51,7 @@ async def transcriptions(request: Request, platform: PlatformDep, caller: Caller
 def error_body(
     state: Mapping[str, Any], problem: dict[str, Any], _headers: MutableHeaders
 ) -> tuple[int, dict[str, Any]] | None:
-    """Seed 3's body for a form with its field; a problem for every other request."""
+    """Whisper Serve's body for a form with its field; a problem for every other request."""
     request_format = state.get("request_format")
     if request_format is None or request_format.file_field != whisper_serve.FILE_FIELD:
         return None
@@ -60,18 +60,18 @@ def error_body(
 
 @router.post(
     "/transcribe",
-    summary="Transcribe a file (seeds 2 and 3)",
-    tags=["seed 2", "seed 3"],
+    summary="Transcribe a file (Production Scale, Whisper Serve)",
+    tags=["production scale", "whisper serve"],
     response_model=None,
     responses={
-        200: {"model": whisper_serve.TranscribedOut, "description": "Seed 3: the transcript."},
-        202: {"model": production_scale.SubmittedOut, "description": "Seed 2: the job."},
+        200: {"model": whisper_serve.TranscribedOut, "description": "Whisper Serve: the transcript."},
+        202: {"model": production_scale.SubmittedOut, "description": "Production Scale: the job."},
         **_either(documented(400, 401, 403, 408, 409, 413, 415, 422, 429, 503)),
     },
     openapi_extra=forms.body(
         form={
-            "file": {**forms.FILE, "description": "Seed 2: a job is made of it."},
-            "audio_file": {**forms.FILE, "description": "Seed 3: the answer has its transcript."},
+            "file": {**forms.FILE, "description": "Production Scale: a job is made of it."},
+            "audio_file": {**forms.FILE, "description": "Whisper Serve: the answer has its transcript."},
             **forms.options("vad_filter", "language", "model"),
         },
         required="",

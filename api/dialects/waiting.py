@@ -20,7 +20,7 @@ from transcription.errors import (
 )
 from transcription.job import Job, Status
 
-LOOK_S = 5.0
+POLL_INTERVAL_S = 5.0
 CLIENT_GONE = 499
 
 _FAILURES = {kind.code: kind for kind in leaves() if not issubclass(kind, Unavailable)}
@@ -31,7 +31,7 @@ async def submit(request: Request, platform: Platform, *, tenant: str, request_f
     Hand in what *request* brings, as the native route does: the same limits, dedup and figures.
 
     Raises:
-        MurmurationError: what the desk refuses.
+        MurmurationError: what the submission service refuses.
     """
     began = time.perf_counter()
     key = request.headers.get("idempotency-key")
@@ -63,7 +63,7 @@ async def completed(request: Request, platform: Platform, job: Job) -> Job:
         left = deadline - loop.time()
         if left <= 0:
             break
-        job = await platform.jobs.wait(job, seconds=min(LOOK_S, left))
+        job = await platform.jobs.wait(job, seconds=min(POLL_INTERVAL_S, left))
         if not job.status.terminal and await request.is_disconnected():
             raise HTTPException(CLIENT_GONE, "the client went away; its job goes on")
     return completed_or_reason(platform, job)

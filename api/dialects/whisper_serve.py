@@ -1,4 +1,4 @@
-"""The Ray service of seed 3: a file in the field `audio_file`, its text out, and a body of its own for errors."""
+"""Whisper Serve, a Ray service: a file in the field `audio_file`, its text out, and a body of its own for errors."""
 
 import time
 from collections.abc import Mapping

@@ -25,7 +25,7 @@ class Backpressure:
         self._limits = limits
         self._backlog = backlog
         self._blob_dir = blob_dir
-        self._looked_at = float("-inf")
+        self._measured_at = float("-inf")
         self._memory_percent = 0.0
         self._free_bytes = 0
         self._disk_bytes = 0
@@ -38,7 +38,7 @@ class Backpressure:
             MemoryPressure, DiskFull, QueueFull: with the time after which it is worth another try.
             LedgerUnavailable: an upload couldn't be recorded.
         """
-        self._look()
+        self._measure()
         if self._memory_percent > self._limits.max_memory_percent:
             raise MemoryPressure(
                 f"{self._memory_percent:.0f} % of memory is in use; the limit is {self._limits.max_memory_percent:g} % "
@@ -62,23 +62,23 @@ class Backpressure:
     @property
     def memory_percent(self) -> float:
         """Memory in use on this machine, in percent."""
-        self._look()
+        self._measure()
         return self._memory_percent
 
     @property
     def disk_bytes(self) -> tuple[int, int]:
         """Bytes free on the disk that takes uploads, and its size."""
-        self._look()
+        self._measure()
         return self._free_bytes, self._disk_bytes
 
-    def _look(self) -> None:
+    def _measure(self) -> None:
         now = time.monotonic()
-        if now - self._looked_at < _CACHE_S:
+        if now - self._measured_at < _CACHE_S:
             return
         self._memory_percent = psutil.virtual_memory().percent
         disk = shutil.disk_usage(_existing(self._blob_dir))
         self._free_bytes, self._disk_bytes = disk.free, disk.total
-        self._looked_at = now
+        self._measured_at = now
 
 
 def drained_in_s(backlog: Backlog, limit_s: float) -> int:

@@ -10,7 +10,7 @@ from transcription.settings import Settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Offer:
+class ModelCatalogue:
     """The platform's own model, every served one, and the names that stand for them."""
 
     default: str
@@ -31,7 +31,7 @@ class Catalogue:
         self._settings = settings
         self._backlog = backlog
 
-    async def offer(self) -> Offer:
+    async def offer(self) -> ModelCatalogue:
         """What can be asked for. LedgerUnavailable; ModelUnavailable before the first worker with `auto` has come."""
         workers = (await self._backlog.now()).workers
         known = workers or self._backlog.last_workers
@@ -43,7 +43,7 @@ class Catalogue:
         default = self._settings.model if self._settings.model in served else served[0]
         # `auto` stands for what the workers made of it, with that model's aliases.
         aliases = self._settings.model_copy(update={"model": default}).aliases()
-        return Offer(
+        return ModelCatalogue(
             default=default,
             served=served,
             aliases={name: model for name, model in aliases.items() if model in served and name not in served},

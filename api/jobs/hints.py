@@ -5,7 +5,7 @@ from contextlib import suppress
 
 from transcription.ports import JobQueue
 
-_FAREWELL_S = 2.0
+_CLOSE_TIMEOUT_S = 2.0
 
 
 class Hints:
@@ -17,25 +17,25 @@ class Hints:
 
     def __init__(self, queue: JobQueue) -> None:
         self._queue = queue
-        self._owed = 0
+        self._unsent = 0
         self._sending: asyncio.Task[None] | None = None
 
     def send(self) -> None:
-        """Owe the workers one hint more."""
-        self._owed += 1
+        """Send one more hint, soon."""
+        self._unsent += 1
         if self._sending is None:
             self._sending = asyncio.create_task(self._send())
 
     async def close(self) -> None:
-        """Let what is owed go out, but not for long: a lost hint is topped up."""
+        """Wait briefly for unsent hints; a lost one is sent again by a worker."""
         if self._sending is not None:
             with suppress(TimeoutError):
-                await asyncio.wait_for(asyncio.shield(self._sending), _FAREWELL_S)
+                await asyncio.wait_for(asyncio.shield(self._sending), _CLOSE_TIMEOUT_S)
 
     async def _send(self) -> None:
         try:
-            while self._owed:
-                count, self._owed = self._owed, 0
+            while self._unsent:
+                count, self._unsent = self._unsent, 0
                 await asyncio.to_thread(self._queue.hint, count)
         finally:
             self._sending = None

@@ -33,9 +33,9 @@ def notifications(settings: Settings, log: AuditLog, stack: AsyncExitStack) -> N
     return Notifications(events=events, outbox=RedisOutbox(client, settings))
 
 
-async def _notices(request: Request) -> Notifications:
+async def _notifications(request: Request) -> Notifications:
     found: Notifications = request.app.state.notifications
     return found
 
 
-NotificationsDep = Annotated[Notifications, Depends(_notices)]
+NotificationsDep = Annotated[Notifications, Depends(_notifications)]

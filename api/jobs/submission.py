@@ -38,7 +38,7 @@ class SubmissionService:
     backpressure: Backpressure
     catalogue: Catalogue
     probes: Executor
-    judge: Callable[[Path], Probe]
+    probe: Callable[[Path], Probe]
     submission_quotas: SubmissionQuotas
 
     async def submit(
@@ -53,8 +53,8 @@ class SubmissionService:
         """
         Take the audio and the options that *request* brings, and make a job of them.
 
-        Nothing is kept before it is known that it can be transcribed: options, model and content are judged while
-        the audio is still a part file. *intake* is how a dialect spells all that; by default it is the native way.
+        Nothing is kept before it is known that it can be transcribed: options, model and content are checked while
+        the audio is still a part file. *request_format* is how a dialect spells all that; by default the native way.
 
         Returns:
             The job, durable in the ledger, and what it met there.
@@ -63,7 +63,7 @@ class SubmissionService:
             InvalidRequest, InvalidAudio, Unavailable: see their leaves; nothing usable is left behind.
         """
         _check_key(idempotency_key)
-        await self.submission_quotas.look(request)
+        await self.submission_quotas.check(request)
         await self.backpressure.check(coming_bytes=declared_bytes(request))
         request_format = request_format or RequestFormat()
         async with receive(
@@ -98,7 +98,7 @@ class SubmissionService:
     async def _keep(self, received: Received) -> Audio:
         path = await received.upload.path()
         # Codecs are C and may take a while, so they have threads of their own: neither the loop nor writes wait.
-        found = await asyncio.get_running_loop().run_in_executor(self.probes, self.judge, path)
+        found = await asyncio.get_running_loop().run_in_executor(self.probes, self.probe, path)
         sha256 = await received.upload.commit()
         structlog.contextvars.bind_contextvars(audio_hash=sha256, file_size_bytes=received.upload.size)
         return Audio(sha256=sha256, bytes=received.upload.size, duration_s=found.duration_s, filename=received.filename)

@@ -26,7 +26,7 @@ _CONTENT_POLICY = "default-src 'none'; frame-ancestors 'none'"
 _log = structlog.get_logger("api.request")
 
 
-def _unsaid() -> dict[str, None]:
+def _empty_fields() -> dict[str, None]:
     """Fields that every request's line has, and that this one's route had nothing to say of."""
     bound = structlog.contextvars.get_contextvars()
     return {name: None for name in ("audio_hash", "file_size_bytes", "error_message") if name not in bound}
@@ -130,6 +130,6 @@ class RequestLog:
             route=route,
             status=status,
             processing_time_ms=round(1000 * seconds, 1),
-            **_unsaid(),
+            **_empty_fields(),
             client_ip=client_address(scope) or None,
         )

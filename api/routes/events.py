@@ -55,19 +55,19 @@ async def events(
     job = await platform.jobs.get(job_id, tenant=caller.tenant)
     if job.status is Status.EXPIRED:
         raise JobExpired(f"job {job.id!r} was kept until its time had passed; submit the audio again")
-    told = notifications.events.events(job, after=last_event_id or after, quiet_s=HEARTBEAT_S)
+    events = notifications.events.events(job, after=last_event_id or after, quiet_s=HEARTBEAT_S)
     try:
-        first = await anext(told)
+        first = await anext(events)
     except StopAsyncIteration:
         # What keeps a browser from coming back for ever.
         return Response(status_code=204)
-    return StreamingResponse(_written(first, told), headers=_HEADERS, media_type="text/event-stream")
+    return StreamingResponse(_written(first, events), headers=_HEADERS, media_type="text/event-stream")
 
 
-async def _written(first: Event | None, told: AsyncGenerator[Event | None, None]) -> AsyncIterator[bytes]:
+async def _written(first: Event | None, events: AsyncGenerator[Event | None, None]) -> AsyncIterator[bytes]:
     yield _RETRY + _line(first)
-    async with aclosing(told):
-        async for event in told:
+    async with aclosing(events):
+        async for event in events:
             yield _line(event)
 
 

@@ -152,7 +152,7 @@ def _answer(request: Request, job: Job, *, status: int, if_none_match: str | Non
 def poll_after_s(job: Job) -> int:
     """When it is worth looking at *job* again, in whole seconds: near its turn, or soon where that isn't known."""
     least, most = _POLL_S
-    eta = job.place.eta_s if job.place and job.place.eta_s is not None else 0.0
+    eta = job.queue.eta_s if job.queue and job.queue.eta_s is not None else 0.0
     return max(least, min(most, math.ceil(eta)))
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import APIRouter
 
 from api.dependencies import PlatformDep
-from api.jobs.catalogue import Offer
+from api.jobs.catalogue import ModelCatalogue
 from api.problems import documented
 from transcription.languages import LANGUAGES
 
@@ -24,7 +24,7 @@ async def languages() -> dict[str, Any]:
     return {"languages": [{"code": code, "name": name} for code, name in LANGUAGES.items()]}
 
 
-def listed(offer: Offer) -> list[dict[str, Any]]:
+def listed(offer: ModelCatalogue) -> list[dict[str, Any]]:
     """Every name in *offer* as OpenAI's clients know models, with what we know besides."""
     models = [_model(offer, name) for name in sorted(offer.served)]
     return models + [
@@ -32,7 +32,7 @@ def listed(offer: Offer) -> list[dict[str, Any]]:
     ]
 
 
-def _model(offer: Offer, name: str) -> dict[str, Any]:
+def _model(offer: ModelCatalogue, name: str) -> dict[str, Any]:
     workers = [worker for worker in offer.workers if name in worker.models]
     return {
         "id": name,

@@ -19,7 +19,7 @@ async def stats(platform: PlatformDep) -> dict[str, Any]:
     backlog = await platform.backlog.now()
     counted = backlog.counters
     hits = counted.get("cached", 0)
-    looks = sum(counted.get(name, 0) for name in ("new", "joined", "cached"))
+    lookups = sum(counted.get(name, 0) for name in ("new", "joined", "cached"))
     return {
         "jobs": {status.value: count for status, count in backlog.jobs.items()},
         "queue": {
@@ -33,7 +33,7 @@ async def stats(platform: PlatformDep) -> dict[str, Any]:
         "cache": {
             "hits": hits,
             "joined": counted.get("joined", 0),
-            "hit_ratio": round(hits / looks, 4) if looks else None,
+            "hit_ratio": round(hits / lookups, 4) if lookups else None,
         },
         "dead_letters": backlog.dead,
         "counters": counted,

@@ -47,19 +47,19 @@ class WebhooksOut(BaseModel):
 
 
 @router.get("/{job_id}/webhooks", summary="Look at a job's webhooks", responses=documented(404, 503))
-async def delivery_log(told: NotificationsDep, caller: Caller, job_id: JobId) -> WebhooksOut:
+async def delivery_log(notifications: NotificationsDep, caller: Caller, job_id: JobId) -> WebhooksOut:
     """What was sent to the job's `webhook_url`, and what came of it."""
-    return _out(await told.outbox.log(job_id, tenant=caller.tenant))
+    return _out(await notifications.outbox.log(job_id, tenant=caller.tenant))
 
 
 @router.post(
     "/{job_id}/webhooks/replay", summary="Send a job's webhook again", status_code=202,
     responses=documented(404, 409, 503),
 )  # fmt: skip
-async def replay(told: NotificationsDep, caller: Caller, job_id: JobId) -> WebhooksOut:
+async def replay(notifications: NotificationsDep, caller: Caller, job_id: JobId) -> WebhooksOut:
     """Send the job's last message again, under the same `webhook-id`, even to a receiver that answered 410."""
-    await told.outbox.replay(job_id, tenant=caller.tenant)
-    return _out(await told.outbox.log(job_id, tenant=caller.tenant))
+    await notifications.outbox.replay(job_id, tenant=caller.tenant)
+    return _out(await notifications.outbox.log(job_id, tenant=caller.tenant))
 
 
 def _out(log: DeliveryLog) -> WebhooksOut:

@@ -27,7 +27,7 @@ from transcription.ports import BlobStore, Upload
 from transcription.settings import Limits
 from transcription.settings.outbound import Outbound
 
-NOWHERE = Outbound(url_ingestion=False)
+NO_FETCHING = Outbound(url_ingestion=False)
 _RAW_TYPES = {"application/octet-stream", "application/ogg"}
 
 
@@ -67,7 +67,7 @@ async def receive(
     *,
     blobs: BlobStore,
     limits: Limits,
-    outbound: Outbound = NOWHERE,
+    outbound: Outbound = NO_FETCHING,
     request_format: RequestFormat | None = None,
 ) -> AsyncIterator[Received]:
     """
@@ -78,7 +78,7 @@ async def receive(
         blobs: Where the audio goes.
         limits: Largest upload in bytes, longest silence in seconds.
         outbound: Where audio may be fetched from; by default from nowhere.
-        intake: How this API spells a submission; by default the native way.
+        request_format: How this API spells a submission; by default the native way.
 
     Raises:
         TooLarge: by its `Content-Length`, before a byte is read, or by what came.
@@ -176,40 +176,42 @@ async def _fill(upload: Upload, form: Form, request: Request, limits: Limits) ->
 
 
 async def _body(request: Request, limits: Limits) -> AsyncGenerator[bytes, None]:
-    chunks, silence_s = request.stream(), limits.upload_timeout_s
-    began, came = time.monotonic(), 0
+    chunks, timeout_s = request.stream(), limits.upload_timeout_s
+    began, received_bytes = time.monotonic(), 0
     while True:
-        _check_pace(time.monotonic() - began, came, limits)
+        _check_pace(time.monotonic() - began, received_bytes, limits)
         try:
-            async with asyncio.timeout(silence_s):
+            async with asyncio.timeout(timeout_s):
                 chunk = await anext(chunks, None)
         except TimeoutError as error:
             raise UploadIncomplete(
-                f"no byte came for {silence_s:g} s in the middle of the upload (MURMUR_LIMITS__UPLOAD_TIMEOUT_S)"
+                f"no byte came for {timeout_s:g} s in the middle of the upload (MURMUR_LIMITS__UPLOAD_TIMEOUT_S)"
             ) from error
         except ClientDisconnect as error:
             raise UploadIncomplete("the connection ended before the body did; nothing was kept") from error
         if chunk is None:
             return
-        came += len(chunk)
+        received_bytes += len(chunk)
         yield chunk
 
 
-def _check_pace(seconds: float, came: int, limits: Limits) -> None:
+def _check_pace(seconds: float, received_bytes: int, limits: Limits) -> None:
     """A body that trickles in would hold its connection for days without ever being silent."""
     if seconds > limits.max_upload_s:
         raise UploadIncomplete(f"the upload took more than {limits.max_upload_s:g} s (MURMUR_LIMITS__MAX_UPLOAD_S)")
-    if seconds > limits.upload_timeout_s and came < seconds * limits.min_upload_bytes_per_s:
+    if seconds > limits.upload_timeout_s and received_bytes < seconds * limits.min_upload_bytes_per_s:
         raise UploadIncomplete(
-            f"{came} bytes came in {seconds:.0f} s; at least {limits.min_upload_bytes_per_s} a second must come "
-            "(MURMUR_LIMITS__MIN_UPLOAD_BYTES_PER_S)"
+            f"{received_bytes} bytes came in {seconds:.0f} s; at least {limits.min_upload_bytes_per_s} a second "
+            "are needed (MURMUR_LIMITS__MIN_UPLOAD_BYTES_PER_S)"
         )
 
 
 def _too_large(size: int, limits: Limits) -> TooLarge:
     limit = limits.max_upload_bytes
-    return TooLarge(f"audio is {_said(size)} or more; the limit is {_said(limit)} (MURMUR_LIMITS__MAX_UPLOAD_BYTES)")
+    return TooLarge(
+        f"audio is {_format_bytes(size)} or more; the limit is {_format_bytes(limit)} (MURMUR_LIMITS__MAX_UPLOAD_BYTES)"
+    )
 
 
-def _said(size: int) -> str:
+def _format_bytes(size: int) -> str:
     return f"{size / 1e6:.1f} MB" if size >= 1_000_000 else f"{size} bytes"

@@ -18,7 +18,7 @@ class Finding:
 
     part: str
     fit: bool | None
-    said: str
+    detail: str
 
 
 def check(client: Client) -> Iterator[Finding]:
@@ -37,22 +37,22 @@ def check(client: Client) -> Iterator[Finding]:
     except ApiError as error:
         yield Finding("workers", False, error.message)
         return
-    yield Finding("workers", bool(workers), ", ".join(map(worker_said, workers)) or "none lives")
+    yield Finding("workers", bool(workers), ", ".join(map(describe_worker, workers)) or "none lives")
     names = [str(model["id"]) for model in models if not model.get("alias_of") and model.get("workers", 1)]
     yield Finding("model", bool(names), ", ".join(names) or "none is served")
     for worker in workers:
         if worker.get("layout"):
             yield Finding("layout", None, f"{worker['id']}: {worker['layout']}")
-        yield Finding("allocator", None, f"{worker['id']}: {allocator_said(worker)}")
+        yield Finding("allocator", None, f"{worker['id']}: {describe_allocator(worker)}")
 
 
-def worker_said(worker: dict[str, Any]) -> str:
+def describe_worker(worker: dict[str, Any]) -> str:
     """A worker in a few words."""
     rate = f", {worker['rate']:.1f} audio-seconds a second" if worker.get("rate") else ""
     return f"{worker['id']} ({worker['engine']} on {worker['device']}, {worker['compute_type']}{rate})"
 
 
-def allocator_said(worker: dict[str, Any]) -> str:
+def describe_allocator(worker: dict[str, Any]) -> str:
     """What a worker's memory allocator was told, if it is a process of ours on this machine."""
     name, _, host = str(worker["id"]).partition("@")
     if worker["host"] != socket.gethostname():

@@ -19,7 +19,7 @@ from transcription.settings import Settings
 
 READY_S = 60.0
 LAST_LINES = 30
-LOOK_S = 0.05
+POLL_INTERVAL_S = 0.05
 
 
 def demo(settings: Settings, name: str, console: Console) -> None:
@@ -27,7 +27,7 @@ def demo(settings: Settings, name: str, console: Console) -> None:
     Transcribe the sample called *name* with the demo model, and show how that went.
 
     Raises:
-        Trouble: the platform doesn't start, or the transcript isn't what is said in the recording.
+        CliError: the platform doesn't start, or the transcript isn't what is said in the recording.
     """
     sample = SAMPLES[name]
     settings = settings.model_copy(update={"model": "demo"})
@@ -48,7 +48,7 @@ def demo(settings: Settings, name: str, console: Console) -> None:
 
 
 def show(platform: LocalPlatform, sample: Sample, console: Console) -> None:
-    """Transcribe *sample* before everybody's eyes. Trouble: the transcript isn't what is said in the recording."""
+    """Transcribe *sample* before everybody's eyes. CliError: the transcript isn't what is said in the recording."""
     with Client(platform.url) as client:
         sent = time.monotonic()
         job = client.submit(sample.path, language=sample.language)
@@ -67,14 +67,14 @@ def show(platform: LocalPlatform, sample: Sample, console: Console) -> None:
 
 
 def follow(client: Client, job: RemoteJob, platform: LocalPlatform, console: Console) -> RemoteJob:
-    """Poll until the job's end, with a bar. JobEnded, Trouble."""
+    """Poll until the job's end, with a bar. JobEnded, CliError."""
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("sent", total=1)
         while not job.status.terminal:
             progress.update(task, description=stage(job), completed=job.progress.fraction)
-            platform.tend()
-            time.sleep(LOOK_S)
+            platform.restart_exited()
+            time.sleep(POLL_INTERVAL_S)
             job = client.job(job.id)
         progress.update(task, description=job.status.value, completed=1)
     if job.status is not Status.COMPLETED:

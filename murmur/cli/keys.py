@@ -40,13 +40,13 @@ def create(  # noqa: PLR0917  typer makes options of them
     data_dir: DataDir = None,
 ) -> None:
     """Make a key and show it, once: only its hash is kept."""
-    with _cabinet(ledger_url, data_dir) as (cabinet, settings):
+    with _key_store(ledger_url, data_dir) as (key_store, settings):
         if not _TENANT.fullmatch(tenant):
             raise CliError(f"a tenant's name is 1 to 64 of A-Z a-z 0-9 . _ -; got {tenant[:80]!r}")
         if tier and tier not in settings.security.tiers:
             raise CliError(f"there is no tier {tier!r}; there are {', '.join(settings.security.tiers)}")
         scopes = frozenset(scope or (Scope.SUBMIT, Scope.READ))
-        key, secret = cabinet.create(name=_shown(name), tenant=tenant, scopes=scopes, tier=tier)
+        key, secret = key_store.create(name=_shown(name), tenant=tenant, scopes=scopes, tier=tier)
     print(secret)
     print(f"key {key.id} of tenant {tenant} may {_may(key)}; its secret isn't shown again", file=sys.stderr)
 
@@ -54,8 +54,8 @@ def create(  # noqa: PLR0917  typer makes options of them
 @app.command("list")
 def list_keys(ledger_url: LedgerUrl = None, data_dir: DataDir = None) -> None:
     """List the keys, without their secrets."""
-    with _cabinet(ledger_url, data_dir) as (cabinet, _):
-        keys = cabinet.list()
+    with _key_store(ledger_url, data_dir) as (key_store, _):
+        keys = key_store.list()
     table = Table("id", "name", "tenant", "may", "tier", "made", box=None, pad_edge=False)
     for key in keys:
         made = datetime.fromtimestamp(key.created_at, UTC).isoformat(" ", "seconds")
@@ -70,14 +70,14 @@ def revoke(
     data_dir: DataDir = None,
 ) -> None:
     """Make a key invalid, from its next request on."""
-    with _cabinet(ledger_url, data_dir) as (cabinet, _):
-        if not cabinet.revoke(key_id):
+    with _key_store(ledger_url, data_dir) as (key_store, _):
+        if not key_store.revoke(key_id):
             raise CliError(f"there is no key {key_id[:80]!r}", status=1)
     print(f"revoked {key_id}")
 
 
 @contextmanager
-def _cabinet(ledger_url: str | None, data_dir: Path | None) -> Iterator[tuple[ApiKeyStore, Settings]]:
+def _key_store(ledger_url: str | None, data_dir: Path | None) -> Iterator[tuple[ApiKeyStore, Settings]]:
     settings = load({"ledger": {"url": ledger_url}, "data_dir": data_dir})
     ledger = settings.ledger
     own = ledger_server.running_in(settings.data_dir / "ledger")

@@ -162,7 +162,7 @@ def check(url: Url = DEFAULT_URL) -> None:
         for finding in checking.check(client):
             mark = {True: "ok", False: "BAD", None: "-"}[finding.fit]
             fit = fit and finding.fit is not False
-            print(f"{mark:<4}{finding.part:<10}{finding.said}")
+            print(f"{mark:<4}{finding.part:<10}{finding.detail}")
     if not fit:
         raise typer.Exit(1)
 

@@ -49,39 +49,39 @@ def download(name: str, settings: Settings, console: Console) -> Path:
         console: Shows how much has come.
 
     Raises:
-        Trouble: no such name, no hub, or no room.
+        CliError: no such name, no hub, or no room.
     """
     if name not in CHECKPOINTS:
         raise CliError(f"there is no model {name!r} on the hub; there are {', '.join(CHECKPOINTS)}")
     from faster_whisper import download_model  # noqa: PLC0415  an ML library, which a mere client doesn't have
 
     try:
-        with console.status(f"Fetching {name}") as status, _told(status, name, settings.model_dir):
+        with console.status(f"Fetching {name}") as status, _show_progress(status, name, settings.model_dir):
             return Path(download_model(name, cache_dir=str(settings.model_dir)))
     except (httpx.HTTPError, ValueError, OSError) as error:
-        said = str(error).strip().splitlines() or [type(error).__name__]
+        message = str(error).strip().splitlines() or [type(error).__name__]
         raise CliError(
-            f"the model {name} can't be fetched from the hub ({said[0]}); go online, name a directory, "
+            f"the model {name} can't be fetched from the hub ({message[0]}); go online, name a directory, "
             "or take the built-in one with --model demo"
         ) from error
 
 
 @contextmanager
-def _told(status: Status, name: str, directory: Path) -> Iterator[None]:
+def _show_progress(status: Status, name: str, directory: Path) -> Iterator[None]:
     """Say on *status* how much has been added to *directory*: the hub's client names no total beforehand."""
     before, done = _bytes(directory), threading.Event()
 
-    def tell() -> None:
+    def update() -> None:
         while not done.wait(0.5):
             status.update(f"Fetching {name} into {directory}: {(_bytes(directory) - before) / 1e6:.0f} MB so far")
 
-    teller = threading.Thread(target=tell, daemon=True)
-    teller.start()
+    thread = threading.Thread(target=update, daemon=True)
+    thread.start()
     try:
         yield
     finally:
         done.set()
-        teller.join()
+        thread.join()
 
 
 def _bytes(directory: Path) -> int:

@@ -132,8 +132,8 @@ def stage(job: RemoteJob) -> str:
     """What a job is doing, in a word or three."""
     if job.status is Status.PROCESSING:
         return "transcribing"
-    place = job.queue.position if job.queue else None
-    return f"waiting, number {place}" if place else "waiting"
+    position = job.queue.position if job.queue else None
+    return f"waiting, number {position}" if position else "waiting"
 
 
 def targets(paths: Sequence[Path], form: ResponseFormat, directory: Path | None) -> list[Path | None]:

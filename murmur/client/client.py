@@ -223,7 +223,7 @@ class Client:
             try:
                 response = send()
             except httpx.TransportError as error:
-                raise ApiError("unreachable", f"no answer from {self.url}: {_said(error)}", 0) from error
+                raise ApiError("unreachable", f"no answer from {self.url}: {_describe(error)}", 0) from error
             if response.is_success or response.status_code in also:
                 return response
             refusal = _refusal(response)
@@ -253,7 +253,7 @@ def _plain(value: object) -> str | list[str]:
     return str(value)
 
 
-def _said(error: httpx.TransportError) -> str:
+def _describe(error: httpx.TransportError) -> str:
     return str(error) or type(error).__name__
 
 

@@ -22,7 +22,7 @@ class RemoteProgress(Remote):
     audio_seconds_total: float = 0.0
 
 
-class RemotePlace(Remote):
+class RemoteQueuePosition(Remote):
     """Where a queued job stands; ``eta_s`` is None when no honest one is known."""
 
     position: int | None = None
@@ -57,7 +57,7 @@ class RemoteJob(Remote):
     completed_at: datetime | None = None
     expires_at: datetime | None = None
     progress: RemoteProgress = RemoteProgress()
-    queue: RemotePlace | None = None
+    queue: RemoteQueuePosition | None = None
     model: str = ""
     language: str | None = None
     options: dict[str, Any] = Field(default_factory=dict)

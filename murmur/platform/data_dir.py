@@ -24,7 +24,7 @@ def claimed(path: Path, *, worker: str | None = None) -> Iterator[int]:
         no other one opens its file while it is still writing.
 
     Raises:
-        Trouble: it can't be written to, or another platform or worker of that name runs in it.
+        CliError: it can't be written to, or another platform or worker of that name runs in it.
     """
     lock = path / ("murmur.lock" if worker is None else f"worker-{worker}.lock")
     taken = (

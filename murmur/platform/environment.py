@@ -23,7 +23,7 @@ def load(overrides: Mapping[str, Any] | None = None) -> Settings:
         overrides: What the command line says, nested as the settings are; it wins. None is left out.
 
     Raises:
-        Trouble: a variable's value isn't valid; the sentence names the variable.
+        CliError: a variable's value isn't valid; the sentence names the variable.
     """
     try:
         return Settings(**_given(overrides or {}))
@@ -37,7 +37,7 @@ def load(overrides: Mapping[str, Any] | None = None) -> Settings:
 
 
 def borrow(file: Path) -> None:
-    """Take the settings in *file*, a `.env` of Compose's, into the environment where it has none. Trouble."""
+    """Take the settings in *file*, a `.env` of Compose's, into the environment where it has none. CliError."""
     if not file.is_file():
         raise CliError(f"there is no file {file}")
     for name, value in dotenv_values(file).items():

@@ -13,7 +13,7 @@ from murmur.platform.local import ROOT
 
 LABEL = "io.murmuration.worker"
 END_S = 40.0
-LOOK_S = 0.2
+POLL_INTERVAL_S = 0.2
 TEMPLATE = ROOT / "deploy" / "macos" / f"{LABEL}.plist"
 
 
@@ -36,7 +36,7 @@ def property_list(arguments: Sequence[str], env: Mapping[str, str], *, directory
 
 
 def install(plist: bytes) -> Path:
-    """Give *plist* to launchd, in place of an earlier one; where it lies. Trouble."""
+    """Give *plist* to launchd, in place of an earlier one; where it lies. CliError."""
     _end()
     agent = plistlib.loads(plist)
     Path(agent["StandardErrorPath"]).parent.mkdir(parents=True, exist_ok=True)
@@ -51,31 +51,31 @@ def install(plist: bytes) -> Path:
 
 
 def uninstall() -> Path:
-    """Stop the service and delete its file; where that lay. Trouble."""
+    """Stop the service and delete its file; where that lay. CliError."""
     _end()
     _path().unlink(missing_ok=True)
     return _path()
 
 
 def status() -> tuple[bool, str]:
-    """Whether the service runs, and that in words. Trouble."""
-    told = _launchctl("print", _target(), missing_is_fine=True)
-    if told is None:
+    """Whether the service runs, and that in words. CliError."""
+    received = _launchctl("print", _target(), missing_is_fine=True)
+    if received is None:
         return False, f"{LABEL} isn't installed"
-    facts = dict(line.strip().split(" = ", 1) for line in told.splitlines() if " = " in line)
+    facts = dict(line.strip().split(" = ", 1) for line in received.splitlines() if " = " in line)
     state = facts.get("state", "unknown")
     pid = f", pid {facts['pid']}" if "pid" in facts else ""
     return state == "running", f"{LABEL}: {state}{pid}"
 
 
 def _end() -> None:
-    """Stop the service; launchd has forgotten it when this returns, and takes another of its name. Trouble."""
+    """Stop the service; launchd has forgotten it when this returns, and takes another of its name. CliError."""
     deadline = time.monotonic() + END_S
     _launchctl("bootout", _target(), missing_is_fine=True)
     while _launchctl("print", _target(), missing_is_fine=True) is not None:
         if time.monotonic() > deadline:
             raise CliError(f"{LABEL} doesn't end within {END_S:g} s", status=1)
-        time.sleep(LOOK_S)
+        time.sleep(POLL_INTERVAL_S)
 
 
 def _path() -> Path:

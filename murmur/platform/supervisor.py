@@ -21,12 +21,12 @@ class ManagedProcess:
     process: Process | None
     deaths: int = 0
     start_at: float = 0.0
-    last_words: list[str] = field(default_factory=list)
+    last_lines: list[str] = field(default_factory=list)
 
 
 class Supervisor:
     """
-    Runs programs; not a thread of its own: `tend` looks after them, and wants to be called several times a second.
+    Runs programs. It has no thread of its own: call `restart_exited` several times a second.
 
     Args:
         sink: Takes the programs' lines.
@@ -38,40 +38,40 @@ class Supervisor:
         self._sink = sink
         self._say = say
         self._deaths = deaths
-        self._wards: dict[str, ManagedProcess] = {}
+        self._managed: dict[str, ManagedProcess] = {}
 
     def start(self, program: Program) -> Process:
         """Start a program and keep it running from now on."""
-        ward = ManagedProcess(program, None)
-        self._wards[program.name] = ward
-        return self._run(ward)
+        managed = ManagedProcess(program, None)
+        self._managed[program.name] = managed
+        return self._run(managed)
 
     def adopt(self, program: Program, process: Process) -> None:
         """Keep a program running that was started elsewhere."""
-        self._wards[program.name] = ManagedProcess(program, process)
+        self._managed[program.name] = ManagedProcess(program, process)
 
     def process(self, name: str) -> Process | None:
         """The program's process, None while there is none."""
-        return self._wards[name].process
+        return self._managed[name].process
 
-    def tend(self) -> None:
+    def restart_exited(self) -> None:
         """
         Notice deaths, and start again what is due.
 
         Raises:
-            Trouble: a program has died too often.
+            CliError: a program has died too often.
         """
-        for ward in self._wards.values():
-            if ward.process is None:
-                if time.monotonic() >= ward.start_at:
-                    self._run(ward)
-            elif (status := ward.process.poll()) is not None:
-                self._handle_exit(ward, ward.process, status)
+        for managed in self._managed.values():
+            if managed.process is None:
+                if time.monotonic() >= managed.start_at:
+                    self._run(managed)
+            elif (status := managed.process.poll()) is not None:
+                self._handle_exit(managed, managed.process, status)
 
     def stop(self, names: list[str]) -> None:
         """Give these programs up and end them side by side: SIGTERM, then, after each one's grace, SIGKILL."""
-        wards = [self._wards[name] for name in names]
-        running = [ward.process for ward in wards if ward.process is not None]
+        managed = [self._managed[name] for name in names]
+        running = [managed.process for managed in managed if managed.process is not None]
         for process in running:
             process.terminate()
         deadline = {process: time.monotonic() + process.program.grace_s for process in running}
@@ -81,37 +81,39 @@ class Supervisor:
             process.kill()
             process.wait(5.0)
         for name in names:
-            del self._wards[name]
+            del self._managed[name]
 
     def kill(self) -> None:
         """End everything at once, without looking what becomes of it: this may be called from a signal handler."""
-        for ward in self._wards.values():
-            if ward.process is not None:
-                ward.process.kill()
+        for managed in self._managed.values():
+            if managed.process is not None:
+                managed.process.kill()
 
     def names(self) -> list[str]:
         """The programs in our care, in the order of their start."""
-        return list(self._wards)
+        return list(self._managed)
 
-    def _run(self, ward: ManagedProcess) -> Process:
+    def _run(self, managed: ManagedProcess) -> Process:
         def listen(name: str, line: str) -> None:
-            ward.last_words[:] = [line]
+            managed.last_lines[:] = [line]
             self._sink(name, line)
 
-        ward.process = Process(ward.program, listen)
-        return ward.process
+        managed.process = Process(managed.program, listen)
+        return managed.process
 
-    def _handle_exit(self, ward: ManagedProcess, process: Process, status: int) -> None:
+    def _handle_exit(self, managed: ManagedProcess, process: Process, status: int) -> None:
         process.kill()
         process.wait(1.0)
-        ward.process = None
-        name, age = ward.program.name, process.age_s
-        ward.deaths = ward.deaths + 1 if age < QUICK_S else 1
-        if ward.deaths >= self._deaths:
-            last = ward.last_words[-1:] or ["it said nothing"]
-            raise CliError(f"{name} died {ward.deaths} times in a row ({cause(status)}); at last: {last[0]}", status=1)
-        pause = FIRST_PAUSE_S * 2 ** (ward.deaths - 1)
-        ward.start_at = time.monotonic() + pause
+        managed.process = None
+        name, age = managed.program.name, process.age_s
+        managed.deaths = managed.deaths + 1 if age < QUICK_S else 1
+        if managed.deaths >= self._deaths:
+            last = managed.last_lines[-1:] or ["it said nothing"]
+            raise CliError(
+                f"{name} died {managed.deaths} times in a row ({cause(status)}); at last: {last[0]}", status=1
+            )
+        pause = FIRST_PAUSE_S * 2 ** (managed.deaths - 1)
+        managed.start_at = time.monotonic() + pause
         self._say(f"{name} died after {age:.0f} s ({cause(status)}); it starts again in {pause:g} s")
 
 

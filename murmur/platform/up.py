@@ -22,7 +22,7 @@ from transcription.settings import Settings
 from transcription.storage import model_hub
 
 READY_S = 120.0
-LOOK_S = 0.1
+POLL_INTERVAL_S = 0.1
 NO_HUB = """\
 The hub that models come from can't be reached, and none has been fetched.
 The built-in demo model runs instead. It understands only a toy vocabulary,
@@ -36,14 +36,14 @@ def up(settings: Settings, layout: PlatformConfig, terminal: Terminal) -> None:
     Run the platform until it is told to stop.
 
     Raises:
-        Trouble: it can't start, or a part of it can't live.
+        CliError: it can't start, or a part of it can't live.
     """
     with contextlib.suppress(KeyboardInterrupt), running(settings, layout, terminal) as platform:
         platform.until_ready(READY_S)
         terminal.panel(banner(platform))
         while True:
-            platform.tend()
-            time.sleep(LOOK_S)
+            platform.restart_exited()
+            time.sleep(POLL_INTERVAL_S)
 
 
 @contextmanager
@@ -54,9 +54,9 @@ def running(settings: Settings, layout: PlatformConfig, terminal: Terminal) -> I
     Raises:
         KeyboardInterrupt: Ctrl-C, SIGTERM or SIGHUP; everything has then been stopped. The next one, while that goes
             on, kills what is left.
-        Trouble: something is wrong beforehand.
+        CliError: something is wrong beforehand.
     """
-    settings = settled(settings)
+    settings = resolved(settings)
     check_port(layout.host, layout.port)
     with claimed(settings.data_dir) as lock:
         settings = with_model(settings, terminal)
@@ -69,7 +69,7 @@ def running(settings: Settings, layout: PlatformConfig, terminal: Terminal) -> I
             terminal.say("stopping; Ctrl-C again kills everything")
             raise
         finally:
-            signals.told = True
+            signals.received = True
             platform.stop()
             signals.restore()
 
@@ -78,7 +78,7 @@ class Signals:
     """What the signals that end a program do: the first interrupts it, every other one calls *kill* and is the end."""
 
     def __init__(self, kill: Callable[[], None]) -> None:
-        self.told = False
+        self.received = False
         self._kill = kill
         self._before = {number: signal.signal(number, self._receive) for number in ENDING}
 
@@ -88,15 +88,15 @@ class Signals:
             signal.signal(number, handler)
 
     def _receive(self, number: int, _: FrameType | None) -> None:
-        if self.told:
+        if self.received:
             self._kill()
             os._exit(128 + number)
-        self.told = True
+        self.received = True
         raise KeyboardInterrupt
 
 
-def settled(settings: Settings) -> Settings:
-    """The settings with absolute paths, since children run elsewhere, and log lines that people can read. Trouble."""
+def resolved(settings: Settings) -> Settings:
+    """The settings with absolute paths, since children run elsewhere, and log lines that people can read. CliError."""
     changes: dict[str, object] = {
         "data_dir": absolute(settings.data_dir),
         "model": model_name(settings.model),

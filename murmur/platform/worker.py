@@ -20,7 +20,7 @@ from murmur.platform.log_file import LogFile
 from murmur.platform.processes import Program, Sink
 from murmur.platform.supervisor import Supervisor
 from murmur.platform.terminal import Terminal
-from murmur.platform.up import LOOK_S, Signals
+from murmur.platform.up import POLL_INTERVAL_S, Signals
 from transcription.settings import Settings
 from transcription.storage.model_hub import DEFAULT_MODEL
 
@@ -72,7 +72,7 @@ def worker(  # noqa: PLR0917  typer makes options of them
         }
     )
     _check(settings)
-    context.obj = WorkerOptions(_settled(settings), name, log_file and absolute(log_file), awake)
+    context.obj = WorkerOptions(_resolved(settings), name, log_file and absolute(log_file), awake)
     if context.invoked_subcommand is None:
         run(context.obj)
 
@@ -105,8 +105,8 @@ def uninstall() -> None:
 @app.command()
 def status() -> None:
     """Say whether the service runs (macOS). Status 1 if it doesn't."""
-    running, said = launchd.status()
-    print(said)
+    running, status_text = launchd.status()
+    print(status_text)
     if not running:
         raise typer.Exit(1)
 
@@ -116,7 +116,7 @@ def run(options: WorkerOptions) -> None:
     Keep a worker running until told to stop.
 
     Raises:
-        Trouble: it dies again and again, or one of that name runs already.
+        CliError: it dies again and again, or one of that name runs already.
     """
     with claimed(options.settings.data_dir, worker=options.name):
         _supervise(options)
@@ -133,12 +133,12 @@ def _supervise(options: WorkerOptions) -> None:
         engine, model = options.settings.worker.engine, options.settings.model
         say(f"worker {options.name}: engine {engine}, model {model}; Ctrl-C stops it")
         while True:
-            supervisor.tend()
-            time.sleep(LOOK_S)
+            supervisor.restart_exited()
+            time.sleep(POLL_INTERVAL_S)
     except KeyboardInterrupt:
         say("stopping")
     finally:
-        signals.told = True
+        signals.received = True
         supervisor.stop(supervisor.names())
         signals.restore()
 
@@ -152,7 +152,7 @@ def _program(options: WorkerOptions) -> Program:
 
 
 def _check(settings: Settings) -> None:
-    """Say at once what the worker would die of. Trouble."""
+    """Say at once what the worker would die of. CliError."""
     if settings.blobs.url.startswith("http"):
         try:
             settings.blobs.signing_key()
@@ -160,7 +160,7 @@ def _check(settings: Settings) -> None:
             raise CliError(str(error)) from error
 
 
-def _settled(settings: Settings) -> Settings:
+def _resolved(settings: Settings) -> Settings:
     changes: dict[str, object] = {"data_dir": absolute(settings.data_dir)}
     if settings.model == "auto":  # what the containers serve by default
         changes["model"] = DEFAULT_MODEL

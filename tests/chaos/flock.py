@@ -69,7 +69,7 @@ class Flock:
             program = replace(program, argv=[*limit, *program.argv])
         self.processes[name] = Process(program, self._keep)
 
-    def tend(self) -> None:
+    def restart_exited(self) -> None:
         """Start again the workers that have died, as a supervisor would."""
         for name in WORKERS:
             if self.processes[name].poll() is not None:

@@ -16,7 +16,7 @@ from tests.chaos.recordings import recording
 
 
 @dataclass(slots=True)
-class WorkerOptions:
+class PlannedJob:
     """What one client asked for, and the ticket that it got."""
 
     number: int
@@ -46,21 +46,21 @@ class Plan:
 
 @dataclass(slots=True)
 class Storm:
-    """Run it once; then look at ``wishes`` and ``deaths`` (worker's name and time of each kill)."""
+    """Run it once; then look at ``jobs`` and ``deaths`` (worker's name and time of each kill)."""
 
     flock: Flock
     plan: Plan
     seed: int
-    wishes: list[WorkerOptions] = field(default_factory=list)
+    jobs: list[PlannedJob] = field(default_factory=list)
     deaths: list[tuple[str, float]] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
 
     def run(self) -> None:
         """Submit everything, break everything that the plan names, and return when both are done."""
         dice = random.Random(self.seed)
-        self.wishes = [self._wish(number, dice) for number in range(self.plan.jobs)]
+        self.jobs = [self._plan(number, dice) for number in range(self.plan.jobs)]
         faults = self._faults(dice)
-        left = list(self.wishes)
+        left = list(self.jobs)
         lock = threading.Lock()
 
         def client() -> None:
@@ -71,8 +71,8 @@ class Storm:
                 with lock:
                     if not left:
                         break
-                    wish = left.pop()
-                self._ask(own, wish)
+                    planned = left.pop()
+                self._ask(own, planned)
             own.close()
 
         with ThreadPoolExecutor(self.plan.clients) as pool:
@@ -84,19 +84,19 @@ class Storm:
             for one in asked:
                 one.result()
 
-    def _wish(self, number: int, dice: random.Random) -> WorkerOptions:
+    def _plan(self, number: int, dice: random.Random) -> PlannedJob:
         kind = dice.random()
         if kind < 0.2 and number:  # somebody has sent the same recording before
-            return WorkerOptions(number, recording(dice.randrange(5), 4 + dice.randrange(5)), cancel=False)
+            return PlannedJob(number, recording(dice.randrange(5), 4 + dice.randrange(5)), cancel=False)
         seconds = dice.uniform(200, 400) if kind > 0.95 else dice.uniform(1, 25)
-        return WorkerOptions(number, recording(1000 + number, seconds), cancel=dice.random() < 0.08)
+        return PlannedJob(number, recording(1000 + number, seconds), cancel=dice.random() < 0.08)
 
-    def _ask(self, client: Client, wish: WorkerOptions) -> None:
-        wish.job_id = client.submit(wish.audio, key=f"wish-{wish.number}")
-        if wish.cancel:
+    def _ask(self, client: Client, planned: PlannedJob) -> None:
+        planned.job_id = client.submit(planned.audio, key=f"planned-{planned.number}")
+        if planned.cancel:
             # A repeated request may find that the first one, whose answer was lost, has canceled it: 409.
-            client.cancel(wish.job_id)
-            wish.canceled = client.job(wish.job_id)["status"] == "canceled"
+            client.cancel(planned.job_id)
+            planned.canceled = client.job(planned.job_id)["status"] == "canceled"
 
     def _faults(self, dice: random.Random) -> list[tuple[str, Callable[[], None]]]:
         plan = self.plan

@@ -32,7 +32,7 @@ def flock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flock]:
 @pytest.fixture
 def client(flock: Flock) -> Iterator[Client]:
     def whole() -> bool:
-        flock.tend()
+        flock.restart_exited()
         return len(live(flock)) == len(WORKERS)
 
     eventually(whole, 60, every_s=0.1)
@@ -94,7 +94,7 @@ def test_an_input_that_kills_the_process_fails_alone_and_its_neighbours_finish(
     poison = submit(client, 99, prompt=crime)
 
     def tended() -> bool:
-        flock.tend()
+        flock.restart_exited()
         return client.job(poison)["status"] in ENDED
 
     eventually(tended, 120, every_s=0.2)
@@ -149,7 +149,7 @@ def test_a_hung_engine_loses_its_lease_and_its_process_and_the_neighbours_finish
     eventually(lambda: gone.poll() is not None, 30)
     assert gone.poll() == 70
     client.cancel(hung)
-    flock.tend()
+    flock.restart_exited()
     assert ended(client, submit(client, 201))["status"] == "completed"
 
 
@@ -160,7 +160,7 @@ def test_an_engine_that_hangs_at_every_attempt_fails_its_job_alone(flock: Flock,
     told = time.monotonic()
 
     def tended() -> bool:
-        flock.tend()
+        flock.restart_exited()
         return client.job(hung)["status"] in ENDED
 
     eventually(tended, 120, every_s=0.2)

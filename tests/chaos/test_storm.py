@@ -70,17 +70,17 @@ def weather(
 
 def every_accepted_job_ends(client: Client, storm: Storm, within_s: float) -> None:
     deadline = time.monotonic() + within_s
-    for wish in storm.wishes:
-        while (job := client.job(wish.job_id, wait=5))["status"] in ("queued", "processing"):
+    for planned in storm.jobs:
+        while (job := client.job(planned.job_id, wait=5))["status"] in ("queued", "processing"):
             assert time.monotonic() < deadline, f"stuck: {job}"
-        wanted = "canceled" if wish.canceled else "completed"
+        wanted = "canceled" if planned.canceled else "completed"
         assert job["status"] == wanted, job
 
 
 def every_transcript_is_the_undisturbed_one(client: Client, storm: Storm, scratch: Path, span_s: float) -> None:
-    for wish in storm.wishes:
-        if not wish.canceled:
-            assert client.text(wish.job_id) == expected(wish.audio, scratch, span_s=span_s)
+    for planned in storm.jobs:
+        if not planned.canceled:
+            assert client.text(planned.job_id) == expected(planned.audio, scratch, span_s=span_s)
 
 
 def audit(redis: Redis) -> list[tuple[float, dict[str, str]]]:

@@ -1,4 +1,4 @@
-"""Seed 4's clients: its curl commands and Python examples, changed in nothing but the host."""
+"""The Microservice's clients: its curl commands and Python examples, changed in nothing but the host."""
 
 import contextlib
 import io

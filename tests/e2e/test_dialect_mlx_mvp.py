@@ -1,4 +1,4 @@
-"""Seed 0's clients: its curl commands, its headers, its log line."""
+"""The MLX MVP's clients: its curl commands, its headers, its log line."""
 
 import json
 from collections.abc import Iterator
@@ -78,7 +78,7 @@ def test_metrics_as_json_come_by_the_accept_header(platform: TestPlatform, here:
 
 
 @pytest.fixture(scope="module")
-def as_seed_0(platform: TestPlatform) -> Iterator[httpx.Client]:
+def mlx_mvp(platform: TestPlatform) -> Iterator[httpx.Client]:
     """Another API of the same platform, set up for this dialect's clients."""
     api = Api(metrics_format="json", rapidapi_secret=SecretStr("hush"))
     limits = Limits(min_free_disk_bytes=0, max_memory_percent=100, max_upload_bytes=1_000_000)
@@ -86,16 +86,16 @@ def as_seed_0(platform: TestPlatform) -> Iterator[httpx.Client]:
         yield http
 
 
-def test_by_a_setting_metrics_are_json_for_its_unchanged_commands(as_seed_0: httpx.Client, here: Path) -> None:
-    answer = curl("curl -s http://HOST/metrics", url=str(as_seed_0.base_url).rstrip("/"), where=here)
+def test_by_a_setting_metrics_are_json_for_its_unchanged_commands(mlx_mvp: httpx.Client, here: Path) -> None:
+    answer = curl("curl -s http://HOST/metrics", url=str(mlx_mvp.base_url).rstrip("/"), where=here)
     assert answer.json["total_requests"] >= answer.json["accepted_requests"] >= 0
     assert isinstance(answer.json["avg_processing_time_ms"], float)
 
 
-def test_the_marketplace_proves_itself_by_its_secret(as_seed_0: httpx.Client) -> None:
+def test_the_marketplace_proves_itself_by_its_secret(mlx_mvp: httpx.Client) -> None:
     def ask(**headers: str) -> httpx.Response:
         file = ("marketplace.flac", SHORT.path.read_bytes())
-        return as_seed_0.post("/v1/transcribe", files={"file": file}, headers=headers)
+        return mlx_mvp.post("/v1/transcribe", files={"file": file}, headers=headers)
 
     assert ask().status_code == 401
     guessed = ask(**{"X-RapidAPI-Proxy-Secret": "guessed"})
@@ -103,7 +103,7 @@ def test_the_marketplace_proves_itself_by_its_secret(as_seed_0: httpx.Client) ->
     answer = ask(**{"X-RapidAPI-Proxy-Secret": "hush", "X-RapidAPI-User": "ann"})
     assert answer.status_code == 200
     # Its users are tenants of their own: what is theirs isn't another's to see.
-    jobs = as_seed_0.get("/v1/jobs?limit=200").json()["jobs"]
+    jobs = mlx_mvp.get("/v1/jobs?limit=200").json()["jobs"]
     assert "marketplace.flac" not in [job["audio"]["filename"] for job in jobs]
 
 
@@ -136,8 +136,8 @@ def test_the_marketplace_s_user_is_logged(platform: TestPlatform) -> None:
     assert line["rapidapi_user"] == "ann"
 
 
-def test_a_file_over_the_limit_is_too_large(as_seed_0: httpx.Client) -> None:
-    answer = as_seed_0.post(
+def test_a_file_over_the_limit_is_too_large(mlx_mvp: httpx.Client) -> None:
+    answer = mlx_mvp.post(
         "/v1/transcribe", files={"file": ("a.wav", bytes(2_000_000))}, headers={"X-RapidAPI-Proxy-Secret": "hush"}
     )
     assert (answer.status_code, answer.json()["code"]) == (413, "too_large")

@@ -1,4 +1,4 @@
-"""Seed 1's clients: base64 in JSON on OpenAI's paths, chats with a recording in them, a look at a file."""
+"""The OpenAI server's clients: base64 in JSON on OpenAI's paths, chats with a recording in them, a look at a file."""
 
 import base64
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Seed 2's clients: submit, poll, retrieve; and its Python client."""
+"""Production Scale's clients: submit, poll, retrieve; and its Python client."""
 
 import contextlib
 import io

@@ -1,4 +1,4 @@
-"""Seed 3's clients: its curl commands, and its own body for errors."""
+"""Whisper Serve's clients: its curl commands, and its own body for errors."""
 
 from pathlib import Path
 from typing import Any

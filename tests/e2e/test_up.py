@@ -71,7 +71,7 @@ class Up:
         """The child that runs *part*: `-server`, `uvicorn` or `celery`."""
         for process in self.started():
             try:
-                if part in " ".join(process.cmdline()) and "leash.py" not in " ".join(process.cmdline()):
+                if part in " ".join(process.cmdline()) and "parent_death.py" not in " ".join(process.cmdline()):
                     return process
             except psutil.Error:
                 continue

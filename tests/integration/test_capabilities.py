@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import pytest
 
 from tests.platform import eventually
-from transcription.job import Audio, Place, Submission
+from transcription.job import Audio, QueuePosition, Submission
 from transcription.lanes import traits
 from transcription.ledger.connections import connect, connect_async
 from transcription.ledger.job_store import RedisJobs
@@ -71,9 +71,9 @@ def submit(settings: Settings, model: str, **options: Any) -> str:
     return sha256
 
 
-def place_of(settings: Settings, sha256: str) -> Place:
+def place_of(settings: Settings, sha256: str) -> QueuePosition:
     """What the job of a recording is told of its place."""
-    place = asked(settings, lambda jobs: jobs.get(sha256[:32], tenant="default")).place
+    place = asked(settings, lambda jobs: jobs.get(sha256[:32], tenant="default")).queue
     assert place is not None
     return place
 

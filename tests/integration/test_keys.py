@@ -14,7 +14,7 @@ from api.auth.access import PUBLIC, surface_of
 from murmur.cli.main import app as cli
 from tests.api_client import Bench
 from tests.live_api import live_api
-from tests.secured_api import WAV, bearer, cabinet, secured, settings_for
+from tests.secured_api import WAV, bearer, key_store, secured, settings_for
 from transcription.access import Scope
 from transcription.settings import Settings
 
@@ -72,7 +72,7 @@ async def test_what_is_no_key_is_refused(api: Bench, secret: str) -> None:
 
 
 async def test_a_key_works_in_either_header_until_it_is_revoked(api: Bench, redis_url: str) -> None:
-    with cabinet(redis_url) as keys:
+    with key_store(redis_url) as keys:
         key, secret = keys.create(name="n", tenant="acme", scopes=frozenset({Scope.READ}), tier="")
         for headers in (
             {"Authorization": f"Bearer {secret}"},

@@ -126,7 +126,7 @@ def test_a_crowd_that_asks_for_its_place_looks_at_the_workers_once(
     async def crowd(jobs: RedisJobs) -> list[Job]:
         return [job for job, _ in await asyncio.gather(*(jobs.submit(submission(f"{n:064}")) for n in range(20)))]
 
-    assert all(job.place for job in ask(settings, crowd))
+    assert all(job.queue for job in ask(settings, crowd))
     assert looks == 1
 
 
@@ -142,8 +142,8 @@ def test_hints_are_counted_in_the_broker_that_they_are_sent_to(redis_url: str, r
 def test_a_job_goes_from_queued_to_completed_with_its_transcript(settings: Settings, spans: RedisSpans) -> None:
     accepted, outcome = submit(settings, submission())
     assert (accepted.status, outcome) == (Status.QUEUED, Outcome.NEW)
-    assert accepted.place is not None
-    assert accepted.place.position == 0
+    assert accepted.queue is not None
+    assert accepted.queue.position == 0
     held = claim(spans)
     assert held.span == Span(0.0, 10.0)
     assert job(settings, accepted.id).status is Status.PROCESSING

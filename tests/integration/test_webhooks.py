@@ -57,7 +57,7 @@ def dispatchers(settings: Settings, count: int = 1) -> Iterator[None]:
 
 @pytest.fixture
 def dispatcher(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(webhook_dispatcher, "LOOK_S", 0.02)
+    monkeypatch.setattr(webhook_dispatcher, "POLL_INTERVAL_S", 0.02)
     with dispatchers(settings):
         yield
 

@@ -149,8 +149,10 @@ def test_owners_take_turns() -> None:
         short.result(10)
         [future.result(10) for future in long]
     batches = enumerate(model.batches)
-    place = next(n for n, (key, rows) in batches if key.stage == DECODE and any(row.owner == "short" for row in rows))
-    assert place < 12, "forty rows that came before keep a short one waiting"
+    position = next(
+        n for n, (key, rows) in batches if key.stage == DECODE and any(row.owner == "short" for row in rows)
+    )
+    assert position < 12, "forty rows that came before keep a short one waiting"
 
 
 class Patient(FakeModel):
@@ -186,8 +188,8 @@ def test_a_key_of_its_own_is_not_starved_by_full_batches() -> None:
         model.gate.set()
         first.result(10)
         [future.result(10) for future in others]
-    place = next(n for n, (key, rows) in enumerate(model.batches) if key.shared == "odd")
-    assert place < 15
+    position = next(n for n, (key, rows) in enumerate(model.batches) if key.shared == "odd")
+    assert position < 15
 
 
 def test_rows_that_go_round_again_meet_their_like() -> None:

@@ -95,7 +95,7 @@ async def test_a_job_that_takes_too_long_goes_on_and_says_where(tmp_path: Path) 
 
 
 async def test_a_client_that_hangs_up_leaves_its_job(api: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("api.dialects.waiting.LOOK_S", 0.05)
+    monkeypatch.setattr("api.dialects.waiting.POLL_INTERVAL_S", 0.05)
     body = b'--X\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n' + WAV + b"\r\n--X--\r\n"
     messages = [{"type": "http.request", "body": body, "more_body": False}, {"type": "http.disconnect"}]
     sent: list[Any] = []
@@ -121,7 +121,7 @@ async def test_a_client_that_hangs_up_leaves_its_job(api: Bench, monkeypatch: py
 
 
 async def test_a_stream_s_events_come_while_the_job_runs(api: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("api.dialects.openai_stream.POLL_S", 0.01)
+    monkeypatch.setattr("api.dialects.openai_stream.POLL_INTERVAL_S", 0.01)
     monkeypatch.setattr("api.dialects.openai_stream.HEARTBEAT_S", 0.02)
     job = api.jobs.jobs[(await api.submit(WAV)).json()["id"]]
     stream = events(api.app.state.platform, job)

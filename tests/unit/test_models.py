@@ -142,7 +142,7 @@ def test_loading_one_model_holds_up_nobody_who_has_another(make: Callable[..., M
     loader.gate.clear()
     slow = threading.Thread(target=lambda: cache.get("b").__enter__())
     slow.start()
-    until(lambda: "b" in cache._places)
+    until(lambda: "b" in cache._entries)
     with cache.get("a") as engine:
         assert engine.name == "a"
     assert cache.names() == ("a",)
@@ -162,7 +162,7 @@ def test_a_load_that_fails_fails_everybody_who_waits_and_can_be_tried_again(
 
     with ThreadPoolExecutor(3) as pool:
         asked = [pool.submit(ask) for _ in range(3)]
-        until(lambda: bool(cache._places) and cache._places["missing"].users == 3)
+        until(lambda: bool(cache._entries) and cache._entries["missing"].users == 3)
         loader.gate.set()
         assert all(isinstance(one.exception(10), ModelUnavailable) for one in asked)
     with cache.get("a") as engine:
@@ -198,7 +198,7 @@ def test_a_model_on_its_way_from_the_hub_counts_as_progress(tmp_path: Path, load
                 pass
 
         loading = pool.submit(use)
-        until(lambda: bool(cache._places))
+        until(lambda: bool(cache._entries))
         before = cache.steps
         blobs = tmp_path / "models" / "models--org--a" / "blobs"
         blobs.mkdir(parents=True)

@@ -32,13 +32,13 @@ def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
         ledger_server.start(tmp_path, lambda _, __: None)
 
 
-@pytest.mark.parametrize("leash", ["kernel", "watching"])
-def test_a_program_ends_when_its_parent_is_killed(tmp_path: Path, leash: str) -> None:
+@pytest.mark.parametrize("watcher", ["kernel", "watching"])
+def test_a_program_ends_when_its_parent_is_killed(tmp_path: Path, watcher: str) -> None:
     script = (
         "import sys, time; from murmur.platform.processes import Process, Program;"
         "p = Process(Program(name='x', argv=['sleep', '1000']), print); print(p.pid, flush=True); time.sleep(1000)"
     )
-    env = {**os.environ, "MURMUR_LEASH": "watching"} if leash == "watching" else dict(os.environ)
+    env = {**os.environ, "MURMUR_PARENT_DEATH": "watching"} if watcher == "watching" else dict(os.environ)
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env=env) as parent:
         assert parent.stdout is not None
         group = int(parent.stdout.readline())
@@ -47,12 +47,12 @@ def test_a_program_ends_when_its_parent_is_killed(tmp_path: Path, leash: str) ->
     eventually(lambda: not group_alive(group), 5)
 
 
-@pytest.mark.parametrize("leash", ["kernel", "watching"])
+@pytest.mark.parametrize("watcher", ["kernel", "watching"])
 def test_a_stopped_program_leaves_nothing_and_its_last_words_are_read(
-    leash: str, monkeypatch: pytest.MonkeyPatch
+    watcher: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if leash == "watching":
-        monkeypatch.setenv("MURMUR_LEASH", "watching")
+    if watcher == "watching":
+        monkeypatch.setenv("MURMUR_PARENT_DEATH", "watching")
     said: list[str] = []
     argv = ["sh", "-c", "trap 'echo bye; exit 3' TERM; echo hi; while :; do sleep 0.05; done"]
     process = Process(Program(name="x", argv=argv), lambda _, line: said.append(line))

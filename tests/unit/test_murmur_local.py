@@ -15,7 +15,7 @@ from murmur.platform.environment import exported, load
 from murmur.platform.local import PlatformConfig
 from murmur.platform.preflight import model_name
 from murmur.platform.terminal import Terminal
-from murmur.platform.up import settled, with_model
+from murmur.platform.up import resolved, with_model
 from transcription.settings import Lease, Ledger, Settings
 from transcription.storage import model_hub
 
@@ -60,7 +60,7 @@ def test_relative_paths_become_absolute(monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.chdir(tmp_path)
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "model.bin").touch()
-    settings = settled(Settings(data_dir=Path("data"), model="./model"))
+    settings = resolved(Settings(data_dir=Path("data"), model="./model"))
     assert settings.data_dir == tmp_path / "data"
     assert settings.model == str(tmp_path / "model")
 

@@ -28,7 +28,7 @@ from transcription.webhook import (
 
 MESSAGE = Message(
     id="msg_a_1", job_id="a", url="http://x/", status="failed", error="worker_lost", at=1_700_000_000.25, attempt=1,
-    tries=1, owed_at=1_700_000_000.0, now=1_700_000_001.0,
+    tries=1, enqueued_at=1_700_000_000.0, now=1_700_000_001.0,
 )  # fmt: skip
 
 

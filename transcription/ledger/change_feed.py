@@ -10,14 +10,14 @@ from redis.exceptions import RedisError
 
 from transcription.ledger.scripts import CHANGED
 
-LOOK_AGAIN_S = 2.0
+MAX_SILENCE_S = 2.0
 
 
 class Watch:
     """
     Wakes those who wait for a computation when the ledger says that it changed.
 
-    A message can be lost (the server restarts), so nobody sleeps longer than ``LOOK_AGAIN_S`` without another look.
+    A message can be lost (the server restarts), so nobody sleeps longer than ``MAX_SILENCE_S`` without another look.
     """
 
     def __init__(self, client: Redis) -> None:
@@ -35,7 +35,7 @@ class Watch:
 
         async def changed(limit_s: float) -> None:
             with suppress(TimeoutError):
-                await asyncio.wait_for(event.wait(), min(limit_s, LOOK_AGAIN_S))
+                await asyncio.wait_for(event.wait(), min(limit_s, MAX_SILENCE_S))
             event.clear()
 
         try:
@@ -58,7 +58,7 @@ class Watch:
                 async with self._client.pubsub(ignore_subscribe_messages=True) as channel:
                     await channel.subscribe(CHANGED)
                     while True:
-                        message = await channel.get_message(timeout=LOOK_AGAIN_S)
+                        message = await channel.get_message(timeout=MAX_SILENCE_S)
                         if message is not None:
                             for event in self._waiters.get(message["data"], ()):
                                 event.set()

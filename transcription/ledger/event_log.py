@@ -31,7 +31,7 @@ _ID = re.compile(r"(\d{1,19}-\d{1,19}|end)\.(\d{1,6})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
+class _Batch:
     """One look at the ledger: new events, where to go on, and whether that was all there is, or ever will be."""
 
     events: list[Event] = field(default_factory=list)
@@ -51,53 +51,55 @@ class RedisEvents:
         """Yield what happened after *after*, and what happens: see EventLog."""
         entry, seen = _parse(after)
         loop = asyncio.get_running_loop()
-        told_at = float("-inf")
+        sent_at = float("-inf")
         async with self._watch.on(job.computation) as changed:
             while True:
-                told = await self._patiently(job, entry, seen)
-                for event in told.events:
+                batch = await self._read_or_wait(job, entry, seen)
+                for event in batch.events:
                     yield event
-                    told_at = loop.time()
-                if told.ended:
+                    sent_at = loop.time()
+                if batch.ended:
                     return
-                if told.entry:
-                    entry, seen = f"({told.entry}", -1
-                if not told.whole:
+                if batch.entry:
+                    entry, seen = f"({batch.entry}", -1
+                if not batch.whole:
                     continue
-                if loop.time() - told_at >= quiet_s:
+                if loop.time() - sent_at >= quiet_s:
                     yield None
-                    told_at = loop.time()
-                await changed(max(0.0, told_at + quiet_s - loop.time()))
+                    sent_at = loop.time()
+                await changed(max(0.0, sent_at + quiet_s - loop.time()))
 
-    async def _patiently(self, job: Job, entry: str, seen: int) -> _Told:
+    async def _read_or_wait(self, job: Job, entry: str, seen: int) -> _Batch:
         try:
             return await self._read(job, entry, seen)
         except LedgerFault:
             raise
         except LedgerUnavailable:
             # Whoever listens doesn't care: the stream goes on where it was when the ledger is back.
-            return _Told()
+            return _Batch()
 
-    async def _read(self, job: Job, entry: str, seen: int) -> _Told:
+    async def _read(self, job: Job, entry: str, seen: int) -> _Batch:
         start = "-" if entry == OWN_END else entry
         with translated():
             found = await self._scripts.call("events", job.id, job.tenant, start, ENTRIES)
         if not found:
-            return _left(JobNotFound(f"job {job.id!r} was deleted"), None, seen)
-        ticket, comp, last, *rows = found
-        now = records.job(pairs(ticket), pairs(comp), None)
+            return _ended_early(JobNotFound(f"job {job.id!r} was deleted"), None, seen)
+        job_hash, comp, last, *rows = found
+        now = records.job(pairs(job_hash), pairs(comp), None)
         if now.status is Status.CANCELED:
-            return _left(JobCanceled(f"job {job.id!r} was canceled"), now.status, seen if entry == OWN_END else -1)
+            return _ended_early(
+                JobCanceled(f"job {job.id!r} was canceled"), now.status, seen if entry == OWN_END else -1
+            )
         if now.status is Status.EXPIRED:
-            return _left(JobExpired(f"the result of job {job.id!r} isn't kept any more"), now.status, -1)
+            return _ended_early(JobExpired(f"the result of job {job.id!r} isn't kept any more"), now.status, -1)
         events = []
         for row_id, fields, segments in rows:
-            told = list(_expand(row_id, pairs(fields), segments, now, last=row_id == last))
+            batch = list(_expand(row_id, pairs(fields), segments, now, last=row_id == last))
             # Only the first entry can have been told in part.
             skip = seen + 1 if row_id == entry else 0
-            events += [event for event in told if _number(event) >= skip]
+            events += [event for event in batch if _number(event) >= skip]
         whole = not rows or rows[-1][0] == last
-        return _Told(events, rows[-1][0] if rows else "", whole, whole and now.status.terminal)
+        return _Batch(events, rows[-1][0] if rows else "", whole, whole and now.status.terminal)
 
 
 def _parse(after: str | None) -> tuple[str, int]:
@@ -113,12 +115,12 @@ def _number(event: Event) -> int:
     return int(event.id.rpartition(".")[2])
 
 
-def _left(why: JobNotFound | JobCanceled | JobExpired, status: Status | None, seen: int) -> _Told:
+def _ended_early(why: JobNotFound | JobCanceled | JobExpired, status: Status | None, seen: int) -> _Batch:
     """The end of a ticket that is no longer on its computation."""
     events = [_error(f"{OWN_END}.1", Failure(code=why.code, message=why.message))]
     if status is not None:
         events.insert(0, Event(f"{OWN_END}.0", "status", {"status": status.value}))
-    return _Told([event for event in events if _number(event) > seen], ended=True)
+    return _Batch([event for event in events if _number(event) > seen], ended=True)
 
 
 def _expand(entry: str, fields: dict[str, str], segments: str, job: Job, *, last: bool) -> Iterator[Event]:

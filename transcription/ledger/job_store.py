@@ -20,7 +20,7 @@ from transcription.errors import (
     JobNotFound,
     MalformedRequest,
 )
-from transcription.job import Job, Outcome, Place, Status, Submission
+from transcription.job import Job, Outcome, QueuePosition, Status, Submission
 from transcription.lanes import lane, needed
 from transcription.ledger import records, stats
 from transcription.ledger.change_feed import Watch
@@ -121,16 +121,16 @@ class RedisJobs:
             # thousands of workers the figures take a while, and a crowd that asked for them would hold everybody up.
             self._lanes_at = time.monotonic()
             await self.backlog()
-        return [self._job(pairs(ticket), pairs(comp), *place) for ticket, comp, *place in filter(None, rows)]
+        return [self._job(pairs(job_hash), pairs(comp), *queue) for job_hash, comp, *queue in filter(None, rows)]
 
-    def _job(self, ticket: dict[str, str], comp: dict[str, str], position: str | int, ahead: str | int) -> Job:
-        place = None if position == "" else self._place(comp["lane"], int(position), records.seconds(ahead))
-        return records.job(ticket, comp, place)
+    def _job(self, job_hash: dict[str, str], comp: dict[str, str], position: str | int, ahead: str | int) -> Job:
+        queue = None if position == "" else self._queue_position(comp["lane"], int(position), records.seconds(ahead))
+        return records.job(job_hash, comp, queue)
 
-    def _place(self, lane: str, position: int, ahead_s: float | None) -> Place:
+    def _queue_position(self, lane: str, position: int, ahead_s: float | None) -> QueuePosition:
         workers = self._lanes.get(lane)  # a lane's first jobs come before the first look at it
         model, needs = needed(lane)
-        return Place(
+        return QueuePosition(
             position=position,
             audio_seconds_ahead=ahead_s,
             eta_s=ahead_s / workers.rate if ahead_s is not None and workers and workers.rate else None,

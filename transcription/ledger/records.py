@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 
 from transcription.computation import Claim, DeadLetter
-from transcription.job import Audio, Failure, Job, Place, Progress, Status
+from transcription.job import Audio, Failure, Job, Progress, QueuePosition, Status
 from transcription.options import Decoding, Options
 from transcription.spans import Piece, Span
 from transcription.transcript import Segment, Transcript, Word, merge
@@ -21,41 +21,43 @@ def seconds(value: str | int | None) -> float | None:
     return None if value in (None, "") else float(value) / 1000
 
 
-def job(ticket: dict[str, str], comp: dict[str, str], place: Place | None) -> Job:
+def job(job_hash: dict[str, str], comp: dict[str, str], queue: QueuePosition | None) -> Job:
     """A ticket and its computation as one job; the computation is gone when the ticket left it early."""
-    status = _status(ticket, comp)
-    options = Options.model_validate_json(ticket["options"])
-    duration = seconds(comp.get("duration") or ticket["duration"]) or 0.0
+    status = _status(job_hash, comp)
+    options = Options.model_validate_json(job_hash["options"])
+    duration = seconds(comp.get("duration") or job_hash["duration"]) or 0.0
     done = duration if status is Status.COMPLETED else seconds(comp.get("done", "0")) or 0.0
-    ended = seconds(ticket.get("canceled") or comp.get("completed"))
-    created = seconds(ticket["created"]) or 0.0
-    cached = ticket["cached"] == "1"
+    ended = seconds(job_hash.get("canceled") or comp.get("completed"))
+    created = seconds(job_hash["created"]) or 0.0
+    cached = job_hash["cached"] == "1"
     return Job(
-        id=ticket["id"],
-        tenant=ticket["tenant"],
-        computation=ticket["comp"],
+        id=job_hash["id"],
+        tenant=job_hash["tenant"],
+        computation=job_hash["comp"],
         status=status,
         created_at=created,
         started_at=created if cached else seconds(comp.get("started")),
         completed_at=None if ended is None else max(ended, created),
-        expires_at=None if ended is None else max(ended, created) + float(ticket["ttl"]) / 1000,
-        model=ticket["model"],
+        expires_at=None if ended is None else max(ended, created) + float(job_hash["ttl"]) / 1000,
+        model=job_hash["model"],
         language=comp.get("language") or options.language,
         options=options,
-        audio=Audio(sha256=ticket["sha"], bytes=int(ticket["bytes"]), duration_s=duration, filename=ticket["filename"]),
+        audio=Audio(
+            sha256=job_hash["sha"], bytes=int(job_hash["bytes"]), duration_s=duration, filename=job_hash["filename"]
+        ),
         cached=cached,
         attempts=int(comp.get("attempts", "0")),
         progress=Progress(audio_seconds_done=done, audio_seconds_total=duration),
-        place=place,
+        queue=queue,
         failure=_failure(comp) if status is Status.FAILED else None,
         compute_s=seconds(comp.get("compute_ms")),
     )
 
 
-def _status(ticket: dict[str, str], comp: dict[str, str]) -> Status:
-    if "expired" in ticket:
+def _status(job_hash: dict[str, str], comp: dict[str, str]) -> Status:
+    if "expired" in job_hash:
         return Status.EXPIRED
-    if "canceled" in ticket or not comp:
+    if "canceled" in job_hash or not comp:
         return Status.CANCELED
     return Status(comp["status"])
 

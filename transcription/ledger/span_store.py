@@ -48,16 +48,16 @@ class RedisSpans:
         with translated():
             found = self._scripts.call("renew", self._lease_ms, *names)
         return {
-            claim.token: Hold(held=standing == "held", wanted=standing != "unwanted")
-            for claim, standing in zip(claims, found, strict=True)
+            claim.token: Hold(held=lease_state == "held", wanted=lease_state != "unwanted")
+            for claim, lease_state in zip(claims, found, strict=True)
         }
 
     def prepared(
         self, claim: Claim, pieces: Sequence[Piece], *, language: str | None, probability: float | None
     ) -> None:
         """Set where the recording was cut: see SpanStore."""
-        told = [part for piece in pieces for part in records.piece(piece)]
-        self._write("prepared", claim, claim.computation, claim.token, language or "", probability or "", *told)
+        cuts = [part for piece in pieces for part in records.piece(piece)]
+        self._write("prepared", claim, claim.computation, claim.token, language or "", probability or "", *cuts)
 
     def append(self, claim: Claim, segments: Iterable[Segment], *, window: int, audio_s: float) -> None:
         """Write one window's segments: see SpanStore."""
@@ -83,9 +83,9 @@ class RedisSpans:
         """Say that this worker lives: see SpanStore. Returns how many spans came back."""
         incarnation = f"{info.pid}-{info.started_at}"
         kind = "\n".join((*info.models, "", *info.traits))
-        told = (info.id, incarnation, orjson.dumps(info).decode(), self._settings.lease.max_attempts, kind)
+        cuts = (info.id, incarnation, orjson.dumps(info).decode(), self._settings.lease.max_attempts, kind)
         with translated():
-            return int(self._scripts.call("register", *told, info.rate or 0))
+            return int(self._scripts.call("register", *cuts, info.rate or 0))
 
     def depart(self, worker: str) -> None:
         """Say goodbye."""
@@ -143,17 +143,17 @@ class RedisSpans:
         deadline = time.monotonic() + self._settings.lease.stall_s
         while True:
             try:
-                standing = str(self._scripts.call(script, *args))
+                lease_state = str(self._scripts.call(script, *args))
                 break
             except (RedisError, OSError) as error:
                 if time.monotonic() > deadline or "LEDGERTOONEW" in str(error) or is_fault(error):
                     unavailable(error)
                 time.sleep(0.25)
-        if standing == "lost":
+        if lease_state == "lost":
             raise LeaseLost(f"span {claim.name} is another worker's now (token {claim.token} is old)")
-        if standing == "unwanted":
+        if lease_state == "unwanted":
             raise Stopped(f"nobody waits for span {claim.name} any more")
-        return standing
+        return lease_state
 
 
 def _name(claim: Claim) -> tuple[str, int, int]:

@@ -17,7 +17,7 @@ BOUNDS_S = ("1", "5", "15", "30", "60", "120", "300", "900", "3600", "14400", "+
 """Those of common.lua; Prometheus writes them as floats."""
 
 LATENCIES = ("wait", "transcript")
-_TOLD = frozenset(field.name for field in fields(WorkerInfo))
+_KNOWN_FIELDS = frozenset(field.name for field in fields(WorkerInfo))
 
 
 def backlog(answer: Sequence[Any]) -> Backlog:
@@ -64,7 +64,7 @@ def _worker(info: str, held: int) -> WorkerInfo:
     raw = orjson.loads(info)
     # A newer version's worker may say more.
     known: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in raw.items() if name in _TOLD
+        name: tuple(value) if isinstance(value, list) else value for name, value in raw.items() if name in _KNOWN_FIELDS
     }
     return WorkerInfo(**{**known, "running": held})
 

@@ -68,9 +68,9 @@ class RedisOutbox:
     ) -> bool:
         """Write what a try came to; False when another worker has the message by now. LedgerUnavailable."""
         delay = -1 if retry_in_s is None else ms(retry_in_s)
-        told = (message.id, message.attempt, outcome.value, delay, status, error[:500], ms(took_s))
+        args = (message.id, message.attempt, outcome.value, delay, status, error[:500], ms(took_s))
         with translated():
-            return bool(await self._scripts.call("outbox_settle", *told, LOG_LENGTH, ms(GONE_S)) == "ok")
+            return bool(await self._scripts.call("outbox_settle", *args, LOG_LENGTH, ms(GONE_S)) == "ok")
 
     async def log(self, job_id: str, *, tenant: str) -> DeliveryLog:
         """What was sent for a job, and what came of it. JobNotFound, LedgerUnavailable."""
@@ -81,7 +81,9 @@ class RedisOutbox:
         url, messages, tries = found
         return DeliveryLog(
             url=url or None,
-            messages=tuple(_owed(pairs(row), due) for row, due in zip(messages[::2], messages[1::2], strict=True)),
+            messages=tuple(
+                _pending_delivery(pairs(row), due) for row, due in zip(messages[::2], messages[1::2], strict=True)
+            ),
             tries=tuple(_try(orjson.loads(row)) for row in tries),
         )
 
@@ -105,12 +107,12 @@ def _message(row: dict[str, str], url: str, now_ms: int) -> Message:
         at=int(row["at"]) / 1000,
         attempt=int(row["attempts"]),
         tries=int(row["tries"]),
-        owed_at=int(row["since"]) / 1000,
+        enqueued_at=int(row["since"]) / 1000,
         now=now_ms / 1000,
     )
 
 
-def _owed(row: dict[str, str], due: str) -> PendingDelivery:
+def _pending_delivery(row: dict[str, str], due: str) -> PendingDelivery:
     return PendingDelivery(
         id=row["id"],
         status=row["status"],

@@ -104,8 +104,8 @@ def _open(source: Path | int) -> Iterator[InputContainer]:
                 file, mode="r", metadata_errors="ignore", buffer_size=READ_BYTES, container_options=dict(OPEN_OPTIONS)
             )
         except (av.FFmpegError, ValueError) as error:
-            said = _said(error)
-            raise UnsupportedMedia(f"the file is no audio or video that can be read here: {said}") from None
+            reason = _describe(error)
+            raise UnsupportedMedia(f"the file is no audio or video that can be read here: {reason}") from None
         with container:
             yield container
 
@@ -150,14 +150,14 @@ class _Source:
             try:
                 packet = next(packets, None)
             except av.FFmpegError as error:  # the container breaks off here
-                self.damage = _said(error)
+                self.damage = _describe(error)
                 packet = None
             if packet is None:
                 return
             try:
                 yield from (frame for frame in packet.decode() if isinstance(frame, AudioFrame) and frame.sample_rate)
             except av.FFmpegError as error:  # one bad packet; the next may be good
-                self.damage = _said(error)
+                self.damage = _describe(error)
 
 
 def _flushed(fifo: AudioFifo, resampler: AudioResampler) -> Iterator[tuple[AudioFrame | None, AudioResampler]]:
@@ -174,7 +174,7 @@ def _too_long(limit_s: float) -> TooLong:
     return TooLong(f"the recording is longer than {limit_s:g} s, the limit (MURMUR_LIMITS__MAX_DURATION_S)")
 
 
-def _said(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     return str(getattr(error, "strerror", None) or error)
 
 

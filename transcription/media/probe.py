@@ -46,7 +46,7 @@ class Probe:
     streams: tuple[AudioStream, ...]
 
 
-def told(descriptor: int, *, max_duration_s: float) -> dict[str, Any]:
+def probe_descriptor(descriptor: int, *, max_duration_s: float) -> dict[str, Any]:
     """`probe` as a sandbox calls it."""
     return asdict(probe(descriptor, max_duration_s=max_duration_s))
 
@@ -98,7 +98,7 @@ def open_media(file: BinaryIO) -> Iterator[InputContainer]:
     except (FFmpegError, ValueError) as error:
         if _looks_like_media(file):
             raise CorruptAudio(
-                f"the file begins like audio or video, but its structure can't be read ({_said(error)}); "
+                f"the file begins like audio or video, but its structure can't be read ({_describe(error)}); "
                 "was it cut off?"
             ) from error
         raise UnsupportedMedia("the file is no audio or video that the decoder knows, judged by its content") from error
@@ -118,7 +118,7 @@ def _hear(container: InputContainer, stream: Stream) -> None:
             if any(getattr(frame, "samples", 0) for frame in packet.decode()):
                 return
         except (FFmpegError, ValueError) as error:
-            faults, last = faults + 1, _said(error)
+            faults, last = faults + 1, _describe(error)
             if faults > _FAULTS_ALLOWED:
                 break
     if faults:
@@ -139,5 +139,5 @@ def _looks_like_media(file: BinaryIO) -> bool:
     return any(head[at : at + len(magic)] == magic for at, magic in _MAGIC)
 
 
-def _said(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     return str(getattr(error, "strerror", None) or error)[:200]

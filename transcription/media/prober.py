@@ -7,7 +7,7 @@ from transcription.media.probe import AudioStream, Probe, probe
 from transcription.media.sandbox import Sandbox
 from transcription.settings import Settings
 
-_FUNCTION = "transcription.media.probe:told"
+_FUNCTION = "transcription.media.probe:probe_descriptor"
 _MEMORY_BYTES = 1 << 30
 _CPU_S = 20.0
 _PATIENCE_S = 30.0

@@ -20,7 +20,7 @@ from transcription.errors import CorruptAudio, DecoderFailed, InvalidAudio, leav
 
 log = structlog.get_logger()
 
-LOOK_S = 0.5
+POLL_INTERVAL_S = 0.5
 START_S = 60.0
 _TRIES = 2
 # What a codec's own mistakes end in, as against what the machine does to it.
@@ -91,14 +91,14 @@ class Sandbox:
         limits = {"memory_bytes": self._memory_bytes, "cpu_s": math.ceil(cpu_s), "file_bytes": file_bytes}
         request = json.dumps({"limits": limits, **keywords}).encode()
         for _ in range(_TRIES):
-            answer, told = os.pipe()
+            answer, answer_end = os.pipe()
             try:
-                pid = self._ask(request, [told, *descriptors])
+                pid = self._ask(request, [answer_end, *descriptors])
             except ZygoteGone:
                 os.close(answer)
                 continue
             finally:
-                os.close(told)
+                os.close(answer_end)
             try:
                 return _result(_heard(answer, pid, moving, silence_s))
             finally:
@@ -110,13 +110,13 @@ class Sandbox:
             requests = self._started()
             try:
                 socket.send_fds(requests, [request], descriptors)
-                said = requests.recv(64)
+                reply = requests.recv(64)
             except OSError:
-                said = b""
-            if not said:
+                reply = b""
+            if not reply:
                 self._end()
                 raise ZygoteGone
-            return int(said)
+            return int(reply)
 
     def _started(self) -> socket.socket:
         if self._closed:
@@ -156,18 +156,18 @@ class Sandbox:
 
 def _heard(answer: int, pid: int, moving: Callable[[], bool], silence_s: float) -> list[bytes]:
     """What the child and the zygote said, in lines; the child is killed when it is silent for too long."""
-    said = b""
+    reply = b""
     moved_at = time.monotonic()
-    look = select.poll()
-    look.register(answer, select.POLLIN | select.POLLHUP)
+    poller = select.poll()
+    poller.register(answer, select.POLLIN | select.POLLHUP)
     try:
         while True:
-            if look.poll(1000 * LOOK_S):
+            if poller.poll(1000 * POLL_INTERVAL_S):
                 more = os.read(answer, 65_536)
-                said += more
+                reply += more
                 # A whole answer is enough; how the child then ends is of interest only without one.
-                if not more or (said.endswith(b"\n") and said.startswith((b'{"value"', b'{"error"'))):
-                    return said.splitlines()
+                if not more or (reply.endswith(b"\n") and reply.startswith((b'{"value"', b'{"error"'))):
+                    return reply.splitlines()
             elif moving():
                 moved_at = time.monotonic()
             elif time.monotonic() - moved_at > silence_s:

@@ -70,10 +70,10 @@ def main() -> None:
 
 def _serve(requests: socket.socket, function: Work, children: dict[int, int]) -> bool:
     """Take one request and fork for it; False when the other end is gone."""
-    said, descriptors, _, _ = socket.recv_fds(requests, MOST_REQUEST_BYTES, MOST_DESCRIPTORS)
-    if not said:
+    reply, descriptors, _, _ = socket.recv_fds(requests, MOST_REQUEST_BYTES, MOST_DESCRIPTORS)
+    if not reply:
         return False
-    request = json.loads(said)
+    request = json.loads(reply)
     answer, *given = descriptors
     pid = os.fork()
     if pid == 0:

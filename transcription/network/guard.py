@@ -46,9 +46,9 @@ def parsed(url: str) -> httpx.URL:
     try:
         found = httpx.URL(url)
     except (httpx.InvalidURL, TypeError) as error:
-        raise UrlNotAllowed(f"{_said(url)} is no URL: {error}") from error
+        raise UrlNotAllowed(f"{_describe(url)} is no URL: {error}") from error
     if found.scheme not in {"http", "https"} or not found.host:
-        raise UrlNotAllowed(f"{_said(url)} must begin with http:// or https://, and name a host")
+        raise UrlNotAllowed(f"{_describe(url)} must begin with http:// or https://, and name a host")
     if found.userinfo:
         raise UrlNotAllowed("a URL with a user name or password in it isn't taken")
     return found
@@ -121,14 +121,14 @@ async def opened(
                 last = error
                 continue
             except (httpx.HTTPError, httpx.InvalidURL) as error:
-                raise UrlUnreachable(f"no answer from {_said(url)}: {_why(error)}") from error
+                raise UrlUnreachable(f"no answer from {_describe(url)}: {_why(error)}") from error
             stack.push_async_callback(response.aclose)
             yield response
             return
-    raise UrlUnreachable(f"no connection to {_said(url)}: {_why(last)}") from last
+    raise UrlUnreachable(f"no connection to {_describe(url)}: {_why(last)}") from last
 
 
-def _said(url: str) -> str:
+def _describe(url: str) -> str:
     return repr(url if len(url) <= 200 else url[:197] + "...")
 
 

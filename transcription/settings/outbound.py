@@ -8,9 +8,9 @@ from transcription.settings.section import Part
 from transcription.webhook import signing_key
 
 
-def _secret(said: SecretStr) -> SecretStr:
-    signing_key(said.get_secret_value())
-    return said
+def _secret(value: SecretStr) -> SecretStr:
+    signing_key(value.get_secret_value())
+    return value
 
 
 class Outbound(Part):

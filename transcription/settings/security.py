@@ -8,20 +8,20 @@ from pydantic import AfterValidator, Field
 from transcription.settings.section import Part
 
 
-def networks(said: str) -> tuple[IPv4Network | IPv6Network, ...]:
+def networks(value: str) -> tuple[IPv4Network | IPv6Network, ...]:
     """The networks of a comma-separated list, each as `10.0.0.0/8` or one address. ValueError."""
-    return tuple(ip_network(part.strip()) for part in said.split(",") if part.strip())
+    return tuple(ip_network(part.strip()) for part in value.split(",") if part.strip())
 
 
-def _surface(said: str) -> str:
-    if said not in {"open", "key", "closed"} and not networks(said):
+def _surface(value: str) -> str:
+    if value not in {"open", "key", "closed"} and not networks(value):
         raise ValueError("must be open, key, closed, or networks as 10.0.0.0/8,fd00::/8")
-    return said
+    return value
 
 
-def _networks(said: str) -> str:
-    networks(said)
-    return said
+def _networks(value: str) -> str:
+    networks(value)
+    return value
 
 
 Surface = Annotated[str, AfterValidator(_surface)]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from transcription.errors import BlobMissing, StorageUnavailable
-from transcription.storage.disk import DiskBlobs, DiskUpload, disk_errors, place
+from transcription.storage.disk import DiskBlobs, DiskUpload, blob_path, disk_errors
 
 RETRY_AFTER_S = 10
 OPENED_WITHIN_S = 60.0
@@ -83,7 +83,7 @@ class CachedBlobs:
             BlobMissing, StorageUnavailable: the source doesn't have it, or gives nothing now.
             DiskFull: there is no room for it here.
         """
-        target = place(self._disk.root, sha256)
+        target = blob_path(self._disk.root, sha256)
         with suppress(FileNotFoundError):
             os.utime(target)
             return target
@@ -143,6 +143,6 @@ def missing(sha256: str, where: str) -> BlobMissing:
     return BlobMissing(f"audio {sha256} isn't in {where}; was it deleted?")
 
 
-def unavailable(where: str, said: str) -> StorageUnavailable:
-    """The error for a source that gives nothing now. Clients see it: no addresses, and no signatures, in *said*."""
-    return StorageUnavailable(f"{where} can't be had: {said}", retry_after_s=RETRY_AFTER_S)
+def unavailable(where: str, reason: str) -> StorageUnavailable:
+    """The error for a source that gives nothing now. Clients see it: no addresses, and no signatures, in *reason*."""
+    return StorageUnavailable(f"{where} can't be had: {reason}", retry_after_s=RETRY_AFTER_S)

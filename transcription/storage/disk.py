@@ -90,7 +90,7 @@ class DiskUpload:
 
     def _keep(self) -> str:
         sha256 = self._hash.hexdigest()
-        target = place(self._root, sha256)
+        target = blob_path(self._root, sha256)
         with self._lock, disk_errors():
             descriptor = self._descriptor
             if descriptor is None:
@@ -137,14 +137,14 @@ class DiskBlobs:
 
     def fetch(self, sha256: str, *, progressed: Callable[[], None] | None = None) -> Path:  # noqa: ARG002  it's here
         """A local path with the blob's bytes. BlobMissing."""
-        path = place(self.root, sha256)
+        path = blob_path(self.root, sha256)
         if not path.is_file():
             raise BlobMissing(f"audio {sha256} isn't in {self.root}; was it deleted, or does this host not share it?")
         return path
 
     def discard(self, sha256: str, *, older_than_s: float) -> None:
         """Delete a blob, unless it came in later than that: a job for it may be on its way to the ledger."""
-        path, before = place(self.root, sha256), time.time() - older_than_s
+        path, before = blob_path(self.root, sha256), time.time() - older_than_s
         if _modified(path) < before:
             self._remove(path, before)
 
@@ -193,7 +193,7 @@ class DiskBlobs:
         return False
 
 
-def place(root: Path, sha256: str) -> Path:
+def blob_path(root: Path, sha256: str) -> Path:
     """Where the blob of a SHA-256 lies under *root*. BlobMissing: it's no SHA-256."""
     if not _SHA256.fullmatch(sha256):
         raise BlobMissing(f"{sha256[:80]!r} is no SHA-256: 64 hexadecimal digits in lower case")

@@ -39,8 +39,8 @@ def choose(settings: Settings) -> Choice:
     if engine == faster_whisper.NAME:
         device, compute_type = faster_whisper.arithmetic(settings)
         plan = layout(settings.worker, device=device, cores=available())
-        said = faster_whisper.described(plan, device)
-        return Choice(engine, device, compute_type, slots(settings.worker, plan), said)
+        description = faster_whisper.describe(plan, device)
+        return Choice(engine, device, compute_type, slots(settings.worker, plan), description)
     device = settings.device
     compute_type = settings.compute_type
     if engine == MLX:

@@ -21,7 +21,7 @@ from transcription.observability.cores import available
 from transcription.options import Decoding, Task
 from transcription.settings import Settings
 from transcription.transcript import Segment
-from worker.batcher import LOOK_UP_S, Batcher
+from worker.batcher import POLL_INTERVAL_S, Batcher
 from worker.engines import gpu_batch
 from worker.engines.cpu_layout import CpuLayout, instruction_set, layout
 from worker.engines.row import Context, Floats, LanguageRow, Row
@@ -140,7 +140,7 @@ def _wait(future: "Future[AnyRow]", cancelled: Callable[[], bool]) -> AnyRow:
     """The row once it is finished; looks up every now and then whether it is still wanted."""
     while True:
         with contextlib.suppress(TimeoutError):
-            return future.result(timeout=LOOK_UP_S)
+            return future.result(timeout=POLL_INTERVAL_S)
         if cancelled():
             future.cancel()
             raise Stopped("nobody waits for this any more")
@@ -164,11 +164,11 @@ def arithmetic(settings: Settings) -> tuple[str, str]:
     return device, "float16" if device == "cuda" else "int8"
 
 
-def described(plan: CpuLayout, device: str) -> str:
+def describe(plan: CpuLayout, device: str) -> str:
     """How a model is laid out on *device*, in a few words."""
-    said = f"{plan.workers} × {plan.threads} model threads, batches of {plan.batch or 'what fits'}"
+    description = f"{plan.workers} × {plan.threads} model threads, batches of {plan.batch or 'what fits'}"
     instructions = os.environ.get(FORCED_INSTRUCTIONS) or instruction_set()
-    return f"{said}, {instructions}" if instructions and device == "cpu" else said
+    return f"{description}, {instructions}" if instructions and device == "cpu" else description
 
 
 def load(name: str, directory: Path, settings: Settings) -> FasterWhisper:

@@ -34,8 +34,8 @@ def free_bytes(device: int = 0) -> int | None:
     try:
         if driver.cuCtxPushCurrent_v2(context):
             return None
-        said = driver.cuMemGetInfo_v2(ctypes.byref(free), ctypes.byref(total))
+        status = driver.cuMemGetInfo_v2(ctypes.byref(free), ctypes.byref(total))
         driver.cuCtxPopCurrent_v2(ctypes.byref(ctypes.c_void_p()))
-        return None if said else free.value
+        return None if status else free.value
     finally:
         driver.cuDevicePrimaryCtxRelease_v2(device)

@@ -61,7 +61,7 @@ class Stages:
 
     def compute(self, key: Key, rows: Sequence[Row | LanguageRow]) -> Sequence[Key | None]:
         """Take *rows* one stage further. EngineFailed, OutOfMemory."""
-        compute: Any = (self._encode, self._tell_language, self._decode, self._align)[key.stage]
+        compute: Any = (self._encode, self._detect_language, self._decode, self._align)[key.stage]
         try:
             return compute(rows)  # type: ignore[no-any-return]
         except (RuntimeError, ValueError, IndexError) as error:
@@ -100,7 +100,7 @@ class Stages:
         prompt: list[int] = self._whisper.get_prompt(row.tokenizer, previous, hotwords=row.decoding.hotwords)
         return prompt
 
-    def _tell_language(self, rows: Sequence[LanguageRow]) -> list[Key | None]:
+    def _detect_language(self, rows: Sequence[LanguageRow]) -> list[Key | None]:
         for row, languages in zip(rows, self._whisper.model.detect_language(_stacked(rows)), strict=True):
             token, probability = languages[0]
             row.found = token[2:-2], probability
@@ -129,9 +129,9 @@ class Stages:
         attempts = [_attempt(row, result, temperature) for row, result in zip(rows, results, strict=True)]
         for row, attempt in zip(rows, attempts, strict=True):
             row.attempts.append(attempt)
-        return [self._judge(row) if row.settled else _decode_key(row) for row in rows]
+        return [self._assess(row) if row.settled else _decode_key(row) for row in rows]
 
-    def _judge(self, row: Row) -> Key | None:
+    def _assess(self, row: Row) -> Key | None:
         """Cut what was taken into segments; silence has none."""
         attempt = best(row.attempts)
         if attempt.silent:

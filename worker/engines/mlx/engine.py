@@ -113,8 +113,8 @@ def _fetch(repository: str, cache: str) -> Path:
     try:
         return _checked(Path(snapshot_download(repository, cache_dir=cache, allow_patterns=FILES)))
     except (HfHubHTTPError, HFValidationError, httpx.HTTPError, ValueError, OSError) as error:
-        said = str(error).strip().splitlines() or [type(error).__name__]
+        message = str(error).strip().splitlines() or [type(error).__name__]
         raise ModelUnavailable(
-            f"{repository} isn't in {cache} and can't be fetched from the hub ({said[0]}); "
+            f"{repository} isn't in {cache} and can't be fetched from the hub ({message[0]}); "
             "set MURMUR_MODEL=demo, or name a directory that holds an MLX model"
         ) from error

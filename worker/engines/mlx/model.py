@@ -55,7 +55,7 @@ class MlxModel:
 
     def detect_language(self, encoded: Any) -> list[list[tuple[str, float]]]:
         """Each row's languages, as («<|en|>», probability), the most probable first."""
-        found = self._owner.call(self._tell_language, np.array(encoded))
+        found = self._owner.call(self._detect_language, np.array(encoded))
         names = [str(self.hf_tokenizer.id_to_token(token)) for token in self._languages]
         return [sorted(zip(names, row, strict=True), key=lambda pair: -pair[1]) for row in found.tolist()]
 
@@ -102,7 +102,7 @@ class MlxModel:
     def _encode(self, features: Floats) -> Floats:
         return np.array(self._network.encoder(self._sound(features.transpose(0, 2, 1))).astype(mx.float32))
 
-    def _tell_language(self, encoded: Floats) -> Floats:
+    def _detect_language(self, encoded: Floats) -> Floats:
         logits = self._network.logits(mx.array([[self._marks.start]] * len(encoded)), self._sound(encoded))
         ours = logits[:, 0, self._languages.start : self._languages.stop].astype(mx.float32)
         return np.array(mx.softmax(ours, axis=-1))
