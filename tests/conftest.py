@@ -12,15 +12,19 @@ import structlog
 from redis import Redis
 
 from tests.buckets import bucket_server, credentials, new_bucket
+from tests.ledger_clock import LedgerClock, moved
 from tests.platform import TestPlatform, ledger_binaries, running_ledger, running_platform
+from transcription.ledger import scripts
 
 LAST_LINES = 100
 LEDGER_SUITES = (
     "test_ledger",
     "test_ledger_ends",
     "test_ledger_blame",
+    "test_ledger_figures",
     "test_ledger_forms",
     "test_ledger_model",
+    "test_ledger_quotas",
     "test_queue_place",
     "test_fairness",
 )
@@ -66,6 +70,14 @@ def redis_server(ledger_url: str) -> Iterator[Redis]:
 def redis_url(ledger_url: str, redis_server: Redis) -> str:
     """The URL of the real server, empty at the test's start."""
     return ledger_url
+
+
+@pytest.fixture
+def ledger_clock(redis_server: Redis, monkeypatch: pytest.MonkeyPatch) -> LedgerClock:
+    """The ledger's clock in this process, which the test puts forward."""
+    source = scripts.source
+    monkeypatch.setattr(scripts, "source", lambda name, audit_length: moved(source(name, audit_length)))
+    return LedgerClock(redis_server)
 
 
 @pytest.fixture(scope="session")

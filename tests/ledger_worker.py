@@ -15,15 +15,15 @@ MODELS = ("demo",)
 class LedgerWorker:
     """Claims spans and writes what the test says."""
 
-    def __init__(self, spans: RedisSpans, name: str = "w1", *, rate: float | None = 2.0) -> None:
+    def __init__(self, spans: RedisSpans, name: str = "w1", *, rate: float | None = 2.0, pid: int = 1) -> None:
         self.spans = spans
         self.name = name
-        spans.register(
-            WorkerInfo(
-                id=name, models=MODELS, engine="none", device="cpu", compute_type="int8", slots=1, host="here",
-                pid=1, started_at=1.0, rate=rate,
-            )
+        self.pid = pid
+        self.info = WorkerInfo(
+            id=name, models=MODELS, engine="none", device="cpu", compute_type="int8", slots=1, host="here",
+            pid=pid, started_at=1.0, rate=rate,
         )  # fmt: skip
+        spans.register(self.info)
 
     def claim(self) -> Claim:
         claim = self.spans.claim(self.name, models=MODELS, extras=True)

@@ -38,10 +38,10 @@ def eventually(condition: Callable[[], T], within_s: float = 10.0, *, every_s: f
 def ledger_binaries() -> dict[str, Path]:
     """
     Every server for the ledger that this machine has, by name: Valkey always (the locks bring one), Redis where it
-    is installed (`apt install redis-server`, `brew install redis`), which CI sees to.
+    is installed (`apt install redis-server`, `brew install redis`), which CI sees to. TEST_LEDGERS=valkey: that alone.
     """
     found = {"valkey": _valkey()}
-    redis = shutil.which("redis-server")
+    redis = None if os.environ.get("TEST_LEDGERS") == "valkey" else shutil.which("redis-server")
     if redis and Path(redis).resolve() != found["valkey"].resolve():
         found["redis"] = Path(redis)
     return found

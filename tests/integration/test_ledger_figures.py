@@ -1,0 +1,173 @@
+"""The ledger's figures: what is counted, measured and told to operators, over a life of every kind of job."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.ledger_client import LedgerClient
+from tests.ledger_clock import LedgerClock
+from tests.ledger_worker import LedgerWorker
+from transcription.computation import Timing
+from transcription.job import Failure, Status
+from transcription.ledger.connections import connect
+from transcription.ledger.span_store import RedisSpans
+from transcription.options import Priority
+from transcription.settings import Settings
+from transcription.webhook import Verdict
+
+BOOM = Failure(code="engine_failed", message="boom", retryable=True)
+SPEECH = Timing(audio_s=10.0, decode_s=0.25, vad_s=0.5, compute_s=2.0)
+
+
+@pytest.fixture
+def settings(redis_url: str) -> Settings:
+    return Settings(ledger={"url": redis_url})
+
+
+@pytest.fixture
+def spans(settings: Settings, ledger_clock: LedgerClock) -> Iterator[RedisSpans]:
+    with connect(settings.ledger) as client:
+        yield RedisSpans(client, settings)
+
+
+@pytest.fixture
+def worker(spans: RedisSpans) -> LedgerWorker:
+    spans.reap()
+    return LedgerWorker(spans)
+
+
+@pytest.fixture
+def client(settings: Settings) -> LedgerClient:
+    return LedgerClient(settings)
+
+
+def finish(worker: LedgerWorker) -> None:
+    held = worker.claim()
+    worker.prepare(held)
+    worker.spans.finish(held, SPEECH)
+
+
+def test_every_deed_is_counted_once(
+    client: LedgerClient, worker: LedgerWorker, spans: RedisSpans, ledger_clock: LedgerClock
+) -> None:
+    client.new("a", webhook_url="http://receiver.test/")
+    client.submit("a")
+    finish(worker)
+    client.submit("a")
+    message = client.outbox(lambda box: box.claim(lease_s=5))
+    assert message is not None
+    client.outbox(lambda box: box.settle(message, Verdict.DELIVERED, retry_in_s=None, status=200, error="", took_s=0.1))
+    client.cancel(client.new("b"))
+    client.new("c")
+    spans.release(worker.claim())
+    spans.fail(worker.claim(), BOOM, retry_in_s=1)
+    ledger_clock.advance(2)
+    spans.reap()
+    worker.claim()
+    worker = LedgerWorker(spans, "w1", pid=2)
+    worker.fail()
+    backlog = client.backlog()
+    assert {name: count for name, count in backlog.counters.items() if not name.endswith("_ms")} == {
+        "submitted": 5, "new": 3, "joined": 1, "cached": 1, "claimed": 5, "released": 1, "retried": 1, "reaped": 1,
+        "canceled": 1, "computations_completed": 1, "computations_failed": 1, "computations_canceled": 1,
+        "webhooks_delivered": 1,
+    }  # fmt: skip
+    assert backlog.failures == {"engine_failed": 1}
+    assert {status: count for status, count in backlog.jobs.items() if count} == {
+        Status.COMPLETED: 3,
+        Status.CANCELED: 1,
+        Status.FAILED: 1,
+    }
+    times = {name: backlog.counters[f"{name}_ms"] for name in ("audio", "decode", "vad", "compute")}
+    assert times == {"audio": 10_000, "decode": 250, "vad": 500, "compute": 2000}
+
+
+def test_waits_and_whole_times_are_measured_by_class_and_once(
+    client: LedgerClient, worker: LedgerWorker, ledger_clock: LedgerClock
+) -> None:
+    client.new("a", priority="batch")
+    ledger_clock.advance(40)
+    held = worker.claim()
+    ledger_clock.advance(100)
+    worker.finish(held)
+    client.new("b")
+    ledger_clock.advance(3)
+    worker.fail()
+    (letter,) = client.letters()
+    client.ask(lambda jobs: jobs.retry(letter.computation))
+    ledger_clock.advance(1000)
+    finish(worker)
+    latencies = client.backlog().latencies
+
+    def counted(name: str, priority: Priority) -> tuple[list[str], float]:
+        latency = latencies[name, priority]
+        first = [bound for bound, count in latency.buckets if count]
+        assert {count for _, count in latency.buckets} <= {0, 1}
+        return first[:1], round(latency.sum_s, -1)
+
+    assert counted("wait", Priority.BATCH) == (["60.0"], 40.0)
+    assert counted("transcript", Priority.BATCH) == (["300.0"], 140.0)
+    assert counted("wait", Priority.INTERACTIVE) == (["5.0"], 0.0)
+    # A revived one would say for how long it had been dead.
+    assert counted("transcript", Priority.INTERACTIVE) == ([], 0.0)
+
+
+def test_backlog_says_what_waits_of_each_class_and_how_old_it_is(
+    client: LedgerClient, worker: LedgerWorker, spans: RedisSpans, ledger_clock: LedgerClock
+) -> None:
+    client.new("a", seconds=100.0)
+    held = worker.claim()
+    worker.prepare(held, (40.0, 100.0))
+    ledger_clock.advance(50)
+    client.new("b", priority="batch", seconds=30.0)
+    ledger_clock.advance(20)
+    client.new("c", seconds=7.0)
+    ledger_clock.advance(10)
+    backlog = client.backlog()
+    assert (backlog.pending_spans, backlog.pending_audio_s, backlog.running_spans) == (3, 97.0, 1)
+    assert backlog.oldest_age_s == pytest.approx(30, abs=3)
+    waiting = {name: (one.recordings, one.audio_s) for name, one in backlog.waiting.items()}
+    assert waiting == {Priority.INTERACTIVE: (1, 67.0), Priority.BATCH: (1, 30.0)}
+    ages = {name: one.oldest_age_s for name, one in backlog.waiting.items()}
+    assert ages == {Priority.INTERACTIVE: pytest.approx(10, abs=3), Priority.BATCH: pytest.approx(30, abs=3)}
+    # What was begun and comes back is no older than its neighbours: nobody waits for its first words.
+    spans.release(held)
+    assert client.backlog().waiting[Priority.INTERACTIVE].oldest_age_s == pytest.approx(10, abs=3)
+
+
+def test_workers_and_lanes_are_told_with_their_speeds(
+    client: LedgerClient, worker: LedgerWorker, spans: RedisSpans, ledger_clock: LedgerClock
+) -> None:
+    LedgerWorker(spans, "w2", rate=None)
+    LedgerWorker(spans, "w3", rate=4.5)
+    client.new("a")
+    worker.claim()
+    client.new("b")
+    backlog = client.backlog()
+    assert {one.id: (one.rate, one.running) for one in backlog.workers} == {
+        "w1": (2.0, 1),
+        "w2": (None, 0),
+        "w3": (4.5, 0),
+    }
+    lane = backlog.lanes["demo"]
+    assert (lane.workers, lane.rate, lane.unserved) == (3, 6.5, 0)
+    ledger_clock.advance(60)
+    lane = client.backlog().lanes["demo"]
+    assert (lane.workers, lane.rate, lane.unserved) == (0, 0.0, 1)
+
+
+def test_audit_stream_tells_every_move_and_no_more_than_its_length(
+    client: LedgerClient, worker: LedgerWorker, spans: RedisSpans, settings: Settings, ledger_clock: LedgerClock
+) -> None:
+    client.new("a")
+    finish(worker)
+    told = [entry["what"] for _, entry in ledger_clock.redis.xrange("murmur:audit")]
+    assert told == ["accepted", "claimed", "processing", "prepared", "finished", "completed"]
+    client.cancel(client.new("b"))
+    told = [entry["what"] for _, entry in ledger_clock.redis.xrange("murmur:audit")][6:]
+    assert told == ["accepted", "ticket canceled", "canceled", "dropped"]
+    silent = LedgerClient(
+        settings.model_copy(update={"ledger": settings.ledger.model_copy(update={"audit_length": 0})})
+    )
+    silent.new("c")
+    assert ledger_clock.redis.xlen("murmur:audit") == 10
