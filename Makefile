@@ -62,10 +62,12 @@ audit: $(VENV)/.dev ## Look up the locked packages in the database of known hole
 	@for lock in api worker flower; do echo "requirements/$$lock.txt"; \
 		$(BIN)/python -m pip_audit --disable-pip --require-hashes -r requirements/$$lock.txt || exit 1; done
 
-check: $(VENV)/.dev ## Lint, check types and the layers between packages
+check: $(VENV)/.dev ## Lint, check types, the layers between packages and the Lua scripts
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy transcription api worker murmur demo
 	@$(BIN)/lint-imports
+	@if command -v luacheck >/dev/null; then luacheck --quiet transcription/ledger/lua; \
+		else echo "luacheck isn't installed (Debian: lua-check): the ledger's scripts were not checked"; fi
 
 format: $(VENV)/.dev ## Format the code and mend what the linter can
 	@$(BIN)/ruff format .

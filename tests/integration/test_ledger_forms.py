@@ -162,7 +162,7 @@ def test_a_ledger_of_a_newer_version_is_refused_by_api_and_worker_and_stays_as_i
     with live_api(settings) as api:
         answer = api.get("/v1/jobs/again")
         assert (answer.status_code, answer.json()["code"]) == (503, "ledger_too_new")
-        assert "form 3" in answer.json()["detail"]
+        assert "schema version 3" in answer.json()["detail"]
         assert "up to 2" in answer.json()["detail"]
         assert health(api) == (503, "unavailable")
     for step in (

@@ -45,6 +45,7 @@ class Books:
             pipe.smembers(f"murmur:held:{worker}")
         for key in queues:
             pipe.zrange(key, 0, -1)
+        pipe.smembers("murmur:lanes")
         pipe.xrange("murmur:audit")
         found = iter(pipe.execute())
         self.spans = {"/".join(key[12:].rsplit(":", 1)): next(found) for key in span_keys}
@@ -55,6 +56,7 @@ class Books:
         queued = {key: next(found) for key in queues}
         self.leases = set(queued["murmur:leases"])
         self.places = Counter(name for names in queued.values() for name in names)
+        self.lanes = next(found)
         self.audit = [entry for _, entry in next(found)]
 
     def in_state(self, *states: str) -> dict[str, dict[str, str]]:
@@ -65,6 +67,9 @@ class Books:
         assert set(self.places) == set(self.in_state("pending", "running", "delayed"))
         assert self.leases == set(self.in_state("running"))
         assert sorted(self.held) == sorted(self.leases)
+
+    def lanes_are_those_in_which_spans_wait(self) -> None:
+        assert self.lanes == {self.comps[name.partition("/")[0]]["lane"] for name in self.in_state("pending")}
 
     def totals_are_what_they_total(self) -> None:
         pending, running = self.in_state("pending"), self.in_state("running")
@@ -247,6 +252,7 @@ class Ledger(RuleBasedStateMachine):
     def the_books_balance(self) -> None:
         books = Books(self.redis)
         books.every_span_is_in_exactly_one_place()
+        books.lanes_are_those_in_which_spans_wait()
         books.totals_are_what_they_total()
         books.nothing_was_committed_twice()
         found = Counter(

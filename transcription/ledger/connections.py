@@ -68,8 +68,8 @@ def unavailable(error: RedisError | OSError) -> NoReturn:
     too_new = _TOO_NEW.search(str(error))
     if too_new:
         raise LedgerTooNew(
-            f"the ledger's keys have form {too_new[1]}; this version knows forms up to {too_new[2]}: start the version "
-            "that wrote them, or restore a backup",
+            f"the ledger has schema version {too_new[1]}; this release reads up to {too_new[2]}: start the release "
+            "that wrote it, or restore a backup",
             retry_after_s=UPGRADE_AFTER_S,
         ) from error
     if is_fault(error):

@@ -86,27 +86,25 @@ def dead_letter(died_at: float, comp: dict[str, str], jobs: list[str]) -> DeadLe
     )
 
 
-def claim(fields: list[str]) -> Claim:
+def claim(fields: dict[str, Any]) -> Claim:
     """What the claim script returns."""
-    cid, index, token, start, end, attempt, windows, sha, filename, model, decoding, language, *rest = fields
-    speech, alone, spans, request_id, traceparent = rest
     return Claim(
-        computation=cid,
-        index=int(index),
-        token=int(token),
-        span=Span(float(start) / 1000, float(end) / 1000),
-        attempt=int(attempt),
-        windows_done=int(windows),
-        audio_sha256=sha,
-        filename=filename,
-        model=model,
-        decoding=Decoding.model_validate_json(decoding),
-        language=language or None,
-        speech=_stretches(speech),
-        whole=int(spans) == 1,
-        alone=int(alone) == 1,
-        request_id=request_id,
-        traceparent=traceparent,
+        computation=fields["computation"],
+        index=int(fields["index"]),
+        token=int(fields["token"]),
+        span=Span(float(fields["start"]) / 1000, float(fields["end"]) / 1000),
+        attempt=int(fields["attempt"]),
+        windows_done=int(fields["windows"]),
+        audio_sha256=fields["sha"],
+        filename=fields["filename"],
+        model=fields["model"],
+        decoding=Decoding.model_validate_json(fields["decoding"]),
+        language=fields["language"] or None,
+        speech=_stretches(fields["speech"]),
+        whole=int(fields["spans"]) == 1,
+        alone=int(fields["alone"]) == 1,
+        request_id=fields["request"],
+        traceparent=fields["trace"],
     )
 
 

@@ -1,6 +1,6 @@
 """The ledger's Lua scripts, ready to be called from either colour of client."""
 
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib.resources import files
@@ -11,6 +11,8 @@ from redis.exceptions import ResponseError
 
 PREFIX = "murmur:"
 CHANGED = PREFIX + "changed"
+BOUNDS_S = (1, 5, 15, 30, 60, 120, 300, 900, 3600, 14_400)
+"""Upper bounds of the latency histograms, in seconds."""
 
 
 @cache
@@ -18,7 +20,8 @@ def source(name: str, audit_length: int) -> str:
     """The text of script *name* with what all scripts share in front of it."""
     folder = files("transcription.ledger") / "lua"
     parts = [(folder / f"{part}.lua").read_text("utf-8") for part in ("common", "schema", name)]
-    return "\n".join([f"local AUDIT = {int(audit_length)}", *parts])
+    constants = f"local AUDIT, BOUNDS_S = {int(audit_length)}, {{ {', '.join(map(str, BOUNDS_S))} }}"
+    return "\n".join([constants, *parts])
 
 
 class Scripts:
@@ -59,6 +62,6 @@ async def _noted(answer: Awaitable[Any], name: str) -> Any:
         return await answer
 
 
-def pairs(flat: list[str]) -> dict[str, str]:
+def pairs(flat: Sequence[Any]) -> dict[str, Any]:
     """A hash as Lua returns it: keys and values in turn."""
     return dict(zip(flat[::2], flat[1::2], strict=True))

@@ -16,7 +16,7 @@ from transcription.lanes import ANY_LANGUAGE
 from transcription.ledger import records
 from transcription.ledger.connections import is_fault, translated, unavailable
 from transcription.ledger.records import ms
-from transcription.ledger.scripts import PREFIX, Scripts
+from transcription.ledger.scripts import PREFIX, Scripts, pairs
 from transcription.ports import WorkerInfo
 from transcription.settings import Settings
 from transcription.spans import Piece
@@ -38,7 +38,7 @@ class RedisSpans:
         """Take the next span under a lease: see SpanStore."""
         with translated():
             fields = self._scripts.call("claim", worker, self._lease_ms, int(extras), "\n".join(traits), *models)
-        return records.claim(fields) if fields else None
+        return records.claim(pairs(fields)) if fields else None
 
     def renew(self, claims: Sequence[Claim]) -> dict[int, Hold]:
         """Prolong leases; what each token's renewal found."""
@@ -113,7 +113,7 @@ class RedisSpans:
         """Spans that all live workers together can have in work."""
         gone_ms = ms(3 * self._settings.lease.renew_s)
         with translated():
-            workers = self._scripts.call("backlog", gone_ms)[6]
+            workers = pairs(self._scripts.call("backlog", gone_ms))["workers"]
         return sum(int(orjson.loads(info)["slots"]) for info in workers[::2])
 
     def lock(self, name: str, *, seconds: float) -> bool:

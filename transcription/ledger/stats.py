@@ -9,12 +9,9 @@ import orjson
 
 from transcription.job import Status
 from transcription.ledger.records import seconds
-from transcription.ledger.scripts import pairs
+from transcription.ledger.scripts import BOUNDS_S, pairs
 from transcription.options import Priority
 from transcription.ports import Backlog, Lane, Latency, Server, Waiting, WorkerInfo
-
-BOUNDS_S = ("1", "5", "15", "30", "60", "120", "300", "900", "3600", "14400", "+Inf")
-"""Those of common.lua; Prometheus writes them as floats."""
 
 LATENCIES = ("wait", "transcript")
 _KNOWN_FIELDS = frozenset(field.name for field in fields(WorkerInfo))
@@ -22,24 +19,26 @@ _KNOWN_FIELDS = frozenset(field.name for field in fields(WorkerInfo))
 
 def backlog(answer: Sequence[Any]) -> Backlog:
     """What the backlog script returns."""
-    spans, audio_ms, running, oldest, counts, stats, workers, dead, waiting, failures, latencies, lanes = answer
+    fields = pairs(answer)
+    counts, latencies = pairs(fields["counts"]), _totals(fields["latencies"])
+    workers = fields["workers"]
     return Backlog(
-        pending_spans=spans,
-        pending_audio_s=audio_ms / 1000,
-        running_spans=running,
-        oldest_age_s=seconds(oldest),
-        jobs={status: int(pairs(counts).get(status.value, 0)) for status in Status},
-        counters=_totals(stats),
+        pending_spans=fields["pending_spans"],
+        pending_audio_s=fields["pending_ms"] / 1000,
+        running_spans=fields["running_spans"],
+        oldest_age_s=seconds(fields["oldest_ms"]),
+        jobs={status: int(counts.get(status.value, 0)) for status in Status},
+        counters=_totals(fields["stats"]),
         workers=tuple(_worker(info, held) for info, held in zip(workers[::2], workers[1::2], strict=True)),
-        dead=dead,
-        waiting=dict(_waiting(waiting)),
-        failures=_totals(failures),
+        dead=fields["dead"],
+        waiting=dict(_waiting(fields["waiting"])),
+        failures=_totals(fields["failures"]),
         latencies={
-            (name, priority): _latency(f"{name}:{priority.value}", _totals(latencies))
+            (name, priority): _latency(f"{name}:{priority.value}", latencies)
             for name in LATENCIES
             for priority in Priority
         },
-        lanes=dict(_lanes(lanes)),
+        lanes=dict(_lanes(fields["lanes"])),
     )
 
 
@@ -80,6 +79,7 @@ def _lanes(flat: Sequence[Any]) -> Iterator[tuple[str, Lane]]:
 
 
 def _latency(name: str, totals: Mapping[str, int]) -> Latency:
-    counts = accumulate(totals.get(f"{name}:{bound}", 0) for bound in BOUNDS_S)
-    bounds = (bound if bound == "+Inf" else f"{bound}.0" for bound in BOUNDS_S)
+    counts = accumulate(totals.get(f"{name}:{bound}", 0) for bound in (*BOUNDS_S, "+Inf"))
+    # Prometheus writes its bounds as floats.
+    bounds = (*(f"{bound}.0" for bound in BOUNDS_S), "+Inf")
     return Latency(tuple(zip(bounds, counts, strict=True)), totals.get(f"{name}:ms", 0) / 1000)

@@ -1,17 +1,20 @@
 -- Figures over the whole platform. ARGV: ms after which a silent worker counts as gone.
--- Returns {spans pending, audio ms pending, spans running, oldest age ms or '', counts, stats, workers' info, dead,
--- {class, recordings, audio ms, oldest age ms or ''...}, failures, latencies,
--- {lane, workers that suit it, their audio-seconds per second, recordings that wait for want of one...}}.
-local LOOKS = 50
+-- Returns names and values in turn: pending_spans, pending_ms, running_spans, oldest_ms (or ''), dead, counts, stats,
+-- failures and latencies (hashes), workers {info (JSON), spans held...},
+-- waiting {class, recordings, audio ms, oldest age ms or ''...},
+-- lanes {lane, workers that suit it, their audio-seconds per second, recordings that wait because none does...}.
+local SCAN_LIMIT = 50
 
+local gone_ms = num(ARGV[1])
 local at, oldest = now(), ''
 local backlog = hash(k('backlog'))
 
 -- A recording that was begun and waits for its next span is no older than its neighbours: only those never begun count.
 local function oldest_of(class)
-  local names = redis.call('ZRANGE', k('order', class), 0, LOOKS - 1, 'WITHSCORES')
+  local names = redis.call('ZRANGE', k('order', class), 0, SCAN_LIMIT - 1, 'WITHSCORES')
   for n = 1, #names, 2 do
-    if redis.call('HGET', k('comp', (split_name(names[n]))), 'status') == 'queued' then return at - num(names[n + 1]) end
+    local status = redis.call('HGET', k('comp', (split_name(names[n]))), 'status')
+    if status == 'queued' then return at - num(names[n + 1]) end
   end
   return ''
 end
@@ -24,19 +27,19 @@ for _, class in ipairs(CLASSES) do
     waiting[#waiting + 1] = value
   end
 end
-local workers, alive = {}, redis.call('ZRANGEBYSCORE', k('workers'), at - num(ARGV[1]), '+inf')
+local workers, alive = {}, redis.call('ZRANGEBYSCORE', k('workers'), at - gone_ms, '+inf')
 for _, worker in ipairs(alive) do
   workers[#workers + 1] = redis.call('HGET', k('worker', worker), 'info')
   workers[#workers + 1] = redis.call('SCARD', k('held', worker))
 end
 
--- Workers of one kind are looked at together.
+-- Workers of one kind count together.
 local kinds = {}
 for _, worker in ipairs(alive) do
-  local told = redis.call('HMGET', k('worker', worker), 'kind', 'rate')
-  if told[1] then -- else an older version's
-    local kind = kinds[told[1]] or { count = 0, rate = 0 }
-    kinds[told[1]] = { count = kind.count + 1, rate = kind.rate + num(told[2]) }
+  local fields = redis.call('HMGET', k('worker', worker), 'kind', 'rate')
+  if fields[1] then -- else an older version's
+    local kind = kinds[fields[1]] or { count = 0, rate = 0 }
+    kinds[fields[1]] = { count = kind.count + 1, rate = kind.rate + num(fields[2]) }
   end
 end
 for name, kind in pairs(kinds) do
@@ -45,7 +48,7 @@ for name, kind in pairs(kinds) do
 end
 
 local suspects = {}
-for _, name in ipairs(redis.call('ZRANGE', k('suspects'), 0, LOOKS - 1)) do
+for _, name in ipairs(redis.call('ZRANGE', k('suspects'), 0, SCAN_LIMIT - 1)) do
   local lane = redis.call('HGET', k('comp', (split_name(name))), 'lane')
   if lane then suspects[lane] = (suspects[lane] or 0) + 1 end
 end
@@ -70,7 +73,17 @@ for _, lane in ipairs(redis.call('SMEMBERS', k('lanes'))) do
     lanes[#lanes + 1] = value
   end
 end
-return { num(backlog.spans), num(backlog['ms:interactive']) + num(backlog['ms:batch']),
-  redis.call('ZCARD', k('leases')), oldest, redis.call('HGETALL', k('counts')), redis.call('HGETALL', k('stats')),
-  workers, redis.call('ZCARD', k('dead')), waiting, redis.call('HGETALL', k('failures')),
-  redis.call('HGETALL', k('latencies')), lanes }
+return {
+  'pending_spans', num(backlog.spans),
+  'pending_ms', num(backlog['ms:interactive']) + num(backlog['ms:batch']),
+  'running_spans', redis.call('ZCARD', k('leases')),
+  'oldest_ms', oldest,
+  'dead', redis.call('ZCARD', k('dead')),
+  'counts', redis.call('HGETALL', k('counts')),
+  'stats', redis.call('HGETALL', k('stats')),
+  'failures', redis.call('HGETALL', k('failures')),
+  'latencies', redis.call('HGETALL', k('latencies')),
+  'workers', workers,
+  'waiting', waiting,
+  'lanes', lanes,
+}

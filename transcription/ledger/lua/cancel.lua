@@ -1,12 +1,13 @@
--- Give up a ticket. ARGV: ticket, tenant. Returns 'ok', 'unknown' or 'finished'.
-local job = hash(k('job', ARGV[1]))
-if job.tenant ~= ARGV[2] then return 'unknown' end
+-- Cancel a job. ARGV: job, tenant. Returns 'ok', 'unknown' or 'finished'.
+local id, tenant = unpack(ARGV)
+local job = hash(k('job', id))
+if job.tenant ~= tenant then return 'unknown' end
 local status = redis.call('HGET', k('comp', job.comp), 'status')
 if job.canceled or job.expired or terminal(status) then return 'finished' end
-redis.call('HSET', k('job', ARGV[1]), 'canceled', now())
+redis.call('HSET', k('job', id), 'canceled', now())
 count('canceled')
-audit('ticket canceled', 'job', ARGV[1], 'comp', job.comp)
-retain(ARGV[1], now(), job.ttl)
-enqueue_webhook(ARGV[1], 'canceled')
-leave(ARGV[1], job.comp, 'canceled')
+audit('job canceled', 'job', id, 'comp', job.comp)
+expire_after(id, now(), job.ttl)
+enqueue_webhook(id, 'canceled')
+leave_computation(id, job.comp, 'canceled')
 return 'ok'

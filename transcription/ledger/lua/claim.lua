@@ -1,6 +1,7 @@
 -- Take the next span under a lease: a suspect if this worker is idle, else by class, by the tenant with the least
 -- audio running, by age; further spans of computations in work only when nothing else waits.
--- ARGV: worker, lease ms, extras (0 or 1), traits (a line each), models... Returns the claim's fields, or nil.
+-- ARGV: worker, lease ms, extras (0 or 1), traits (a line each), models...
+-- Returns the claim's fields, each after its name, or nil.
 local PATIENCE_MS = 3000
 local worker, lease_ms, extras = ARGV[1], num(ARGV[2]), ARGV[3] == '1'
 local has, models, served = lines(ARGV[4]), {}, {}
@@ -21,16 +22,16 @@ end
 local function next_tenant(tenants)
   local least = redis.call('ZRANGE', tenants, 0, 0, 'WITHSCORES')[2]
   if not least then return nil end
-  local best, served, at = nil, nil, 0
+  local best, last, at = nil, nil, 0
   repeat
     local tied = redis.call('ZRANGEBYSCORE', tenants, least, least, 'LIMIT', at, 1000)
     local tokens = #tied > 0 and redis.call('HMGET', k('served'), unpack(tied)) or {}
     for i, tenant in ipairs(tied) do
-      if not best or num(tokens[i]) < served then best, served = tenant, num(tokens[i]) end
+      if not best or num(tokens[i]) < last then best, last = tenant, num(tokens[i]) end
     end
     at = at + #tied
   until #tied < 1000
-  return best, num(least), served
+  return best, num(least), last
 end
 
 local function next_first()
@@ -76,7 +77,7 @@ if not name then return nil end
 
 local cid, i = split_name(name)
 local key = k('span', cid, i)
-local place = redis.call('HGET', key, 'place')
+local queue = redis.call('HGET', key, 'place')
 dequeue(cid, i)
 redis.call('HINCRBY', k('comp', cid), 'lead', 1)
 local token = redis.call('INCR', k('fence'))
@@ -89,12 +90,14 @@ if alone == 1 then
   redis.call('SET', k('alone', worker), name)
   if redis.call('ZCARD', k('suspects')) == 0 then redis.call('DEL', k('drainer')) end
 end
-weigh(c.tenant, weight)
+add_running(c.tenant, weight)
 redis.call('HSET', k('served'), c.tenant, token)
 local attempt = num(span.attempts) + 1
 if attempt > num(c.attempts) then redis.call('HSET', k('comp', cid), 'attempts', attempt) end
 count('claimed')
-audit('claimed', 'comp', cid, 'span', i, 'token', token, 'worker', worker, 'place', place)
+audit('claimed', 'comp', cid, 'span', i, 'token', token, 'worker', worker, 'place', queue)
 if c.status == 'queued' then move(cid, 'processing') end
-return { cid, i, token, span.start, span['end'], attempt, span.windows, c.sha, c.filename, c.model, c.decoding,
-  c.language or '', span.speech or '', alone, c.spans, c.request or '', c.trace or '' }
+return { 'computation', cid, 'index', i, 'token', token, 'start', span.start, 'end', span['end'], 'attempt', attempt,
+  'windows', span.windows, 'sha', c.sha, 'filename', c.filename, 'model', c.model, 'decoding', c.decoding,
+  'language', c.language or '', 'speech', span.speech or '', 'alone', alone, 'spans', c.spans,
+  'request', c.request or '', 'trace', c.trace or '' }

@@ -1,39 +1,81 @@
--- The ledger: every state move is one of the scripts beside this file, each run after these lines.
--- KEYS[1] is the prefix of all keys, AUDIT the audit stream's length. Times are milliseconds of the server's clock, lengths milliseconds of audio.
+-- The ledger: what is true of every job. Each change of state is one script of this folder, and the server runs it in
+-- one atomic step: first these lines, then schema.lua, then the script itself.
 --
---   job:ID            hash    a ticket: tenant, computation, options, audio; canceled or expired when it left early
---   jobs:TENANT       zset    a tenant's tickets by time
---   comp:C            hash    a computation: status, audio, model, lane, decoding, spans, progress, error
---   comp:C:jobs       set     tickets that wait on it or hold its result; empty: nobody wants it
---   comp:C:extra      zset    its pending spans that only idle workers take, by index
---   span:C:I          hash    state (pending running delayed done stopped), start, end, speech, place, token, worker, attempts, windows
+-- KEYS[1] is the prefix of all keys. scripts.py puts two constants in front: AUDIT, the length of the audit stream, and
+-- BOUNDS_S, the upper bounds of the histograms. Times are milliseconds of the server's
+-- clock, lengths are milliseconds of audio. A span's name is `C/I`. A script's first lines name its arguments.
+--
+-- Keys, where ID is a job, T a tenant, C a computation, I the index of a span in it, L a lane (see lanes.py), W a
+-- worker, M a message, F a fingerprint, S a SHA-256, CLASS `interactive` or `batch`:
+--
+--   job:ID            hash    a job: tenant, comp, options, audio, ttl; `canceled` or `expired`: when that was
+--   jobs:T            zset    a tenant's jobs by the time of their submission
+--   idem:T:K          hash    idempotency key -> job, payload; gone after a day
+--   open:T            zset    jobs that count against a tenant's limit of concurrent jobs; only where there is a limit
+--   used:T:DAY        string  audio that a tenant has used of its quota on a day (days since 1970, UTC)
+--
+--   comp:C            hash    a computation: status, audio, model, lane, decoding, class, spans, progress, error;
+--                             `lead`: its running spans and the one that waits in `first`
+--   comp:C:jobs       set     jobs that wait for it or keep its result; when the last one leaves, it is deleted
+--   comp:C:extra      zset    its spans that wait in `extra`, by index
+--   span:C:I          hash    state (pending running delayed done stopped), start, end, speech, token, worker,
+--                             attempts, windows; `place`: the queue it waits in, or was taken from last (first,
+--                             extra, suspect)
 --   segs:C:I          list    a span's segments, one JSON array for each window
---   events:C          stream  what watchers are told: status moves, and which window was written
---   dedup:F           string  fingerprint -> the computation that new tickets join
---   blob:S            set     computations that need the audio with this SHA-256
---   idem:T:K          hash    idempotency key -> ticket and payload
---   first:CLASS:L:T   zset    pending spans of computations that no worker is on, by age
---   tenants:CLASS:L   zset    tenants with such spans, by the audio they have running
---   served            hash    tenant -> token of its last claim
---   order:CLASS       zset    the same spans over all tenants, by age
---   extra:L           zset    further spans of computations in work, by class and age
---   suspects          zset    spans that were in flight when a process died, since then: each is run again alone
+--   events:C          stream  what watchers are shown: changes of state, and which window was written
+--   changed           channel a message, the computation's id, for every change
+--   dedup:F           string  fingerprint -> the computation that new jobs join
+--   blob:S            set     computations that need this audio
+--
+--   first:CLASS:L:T   zset    queue `first`: a span each of the computations that no worker works on, by age
+--   tenants:CLASS:L   zset    tenants with spans in `first`, by the audio that they have running
+--   order:CLASS       zset    the spans of `first` over all lanes and tenants, by age
+--   extra:L           zset    queue `extra`: further spans of computations in work, by class and age
+--   suspects          zset    queue `suspect`: spans that were running when a process died; each runs alone next
+--   lanes             set     lanes with a span in one of the three queues
 --   delayed           zset    spans that wait before their next attempt, by due time
---   leases            zset    running spans by the lease's end
+--   served            hash    tenant -> token of its last claim
+--
+--   leases            zset    running spans by the end of their lease
+--   fence             string  the last fencing token
+--   running           hash    tenant -> audio of its running spans
 --   held:W            set     spans that a worker's process holds
---   alone:W           string  the suspect that a worker runs with no neighbour
---   worker:W          hash    what a worker says of itself; its kind: models and traits;  workers: zset of their last sign of life
---   outbox            zset    webhook messages that are owed, by the time of their next try or by the end of its lease
---   hook:M            hash    a message: job, status, at, error, attempts, tries, since, state (pending delivered failed gone)
---   hooklog:ID        list    a ticket's tries at deliveries, JSON;  gone:T:U: a receiver that wants no more, by its URL's digest
---   expiry, tombs     zset    tickets by the end of their retention, and by the end of the word «expired»
---   dead              zset    computations that an operator may retry
---   counts, backlog, running, stats, config  hashes of totals and marks;  fence: the last token
---   failures          hash    failed computations by error code;  latencies: histograms, NAME:CLASS:BOUND and NAME:CLASS:ms
---   audit             stream  all moves;  drainer: the worker that runs empty for a suspect;  lanes: set of names;  schema: see schema.lua
+--   alone:W           string  the suspect that a worker runs alone
+--   drainer           string  the worker that takes nothing more, so as to have room for a suspect
+--   workers           zset    workers by their last heartbeat
+--   worker:W          hash    what a worker reports: incarnation, info (JSON), kind (models and traits), rate
+--
+--   outbox            zset    webhook messages to be sent, by the time of the next try, or the end of a sender's lease
+--   hook:M            hash    a message: job, status, error, at, since, attempts, tries; state: pending, delivered,
+--                             failed, gone
+--   hooklog:ID        list    the last deliveries that were tried for a job, JSON
+--   gone:T:U          string  a receiver that answered 410, by the digest of its URL
+--
+--   expiry            zset    finished jobs by the end of their retention
+--   tombs             zset    expired jobs by the time when they are forgotten altogether
+--   dead              zset    dead letters: failed computations that an operator may retry, by time
+--
+--   counts            hash    status -> jobs
+--   backlog           hash    `spans` that can be claimed, and their audio by class (`ms:CLASS`)
+--   stats             hash    counters since the beginning
+--   failures          hash    error code -> failed computations
+--   latencies         hash    histograms of `wait` and `transcript`: NAME:CLASS:BOUND and NAME:CLASS:ms
+--   config            hash    times of the last reaping and of the end of the grace after an outage
+--   audit             stream  every change of state
+--   schema            string  version of this layout, see schema.lua
+--
+--   keys, key:H       hash    API keys, see api_keys.py: id -> digest of the secret; the key of a digest
+--   lock:NAME         string  who reaps or sweeps now, see span_store.py; ends by itself
+--
+-- Invariants, which hold after every script and which a test checks after every step of random histories:
+--   1. A span is in exactly one of first, extra, suspects, delayed and leases, unless it is done or stopped.
+--   2. A running span has the token of its last claim, and it is in held:W of the worker that claimed it.
+--   3. A computation that isn't finished has a job, and a span that is running, delayed, in `first` or in `suspects`.
+--   4. backlog, running, counts and lead are what they total.
+--   5. A write with another token than the span's changes nothing; a window is written once, a span is finished once.
+--   6. The step that ends a job with a webhook writes a message, which is in the outbox until it is settled.
 local P = KEYS[1]
 local CLASSES = { 'interactive', 'batch' }
-local BOUNDS_S = { 1, 5, 15, 30, 60, 120, 300, 900, 3600, 14400 }
 
 local function k(...) return P .. table.concat({ ... }, ':') end
 
@@ -67,7 +109,7 @@ end
 
 local function count(name, by) redis.call('HINCRBY', k('stats'), name, by or 1) end
 
--- Adds a length of time to a histogram. A revived dead letter counts no second time.
+-- Adds a length of time to a histogram. A dead letter that is retried doesn't count twice.
 local function observe(name, cid, length)
   local c = redis.call('HMGET', k('comp', cid), 'class', 'revived')
   if c[2] then return end
@@ -83,36 +125,36 @@ local function observe(name, cid, length)
 end
 
 -- Tell watchers. Every change of a computation ends here.
-local function tell(cid, kind, ...)
+local function publish_event(cid, kind, ...)
   redis.call('XADD', k('events', cid), '*', 'kind', kind, ...)
   redis.call('PUBLISH', k('changed'), cid)
 end
 
-local function tell_progress(cid, kind, ...)
+local function publish_progress(cid, kind, ...)
   local c = redis.call('HMGET', k('comp', cid), 'done', 'duration')
-  tell(cid, kind, 'done', c[1], 'duration', c[2], ...)
+  publish_event(cid, kind, 'done', c[1], 'duration', c[2], ...)
 end
 
 local function terminal(status) return status == 'completed' or status == 'failed' or status == 'canceled' end
 
--- ---------------------------------------------------------------- places where spans wait
+-- ---------------------------------------------------------------- queues of spans
 
 local function length_of(span) return num(span['end']) - num(span['start']) end
 
-local function wait_more(class, length, spans)
+local function add_to_backlog(class, length, spans)
   redis.call('HINCRBY', k('backlog'), 'ms:' .. class, math.floor(length))
   redis.call('HINCRBY', k('backlog'), 'spans', spans)
 end
 
-local function enqueue(cid, i, place)
+local function enqueue(cid, i, queue)
   local c = redis.call('HMGET', k('comp', cid), 'class', 'lane', 'tenant', 'created', 'lead')
   local class, lane, tenant, created = c[1], c[2], c[3], num(c[4])
   local name, key = cid .. '/' .. i, k('span', cid, i)
-  if place ~= 'suspect' then place = num(c[5]) == 0 and 'first' or 'extra' end
-  redis.call('HSET', key, 'state', 'pending', 'place', place)
-  if place == 'suspect' then
+  if queue ~= 'suspect' then queue = num(c[5]) == 0 and 'first' or 'extra' end
+  redis.call('HSET', key, 'state', 'pending', 'place', queue)
+  if queue == 'suspect' then
     redis.call('ZADD', k('suspects'), now(), name)
-  elseif place == 'first' then
+  elseif queue == 'first' then
     redis.call('HINCRBY', k('comp', cid), 'lead', 1)
     redis.call('ZADD', k('first', class, lane, tenant), created, name)
     redis.call('ZADD', k('order', class), created, name)
@@ -122,7 +164,17 @@ local function enqueue(cid, i, place)
     redis.call('ZADD', k('comp', cid, 'extra'), i, i)
   end
   redis.call('SADD', k('lanes'), lane)
-  wait_more(class, length_of(hash(key)), 1)
+  add_to_backlog(class, length_of(hash(key)), 1)
+end
+
+local function forget_empty_lane(lane)
+  local waiting = { k('extra', lane) }
+  for _, class in ipairs(CLASSES) do waiting[#waiting + 1] = k('tenants', class, lane) end
+  if redis.call('EXISTS', unpack(waiting)) > 0 then return end
+  for _, name in ipairs(redis.call('ZRANGE', k('suspects'), 0, -1)) do
+    if redis.call('HGET', k('comp', (split_name(name))), 'lane') == lane then return end
+  end
+  redis.call('SREM', k('lanes'), lane)
 end
 
 local function dequeue(cid, i)
@@ -146,7 +198,8 @@ local function dequeue(cid, i)
     redis.call('ZREM', k('extra', lane), name)
     redis.call('ZREM', k('comp', cid, 'extra'), i)
   end
-  wait_more(class, 0 - length_of(span), -1)
+  add_to_backlog(class, 0 - length_of(span), -1)
+  forget_empty_lane(lane)
 end
 
 -- When no worker is on a computation, its next span waits among the first ones.
@@ -179,7 +232,7 @@ end
 
 -- ---------------------------------------------------------------- runs
 
-local function weigh(tenant, by)
+local function add_running(tenant, by)
   local sum = redis.call('HINCRBY', k('running'), tenant, math.floor(by))
   if sum <= 0 then redis.call('HDEL', k('running'), tenant) end
   for _, lane in ipairs(redis.call('SMEMBERS', k('lanes'))) do
@@ -196,12 +249,12 @@ local function end_run(cid, i, state)
   if redis.call('GET', k('alone', span.worker)) == name then redis.call('DEL', k('alone', span.worker)) end
   redis.call('HSET', key, 'state', state)
   redis.call('HDEL', key, 'token')
-  weigh(redis.call('HGET', k('comp', cid), 'tenant'), 0 - num(span.weight))
+  add_running(redis.call('HGET', k('comp', cid), 'tenant'), 0 - num(span.weight))
   redis.call('HINCRBY', k('comp', cid), 'lead', -1)
 end
 
 -- 'held', 'lost' (the token is old) or 'unwanted' (nobody waits for the computation any more).
-local function standing(cid, i, token)
+local function lease_state(cid, i, token)
   local status = redis.call('HGET', k('comp', cid), 'status')
   if not status or status == 'canceled' or status == 'failed' then return 'unwanted' end
   local span = redis.call('HMGET', k('span', cid, i), 'state', 'token')
@@ -215,9 +268,9 @@ local function forget_dedup(cid, fingerprint)
   if redis.call('GET', k('dedup', fingerprint)) == cid then redis.call('DEL', k('dedup', fingerprint)) end
 end
 
-local function retain(id, at, ttl_ms) redis.call('ZADD', k('expiry'), at + num(ttl_ms), id) end
+local function expire_after(id, at, ttl_ms) redis.call('ZADD', k('expiry'), at + num(ttl_ms), id) end
 
--- Word of a ticket's end is owed to the webhook that it named.
+-- Put a message about a job's end into the outbox, if the job named a webhook.
 local function enqueue_webhook(id, status, error_code)
   if redis.call('HEXISTS', k('job', id), 'webhook') == 0 then return end
   local message = 'msg_' .. id .. '_' .. redis.call('HINCRBY', k('job', id), 'messages', 1)
@@ -237,7 +290,7 @@ end
 
 local function gone_key(job) return k('gone', job.tenant, redis.sha1hex(job.webhook)) end
 
-local function note_try(id, entry, length)
+local function log_delivery(id, entry, length)
   redis.call('RPUSH', k('hooklog', id), cjson.encode(entry))
   redis.call('LTRIM', k('hooklog', id), -length, -1)
 end
@@ -259,13 +312,13 @@ local function move(cid, status)
     count('computations_' .. status)
     if status == 'completed' then observe('transcript', cid, now() - num(redis.call('HGET', key, 'created'))) end
     for _, id in ipairs(jobs) do
-      retain(id, now(), redis.call('HGET', k('job', id), 'ttl'))
+      expire_after(id, now(), redis.call('HGET', k('job', id), 'ttl'))
       enqueue_webhook(id, status, redis.call('HGET', key, 'error_code'))
     end
     if status ~= 'completed' then forget_dedup(cid, redis.call('HGET', key, 'fingerprint')) end
   end
   audit(status, 'comp', cid)
-  tell(cid, 'status', 'status', status)
+  publish_event(cid, 'status', 'status', status)
 end
 
 -- Takes every span of a computation out of the queue and out of the workers' hands.
@@ -305,8 +358,8 @@ local function drop_computation(cid)
   audit('dropped', 'comp', cid)
 end
 
--- A ticket leaves its computation early; the last one to go stops the computing.
-local function leave(id, cid, to)
+-- A job leaves its computation early; the last one to go stops the computing.
+local function leave_computation(id, cid, to)
   local status = redis.call('HGET', k('comp', cid), 'status')
   if redis.call('SREM', k('comp', cid, 'jobs'), id) == 1 then
     redis.call('HINCRBY', k('counts'), status, -1)

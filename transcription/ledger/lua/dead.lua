@@ -1,9 +1,9 @@
 -- Dead letters. ARGV: 'retry' or 'drop', computation. Returns 'ok' or 'unknown'.
 -- A retry keeps every option: only the attempts begin anew, and what was written stays written.
-local cid = ARGV[2]
+local action, cid = unpack(ARGV)
 if redis.call('ZREM', k('dead'), cid) == 0 then return 'unknown' end
-audit('dead letter ' .. ARGV[1], 'comp', cid)
-if ARGV[1] == 'drop' then return 'ok' end
+audit('dead letter ' .. action, 'comp', cid)
+if action == 'drop' then return 'ok' end
 local comp = k('comp', cid)
 redis.call('HDEL', comp, 'error_code', 'error', 'error_retryable', 'completed', 'started')
 redis.call('HSET', comp, 'attempts', 0, 'revived', 1)

@@ -1,5 +1,6 @@
--- A worker says goodbye. ARGV: worker.
-redis.call('ZREM', k('workers'), ARGV[1])
-redis.call('DEL', k('worker', ARGV[1]))
-if redis.call('GET', k('drainer')) == ARGV[1] then redis.call('DEL', k('drainer')) end
+-- A worker stops. ARGV: worker.
+local worker = ARGV[1]
+redis.call('ZREM', k('workers'), worker)
+redis.call('DEL', k('worker', worker))
+if redis.call('GET', k('drainer')) == worker then redis.call('DEL', k('drainer')) end
 return 1

@@ -1,12 +1,14 @@
--- What watchers of a ticket are told. ARGV: ticket, tenant, id to begin with ('-', ID or '(ID'), entries at most.
--- Returns {} for an unknown ticket, else {ticket hash, computation hash, id of the last entry there is or ''}, and then
+-- The events of a job. ARGV: job, tenant, id to begin with ('-', ID or '(ID'), entries at most.
+-- Returns {} for an unknown job, else {job hash, computation hash, id of the last entry there is or ''}, and then
 -- for each entry {id, fields, the window's segments (JSON) or ''}.
-local job = hash(k('job', ARGV[1]))
-if not job.id or job.tenant ~= ARGV[2] then return {} end
+local id, tenant, first_entry, most = unpack(ARGV)
+local job = hash(k('job', id))
+if not job.id or job.tenant ~= tenant then return {} end
 local stream = k('events', job.comp)
 local last = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
-local out = { redis.call('HGETALL', k('job', ARGV[1])), redis.call('HGETALL', k('comp', job.comp)), last and last[1] or '' }
-for _, entry in ipairs(redis.call('XRANGE', stream, ARGV[3], '+', 'COUNT', ARGV[4])) do
+local out = {
+  redis.call('HGETALL', k('job', id)), redis.call('HGETALL', k('comp', job.comp)), last and last[1] or '' }
+for _, entry in ipairs(redis.call('XRANGE', stream, first_entry, '+', 'COUNT', most)) do
   local fields, segments = {}, ''
   for f = 1, #entry[2], 2 do fields[entry[2][f]] = entry[2][f + 1] end
   if fields.kind == 'window' then

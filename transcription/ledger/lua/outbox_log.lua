@@ -1,7 +1,8 @@
--- A ticket's messages and the tries at them. ARGV: ticket, tenant.
+-- A job's messages and the tries at them. ARGV: job, tenant.
 -- Returns 'unknown', or {URL or '', {message hash and time of the next try or '', ...}, {tries (JSON)}}.
-local job = hash(k('job', ARGV[1]))
-if not job.id or job.tenant ~= ARGV[2] then return 'unknown' end
+local id, tenant = unpack(ARGV)
+local job = hash(k('job', id))
+if not job.id or job.tenant ~= tenant then return 'unknown' end
 local messages = {}
 for n = 1, num(job.messages) do
   local message = 'msg_' .. job.id .. '_' .. n

@@ -1,7 +1,8 @@
--- Send a ticket's last message again, now, even to a receiver that wanted no more. ARGV: ticket, tenant.
+-- Send a job's last message again, now, even to a receiver that wanted no more. ARGV: job, tenant.
 -- Returns 'unknown', 'none' or 'ok'.
-local job = hash(k('job', ARGV[1]))
-if not job.id or job.tenant ~= ARGV[2] then return 'unknown' end
+local id, tenant = unpack(ARGV)
+local job = hash(k('job', id))
+if not job.id or job.tenant ~= tenant then return 'unknown' end
 if num(job.messages) == 0 then return 'none' end
 local message = 'msg_' .. job.id .. '_' .. job.messages
 redis.call('DEL', gone_key(job))

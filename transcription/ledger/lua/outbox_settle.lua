@@ -1,20 +1,21 @@
 -- What a try came to. ARGV: message, attempt, outcome (delivered, failed, gone), ms to the next try (-1: none),
--- HTTP status or 0, error, ms that it took, tries that a ticket's log keeps, ms that «gone» is remembered.
+-- HTTP status or 0, error, ms that it took, tries that a job's log keeps, ms that «gone» is remembered.
 -- Returns 'ok', or 'lost' when another worker has the message by now.
-local key = k('hook', ARGV[1])
+local message, attempt, outcome, retry_ms, status, failure, took_ms, log_length, gone_ms = unpack(ARGV)
+local key = k('hook', message)
 local hook = hash(key)
 if not hook.job then return 'lost' end
-local entry = { id = ARGV[1], at = now(), attempt = num(ARGV[2]), outcome = ARGV[3], took_ms = num(ARGV[7]) }
-if ARGV[5] ~= '0' then entry.status = num(ARGV[5]) end
-if ARGV[6] ~= '' then entry.error = ARGV[6] end
-note_try(hook.job, entry, num(ARGV[8]))
-count('webhooks_' .. ARGV[3])
-if hook.attempts ~= ARGV[2] then return 'lost' end
-if ARGV[3] == 'failed' and num(ARGV[4]) >= 0 then
-  redis.call('ZADD', k('outbox'), now() + num(ARGV[4]), ARGV[1])
+local entry = { id = message, at = now(), attempt = num(attempt), outcome = outcome, took_ms = num(took_ms) }
+if status ~= '0' then entry.status = num(status) end
+if failure ~= '' then entry.error = failure end
+log_delivery(hook.job, entry, num(log_length))
+count('webhooks_' .. outcome)
+if hook.attempts ~= attempt then return 'lost' end
+if outcome == 'failed' and num(retry_ms) >= 0 then
+  redis.call('ZADD', k('outbox'), now() + num(retry_ms), message)
   return 'ok'
 end
-redis.call('ZREM', k('outbox'), ARGV[1])
-redis.call('HSET', key, 'state', ARGV[3])
-if ARGV[3] == 'gone' then redis.call('SET', gone_key(hash(k('job', hook.job))), 1, 'PX', ARGV[9]) end
+redis.call('ZREM', k('outbox'), message)
+redis.call('HSET', key, 'state', outcome)
+if outcome == 'gone' then redis.call('SET', gone_key(hash(k('job', hook.job))), 1, 'PX', gone_ms) end
 return 'ok'

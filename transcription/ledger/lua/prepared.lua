@@ -1,13 +1,14 @@
 -- A recording has been decoded and cut. The caller goes on with span 0; the others become pending.
--- ARGV: computation, token, language, probability, then start, end and speech (JSON) of each span. Returns the standing.
-local cid, token = ARGV[1], ARGV[2]
-local found = standing(cid, 0, token)
+-- ARGV: computation, token, language, probability, then start, end and speech (JSON) of each span.
+-- Returns the state of the lease.
+local cid, token, language, probability = unpack(ARGV)
+local found = lease_state(cid, 0, token)
 if found ~= 'held' then return found end
 local key = k('comp', cid)
 if redis.call('HGET', k('span', cid, 0), 'speech') then return found end
 local spans = (#ARGV - 4) / 3
-redis.call('HSET', key, 'spans', spans, 'duration', ARGV[#ARGV - 1], 'language', ARGV[3],
-  'language_probability', ARGV[4])
+redis.call('HSET', key, 'spans', spans, 'duration', ARGV[#ARGV - 1], 'language', language,
+  'language_probability', probability)
 for i = 0, spans - 1 do
   local a = 5 + 3 * i
   redis.call('HSET', k('span', cid, i), 'start', ARGV[a], 'end', ARGV[a + 1], 'speech', ARGV[a + 2])
@@ -17,5 +18,5 @@ for i = 0, spans - 1 do
   end
 end
 audit('prepared', 'comp', cid, 'spans', spans, 'token', token)
-tell_progress(cid, 'progress')
+publish_progress(cid, 'progress')
 return found

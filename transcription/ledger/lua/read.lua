@@ -1,15 +1,16 @@
--- Tickets with what is known of their computations. ARGV: tenant ('' for any), tickets...
--- Returns for each {ticket hash, computation hash, place, ms ahead} or ''. Place is the number of spans that wait before
--- it; ms ahead is their audio and what is left of the running spans, '' where a length isn't known, or too many are ahead.
-local out = {}
-local MOST = 200
+-- Jobs with what is known of their computations. ARGV: tenant ('' for any), jobs...
+-- Returns for each {job hash, computation hash, position, ms ahead} or ''.
+-- The position is the number of spans that wait before it; ms ahead is their audio and what is left of the
+-- running spans, '' where a length isn't known or too many are ahead.
+local SCAN_LIMIT = 200
+local tenant, out = ARGV[1], {}
 
 local left_running
 local function running()
   if left_running then return left_running end
   left_running = 0
-  if redis.call('ZCARD', k('leases')) > MOST then left_running = '' end
-  for _, name in ipairs(redis.call('ZRANGE', k('leases'), 0, MOST - 1)) do
+  if redis.call('ZCARD', k('leases')) > SCAN_LIMIT then left_running = '' end
+  for _, name in ipairs(redis.call('ZRANGE', k('leases'), 0, SCAN_LIMIT - 1)) do
     if left_running == '' then break end
     local cid, i = split_name(name)
     local span = hash(k('span', cid, i))
@@ -24,7 +25,7 @@ local function ahead(cid, class)
   if not rank then return '', '' end
   local earlier = class == 'batch' and redis.call('ZCARD', k('order', 'interactive')) or 0
   local ms = earlier > 0 and num(redis.call('HGET', k('backlog'), 'ms:interactive')) or 0
-  if rank > MOST or running() == '' then return rank + earlier, '' end
+  if rank > SCAN_LIMIT or running() == '' then return rank + earlier, '' end
   ms = ms + running()
   if rank > 0 then
     for _, other in ipairs(redis.call('ZRANGE', k('order', class), 0, rank - 1)) do
@@ -40,13 +41,13 @@ end
 for a = 2, #ARGV do
   local job = redis.call('HGETALL', k('job', ARGV[a]))
   local flat = hash(k('job', ARGV[a]))
-  if #job == 0 or (ARGV[1] ~= '' and flat.tenant ~= ARGV[1]) then
+  if #job == 0 or (tenant ~= '' and flat.tenant ~= tenant) then
     out[#out + 1] = ''
   else
     local comp = hash(k('comp', flat.comp))
-    local place, ms = '', ''
-    if comp.status == 'queued' then place, ms = ahead(flat.comp, comp.class) end
-    out[#out + 1] = { job, redis.call('HGETALL', k('comp', flat.comp)), place, ms }
+    local position, ms = '', ''
+    if comp.status == 'queued' then position, ms = ahead(flat.comp, comp.class) end
+    out[#out + 1] = { job, redis.call('HGETALL', k('comp', flat.comp)), position, ms }
   end
 end
 return out

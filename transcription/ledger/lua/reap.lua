@@ -1,7 +1,7 @@
 -- Return all spans of processes with an expired lease, and spans whose delay is over.
 -- After a pause in which nobody reaped (the server was down, or every worker was), leases get time to be renewed.
 -- ARGV: max attempts, pause ms that counts as an outage, grace ms. Returns how many spans came back.
-local at, max_attempts = now(), num(ARGV[1])
+local at, max_attempts, pause_ms, grace_ms = now(), num(ARGV[1]), num(ARGV[2]), num(ARGV[3])
 local last = num(redis.call('HGET', k('config'), 'reaped'))
 redis.call('HSET', k('config'), 'reaped', at)
 local back = 0
@@ -11,7 +11,7 @@ for _, name in ipairs(redis.call('ZRANGEBYSCORE', k('delayed'), '-inf', at, 'LIM
   enqueue(cid, i)
   back = back + 1
 end
-if at - last > num(ARGV[2]) then redis.call('HSET', k('config'), 'grace', at + num(ARGV[3])) end
+if at - last > pause_ms then redis.call('HSET', k('config'), 'grace', at + grace_ms) end
 if at < num(redis.call('HGET', k('config'), 'grace')) then return back end
 
 -- One lease of a process is over, so all are.

@@ -1,5 +1,6 @@
--- Give back what `allow` took. ARGV: tenant, ticket or '' (it stays open), ms of audio.
-local used_key = k('used', ARGV[1], math.floor(now() / 86400000))
-if ARGV[2] ~= '' then redis.call('ZREM', k('open', ARGV[1]), ARGV[2]) end
-if redis.call('EXISTS', used_key) == 1 then redis.call('DECRBY', used_key, num(ARGV[3])) end
+-- Give back what `allow` took. ARGV: tenant, job or '' (it stays open), ms of audio.
+local tenant, id, length = ARGV[1], ARGV[2], num(ARGV[3])
+local used_key = k('used', tenant, math.floor(now() / 86400000))
+if id ~= '' then redis.call('ZREM', k('open', tenant), id) end
+if redis.call('EXISTS', used_key) == 1 then redis.call('DECRBY', used_key, length) end
 return 1

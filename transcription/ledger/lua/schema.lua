@@ -1,17 +1,17 @@
--- The form of the keys above, as a number: a string under `schema`, none in an empty ledger and in one of form 1.
--- Every script looks at it first. Whoever comes first to an older ledger brings it up to date, in one step with its own
--- work; a newer ledger is refused, for its keys may mean something else. A change of form needs a step here.
-local FORM = 2
+-- The version of the key layout above: the key `schema`, missing in an empty ledger and in version 1.
+-- Every script checks it first. The first script that meets an older ledger migrates it, in one step with its own work;
+-- a newer ledger is refused, because its keys may mean something else. A new version needs a migration here.
+local VERSION = 2
 
--- Form 1 knew no lanes: spans waited by model. A lane that asks for nothing has its model's name, so they stay in place.
-local function lanes_for_models()
-  local places = { 'order:interactive', 'order:batch', 'suspects', 'delayed', 'leases', 'dead' }
+-- Version 1 had no lanes: spans waited by model. A lane that asks for nothing has its model's name, so they stay put.
+local function lanes_from_models()
+  local queues = { 'order:interactive', 'order:batch', 'suspects', 'delayed', 'leases', 'dead' }
   for _, model in ipairs(redis.call('SMEMBERS', k('models'))) do
     redis.call('SADD', k('lanes'), model)
-    places[#places + 1] = 'extra:' .. model
+    queues[#queues + 1] = 'extra:' .. model
   end
-  for _, place in ipairs(places) do
-    for _, name in ipairs(redis.call('ZRANGE', k(place), 0, -1)) do
+  for _, queue in ipairs(queues) do
+    for _, name in ipairs(redis.call('ZRANGE', k(queue), 0, -1)) do
       local comp = k('comp', (string.match(name, '^[^/]+')))
       local model = redis.call('HGET', comp, 'model')
       if model then redis.call('HSETNX', comp, 'lane', model) end
@@ -20,11 +20,11 @@ local function lanes_for_models()
   redis.call('DEL', k('models'))
 end
 
-local STEPS = { lanes_for_models }
+local MIGRATIONS = { lanes_from_models }
 
-local form = num(redis.call('GET', k('schema')) or 1)
-if form > FORM then return redis.error_reply('LEDGERTOONEW ' .. form .. ' ' .. FORM) end
-if form < FORM then
-  for step = form, FORM - 1 do STEPS[step]() end
-  redis.call('SET', k('schema'), FORM)
+local version = num(redis.call('GET', k('schema')) or 1)
+if version > VERSION then return redis.error_reply('LEDGERTOONEW ' .. version .. ' ' .. VERSION) end
+if version < VERSION then
+  for from = version, VERSION - 1 do MIGRATIONS[from]() end
+  redis.call('SET', k('schema'), VERSION)
 end

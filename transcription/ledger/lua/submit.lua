@@ -1,6 +1,6 @@
--- Accept a ticket: find the computation that it can join, or start one.
--- ARGV: request (JSON), options (JSON), decoding (JSON). Returns {outcome, ticket}.
-local r = cjson.decode(ARGV[1])
+-- Accept a job: find the computation that it can join, or start one.
+-- ARGV: request (JSON), options (JSON), decoding (JSON). Returns {outcome, job}.
+local r, options, decoding = cjson.decode(ARGV[1]), ARGV[2], ARGV[3]
 local at = now()
 
 if r.idempotency_key then
@@ -22,7 +22,7 @@ else
   cid, status = r.computation, 'queued'
 end
 
-redis.call('HSET', k('job', r.id), 'id', r.id, 'tenant', r.tenant, 'comp', cid, 'created', at, 'options', ARGV[2],
+redis.call('HSET', k('job', r.id), 'id', r.id, 'tenant', r.tenant, 'comp', cid, 'created', at, 'options', options,
   'filename', r.filename, 'sha', r.sha, 'bytes', r.bytes, 'duration', r.duration, 'model', r.model, 'ttl', r.ttl,
   'cached', outcome == 'cached' and 1 or 0)
 if r.webhook then redis.call('HSET', k('job', r.id), 'webhook', r.webhook) end
@@ -34,16 +34,16 @@ count(outcome)
 
 if outcome == 'new' then
   redis.call('HSET', k('comp', cid), 'id', cid, 'status', 'queued', 'fingerprint', r.fingerprint, 'sha', r.sha,
-    'filename', r.filename, 'model', r.model, 'lane', r.lane, 'decoding', ARGV[3], 'class', r.class, 'tenant', r.tenant,
-    'created', at, 'duration', r.duration, 'spans', 1, 'spans_done', 0, 'done', 0, 'lead', 0, 'attempts', 0,
-    'request', r.request, 'trace', r.trace)
+    'filename', r.filename, 'model', r.model, 'lane', r.lane, 'decoding', decoding, 'class', r.class,
+    'tenant', r.tenant, 'created', at, 'duration', r.duration, 'spans', 1, 'spans_done', 0, 'done', 0, 'lead', 0,
+    'attempts', 0, 'request', r.request, 'trace', r.trace)
   redis.call('HSET', k('span', cid, 0), 'start', 0, 'end', r.duration, 'done', 0, 'windows', 0, 'attempts', 0)
   redis.call('SET', k('dedup', r.fingerprint), cid)
   redis.call('SADD', k('blob', r.sha), cid)
   enqueue(cid, 0)
-  tell(cid, 'status', 'status', 'queued')
+  publish_event(cid, 'status', 'status', 'queued')
 elseif outcome == 'cached' then
-  retain(r.id, at, r.ttl)
+  expire_after(r.id, at, r.ttl)
   enqueue_webhook(r.id, 'completed')
 elseif r.class == 'interactive' and redis.call('HGET', k('comp', cid), 'class') == 'batch' then
   local pending = {}

@@ -1,6 +1,6 @@
--- Retention: finished tickets expire, and the word «expired» goes in its turn. ARGV: ms that the word is kept.
--- Returns how many tickets moved.
-local at, moved = now(), 0
+-- Retention: finished jobs expire, and the word «expired» goes in its turn. ARGV: ms that the word is kept.
+-- Returns how many jobs moved.
+local at, tombstone_ms, moved = now(), num(ARGV[1]), 0
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', k('expiry'), '-inf', at, 'LIMIT', 0, 500)) do
   local job = hash(k('job', id))
   redis.call('ZREM', k('expiry'), id)
@@ -10,8 +10,8 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', k('expiry'), '-inf', at, 'LIMIT'
       redis.call('HINCRBY', k('counts'), 'canceled', -1)
       redis.call('HINCRBY', k('counts'), 'expired', 1)
     end
-    leave(id, job.comp, 'expired')
-    redis.call('ZADD', k('tombs'), at + num(ARGV[1]), id)
+    leave_computation(id, job.comp, 'expired')
+    redis.call('ZADD', k('tombs'), at + tombstone_ms, id)
     audit('expired', 'job', id, 'comp', job.comp)
     moved = moved + 1
   end
