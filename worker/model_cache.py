@@ -102,7 +102,8 @@ class ModelCache:
         """Make an empty cache; *load* makes the engine of a name, and may raise ModelUnavailable."""
         chosen = choice.choose(settings)
         self.engine, self.device, self.compute_type = chosen.engine, chosen.device, chosen.compute_type
-        self.layout, self.slots = chosen.layout, chosen.slots
+        self.slots = chosen.slots
+        self._layout = chosen.layout
         self._settings = settings
         self._load = load
         self._max_models = settings.worker.max_models
@@ -122,6 +123,13 @@ class ModelCache:
             engines = [entry.engine for entry in self._entries.values()]
             steps = self._past_steps + sum(engine.steps for engine in engines if engine)
         return steps if all(engines) else steps + _bytes(self._settings.model_dir)
+
+    @property
+    def layout(self) -> str:
+        """How models are laid out here, and what encodes those that are in memory."""
+        with self._changed:
+            encoders = {getattr(entry.engine, "encoder", "") for entry in self._entries.values()} - {""}
+        return ", encoder ".join([self._layout, *sorted(encoders)])
 
     def names(self) -> tuple[str, ...]:
         """The models in memory, the least recently used first."""

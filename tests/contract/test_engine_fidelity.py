@@ -101,6 +101,9 @@ def test_the_encoding_that_told_the_language_is_used_again(
         stacked.append(features.shape[-1])
         return get_ctranslate2_storage(features)
 
+    encoder = engine._batcher._executor.encoder  # type: ignore[attr-defined]
+    encode = encoder.encode
+    monkeypatch.setattr(encoder, "encode", lambda features: (stacked.append(features.shape[-1]), encode(features))[1])
     monkeypatch.setattr(stages, "get_ctranslate2_storage", counted)
     samples = decode(SAMPLES["short"].path, limit_s=30)
     engine.detect_language(samples)
@@ -199,6 +202,6 @@ def test_a_models_error_becomes_one_of_ours(engine: faster_whisper.FasterWhisper
         def fail(*_: Any, said: str = said, **__: Any) -> Any:
             raise RuntimeError(said)
 
-        executor._whisper = SimpleNamespace(model=SimpleNamespace(encode=fail))  # type: ignore[attr-defined]
+        executor.encoder = SimpleNamespace(encode=fail)  # type: ignore[attr-defined]
         with pytest.raises(error, match=said):
             heard_by(engine, np.zeros(RATE, np.float32), Decoding(), "en")

@@ -144,6 +144,12 @@ class Worker(Part):
     model_workers: int = Field(0, ge=0, description="Model replicas that compute in parallel; 0: one for each core.")
     threads: int = Field(1, ge=1, description="Threads of each model replica.")
     batch: int = Field(0, ge=0, description="Windows decoded together; 0: 4 on a CPU, what fits on a GPU.")
+    encoder: Literal["auto", "ctranslate2", "openvino"] = Field(
+        "auto", description="What encodes on a CPU; `auto`: the faster one, measured at a model's first load."
+    )
+    encoder_precision: Literal["auto", "int8", "bf16", "f32"] = Field(
+        "auto", description="Arithmetic of OpenVINO's encoder; `auto`: the fastest that writes no more word errors."
+    )
     max_models: int = Field(1, ge=1, description="Models kept in memory; the least recently used goes first.")
     idle_unload_s: float = Field(
         600.0, ge=0, description="Idle time after which a model's memory is given back; 0: never."

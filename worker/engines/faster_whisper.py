@@ -24,6 +24,8 @@ from transcription.transcript import Segment
 from worker.batcher import POLL_INTERVAL_S, Batcher
 from worker.engines import gpu_batch
 from worker.engines.cpu_layout import CpuLayout, instruction_set, layout
+from worker.engines.encoders.base import Encoder
+from worker.engines.encoders.selection import select
 from worker.engines.row import Context, Floats, LanguageRow, Row
 from worker.engines.stages import ENCODE, Stages
 from worker.metrics import counters
@@ -39,7 +41,9 @@ AnyRow = TypeVar("AnyRow", Row, LanguageRow)
 class FasterWhisper:
     """One model with its batcher. See `worker.engines.base.Engine` for what its methods promise."""
 
-    def __init__(self, name: str, whisper: WhisperModel, plan: CpuLayout, *, weights_bytes: int) -> None:
+    def __init__(
+        self, name: str, whisper: WhisperModel, plan: CpuLayout, *, weights_bytes: int, encoder: Encoder | None = None
+    ) -> None:
         """
         Take *whisper* into service.
 
@@ -47,12 +51,14 @@ class FasterWhisper:
             name: What results call the model.
             plan: Replicas that *whisper* was loaded with, and windows to decode together.
             weights_bytes: What the weights take on the disk, to go by where *plan* leaves the batch open.
+            encoder: Encodes in place of *whisper*; None: *whisper* does.
         """
         self.name = name
         self.device: str = whisper.model.device
         self.compute_type: str = whisper.model.compute_type
         batch = plan.batch or gpu_batch.batch(weights_bytes)
-        stages = Stages(whisper, encode_batch=1 if self.device == "cpu" else batch, decode_batch=batch)
+        stages = Stages(whisper, encode_batch=1 if self.device == "cpu" else batch, decode_batch=batch, encoder=encoder)
+        self.encoder = stages.encoder.label
         self._whisper = whisper
         self._ahead = batch * plan.workers + 1
         capacity = max(CAPACITY, 2 * batch * plan.workers)
@@ -190,9 +196,10 @@ def load(name: str, directory: Path, settings: Settings) -> FasterWhisper:
     plan = layout(settings.worker, device=device, cores=available())
     if instructions := instruction_set():
         os.environ.setdefault(FORCED_INSTRUCTIONS, instructions)
+    encoder, loaded = select(directory, settings, plan, device=device)
     try:
         whisper = WhisperModel(
-            str(directory),
+            str(loaded),
             device=device,
             compute_type=compute_type,
             cpu_threads=plan.threads,
@@ -204,4 +211,4 @@ def load(name: str, directory: Path, settings: Settings) -> FasterWhisper:
     mels = whisper.model.n_mels
     if whisper.feature_extractor.mel_filters.shape[0] != mels:  # no preprocessor_config.json beside the weights
         whisper.feature_extractor = FeatureExtractor(feature_size=mels)
-    return FasterWhisper(name, whisper, plan, weights_bytes=(directory / "model.bin").stat().st_size)
+    return FasterWhisper(name, whisper, plan, weights_bytes=(directory / "model.bin").stat().st_size, encoder=encoder)

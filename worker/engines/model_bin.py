@@ -7,7 +7,9 @@ each variable's name, shape, type and bytes, then aliases, all little-endian.
 
 import mmap
 import struct
+from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +39,9 @@ class ModelBin:
             self._variables, self._aliases = self._contents()
         except (OSError, ValueError, struct.error, UnicodeDecodeError) as error:
             raise ModelUnavailable(f"{path} is no model of CTranslate2's, or not a whole one: {error}") from error
+
+    def __contains__(self, name: str) -> bool:
+        return self._aliases.get(name, name) in self._variables
 
     def names(self) -> list[str]:
         """Every variable but aliases by its path, e.g. `encoder/layer_0/ffn/linear_0/weight`."""
@@ -72,6 +77,25 @@ class ModelBin:
         scales = self.floats(f"{self._aliases.get(name, name)}_scale")
         return stored.astype(np.float32) / scales.reshape(-1, *[1] * (stored.ndim - 1))
 
+    def write_subset(self, file: BinaryIO, keep: Callable[[str], bool]) -> None:
+        """
+        Write the variables whose names *keep* wants into *file*, which is a `model.bin` then.
+
+        An alias of a variable that stays away becomes a variable.
+        """
+        aliases = {alias: name for alias, name in self._aliases.items() if keep(alias)}
+        names = {name: name for name in self._variables if keep(name)}
+        names |= {alias: name for alias, name in aliases.items() if name not in names}
+        file.write(self._bytes[: self._head] + struct.pack("<I", len(names)))
+        for name, stored in names.items():
+            kind, shape, start = self._variables[stored]
+            size = int(np.prod(shape, dtype=np.int64)) * np.dtype(_TYPES[kind]).itemsize
+            file.write(_text(name) + struct.pack(f"<B{len(shape)}IBI", len(shape), *shape, kind, size))
+            file.write(self._bytes[start : start + size])
+        rest = {alias: name for alias, name in aliases.items() if alias not in names}
+        file.write(struct.pack("<I", len(rest)))
+        file.writelines(b"".join(map(_text, pair)) for pair in rest.items())
+
     def _contents(self) -> tuple[dict[str, tuple[int, tuple[int, ...], int]], dict[str, str]]:
         """Type, shape and offset in the file of every variable; what every alias stands for."""
         reader = _Reader(self._bytes)
@@ -80,6 +104,7 @@ class ModelBin:
             raise ValueError(f"binary version {version}; known are {LEAST_VERSION} to {NEWEST_VERSION}")
         reader.text()
         reader.number("I")
+        self._head = reader.skip(0)
         variables = {}
         for _ in range(reader.number("I")):
             name = reader.text()
@@ -115,3 +140,8 @@ class _Reader:
         if self._at > len(self._content):
             raise ValueError(f"it ends {self._at - len(self._content)} bytes too early")
         return start
+
+
+def _text(text: str) -> bytes:
+    encoded = text.encode()
+    return struct.pack("<H", len(encoded) + 1) + encoded + b"\0"

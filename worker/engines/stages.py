@@ -17,6 +17,8 @@ from faster_whisper.transcribe import get_compression_ratio, get_ctranslate2_sto
 from transcription.errors import EngineFailed
 from transcription.transcript import Segment, Word
 from worker.batcher import Key, OutOfMemory
+from worker.engines.encoders.base import Encoder
+from worker.engines.encoders.ctranslate2 import CTranslate2Encoder
 from worker.engines.row import Attempt, Floats, LanguageRow, Row, best
 
 FRAMES = 3000
@@ -48,7 +50,11 @@ ENCODE = Key(Stage.ENCODE)
 class Stages:
     """The batcher's executor over one `WhisperModel`: what its sequential path does, on many windows at once."""
 
-    def __init__(self, whisper: WhisperModel, *, encode_batch: int, decode_batch: int) -> None:
+    def __init__(
+        self, whisper: WhisperModel, *, encode_batch: int, decode_batch: int, encoder: Encoder | None = None
+    ) -> None:
+        """*encoder*: computes the encodings; None: *whisper* does."""
+        self.encoder: Encoder = encoder or CTranslate2Encoder(whisper.model)
         self.splits = whisper.model.device == "cpu"
         self._whisper = whisper
         self._limits = {Stage.ENCODE: encode_batch}
@@ -74,9 +80,7 @@ class Stages:
         unknown = [row for row, encoding in zip(rows, known, strict=True) if encoding is None]
         if unknown:
             features = np.stack([pad_or_trim(_heard(row)) for row in unknown])
-            # On the host every row is free to join any batch; a row's way back to a GPU is a few megabytes.
-            encoded = self._whisper.model.encode(get_ctranslate2_storage(features), to_cpu=True)
-            computed = iter(_host(encoded))
+            computed = iter(self.encoder.encode(features))
         following: list[Key | None] = []
         for row, encoding in zip(rows, known, strict=True):
             row.encoding = next(computed)[np.newaxis] if encoding is None else encoding
@@ -220,12 +224,6 @@ def _heard(row: Row | LanguageRow) -> Floats:
         return row.features[:, : min(FRAMES, row.features.shape[-1] - 1)]
     row.size = min(FRAMES, row.frames - row.seek)
     return row.features[:, row.seek : row.seek + row.size]
-
-
-def _host(encoded: ctranslate2.StorageView) -> Floats:
-    if encoded.dtype == ctranslate2.DataType.bfloat16:  # numpy has no such type
-        encoded = encoded.to(ctranslate2.DataType.float32)
-    return np.array(encoded)
 
 
 def _stacked(rows: Sequence[Row] | Sequence[LanguageRow]) -> ctranslate2.StorageView:

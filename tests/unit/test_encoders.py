@@ -1,0 +1,202 @@
+"""Encoders: OpenVINO's is held to CTranslate2's, whatever the model's size, and chosen only where it is faster."""
+
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+import ctranslate2
+import numpy as np
+import pytest
+
+import demo
+from demo import SAMPLES
+from transcription.errors import ModelUnavailable
+from transcription.media.audio import decode
+from transcription.settings import Settings, Worker
+from worker.engines import faster_whisper
+from worker.engines.cpu_layout import CpuLayout
+from worker.engines.encoders import selection
+from worker.engines.encoders.ctranslate2 import CTranslate2Encoder
+from worker.engines.row import Floats
+
+openvino = pytest.importorskip("worker.engines.encoders.openvino", reason="OpenVINO isn't installed")
+
+LAYOUT = CpuLayout(workers=2, threads=1, batch=4)
+TOLERANCE = {"f32": 0.001, "bf16": 0.02, "int8": 0.05}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return demo.export_ct2(tmp_path_factory.mktemp("models") / "demo")
+
+
+@pytest.fixture(scope="module")
+def window(model: Path) -> Floats:
+    whisper = faster_whisper.WhisperModel(str(model), device="cpu", compute_type="float32")
+    features = whisper.feature_extractor(decode(SAMPLES["short"].path, limit_s=30))
+    return np.pad(features, ((0, 0), (0, 3000)))[np.newaxis, :, :3000].astype(np.float32)
+
+
+def settings(data: Path, **worker: Any) -> Settings:
+    return Settings(data_dir=data, device="cpu", worker=Worker(**worker))
+
+
+def error(found: Floats, wanted: Floats) -> float:
+    return float(np.sqrt(np.mean((found - wanted) ** 2) / np.mean(wanted**2)))
+
+
+@pytest.mark.parametrize("precision", TOLERANCE)
+@pytest.mark.parametrize("frames", [3000, 1000])
+def test_encodings_are_those_of_ctranslate2_in_float32(
+    model: Path, window: Floats, tmp_path: Path, precision: str, frames: int
+) -> None:
+    reference = CTranslate2Encoder(ctranslate2.models.Whisper(str(model), compute_type="float32"))
+    encoder = openvino.OpenVinoEncoder(model, openvino.Plan(precision, 1, 1), tmp_path)
+    features = np.concatenate([window, window[:, :, ::-1]])[:, :, :frames]
+    wanted = reference.encode(np.ascontiguousarray(features))
+    found = encoder.encode(features)
+    assert found.shape == wanted.shape
+    assert error(found, wanted) < TOLERANCE[precision]
+
+
+@pytest.mark.parametrize("precision", ["int8", "bf16"])
+def test_the_same_words_are_written_whatever_encodes(model: Path, tmp_path: Path, precision: str) -> None:
+    texts = []
+    for name, chosen in (("own", {"encoder": "ctranslate2"}),
+                         ("other", {"encoder": "openvino", "encoder_precision": precision})):  # fmt: skip
+        engine = faster_whisper.load("demo", model, settings(tmp_path, **chosen))
+        try:
+            assert engine.encoder.startswith({"own": "CTranslate2", "other": f"OpenVINO {precision}"}[name])
+            texts.append(heard(engine))
+        finally:
+            engine.close()
+    assert texts[0]
+    assert texts[0] == texts[1]
+
+
+def heard(engine: faster_whisper.FasterWhisper) -> str:
+    from transcription.options import Options
+    from transcription.spans import windows
+    from worker.speech import detect_speech
+    from worker.windows import Window
+
+    samples = decode(SAMPLES["short"].path, limit_s=30)
+    speech = windows(detect_speech(samples))
+    written = engine.transcribe(
+        (Window.collect(group, samples) for group in speech), Options().decoding(),
+        language="en", owner="test", cancelled=lambda: False,
+    )  # fmt: skip
+    return "".join(segment.text for segments in written for segment in segments)
+
+
+def test_ctranslate2_loads_no_encoder_where_another_encodes(model: Path, tmp_path: Path) -> None:
+    encoder, loaded = selection.select(
+        model, settings(tmp_path, encoder="openvino", encoder_precision="int8"), LAYOUT, device="cpu"
+    )
+    assert encoder is not None
+    assert loaded != model
+    names = openvino.ModelBin(loaded / "model.bin").names()
+    assert not [name for name in names if name.startswith("encoder/layer_1/")]
+    assert [name for name in names if name.startswith("decoder/layer_1/")]
+
+
+def test_what_was_compiled_is_taken_over_and_made_anew_when_it_is_damaged(
+    model: Path, window: Floats, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = openvino.Plan("int8", 1, 1)
+    first = openvino.OpenVinoEncoder(model, plan, tmp_path)
+    built: list[int] = []
+    graph = openvino.encoder_graph
+    monkeypatch.setattr(openvino, "encoder_graph", lambda *a, **k: (built.append(1), graph(*a, **k))[1])
+    again = openvino.OpenVinoEncoder(model, plan, tmp_path)
+    assert not built
+    assert np.array_equal(first.encode(window), again.encode(window))
+    (again.decoder / openvino.GRAPH).write_bytes(b"damaged")
+    mended = openvino.OpenVinoEncoder(model, plan, tmp_path)
+    assert built == [1]
+    assert np.array_equal(first.encode(window), mended.encode(window))
+
+
+def test_other_weights_of_the_same_size_have_an_encoder_of_their_own(model: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    for path in model.iterdir():
+        (other / path.name).write_bytes(path.read_bytes())
+    content = bytearray((other / "model.bin").read_bytes())
+    content[len(content) // 2 :] = reversed(content[len(content) // 2 :])
+    (other / "model.bin").write_bytes(content)
+    assert selection.digest(model, "x") != selection.digest(other, "x")
+
+
+def test_processes_that_start_at_once_compile_once(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: list[int] = []
+    graph = openvino.encoder_graph
+    monkeypatch.setattr(openvino, "encoder_graph", lambda *a, **k: (built.append(1), graph(*a, **k))[1])
+    threads = [
+        threading.Thread(target=openvino.OpenVinoEncoder, args=(model, openvino.Plan("bf16", 1, 1), tmp_path))
+        for _ in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert built == [1]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "taken"),
+    [
+        ({"CTranslate2 int8_float32": 1.0, "OpenVINO int8": 0.4, "OpenVINO bf16": 0.5}, "int8"),
+        ({"CTranslate2 int8_float32": 1.0, "OpenVINO int8": 0.6, "OpenVINO bf16": 0.5}, "bf16"),
+        ({"CTranslate2 int8_float32": 0.4, "OpenVINO int8": 0.39, "OpenVINO bf16": 0.5}, ""),
+    ],
+)
+def test_the_fastest_is_taken_and_remembered_and_none_that_is_slower_than_ctranslate2(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: dict[str, float], taken: str
+) -> None:
+    asked: list[str] = []
+
+    def timed(encode: Any, _directory: Path) -> float:
+        asked.append(encode.__self__.label)
+        return seconds[asked[-1]]
+
+    monkeypatch.setattr(selection, "_seconds", timed)
+    monkeypatch.setattr(openvino, "has_bf16", lambda: True)
+    for _ in range(2):
+        encoder, _loaded = selection.select(model, settings(tmp_path), LAYOUT, device="cpu")
+        assert (encoder.label if encoder else "") == (f"OpenVINO {taken}" if taken else "")
+    assert len(asked) == 3
+    (note,) = (tmp_path / "encoders").glob("*.json")
+    assert json.loads(note.read_text())["precision"] == taken
+
+
+def test_a_processor_without_bfloat16_keeps_to_ctranslate2(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openvino, "has_bf16", lambda: False)
+    assert selection.select(model, settings(tmp_path), LAYOUT, device="cpu") == (None, model)
+
+
+def test_without_openvino_auto_keeps_to_ctranslate2_and_a_wish_for_it_is_refused(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(selection, "find_spec", lambda _: None)
+    assert selection.select(model, settings(tmp_path), LAYOUT, device="cpu") == (None, model)
+    with pytest.raises(ModelUnavailable, match="pip install openvino"):
+        selection.select(model, settings(tmp_path, encoder="openvino"), LAYOUT, device="cpu")
+
+
+def test_a_gpu_and_float32_keep_to_ctranslate2(model: Path, tmp_path: Path) -> None:
+    assert selection.select(model, settings(tmp_path), LAYOUT, device="cuda") == (None, model)
+    exact = Settings(data_dir=tmp_path, device="cpu", compute_type="float32")
+    assert selection.select(model, exact, LAYOUT, device="cpu") == (None, model)
+
+
+def test_a_cache_that_cannot_be_written_costs_speed_and_not_the_job(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "encoders").write_text("in the way")
+    assert selection.select(model, settings(tmp_path), LAYOUT, device="cpu") == (None, model)
+    with pytest.raises(ModelUnavailable, match="can't encode"):
+        selection.select(model, settings(tmp_path, encoder="openvino", encoder_precision="int8"), LAYOUT, device="cpu")

@@ -1,0 +1,113 @@
+"""Which encoder a model is computed with: what the settings name, else what a short measurement finds fastest."""
+
+import json
+import time
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import ctranslate2
+import numpy as np
+import structlog
+
+from transcription.errors import ModelUnavailable
+from transcription.settings import Settings
+from worker.engines.cpu_layout import CpuLayout
+from worker.engines.encoders.base import Encoder
+from worker.engines.encoders.compiled import digest
+from worker.engines.encoders.ctranslate2 import CTranslate2Encoder
+from worker.engines.model_bin import ModelBin
+
+CTRANSLATE2, OPENVINO = "ctranslate2", "openvino"
+ROUNDS = 3
+LEAST_GAIN = 1.1
+"""By how much another encoder must be faster than CTranslate2's to be taken: a measurement errs by a few percent."""
+
+AUTO_PRECISIONS = ("int8", "bf16")
+"""Tried by `auto`, on processors with BF16; their word errors are in bench/README.md."""
+
+log = structlog.get_logger("worker.encoder")
+
+
+def select(directory: Path, settings: Settings, plan: CpuLayout, *, device: str) -> tuple[Encoder | None, Path]:
+    """
+    Choose the encoder of the model in *directory*.
+
+    Returns:
+        The encoder (None: the one that CTranslate2 brings), and the directory that CTranslate2 is to load: with
+        another library's encoder that one has no encoder's weights.
+
+    Raises:
+        ModelUnavailable: the settings name an encoder that can't be had here.
+    """
+    wanted = settings.worker.encoder
+    precision: str = settings.worker.encoder_precision
+    if device != "cpu" or wanted == CTRANSLATE2 or settings.compute_type in {"float32", "float16"}:
+        return None, directory
+    if find_spec("openvino") is None:
+        if wanted == OPENVINO:
+            raise ModelUnavailable(
+                "MURMUR_WORKER__ENCODER=openvino, but openvino isn't installed: pip install openvino, or say auto"
+            )
+        return None, directory
+    cache = settings.data_dir / "encoders"
+    try:
+        if wanted != OPENVINO or precision == "auto":
+            precision = _fastest(directory, cache, plan, precision, forced=wanted == OPENVINO)
+        encoder = _openvino(directory, cache, plan, precision) if precision else None
+    except (OSError, RuntimeError) as error:
+        if wanted == OPENVINO:
+            raise ModelUnavailable(f"OpenVINO can't encode {directory}: {error}") from error
+        log.warning("encoder", taken=CTRANSLATE2, reason=str(error))
+        return None, directory
+    return encoder, encoder.decoder if encoder else directory
+
+
+def _openvino(directory: Path, cache: Path, plan: CpuLayout, precision: str) -> Any:
+    from worker.engines.encoders.openvino import OpenVinoEncoder, Plan  # noqa: PLC0415  an optional library
+
+    # One more than replicas: the batcher keeps a thread for light rows.
+    return OpenVinoEncoder(directory, Plan(precision, plan.workers + 1, plan.threads), cache)
+
+
+def _fastest(directory: Path, cache: Path, plan: CpuLayout, precision: str, *, forced: bool) -> str:
+    """The precision to take OpenVINO with; empty: CTranslate2 is as fast. Measured once, then remembered."""
+    from worker.engines.encoders.openvino import has_bf16, processor  # noqa: PLC0415  an optional library
+
+    tried = AUTO_PRECISIONS if precision == "auto" else (precision,)
+    if not has_bf16() and not forced:
+        return ""
+    note = (
+        cache / f"{digest(directory, repr((processor(), ctranslate2.__version__, plan.threads, tried, forced)))}.json"
+    )
+    try:
+        return str(json.loads(note.read_text("utf-8"))["precision"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    spent = {tried_one: _seconds(_openvino(directory, cache, plan, tried_one).encode, directory) for tried_one in tried}
+    best = min(spent, key=lambda name: spent[name])
+    own = 0.0
+    if not forced:
+        model = ctranslate2.models.Whisper(str(directory), compute_type="int8", intra_threads=plan.threads)
+        own = _seconds(CTranslate2Encoder(model).encode, directory)
+        if own < spent[best] * LEAST_GAIN:
+            best = ""
+    log.info(
+        "encoder measured", taken=best or CTRANSLATE2, ctranslate2_s=own, **{f"{k}_s": v for k, v in spent.items()}
+    )
+    cache.mkdir(parents=True, exist_ok=True)
+    note.write_text(json.dumps({"precision": best, "ctranslate2_s": own, "openvino_s": spent}), encoding="utf-8")
+    return best
+
+
+def _seconds(encode: Callable[[Any], Any], directory: Path) -> float:
+    """The least time that a window takes, after one that isn't counted."""
+    mels = ModelBin(directory / "model.bin").raw("encoder/conv1/weight").shape[1]
+    window = np.random.default_rng(0).normal(size=(1, mels, 3000)).astype(np.float32)
+    times = []
+    for _ in range(ROUNDS + 1):
+        began = time.perf_counter()
+        encode(window)
+        times.append(time.perf_counter() - began)
+    return round(min(times[1:]), 4)
