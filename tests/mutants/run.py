@@ -8,9 +8,9 @@ unnoticed that isn't argued, when a text isn't found any more, or when fewer tha
 """
 
 import argparse
+import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -94,55 +94,74 @@ def unfit(mutant: Mutant, root: Path = ROOT) -> str:
 
 
 @contextmanager
-def copies(count: int) -> Iterator["SimpleQueue[Path]"]:
-    """So many copies of the tree as it stands, tracked or not, without what git ignores."""
+def copies(count: int) -> Iterator["SimpleQueue[Runner]"]:
+    """Runners in so many copies of the tree as it stands, tracked or not, without what git ignores."""
     names = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT, check=True, capture_output=True, text=True,
     ).stdout.split("\0")  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
-        free: SimpleQueue[Path] = SimpleQueue()
+        runners: list[Runner] = []
+        free: SimpleQueue[Runner] = SimpleQueue()
         for number in range(count):
             copy = Path(folder) / str(number)
             for name in filter(None, names):
                 if (ROOT / name).is_file():
                     (copy / name).parent.mkdir(parents=True, exist_ok=True)
                     shutil.copy2(ROOT / name, copy / name)
-            free.put(copy)
-        yield free
+            runners.append(Runner(copy))
+            free.put(runners[-1])
+        try:
+            yield free
+        finally:
+            for runner in runners:
+                runner.close()
 
 
-def pytest_in(copy: Path, tests: tuple[str, ...]) -> tuple[int, str]:
-    """Run *tests* in *copy*; pytest's exit status, and what it said last. Too long a run counts as failed."""
-    environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1", "TEST_LEDGERS": "valkey"}
-    flags = ["-q", "-x", "-n", "0", "-p", "no:cacheprovider", "-p", "no:randomly", "--no-header", "--tb=line"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pytest", *flags, *tests],
-        cwd=copy, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
-    )  # fmt: skip
-    try:
-        said, _ = process.communicate(timeout=LONGEST_S)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        return FAILED, "it hung"
-    ends = [line for line in said.splitlines() if line.startswith(("FAILED", "ERROR"))] or said.splitlines()[-3:]
-    return process.returncode, " | ".join(ends)
+class Runner:
+    """Runs tests in a copy: a process there has the libraries imported already, and forks for each run."""
+
+    def __init__(self, copy: Path) -> None:
+        self.copy = copy
+        environment = {
+            **os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1", "TEST_LEDGERS": "valkey",
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        }  # fmt: skip
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.mutants.forking"],
+            cwd=copy, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def run(self, tests: tuple[str, ...]) -> tuple[int, str]:
+        """Run *tests*; pytest's exit status, and what it said last. Too long a run counts as failed."""
+        assert self._process.stdin
+        assert self._process.stdout
+        print(json.dumps({"tests": tests, "seconds": LONGEST_S}), file=self._process.stdin, flush=True)
+        answer = json.loads(self._process.stdout.readline())
+        said = answer["said"]
+        ends = [line for line in said.splitlines() if line.startswith(("FAILED", "ERROR"))] or said.splitlines()[-3:]
+        return answer["status"], " | ".join(ends)
+
+    def close(self) -> None:
+        """End the process."""
+        assert self._process.stdin
+        self._process.stdin.close()
+        self._process.wait(30)
 
 
-def judge(mutant: Mutant, copy: Path) -> Outcome:
-    """Put the fault into *copy*, ask its tests, and take it out again."""
+def judge(mutant: Mutant, runner: Runner) -> Outcome:
+    """Put the fault into the copy of *runner*, ask its tests, and take it out again."""
     why = unfit(mutant)
     if why:
         return Outcome(mutant, BROKEN, why, 0.0)
     if mutant.argued:
         return Outcome(mutant, ARGUED, mutant.argued, 0.0)
-    path = copy / mutant.file
+    path = runner.copy / mutant.file
     whole = path.read_text("utf-8")
     began = time.monotonic()
     try:
         path.write_text(whole.replace(mutant.old, mutant.new), "utf-8")
-        status, said = pytest_in(copy, mutant.tests)
+        status, said = runner.run(mutant.tests)
     finally:
         path.write_text(whole, "utf-8")
     kind = NOTICED if status in (FAILED, INTERRUPTED) else BROKEN if status else SURVIVED
@@ -151,10 +170,10 @@ def judge(mutant: Mutant, copy: Path) -> Outcome:
     return Outcome(mutant, kind, said, time.monotonic() - began)
 
 
-def sound(mutants: list[Mutant], copy: Path) -> str:
+def sound(mutants: list[Mutant], runner: Runner) -> str:
     """Why the tests say nothing about faults: one of them fails without any; empty when all pass."""
     tests = tuple(dict.fromkeys(test for mutant in mutants if not mutant.argued for test in mutant.tests))
-    status, said = pytest_in(copy, tests) if tests else (0, "")
+    status, said = runner.run(tests) if tests else (0, "")
     return said if status else ""
 
 
@@ -188,18 +207,18 @@ def main(argv: list[str] | None = None) -> int:
         return int(bool(bad))
     with copies(told.jobs) as free, ThreadPoolExecutor(told.jobs) as pool:
         if not told.no_baseline:
-            copy = free.get()
-            if wrong := sound(mutants, copy):
+            runner = free.get()
+            if wrong := sound(mutants, runner):
                 print(f"the tests fail without any fault: {wrong}")
                 return 1
-            free.put(copy)
+            free.put(runner)
 
         def one(mutant: Mutant) -> Outcome:
-            copy = free.get()
+            runner = free.get()
             try:
-                outcome = judge(mutant, copy)
+                outcome = judge(mutant, runner)
             finally:
-                free.put(copy)
+                free.put(runner)
             said = "" if outcome.kind == NOTICED else f": {outcome.said}"
             print(f"{outcome.kind:<9} {outcome.seconds:5.1f} s  {mutant.name}{said}", flush=True)
             return outcome

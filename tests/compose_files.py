@@ -1,0 +1,88 @@
+"""docker-compose.yml and what is laid over it, read as Compose would: variables filled in, files merged."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[1]
+# $$ is a dollar; ${NAME}, ${NAME:-default} (which may hold further ones), ${NAME:?message}
+_VARIABLE = re.compile(r"\$\$|\$\{(\w+)(?::?([-?])((?:[^{}]|\$\{[^{}]*\})*))?\}")
+# What the files of a service add to each other; all else of a later file takes the place of an earlier one's.
+_KEYED = {"volumes": lambda entry: entry.split(":")[1], "ports": str}
+
+
+class Missing(Exception):
+    """A variable without which Compose refuses to start."""
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML with Compose's own tag, which takes something out."""
+
+
+_Loader.add_constructor("!reset", lambda *_: RESET)
+RESET = object()
+
+
+def filled(text: str, environment: Mapping[str, str]) -> str:
+    """*text* with its variables filled in. Missing."""
+
+    def value(match: re.Match[str]) -> str:
+        if match[0] == "$$":
+            return "$"
+        name, mark, rest = match[1], match[2], match[3] or ""
+        if environment.get(name):
+            return environment[name]
+        if mark == "?":
+            raise Missing(f"{name}: {rest}")
+        return filled(rest, environment)
+
+    return _VARIABLE.sub(value, text)
+
+
+def stack(*files: str, environment: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """The merged configuration of docker-compose.yml and further *files*, by default with an empty environment."""
+    merged: dict[str, Any] = {}
+    for name in ("docker-compose.yml", *files):
+        raw = yaml.load((ROOT / name).read_text("utf-8"), _Loader)
+        merged = _merge(merged, _filled(raw, environment or {}), "")
+    merged["services"] = {name: service for name, service in merged["services"].items() if service is not RESET}
+    return {key: value for key, value in merged.items() if not key.startswith("x-")}
+
+
+def _filled(value: Any, environment: Mapping[str, str]) -> Any:
+    if isinstance(value, str):
+        return filled(value, environment)
+    if isinstance(value, dict):
+        return {key: _filled(one, environment) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_filled(one, environment) for one in value]
+    return value
+
+
+def _merge(below: Any, above: Any, key: str) -> Any:
+    if isinstance(below, dict) and isinstance(above, dict):
+        return below | {name: _merge(below[name], one, name) if name in below else one for name, one in above.items()}
+    if isinstance(below, list) and isinstance(above, list) and key in _KEYED:
+        entries = {_KEYED[key](entry): entry for entry in (*below, *above)}
+        return list(entries.values())
+    if key == "networks" and isinstance(below, list):
+        return list(dict.fromkeys((*below, *above)))
+    return above
+
+
+def seconds(length: str) -> float:
+    """A length of time as Compose writes it: `1m30s`."""
+    parts = re.findall(r"(\d+)(ms|s|m|h)", length)
+    assert parts, length
+    assert "".join(f"{count}{unit}" for count, unit in parts) == length, length
+    return sum(int(count) * {"ms": 0.001, "s": 1, "m": 60, "h": 3600}[unit] for count, unit in parts)
+
+
+def memory(size: str) -> int:
+    """A size as Compose or Redis writes it: `1g`, `256mb`, `3Gi`."""
+    found = re.fullmatch(r"(\d+)([kmg])i?b?", size.lower())
+    assert found, size
+    return int(found[1]) << {"k": 10, "m": 20, "g": 30}[found[2]]
