@@ -19,6 +19,7 @@ from api.jobs.backlog import BacklogView
 from api.jobs.backpressure import Backpressure
 from api.jobs.catalogue import Catalogue
 from api.jobs.hints import Hints
+from api.jobs.machine import Machine
 from api.jobs.notifications import notifications
 from api.jobs.submission import SubmissionService
 from api.metrics.process import ApiMetrics
@@ -61,7 +62,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            access_control = guard(settings, meters.registry, stack)
+            access_control = guard(settings, meters, stack)
             app.state.policy = access_control.policy
             app.state.notifications = notifications(settings, access_control.log, stack)
             app.state.platform = _platform(
@@ -71,6 +72,7 @@ def create_app(
                 blobs=blobs or open_blobs(settings),
                 hints=_hints(queue or _queue(settings, stack), stack),
                 submission_quotas=access_control.submission_quotas,
+                machine=_machine(settings, stack),
                 probes=(probes := stack.enter_context(ThreadPoolExecutor(max(4, os.cpu_count() or 1), "probe"))),
                 probe=_probe(settings, probes, stack),
             )
@@ -109,12 +111,13 @@ def _platform(
     jobs: JobStore,
     blobs: BlobStore,
     hints: Hints,
+    machine: Machine,
     probes: Executor,
     probe: Callable[[Path], Probe],
     submission_quotas: SubmissionQuotas,
 ) -> Platform:
     backlog = BacklogView(jobs)
-    backpressure = Backpressure(settings.limits, backlog=backlog, blob_dir=settings.blob_dir)
+    backpressure = Backpressure(settings.limits, backlog=backlog, machine=machine)
     catalogue = Catalogue(settings, backlog)
     submissions = SubmissionService(
         limits=settings.limits,
@@ -133,10 +136,16 @@ def _platform(
         jobs=jobs,
         submissions=submissions,
         backlog=backlog,
-        backpressure=backpressure,
+        machine=machine,
         catalogue=catalogue,
         meters=meters,
     )
+
+
+def _machine(settings: Settings, stack: AsyncExitStack) -> Machine:
+    machine = Machine(settings.blob_dir)
+    stack.callback(machine.close)
+    return machine
 
 
 def _probe(settings: Settings, probes: Executor, stack: AsyncExitStack) -> Callable[[Path], Probe]:

@@ -7,8 +7,8 @@ from fastapi import Depends, Path, Request
 
 from api.auth.quotas import caller
 from api.jobs.backlog import BacklogView
-from api.jobs.backpressure import Backpressure
 from api.jobs.catalogue import Catalogue
+from api.jobs.machine import Machine
 from api.jobs.submission import SubmissionService
 from api.metrics.process import ApiMetrics
 from transcription.access import Principal
@@ -29,7 +29,7 @@ class Platform:
     jobs: JobStore
     submissions: SubmissionService
     backlog: BacklogView
-    backpressure: Backpressure
+    machine: Machine
     catalogue: Catalogue
     meters: ApiMetrics
 

@@ -47,6 +47,7 @@ STATUSES: dict[type[MurmurationError], int] = {
     errors.DeadLetterNotFound: 404,
     errors.NoWebhook: 409,
     errors.LedgerUnavailable: 503,
+    errors.OutcomeUnknown: 503,
     errors.LedgerTooNew: 503,
     errors.LedgerFault: 500,
     errors.MemoryPressure: 503,
@@ -155,6 +156,9 @@ def _answer(request: Request, error: MurmurationError, members: Mapping[str, Any
         headers["Retry-After"] = str(max(1, round(error.retry_after_s)))
     elif error.retryable:
         headers["Retry-After"] = str(further.pop("retry_after_s", 1))
+    if isinstance(error, errors.OutcomeUnknown):
+        headers["Location"] = f"{request.scope.get('root_path', '')}/v1/jobs/{error.job_id}"
+        further["job_id"] = error.job_id
     structlog.contextvars.bind_contextvars(error=error.code, error_message=error.message)
     return problem(
         STATUSES.get(type(error), 500),

@@ -36,6 +36,7 @@ Everything that can go wrong, as one tree.
     │   └── NoWebhook             no_webhook
     ├── Unavailable               try again later; carries retry_after_s
     │   ├── LedgerUnavailable     ledger_unavailable
+    │   │   ├── OutcomeUnknown    outcome_unknown  (a submit whose answer was lost; carries job_id)
     │   │   ├── LedgerTooNew      ledger_too_new
     │   │   └── LedgerFault       ledger_fault     (a defect: 500, and in the log)
     │   ├── MemoryPressure        memory_pressure
@@ -272,6 +273,16 @@ class LedgerUnavailable(Unavailable):
     """Redis can't be reached, or refuses to write."""
 
     code = "ledger_unavailable"
+
+
+class OutcomeUnknown(LedgerUnavailable):
+    """Whether the job was accepted isn't known. If it exists, it has the id ``job_id``."""
+
+    code = "outcome_unknown"
+
+    def __init__(self, message: str, *, job_id: str, retry_after_s: int) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+        self.job_id = job_id
 
 
 class LedgerTooNew(LedgerUnavailable):

@@ -129,7 +129,7 @@ class AccessMiddleware:
         try:
             state["client"] = await policy.admit(scope, state["limit_states"])
         except MurmurationError as error:
-            policy.log.write("refused", outcome=error.code, path=scope["path"][:200])
+            await policy.log.write("refused", outcome=error.code, path=scope["path"][:200])
             answer = await problems.answer(Request(scope), error)
             await answer(scope, receive, send_limited)
             return

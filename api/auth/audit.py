@@ -1,16 +1,23 @@
 """The audit log: who submitted, read, canceled and deleted what, one JSON object a line, apart from other logs."""
 
+import asyncio
+import logging
 import os
 import sys
-import threading
 import time
 from collections.abc import AsyncGenerator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from io import TextIOWrapper
+from logging.handlers import WatchedFileHandler
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import Any, NoReturn, cast
 
 import orjson
+import structlog
+from prometheus_client import Counter
 
 from transcription.access import Principal
 from transcription.errors import MurmurationError
@@ -22,24 +29,34 @@ asking: ContextVar[tuple[Principal, str]] = ContextVar("asking")
 """Who asks, and the request's id; the API sets it for every request."""
 
 _reading: ContextVar[tuple[str, str] | None] = ContextVar("reading", default=None)
+_log = structlog.get_logger("api.audit")
 _MODE = 0o640
+_PATIENCE_S = 0.5
+_MOST_WAITING = 10_000
 
 
 class AuditLog:
     """
-    Appends to one stream, a line at a time; threads and processes may share the file.
+    Appends to one file, a line at a time; processes may share it, and it may be moved away (logrotate).
+
+    Lines are written by a thread: a disk that hangs stops nobody. A line that can't be written, as on a full disk, is
+    counted and stands in the other log; what it tells of has happened and isn't undone.
 
     Args:
         target: A file's path, `-` for standard error, or nothing for no log at all.
+        lost: Counts the lines that were lost.
     """
 
-    def __init__(self, target: str) -> None:
-        self._lock = threading.Lock()
-        self._stream: TextIO | None = _opened(target)
+    def __init__(self, target: str, lost: Counter) -> None:
+        self._handler = _handler(target)
+        self._thread = ThreadPoolExecutor(1, "audit")
+        self._waiting = 0
+        self._written_at = 0.0
+        self._lost = lost
 
-    def write(self, action: str, *, job: str | None = None, outcome: str = "ok", **more: Any) -> None:
-        """Say that the client who asks has done *action*; never raises on account of who that is."""
-        if self._stream is None:
+    async def write(self, action: str, *, job: str | None = None, outcome: str = "ok", **more: Any) -> None:
+        """Say that the client who asks has done *action*; never raises, and waits half a second at most."""
+        if self._handler is None:
             return
         client, request_id = asking.get((Principal(), ""))
         entry = {
@@ -53,21 +70,38 @@ class AuditLog:
             "job": job,
             **more,
         }
-        line = orjson.dumps(entry).decode() + "\n"
-        with self._lock:
-            self._stream.write(line)
-            self._stream.flush()
+        if self._waiting >= _MOST_WAITING:
+            self._lost.inc()
+            return
+        hangs = self._waiting and time.monotonic() - self._written_at > _PATIENCE_S
+        self._waiting += 1
+        writing = asyncio.get_running_loop().run_in_executor(self._thread, self._append, orjson.dumps(entry).decode())
+        writing.add_done_callback(self._written)
+        if not hangs:
+            await asyncio.wait([writing], timeout=_PATIENCE_S)
+
+    def _append(self, line: str) -> None:
+        if self._handler is not None:
+            self._handler.emit(logging.LogRecord("audit", logging.INFO, "", 0, line, None, None))
+
+    def _written(self, writing: "asyncio.Future[None]") -> None:
+        self._waiting -= 1
+        self._written_at = time.monotonic()
+        if not writing.cancelled() and (error := writing.exception()):
+            self._lost.inc()
+            _log.error("a line of the audit log is lost", error=str(error))
 
     @property
     def on(self) -> bool:
         """Whether anything is written."""
-        return self._stream is not None
+        return self._handler is not None
 
     def close(self) -> None:
-        """Let the file go."""
-        if self._stream is not None and self._stream is not sys.stderr:
-            self._stream.close()
-        self._stream = None
+        """Let the file go, once what waits is written."""
+        self._thread.shutdown(wait=self._waiting == 0 or time.monotonic() - self._written_at < _PATIENCE_S)
+        if self._handler is not None:
+            self._handler.close()
+        self._handler = None
 
 
 class AuditedJobs:
@@ -84,7 +118,7 @@ class AuditedJobs:
     async def submit(self, submission: Submission) -> tuple[Job, Outcome]:
         """Accept a job: see JobStore."""
         job, outcome = await self._jobs.submit(submission)
-        self._log.write("submit", job=job.id, outcome=outcome.value, audio=submission.audio.sha256)
+        await self._log.write("submit", job=job.id, outcome=outcome.value, audio=submission.audio.sha256)
         return job, outcome
 
     async def transcript(self, job: Job) -> Transcript:
@@ -94,7 +128,7 @@ class AuditedJobs:
         reading = (asking.get((None, ""))[1], job.id)
         if _reading.get() != reading:
             _reading.set(reading)
-            self._log.write("read", job=job.id)
+            await self._log.write("read", job=job.id)
         return found
 
     async def cancel(self, job_id: str, *, tenant: str) -> Job:
@@ -102,9 +136,9 @@ class AuditedJobs:
         try:
             job = await self._jobs.cancel(job_id, tenant=tenant)
         except MurmurationError as error:
-            self._log.write("cancel", job=job_id, outcome=error.code)
+            await self._log.write("cancel", job=job_id, outcome=error.code)
             raise
-        self._log.write("cancel", job=job_id)
+        await self._log.write("cancel", job=job_id)
         return job
 
     async def forget(self, job_id: str, *, tenant: str) -> str | None:
@@ -112,20 +146,20 @@ class AuditedJobs:
         try:
             unneeded = await self._jobs.forget(job_id, tenant=tenant)
         except MurmurationError as error:
-            self._log.write("delete", job=job_id, outcome=error.code)
+            await self._log.write("delete", job=job_id, outcome=error.code)
             raise
-        self._log.write("delete", job=job_id)
+        await self._log.write("delete", job=job_id)
         return unneeded
 
     async def retry(self, computation: str) -> None:
         """Try a dead letter again: see JobStore."""
         await self._jobs.retry(computation)
-        self._log.write("retry", computation=computation)
+        await self._log.write("retry", computation=computation)
 
     async def drop(self, computation: str) -> None:
         """Take a dead letter off the list: see JobStore."""
         await self._jobs.drop(computation)
-        self._log.write("drop", computation=computation)
+        await self._log.write("drop", computation=computation)
 
 
 class AuditedEvents:
@@ -135,10 +169,12 @@ class AuditedEvents:
         self._events = events
         self._log = log
 
-    def events(self, job: Job, *, after: str | None, quiet_s: float) -> AsyncGenerator[Event | None, None]:
+    async def events(self, job: Job, *, after: str | None, quiet_s: float) -> AsyncGenerator[Event | None, None]:
         """Yield what happens: see EventLog."""
-        self._log.write("follow", job=job.id)
-        return self._events.events(job, after=after, quiet_s=quiet_s)
+        await self._log.write("follow", job=job.id)
+        async with aclosing(self._events.events(job, after=after, quiet_s=quiet_s)) as told:
+            async for event in told:
+                yield event
 
 
 def audited(jobs: JobStore, log: AuditLog) -> JobStore:
@@ -147,11 +183,23 @@ def audited(jobs: JobStore, log: AuditLog) -> JobStore:
     return cast("JobStore", AuditedJobs(jobs, log))
 
 
-def _opened(target: str) -> TextIO | None:
+class _File(WatchedFileHandler):
+    """A file that its group may read; opened anew when something else stands in its place."""
+
+    def _open(self) -> TextIOWrapper:
+        descriptor = os.open(self.baseFilename, os.O_WRONLY | os.O_APPEND | os.O_CREAT, _MODE)
+        return os.fdopen(descriptor, "a", encoding="utf-8")
+
+    def handleError(self, record: logging.LogRecord) -> NoReturn:  # noqa: ARG002, N802
+        """Raise what went wrong; the standard library would print it."""
+        raise  # noqa: PLE0704
+
+
+def _handler(target: str) -> logging.Handler | None:
     if target == "-":
-        return sys.stderr
+        return logging.StreamHandler(sys.stderr)
     if not target:
         return None
     path = Path(target).expanduser()
     path.parent.mkdir(parents=True, exist_ok=True)
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, _MODE), "a", encoding="utf-8")
+    return _File(path)

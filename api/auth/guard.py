@@ -3,12 +3,11 @@
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
-from prometheus_client import CollectorRegistry
-
 from api.auth.access import AccessPolicy
 from api.auth.audit import AuditLog, audited
 from api.auth.quotas import SubmissionQuotas
 from api.auth.rate_limits import RateLimits
+from api.metrics.process import ApiMetrics
 from transcription.ledger.api_keys import RedisKeys
 from transcription.ledger.connections import connect_async
 from transcription.ledger.quotas import RedisQuotas
@@ -29,11 +28,11 @@ class AccessControl:
         return audited(jobs, self.log) if self.log.on else jobs
 
 
-def guard(settings: Settings, registry: CollectorRegistry, stack: AsyncExitStack) -> AccessControl:
-    """Build the parts; *stack* closes them, *registry* takes their figures."""
-    log = AuditLog(settings.security.audit_log)
+def guard(settings: Settings, meters: ApiMetrics, stack: AsyncExitStack) -> AccessControl:
+    """Build the parts; *stack* closes them, *meters* take their figures."""
+    log = AuditLog(settings.security.audit_log, meters.audit_lost)
     stack.callback(log.close)
-    rates = RateLimits(settings, registry)
+    rates = RateLimits(settings, meters.registry)
     stack.callback(rates.close)
     keys, quotas = None, None
     if settings.security.require_keys or settings.security.default_tier or settings.api.rapidapi_secret:

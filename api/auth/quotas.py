@@ -1,10 +1,13 @@
 """What a client may still hand in: looked at before its upload, taken when its job is recorded."""
 
+from contextlib import suppress
+
 from fastapi import Request
 
 from api.auth.audit import asking
 from api.auth.rate_limits import RateLimits, tier_of
 from transcription.access import Principal
+from transcription.errors import LedgerUnavailable, OutcomeUnknown
 from transcription.job import Job, Outcome, Submission
 from transcription.ports import JobStore, QuotaBook
 from transcription.settings import Settings
@@ -47,12 +50,16 @@ class SubmissionQuotas:
         await self._quotas.take(tenant, tier, job_id=job_id, audio_s=audio_s)
         try:
             job, outcome = await jobs.submit(submission)
-        except BaseException:
-            await self._quotas.restore(tenant, tier, job_id=job_id, audio_s=audio_s)
+        except OutcomeUnknown:
+            raise  # the job may run
+        except Exception:
+            with suppress(LedgerUnavailable):
+                await self._quotas.restore(tenant, tier, job_id=job_id, audio_s=audio_s)
             raise
         if outcome is not Outcome.NEW:
             open_id = "" if outcome is Outcome.JOINED else job_id
-            await self._quotas.restore(tenant, tier, job_id=open_id, audio_s=audio_s)
+            with suppress(LedgerUnavailable):  # the job was accepted, whatever becomes of this
+                await self._quotas.restore(tenant, tier, job_id=open_id, audio_s=audio_s)
         return job, outcome
 
 

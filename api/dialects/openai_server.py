@@ -102,7 +102,7 @@ async def audio_info(request: Request, platform: PlatformDep, caller: Caller) ->
     """Judge a recording by its content; nothing of it is kept."""
     del caller  # whoever may not submit may not probe either
     submissions = platform.submissions
-    await platform.backpressure.check(coming_bytes=declared_bytes(request))
+    await platform.submissions.backpressure.check(coming_bytes=declared_bytes(request))
     async with receive(request, blobs=submissions.blobs, limits=submissions.limits) as received:
         job_probe = partial(probe, await received.upload.path(), max_duration_s=submissions.limits.max_duration_s)
         found = await asyncio.get_running_loop().run_in_executor(submissions.probes, job_probe)

@@ -3,19 +3,24 @@
 import asyncio
 import time
 
+from transcription.errors import LedgerUnavailable
 from transcription.ports import Backlog, JobStore, WorkerInfo
 
 MAX_AGE_S = 1.0
 
 
 class BacklogView:
-    """The ledger's figures, cached briefly; concurrent requests share one look. Stale figures are never given."""
+    """
+    The ledger's figures, cached briefly; concurrent requests share one look. Stale figures are never given.
+
+    A failure is remembered as long as figures are: a crowd hears of it together, not one after the other.
+    """
 
     def __init__(self, jobs: JobStore, *, max_age_s: float = MAX_AGE_S) -> None:
         self._jobs = jobs
         self._max_age_s = max_age_s
         self._lock = asyncio.Lock()
-        self._known: Backlog | None = None
+        self._known: Backlog | LedgerUnavailable | None = None
         self._known_at = float("-inf")
         self._last_workers: tuple[WorkerInfo, ...] = ()
 
@@ -23,10 +28,19 @@ class BacklogView:
         """The figures, at most a second old. LedgerUnavailable."""
         async with self._lock:
             if self._known is None or time.monotonic() - self._known_at > self._max_age_s:
-                self._known = await self._jobs.backlog()
+                self._known = await self._look()
                 self._known_at = time.monotonic()
-                self._last_workers = self._known.workers or self._last_workers
-            return self._known
+        if isinstance(self._known, LedgerUnavailable):
+            raise self._known.with_traceback(None)
+        return self._known
+
+    async def _look(self) -> Backlog | LedgerUnavailable:
+        try:
+            found = await self._jobs.backlog()
+        except LedgerUnavailable as error:
+            return error
+        self._last_workers = found.workers or self._last_workers
+        return found
 
     @property
     def last_workers(self) -> tuple[WorkerInfo, ...]:

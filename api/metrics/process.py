@@ -35,6 +35,9 @@ class ApiMetrics:
         self._memory = Gauge(
             "murmur_memory_percent", "Memory in use here, as backpressure sees it.", registry=self.registry
         )
+        self.audit_lost = Counter(
+            "murmur_audit_lines_lost", "Lines that the audit log couldn't take.", registry=self.registry
+        )
         self._disk_free = Gauge("murmur_disk_free_bytes", "Disk left for uploads.", registry=self.registry)
         self._disk = Gauge("murmur_disk_bytes", "Size of that disk.", registry=self.registry)
         self.accepted = 0

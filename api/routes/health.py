@@ -43,7 +43,7 @@ async def health(platform: PlatformDep) -> Response:
     workers = len(backlog.workers) if backlog else 0
     shape = {
         "status": _word(platform, backlog),
-        "memory_percent": round(platform.backpressure.memory_percent, 1),
+        "memory_percent": round((await platform.machine.read()).memory_percent, 1),
         "active_tasks": backlog.running_spans if backlog else 0,
         "ledger": backlog is not None,
         "workers": workers,

@@ -22,8 +22,8 @@ async def metrics(request: Request, platform: PlatformDep) -> Response:
     accept = request.headers.get("accept", "")
     if "application/json" in accept or (accept in ("", "*/*") and platform.settings.api.metrics_format == "json"):
         return Response(orjson.dumps(_few(platform)), media_type="application/json")
-    free, size = platform.backpressure.disk_bytes
-    platform.meters.machine(memory_percent=platform.backpressure.memory_percent, disk_free=free, disk=size)
+    seen = await platform.machine.read()
+    platform.meters.machine(memory_percent=seen.memory_percent, disk_free=seen.free_bytes, disk=seen.disk_bytes)
     return _text(request, platform.meters.registry)
 
 

@@ -459,6 +459,38 @@ def test_pages_list_every_job_once_newest_first_and_filter_by_status(settings: S
         ask(settings, lambda jobs: jobs.list(tenant="default", status=None, limit=1, cursor="nonsense"))
 
 
+def test_pages_skip_no_job_where_many_came_in_the_same_millisecond(settings: Settings, redis_server: Redis) -> None:
+    ids = [submit(settings, submission(f"{number:064x}"))[0].id for number in range(7)]
+    redis_server.zadd("murmur:jobs:default", dict.fromkeys(ids, 1_700_000_000_000))
+    for job_id in ids:
+        redis_server.hset(f"murmur:job:{job_id}", "created", 1_700_000_000_000)
+
+    async def walk(jobs: RedisJobs) -> list[str]:
+        found: list[str] = []
+        cursor = None
+        while True:
+            page = await jobs.list(tenant="default", status=None, limit=2, cursor=cursor)
+            found += [job.id for job in page.jobs]
+            if len(found) == 4:
+                redis_server.zrem("murmur:jobs:default", found[-1])  # the cursor's own job is gone
+            cursor = page.cursor
+            if cursor is None:
+                return found
+
+    assert ask(settings, walk) == sorted(ids, reverse=True)
+
+
+def test_a_page_of_one_reads_one_job_and_looks_at_no_neighbour(settings: Settings, redis_server: Redis) -> None:
+    for number in range(30):
+        submit(settings, submission(f"{number:064x}"))
+    redis_server.config_resetstat()
+    (found,) = ask(settings, lambda jobs: jobs.list(tenant="default", status=None, limit=1, cursor=None)).jobs
+    assert found.queue is None
+    calls = {name: figures["calls"] for name, figures in redis_server.info("commandstats").items()}
+    assert calls.get("cmdstat_hgetall", 0) <= 2
+    assert "cmdstat_zrank" not in calls
+
+
 def test_another_tenant_s_job_does_not_exist(settings: Settings) -> None:
     accepted, _ = submit(settings, submission())
     for deed in ("get", "cancel", "forget"):

@@ -8,13 +8,15 @@ from typing import NoReturn
 import structlog
 from redis import Redis
 from redis.asyncio import BlockingConnectionPool
-from redis.asyncio import Redis as AsyncRedis
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import BusyLoadingError, MaxConnectionsError, RedisError, ResponseError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
 from transcription.errors import LedgerFault, LedgerTooNew, LedgerUnavailable
+from transcription.ledger.fail_fast import FailFastRedis, NotSent
 from transcription.settings import Ledger
 
 CONNECTIONS = 64
@@ -23,6 +25,8 @@ UPGRADE_AFTER_S = 60
 log = structlog.get_logger()
 
 _TOO_NEW = re.compile(r"LEDGERTOONEW (\d+) (\d+)")
+# redis-py says so only in words: "Error 111 connecting to …", "Timeout connecting to server".
+_NOT_CONNECTED = re.compile(r"connecting to |No connection available")
 
 
 def connect(settings: Ledger) -> Redis:
@@ -47,7 +51,7 @@ def _connect(url: str) -> Redis:
     )
 
 
-def connect_async(settings: Ledger) -> AsyncRedis:
+def connect_async(settings: Ledger) -> FailFastRedis:
     """A client for the API: it gives up after ``timeout_s``, because somebody waits for the answer."""
     pool = BlockingConnectionPool.from_url(
         settings.url.get_secret_value(),
@@ -60,7 +64,7 @@ def connect_async(settings: Ledger) -> AsyncRedis:
         health_check_interval=15,
         retry=AsyncRetry(NoBackoff(), 0),
     )
-    return AsyncRedis.from_pool(pool)
+    return FailFastRedis(pool, timeout_s=settings.timeout_s)
 
 
 def unavailable(error: RedisError | OSError) -> NoReturn:
@@ -80,10 +84,35 @@ def unavailable(error: RedisError | OSError) -> NoReturn:
             f"a step of the ledger ({script}) failed by its own fault; the log has the reason",
             retry_after_s=RETRY_AFTER_S,
         ) from error
+    said = "nothing was changed" if unchanged(error) else "if this was to change anything, look whether it did"
     raise LedgerUnavailable(
-        f"the ledger can't be reached or can't write now ({type(error).__name__}); nothing was accepted",
+        f"the ledger can't be reached or can't write now ({type(error).__name__}); {said}",
         retry_after_s=RETRY_AFTER_S,
     ) from error
+
+
+def unchanged(error: BaseException) -> bool:
+    """Whether *error* says that a command had no effect: it was never sent, or the server refused it."""
+    if isinstance(error, RedisConnectionError | RedisTimeoutError):
+        never_sent = isinstance(error, NotSent | BusyLoadingError | MaxConnectionsError)
+        return never_sent or _NOT_CONNECTED.search(str(error)) is not None
+    return isinstance(error, ResponseError) and not is_fault(error)
+
+
+def too_new(error: BaseException) -> bool:
+    """Whether the ledger is a newer version's."""
+    return _TOO_NEW.search(str(error)) is not None
+
+
+@contextmanager
+def outage_endured() -> Iterator[None]:
+    """For those who wait: inside the block an outage of the ledger is passed over, and the caller looks again."""
+    try:
+        yield
+    except (LedgerFault, LedgerTooNew):
+        raise
+    except LedgerUnavailable:
+        return
 
 
 def is_fault(error: RedisError | OSError) -> bool:

@@ -16,11 +16,11 @@ from typing import Any
 import orjson
 from redis.asyncio import Redis
 
-from transcription.errors import JobCanceled, JobExpired, JobNotFound, LedgerFault, LedgerUnavailable, MalformedRequest
+from transcription.errors import JobCanceled, JobExpired, JobNotFound, MalformedRequest
 from transcription.job import Failure, Job, Progress, Status
 from transcription.ledger import records
 from transcription.ledger.change_feed import Watch
-from transcription.ledger.connections import translated
+from transcription.ledger.connections import outage_endured, translated
 from transcription.ledger.scripts import Scripts, pairs
 from transcription.ports import Event
 from transcription.settings import Settings
@@ -70,13 +70,10 @@ class RedisEvents:
                 await changed(max(0.0, sent_at + quiet_s - loop.time()))
 
     async def _read_or_wait(self, job: Job, entry: str, seen: int) -> _Batch:
-        try:
+        with outage_endured():
             return await self._read(job, entry, seen)
-        except LedgerFault:
-            raise
-        except LedgerUnavailable:
-            # Whoever listens doesn't care: the stream goes on where it was when the ledger is back.
-            return _Batch()
+        # Whoever listens doesn't care: the stream goes on where it was when the ledger is back.
+        return _Batch()
 
     async def _read(self, job: Job, entry: str, seen: int) -> _Batch:
         start = "-" if entry == OWN_END else entry

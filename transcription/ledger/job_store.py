@@ -6,10 +6,12 @@ import binascii
 import hashlib
 import time
 import uuid
+from contextlib import suppress
 from typing import Any
 
 import orjson
-from redis.asyncio import Redis
+from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from transcription.computation import DeadLetter
 from transcription.errors import (
@@ -18,27 +20,42 @@ from transcription.errors import (
     JobExpired,
     JobFinished,
     JobNotFound,
+    LedgerUnavailable,
     MalformedRequest,
+    OutcomeUnknown,
 )
 from transcription.job import Job, Outcome, QueuePosition, Status, Submission
 from transcription.lanes import lane, needed
 from transcription.ledger import records, stats
 from transcription.ledger.change_feed import Watch
-from transcription.ledger.connections import translated
+from transcription.ledger.connections import (
+    RETRY_AFTER_S,
+    is_fault,
+    outage_endured,
+    too_new,
+    translated,
+    unavailable,
+    unchanged,
+)
+from transcription.ledger.fail_fast import FailFastRedis
 from transcription.ledger.scripts import PREFIX, Scripts, noting, pairs
 from transcription.options import fingerprint
 from transcription.ports import Backlog, Lane, Page, Server
 from transcription.settings import Needs, Settings
 from transcription.transcript import Transcript
 
-SCAN = 200
+SCAN, SCANS = 200, 20
+"""Where only jobs in one state are wanted: how many are read at once, and how often for one page."""
+
 RATE_AGE_S = 2.0
+SYNC_SHARE = 0.6
+"""Of the time that an answer may take, the part in which the server may sync to disk."""
 
 
 class RedisJobs:
     """A JobStore on Redis. One connection listens for changes, however many clients wait."""
 
-    def __init__(self, client: Redis, settings: Settings) -> None:
+    def __init__(self, client: FailFastRedis, settings: Settings) -> None:
         self._client = client
         self._settings = settings
         self._scripts = Scripts(client, audit_length=settings.ledger.audit_length)
@@ -56,23 +73,32 @@ class RedisJobs:
         request = self._request(submission)
         options = submission.options.model_dump_json()
         decoding = submission.options.decoding().model_dump_json()
-        with translated():
-            outcome, job_id = await self._durably("submit", orjson.dumps(request).decode(), options, decoding)
+        try:
+            outcome, row = await self._durably("submit", orjson.dumps(request).decode(), options, decoding)
+        except (RedisError, OSError) as error:
+            if unchanged(error) or is_fault(error) or too_new(error):
+                unavailable(error)
+            raise _unknown(submission.job_id, type(error).__name__) from error
         if outcome == "conflict":
             raise IdempotencyConflict(
                 f"Idempotency-Key {submission.idempotency_key!r} was used within a day for another payload"
             )
-        return await self.get(job_id, tenant=submission.tenant), Outcome(outcome)
+        (job,) = await self._jobs([row])
+        return job, Outcome(outcome)
 
     async def _durably(self, name: str, *args: str) -> Any:
         """Run a script; with ``wait_aof`` return only when the server has synced its log to disk."""
         if not self._settings.ledger.wait_aof:
             return await self._scripts.call(name, *args)
-        async with self._client.pipeline(transaction=False) as pipe:
+        # The server must give up before the socket does, or its answer would never be heard.
+        patience_ms = int(self._settings.ledger.timeout_s * 1000 * SYNC_SHARE)
+        async with self._client.bounded(), self._client.pipeline(transaction=False) as pipe:
             await self._scripts.call(name, *args, client=pipe)
-            pipe.execute_command("WAITAOF", 1, 0, int(self._settings.ledger.timeout_s * 1000))
+            pipe.execute_command("WAITAOF", 1, 0, patience_ms)
             with noting(name):
-                answer, _ = await pipe.execute()
+                answer, synced = await pipe.execute()
+        if not synced[0]:
+            raise RedisTimeoutError(f"not on the server's disk within {patience_ms} ms")
         return answer
 
     def _lane(self, submission: Submission) -> str:
@@ -108,20 +134,24 @@ class RedisJobs:
 
     async def get(self, job_id: str, *, tenant: str) -> Job:
         """The job as it is now. JobNotFound."""
-        found = await self._read(tenant, [job_id])
+        found = await self._read(tenant, [job_id], places=True)
         if not found:
             raise JobNotFound(f"no job {job_id!r}")
         return found[0]
 
-    async def _read(self, tenant: str, ids: list[str]) -> list[Job]:
+    async def _read(self, tenant: str, ids: list[str], *, places: bool) -> list[Job]:
         with translated():
-            rows = await self._scripts.call("read", tenant, *ids)
-        if any(row and row[2] != "" for row in rows) and time.monotonic() - self._lanes_at > RATE_AGE_S:
+            rows = await self._scripts.call("read", tenant, int(places), *ids)
+        return await self._jobs([row for row in rows if row])
+
+    async def _jobs(self, rows: list[Any]) -> list[Job]:
+        if any(row[2] != "" for row in rows) and time.monotonic() - self._lanes_at > RATE_AGE_S:
             # An ETA by the speed of workers that are gone would be a lie. One asks for all who come meanwhile: with
             # thousands of workers the figures take a while, and a crowd that asked for them would hold everybody up.
             self._lanes_at = time.monotonic()
-            await self.backlog()
-        return [self._job(pairs(job_hash), pairs(comp), *queue) for job_hash, comp, *queue in filter(None, rows)]
+            with suppress(LedgerUnavailable):  # a job without an ETA is still a job
+                await self.backlog()
+        return [self._job(pairs(job_hash), pairs(comp), *queue) for job_hash, comp, *queue in rows]
 
     def _job(self, job_hash: dict[str, str], comp: dict[str, str], position: str | int, ahead: str | int) -> Job:
         queue = None if position == "" else self._queue_position(comp["lane"], int(position), records.seconds(ahead))
@@ -138,25 +168,38 @@ class RedisJobs:
         )
 
     async def list(self, *, tenant: str, status: Status | None, limit: int, cursor: str | None) -> Page:
-        """Jobs of one tenant, newest first."""
+        """Jobs of one tenant, newest first, without their places."""
         jobs: list[Job] = []
         at, last = _parse_cursor(cursor)
-        for _ in range(20):
+        step = SCAN if status else limit
+        start = await self._rank(tenant, at, last)
+        for _ in range(SCANS):
             with translated():
                 found: Any = await self._client.zrange(
-                    f"{PREFIX}jobs:{tenant}", at, "-inf", desc=True, byscore=True, offset=0, num=SCAN, withscores=True
+                    f"{PREFIX}jobs:{tenant}", start, start + step - 1, desc=True, withscores=True
                 )
-            rows = [(str(name), float(score)) for name, score in found]
-            rows = [(name, score) for name, score in rows if not last or score < float(at) or name < last]
-            if not rows:
+            if not found:
                 return Page(tuple(jobs), None)
-            for job in await self._read(tenant, [name for name, _ in rows]):
+            start += len(found)
+            rows = [(float(score), str(name)) for name, score in found]
+            names = [name for score, name in rows if not last or (score, name) < (float(at), last)]
+            for job in await self._read(tenant, names, places=False) if names else []:
                 if status is None or job.status is status:
                     jobs.append(job)
                     if len(jobs) == limit:
                         return Page(tuple(jobs), _cursor(round(job.created_at * 1000), job.id))
-            last, at = rows[-1][0], str(int(rows[-1][1]))
+            if names:
+                at, last = str(int(rows[-1][0])), rows[-1][1]
         return Page(tuple(jobs), _cursor(int(at), last))
+
+    async def _rank(self, tenant: str, at: str, last: str) -> int:
+        """How many of the tenant's jobs are surely newer than the cursor's."""
+        if not last:
+            return 0
+        key = f"{PREFIX}jobs:{tenant}"
+        with translated():
+            rank: Any = await self._client.zrevrank(key, last)
+            return int(await self._client.zcount(key, f"({at}", "+inf")) if rank is None else int(rank) + 1
 
     async def transcript(self, job: Job) -> Transcript:
         """What has been written of the job's transcript so far."""
@@ -169,10 +212,10 @@ class RedisJobs:
     async def cancel(self, job_id: str, *, tenant: str) -> Job:
         """Give up the ticket. JobNotFound, JobFinished."""
         with translated():
-            answer = await self._scripts.call("cancel", job_id, tenant)
+            answer, *rows = await self._scripts.call("cancel", job_id, tenant)
         if answer == "unknown":
             raise JobNotFound(f"no job {job_id!r}")
-        job = await self.get(job_id, tenant=tenant)
+        (job,) = await self._jobs(rows)
         if answer == "finished":
             raise JobFinished(f"job {job_id!r} is {job.status.value} already")
         return job
@@ -186,12 +229,13 @@ class RedisJobs:
         return answer[1] or None
 
     async def wait(self, job: Job, *, seconds: float) -> Job:
-        """The job at its end, or as it is after *seconds*."""
+        """The job at its end, or as it is after *seconds*; as it was last seen while the ledger is away."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
         async with self._watch.on(job.computation) as changed:
             while True:
-                job = await self.get(job.id, tenant=job.tenant)
+                with outage_endured():
+                    job = await self.get(job.id, tenant=job.tenant)
                 left = deadline - loop.time()
                 if job.status.terminal or left <= 0:
                     return job
@@ -245,6 +289,14 @@ class RedisJobs:
         """Return when the ledger answers."""
         with translated():
             await self._client.ping()
+
+
+def _unknown(job_id: str, why: str) -> OutcomeUnknown:
+    return OutcomeUnknown(
+        f"the ledger didn't answer in time ({why}): whether job {job_id!r} was accepted isn't known; look it up",
+        job_id=job_id,
+        retry_after_s=RETRY_AFTER_S,
+    )
 
 
 def _cursor(created_ms: int, job_id: str) -> str:

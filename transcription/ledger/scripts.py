@@ -14,12 +14,15 @@ CHANGED = PREFIX + "changed"
 BOUNDS_S = (1, 5, 15, 30, 60, 120, 300, 900, 3600, 14_400)
 """Upper bounds of the latency histograms, in seconds."""
 
+_ANSWER_WITH_JOBS = ("submit", "read", "cancel")
+
 
 @cache
 def source(name: str, audit_length: int) -> str:
     """The text of script *name* with what all scripts share in front of it."""
     folder = files("transcription.ledger") / "lua"
-    parts = [(folder / f"{part}.lua").read_text("utf-8") for part in ("common", "schema", name)]
+    names = ("common", "schema", *(("job_row",) if name in _ANSWER_WITH_JOBS else ()), name)
+    parts = [(folder / f"{part}.lua").read_text("utf-8") for part in names]
     constants = f"local AUDIT, BOUNDS_S = {int(audit_length)}, {{ {', '.join(map(str, BOUNDS_S))} }}"
     return "\n".join([constants, *parts])
 

@@ -1,13 +1,13 @@
--- Cancel a job. ARGV: job, tenant. Returns 'ok', 'unknown' or 'finished'.
+-- Cancel a job. ARGV: job, tenant. Returns {'ok' or 'finished', the job's row (see job_row.lua)}, or {'unknown'}.
 local id, tenant = unpack(ARGV)
 local job = hash(k('job', id))
-if job.tenant ~= tenant then return 'unknown' end
+if job.tenant ~= tenant then return { 'unknown' } end
 local status = redis.call('HGET', k('comp', job.comp), 'status')
-if job.canceled or job.expired or terminal(status) then return 'finished' end
+if job.canceled or job.expired or terminal(status) then return { 'finished', job_row(id, false) } end
 redis.call('HSET', k('job', id), 'canceled', now())
 count('canceled')
 audit('job canceled', 'job', id, 'comp', job.comp)
 expire_after(id, now(), job.ttl)
 enqueue_webhook(id, 'canceled')
 leave_computation(id, job.comp, 'canceled')
-return 'ok'
+return { 'ok', job_row(id, false) }

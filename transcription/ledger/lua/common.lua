@@ -30,6 +30,7 @@
 --   first:CLASS:L:T   zset    queue `first`: a span each of the computations that no worker works on, by age
 --   tenants:CLASS:L   zset    tenants with spans in `first`, by the audio that they have running
 --   order:CLASS       zset    the spans of `first` over all lanes and tenants, by age
+--   lengths           hash    span in `order` -> its length
 --   extra:L           zset    queue `extra`: further spans of computations in work, by class and age
 --   suspects          zset    queue `suspect`: spans that were running when a process died; each runs alone next
 --   lanes             set     lanes with a span in one of the three queues
@@ -158,6 +159,7 @@ local function enqueue(cid, i, queue)
     redis.call('HINCRBY', k('comp', cid), 'lead', 1)
     redis.call('ZADD', k('first', class, lane, tenant), created, name)
     redis.call('ZADD', k('order', class), created, name)
+    redis.call('HSET', k('lengths'), name, length_of(hash(key)))
     redis.call('ZADD', k('tenants', class, lane), num(redis.call('HGET', k('running'), tenant)), tenant)
   else
     redis.call('ZADD', k('extra', lane), (class == 'batch' and 1e14 or 0) + created, name)
@@ -191,6 +193,7 @@ local function dequeue(cid, i)
     redis.call('HINCRBY', k('comp', cid), 'lead', -1)
     redis.call('ZREM', k('first', class, lane, tenant), name)
     redis.call('ZREM', k('order', class), name)
+    redis.call('HDEL', k('lengths'), name)
     if redis.call('EXISTS', k('first', class, lane, tenant)) == 0 then
       redis.call('ZREM', k('tenants', class, lane), tenant)
     end

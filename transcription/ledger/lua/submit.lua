@@ -1,5 +1,5 @@
 -- Accept a job: find the computation that it can join, or start one.
--- ARGV: request (JSON), options (JSON), decoding (JSON). Returns {outcome, job}.
+-- ARGV: request (JSON), options (JSON), decoding (JSON). Returns {outcome, the job's row (see job_row.lua)}.
 local r, options, decoding = cjson.decode(ARGV[1]), ARGV[2], ARGV[3]
 local at = now()
 
@@ -7,7 +7,7 @@ if r.idempotency_key then
   local key = k('idem', r.tenant, r.idempotency_key)
   local seen = redis.call('HMGET', key, 'job', 'payload')
   if seen[1] and redis.call('EXISTS', k('job', seen[1])) == 1 then
-    return { seen[2] == r.payload and 'repeated' or 'conflict', seen[1] }
+    return { seen[2] == r.payload and 'repeated' or 'conflict', job_row(seen[1], true) }
   end
   redis.call('HSET', key, 'job', r.id, 'payload', r.payload)
   redis.call('PEXPIRE', key, 86400000)
@@ -57,4 +57,4 @@ elseif r.class == 'interactive' and redis.call('HGET', k('comp', cid), 'class') 
   for _, span in ipairs(pending) do enqueue(cid, span[1], span[2]) end
 end
 audit('accepted', 'job', r.id, 'comp', cid, 'outcome', outcome)
-return { outcome, r.id }
+return { outcome, job_row(r.id, true) }

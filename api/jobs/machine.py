@@ -1,0 +1,70 @@
+"""How the machine under this process is: memory in use, and room on the disk that takes uploads."""
+
+import asyncio
+import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from transcription.observability.memory import used_percent
+
+_CACHE_S = 0.5
+_PATIENCE_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One look at the machine; ``late_s`` is how long the disk has failed to answer, 0 where it does."""
+
+    memory_percent: float = 0.0
+    free_bytes: int = 0
+    disk_bytes: int = 0
+    late_s: float = 0.0
+
+
+class Machine:
+    """
+    Looks in a thread of its own, at most twice a second: a network share that hangs must stop nobody.
+
+    While a look hangs, everybody gets the last reading and how late the next one is.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._thread = ThreadPoolExecutor(1, "machine")
+        self._looking: asyncio.Future[Reading] | None = None
+        self._began_at = self._read_at = float("-inf")
+        self._last = Reading()
+
+    async def read(self) -> Reading:
+        """The machine as it is now, within half a second."""
+        if self._looking is None and time.monotonic() - self._read_at < _CACHE_S:
+            return self._last
+        if self._looking is None:
+            self._began_at = time.monotonic()
+            self._looking = asyncio.get_running_loop().run_in_executor(self._thread, look, self._directory)
+            self._looking.add_done_callback(self._seen)
+        waited = time.monotonic() - self._began_at
+        done, _ = await asyncio.wait([self._looking], timeout=max(0.0, _PATIENCE_S - waited))
+        if done:
+            return done.pop().result()
+        last = self._last
+        return Reading(last.memory_percent, last.free_bytes, last.disk_bytes, time.monotonic() - self._began_at)
+
+    def close(self) -> None:
+        """Wait for nothing: a look that hangs would never end."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _seen(self, looking: "asyncio.Future[Reading]") -> None:
+        self._looking = None
+        if not looking.cancelled() and looking.exception() is None:
+            self._last, self._read_at = looking.result(), time.monotonic()
+
+
+def look(directory: Path) -> Reading:
+    """Look now; blocks for as long as the disk does."""
+    while not directory.exists() and directory != directory.parent:
+        directory = directory.parent
+    disk = shutil.disk_usage(directory)
+    return Reading(used_percent(), disk.free, disk.total)

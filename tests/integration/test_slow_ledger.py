@@ -1,0 +1,256 @@
+"""What clients hear while the ledger is slow, silent or gone: soon, all at once, and only what is true."""
+
+import asyncio
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from redis import Redis
+
+from api.jobs import machine
+from tests import audio_files
+from tests.deaf_proxy import DeafProxy, deaf_proxy
+from tests.ledger_worker import LedgerWorker
+from tests.live_api import api_settings, live_api
+from tests.platform import eventually, ledger_binaries, running_ledger
+from transcription.ledger.connections import connect
+from transcription.ledger.span_store import RedisSpans
+from transcription.settings import Ledger, Security
+from transcription.settings.security import Tier
+
+CROWD = 200
+BUSY_MACHINE_S = 20.0
+"""One after the other the last would wait for minutes; together they wait for one call, and for this busy machine."""
+
+
+@contextmanager
+def stopped(redis: Redis) -> Iterator[None]:
+    """Freeze the server, as a hung disk or a paused virtual machine does."""
+    pid = int(redis.info("server")["process_id"])
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+@pytest.fixture
+def own_ledger(tmp_path: Path) -> Iterator[Redis]:
+    with running_ledger(tmp_path / "ledger") as server, Redis.from_url(server.url, decode_responses=True) as redis:
+        redis.ping()
+        yield redis
+
+
+def url_of(redis: Redis) -> str:
+    where = redis.connection_pool.connection_kwargs
+    return f"redis://{where['host']}:{where['port']}/0"
+
+
+async def crowd(base_url: httpx.URL, method: str, path: str, **request: Any) -> list[tuple[int, float]]:
+    """Statuses and seconds of `CROWD` requests at once."""
+    async with httpx.AsyncClient(base_url=base_url, timeout=60, limits=httpx.Limits(max_connections=CROWD)) as http:
+
+        async def one() -> tuple[int, float]:
+            began = time.monotonic()
+            answer = await http.request(method, path, **request)
+            return answer.status_code, time.monotonic() - began
+
+        return list(await asyncio.gather(*(one() for _ in range(CROWD))))
+
+
+ROUTES = [
+    ("POST", "/v1/jobs"),
+    ("POST", "/v1/audio/transcriptions"),
+    ("GET", "/v1/jobs"),
+    ("GET", "/v1/jobs/{id}"),
+    ("GET", "/v1/jobs/{id}?wait=30"),
+    ("GET", "/v1/jobs/{id}/result"),
+    ("GET", "/v1/jobs/{id}/events"),
+    ("POST", "/v1/jobs/{id}/cancel"),
+    ("GET", "/v1/models"),
+    ("GET", "/health"),
+    ("GET", "/health/ready"),
+    ("GET", "/health/async"),
+    ("GET", "/stats"),
+    ("GET", "/metrics/ledger"),
+    ("GET", "/admin/dead"),
+]
+
+
+def test_two_hundred_who_ask_a_silent_ledger_are_refused_together_on_every_route(
+    own_ledger: Redis, tmp_path: Path
+) -> None:
+    tiers = {"free": Tier(concurrent_jobs=1000, audio_s_per_day=100_000)}
+    security = Security(sandbox=False, default_tier="free", tiers=tiers)
+    settings = api_settings(url_of(own_ledger), tmp_path / "data").model_copy(update={"security": security})
+    with live_api(settings) as api:
+        job = api.post("/v1/jobs", files={"file": ("a.wav", audio_files.wav())}).json()["id"]
+        with stopped(own_ledger):
+            for method, path in ROUTES:
+                time.sleep(1.1)  # what was known of the ledger is forgotten
+                body: dict[str, Any] = {}
+                if method == "POST" and "cancel" not in path:
+                    body = {"files": {"file": ("a.wav", audio_files.wav(2.0))}, "data": {"model": "demo"}}
+                answers = asyncio.run(crowd(api.base_url, method, path.format(id=job), **body))
+                expected = {200} if path == "/metrics/ledger" else {503}
+                assert {status for status, _ in answers} == expected, path
+                assert max(took for _, took in answers) < BUSY_MACHINE_S, path
+            assert api.get("/health/live").status_code == 200
+        eventually(lambda: api.get(f"/v1/jobs/{job}").status_code == 200)
+
+
+def test_a_share_that_hangs_stops_uploads_and_nothing_else(
+    redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = threading.Event()
+    look = machine.look
+
+    def hung(directory: Path) -> machine.Reading:
+        answers.wait(60)
+        return look(directory)
+
+    monkeypatch.setattr(machine, "look", hung)
+    with live_api(api_settings(redis_url, tmp_path)) as api:
+        try:
+            refused = api.post("/v1/jobs", files={"file": audio_files.wav()})
+            assert (refused.status_code, refused.json()["code"]) == (503, "storage_unavailable")
+            assert api.get("/health/live").status_code == 200
+            assert api.get("/health").status_code == 200
+            assert api.get("/metrics").status_code == 200
+        finally:
+            answers.set()
+        eventually(lambda: api.post("/v1/jobs", files={"file": audio_files.wav()}).status_code == 202)
+
+
+def test_a_full_disk_under_the_audit_log_refuses_nobody(redis_url: str, tmp_path: Path) -> None:
+    security = Security(sandbox=False, audit_log="/dev/full")
+    settings = api_settings(redis_url, tmp_path).model_copy(update={"security": security})
+    with live_api(settings) as api:
+        accepted = api.post("/v1/jobs", files={"file": audio_files.wav()})
+        assert accepted.status_code == 202
+        assert api.post(f"/v1/jobs/{accepted.json()['id']}/cancel").status_code == 200
+        eventually(lambda: "murmur_audit_lines_lost_total 2.0" in api.get("/metrics").text)
+
+
+def test_an_audit_log_that_was_moved_away_is_begun_anew(redis_url: str, tmp_path: Path) -> None:
+    log = tmp_path / "audit.jsonl"
+    security = Security(sandbox=False, audit_log=str(log))
+    settings = api_settings(redis_url, tmp_path / "data").model_copy(update={"security": security})
+    with live_api(settings) as api:
+        api.post("/v1/jobs", files={"file": audio_files.wav()})
+        log.rename(tmp_path / "audit.jsonl.1")
+        api.post("/v1/jobs", files={"file": audio_files.wav(2.0)})
+    assert len((tmp_path / "audit.jsonl.1").read_text().splitlines()) == 1
+    assert len(log.read_text().splitlines()) == 1
+
+
+@pytest.fixture
+def proxy(redis_url: str) -> Iterator[DeafProxy]:
+    with deaf_proxy(redis_url) as running:
+        yield running
+
+
+def test_a_submit_whose_answer_was_lost_is_said_to_be_unknown_and_names_where_to_ask(
+    proxy: DeafProxy, redis_url: str, redis_server: Redis, tmp_path: Path
+) -> None:
+    tiers = {"free": Tier(concurrent_jobs=5, audio_s_per_day=100_000)}
+    security = Security(sandbox=False, default_tier="free", tiers=tiers)
+    settings = api_settings(proxy.url, tmp_path / "data").model_copy(update={"security": security})
+    with live_api(settings) as api:
+        assert api.post("/v1/jobs", files={"file": audio_files.wav()}).status_code == 202
+        proxy.after = b'"idempotency_key"'
+        lost = api.post("/v1/jobs", files={"file": audio_files.wav(2.0)})
+        assert (lost.status_code, lost.json()["code"]) == (503, "outcome_unknown")
+        assert int(lost.headers["retry-after"]) >= 1
+        proxy.after, proxy.deaf = None, False
+        found = eventually(lambda: answered(api.get(lost.headers["location"])), within_s=20)
+        assert found["id"] == lost.json()["job_id"]
+        assert redis_server.zcard("murmur:open:default") == 2  # its quota wasn't given back
+
+
+def answered(answer: httpx.Response) -> dict[str, Any] | None:
+    found: dict[str, Any] = answer.json()
+    return found if answer.status_code == 200 else None
+
+
+def test_a_submit_that_was_never_sent_is_refused_and_nothing_has_happened(own_ledger: Redis, tmp_path: Path) -> None:
+    with live_api(api_settings(url_of(own_ledger), tmp_path / "data")) as api:
+        api.post("/v1/jobs", files={"file": audio_files.wav()})
+        own_ledger.shutdown(nosave=True)
+        refused = eventually(lambda: no_answer(api), within_s=20)
+        assert "nothing was changed" in refused.json()["detail"]
+        assert "location" not in refused.headers
+
+
+def no_answer(api: httpx.Client) -> httpx.Response | None:
+    answer = api.post("/v1/jobs", files={"file": audio_files.wav(2.0)})
+    return answer if answer.json()["code"] == "ledger_unavailable" and "nothing" in answer.json()["detail"] else None
+
+
+def test_a_submit_that_the_server_did_not_sync_is_no_accepted_one(tmp_path: Path) -> None:
+    """Without fsync WAITAOF never confirms: the client must not hear 202, and must hear soon."""
+    with running_ledger(tmp_path / "ledger", ledger_binaries()["valkey"]) as server:
+        with Redis.from_url(server.url) as redis:
+            redis.config_set("appendfsync", "no")
+        settings = api_settings(server.url, tmp_path / "data")
+        synced = settings.model_copy(update={"ledger": Ledger(url=settings.ledger.url, wait_aof=True)})
+        with live_api(synced) as api:
+            answer = api.post("/v1/jobs", files={"file": audio_files.wav()})
+            assert (answer.status_code, answer.json()["code"]) == (503, "outcome_unknown")
+            assert api.get(answer.headers["location"]).status_code == 200
+
+
+def test_who_waits_for_a_job_waits_through_an_outage(own_ledger: Redis, tmp_path: Path) -> None:
+    settings = api_settings(url_of(own_ledger), tmp_path / "data")
+    answers: dict[str, httpx.Response] = {}
+
+    def ask(name: str, method: str, path: str, **request: Any) -> None:
+        answers[name] = httpx.request(method, f"{base}{path}", timeout=60, **request)
+
+    with live_api(settings) as api, connect(settings.ledger) as client:
+        base = str(api.base_url)
+        worker = LedgerWorker(RedisSpans(client, settings))
+        file = {"file": ("a.wav", audio_files.wav())}
+        job = api.post("/v1/jobs", files=file).json()
+        waiters = [
+            threading.Thread(target=ask, args=("long-poll", "GET", f"/v1/jobs/{job['id']}?wait=50")),
+            threading.Thread(
+                target=ask,
+                args=("prefer", "POST", "/v1/jobs"),
+                kwargs={"files": file, "headers": {"prefer": "wait=50"}},
+            ),
+            threading.Thread(
+                target=ask,
+                args=("openai", "POST", "/v1/audio/transcriptions"),
+                kwargs={"files": file, "data": {"model": "demo"}},
+            ),
+            threading.Thread(
+                target=ask,
+                args=("stream", "POST", "/v1/audio/transcriptions"),
+                kwargs={"files": file, "data": {"model": "demo", "stream": "true"}},
+            ),
+        ]
+        for waiter in waiters:
+            waiter.start()
+        eventually(lambda: own_ledger.scard(f"murmur:comp:{computation(own_ledger, job['id'])}:jobs") == 4)
+        with stopped(own_ledger):
+            time.sleep(3.0)  # longer than any call to the ledger may take
+        worker.work(" hello world")
+        for waiter in waiters:
+            waiter.join(30)
+    assert answers["long-poll"].json()["status"] == "completed"
+    assert answers["prefer"].json()["status"] == "completed"
+    assert answers["openai"].json()["text"] == "hello world"
+    assert "hello world" in answers["stream"].text
+    assert '"error"' not in answers["stream"].text
+
+
+def computation(redis: Redis, job_id: str) -> str:
+    return str(redis.hget(f"murmur:job:{job_id}", "comp"))
