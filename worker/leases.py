@@ -5,6 +5,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import structlog
@@ -18,6 +19,7 @@ from transcription.settings import Lease
 log = structlog.get_logger()
 
 EXIT_HUNG = 70
+EXIT_FAULT = 72
 
 
 @dataclass(slots=True, eq=False)
@@ -124,6 +126,12 @@ class Leases(threading.Thread):
                 self._renew()
             except LedgerUnavailable as error:
                 log.warning("ledger unavailable", error=error.message)
+            except Exception:
+                # A worker whose leases nobody renews would only claim and lose: it ends, and is started again.
+                log.exception("the leases can't be renewed; the process exits")
+                with suppress(Exception):
+                    self.hand_back()
+                os._exit(EXIT_FAULT)
             self._wake.wait(min(self._settings.look_s, self._settings.renew_s))
         self.hand_back()
 

@@ -151,7 +151,7 @@ class Runner:
 
 def judge(mutant: Mutant, runner: Runner) -> Outcome:
     """Put the fault into the copy of *runner*, ask its tests, and take it out again."""
-    why = unfit(mutant)
+    why = unfit(mutant, runner.copy)
     if why:
         return Outcome(mutant, BROKEN, why, 0.0)
     if mutant.argued:
