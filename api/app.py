@@ -25,7 +25,7 @@ from api.jobs.submission import SubmissionService
 from api.metrics.process import ApiMetrics
 from api.middleware import origins, tracing
 from api.middleware.requests import RequestId, RequestLog, SafeHeaders
-from api.routes import dead_letters, events, health, internal, jobs, metrics, models, results, stats, webhooks
+from api.routes import dead_letters, events, health, internal, jobs, metrics, models, page, results, stats, webhooks
 from transcription.ledger.broker import CeleryQueue, celery_app
 from transcription.ledger.connections import connect_async, connect_broker
 from transcription.ledger.job_store import RedisJobs
@@ -37,7 +37,8 @@ from transcription.settings.security import networks
 from transcription.storage.stores import open_blobs
 
 _ROUTERS = tuple(
-    part.router for part in (jobs, results, events, webhooks, models, health, stats, metrics, dead_letters, internal)
+    part.router
+    for part in (jobs, results, events, webhooks, models, health, stats, metrics, dead_letters, internal, page)
 )
 
 
@@ -88,6 +89,8 @@ def create_app(
     )
     for router in _ROUTERS:
         app.include_router(router)
+    if page.WEB.is_dir():
+        app.mount("/web", page.PageFiles(directory=page.WEB), name="web")
     problems.install(app)
     openapi.install(app, settings.security)
     # The last one added is the outermost.

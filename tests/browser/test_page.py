@@ -1,0 +1,249 @@
+"""The page as a person uses it, in a real browser, on the live platform."""
+
+import json
+import os
+import re
+import signal
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, Request, expect
+
+from demo import SAMPLES
+from tests.platform import TestPlatform, eventually, running_platform
+from transcription.settings import Security
+
+LONG = SAMPLES["long"]
+
+
+def send(page: Page, url: str, *recordings: Path | str | dict) -> None:
+    page.goto(url)
+    page.set_input_files("#picker", recordings[0] if len(recordings) == 1 else list(recordings))
+
+
+def fresh(name: str, seed: int) -> dict:
+    """The long recording with other bytes in its last frames' padding, so that it is computed anew."""
+    recording = LONG.path.read_bytes()
+    return {"name": name, "mimeType": "audio/flac", "buffer": recording + seed.to_bytes(8, "big")}
+
+
+def test_a_recording_is_sent_read_heard_edited_and_taken_along(platform: TestPlatform, page: Page) -> None:
+    send(page, platform.url, LONG.path)
+    expect(page.get_by_role("heading", level=1)).to_have_text(LONG.path.name)
+    assert re.search(r"#/jobs/[0-9a-f]{32}$", page.url)
+    expect(page.get_by_role("button", name="Download")).to_be_visible()
+    assert " ".join(page.locator(".segment .text").all_inner_texts()).split() == LONG.transcript.split()
+
+    # A click on a word plays from there, and words light up as they are spoken.
+    word = page.locator(".segment").nth(4).locator(".word").nth(1)
+    start = float(word.get_attribute("data-start") or "nan")
+    word.click()
+    expect(page.locator(".word.now")).to_have_count(1)
+    lit = page.locator(".word.now").inner_text()
+    expect(page.locator(".word.now")).not_to_have_text(lit)
+    assert page.evaluate("document.querySelector('audio').currentTime") >= start
+    page.locator("h1").click()
+    page.keyboard.press("Space")
+    assert page.evaluate("document.querySelector('audio').paused")
+
+    page.get_by_role("button", name="Edit the segment at 0:01").click()
+    page.locator("textarea:visible").fill("The meeting really starts at ten.")
+    page.keyboard.press("Control+Enter")
+    expect(page.locator(".segment").nth(1).locator(".text")).to_have_text("The meeting really starts at ten.")
+    files = {name: download(page, name) for name in ("text", "srt", "vtt", "json")}
+    for text in files.values():
+        assert "really starts at ten." in text
+        assert "o'clock" not in text
+    assert files["srt"].startswith("1\n00:00:00,")
+    assert files["vtt"].startswith("WEBVTT\n")
+    data = json.loads(files["json"])
+    words = data["segments"][1]["words"]
+    assert [word["word"].strip() for word in words] == ["The", "meeting", "really", "starts", "at", "ten."]
+    assert all(word["start"] <= word["end"] for word in words)
+    assert [word["start"] for word in words] == sorted(word["start"] for word in words)
+
+    page.reload()
+    expect(page.locator(".segment").nth(1).locator(".text")).to_have_text("The meeting really starts at ten.")
+    expect(page.locator("audio")).to_be_visible()  # the browser kept the recording
+
+
+def download(page: Page, form: str) -> str:
+    page.get_by_label("Format").select_option(form)
+    with page.expect_download() as coming:
+        page.get_by_role("button", name="Download").click()
+    return Path(coming.value.path()).read_text(encoding="utf-8")
+
+
+def test_untouched_downloads_are_what_the_api_writes(platform: TestPlatform, page: Page) -> None:
+    send(page, platform.url, SAMPLES["short"].path)
+    expect(page.get_by_role("button", name="Download")).to_be_visible()
+    job = page.url.rpartition("/")[2]
+    for form in ("text", "srt", "vtt"):
+        answer = httpx.get(f"{platform.url}/v1/jobs/{job}/result", params={"format": form})
+        assert download(page, form) == answer.text
+
+
+def test_segments_appear_while_the_recording_is_computed_and_a_reload_goes_on(tmp_path: Path, page: Page) -> None:
+    with running_platform(tmp_path) as slow:
+        os.killpg(slow.pids()["w1"], signal.SIGSTOP)
+        send(page, slow.url, fresh("slow.flac", 1))
+        expect(page.locator(".status.queued")).to_contain_text("queue")
+        page.reload()
+        expect(page.get_by_role("heading", level=1)).to_have_text("slow.flac")
+        expect(page.get_by_role("button", name="Cancel", exact=True)).to_be_visible()
+        came: list[float] = []
+        page.expose_function("cameLive", lambda: came.append(time.monotonic()))
+        page.evaluate(
+            "new MutationObserver(() => document.querySelector('.fresh') && cameLive())"
+            ".observe(document.querySelector('.segments'), {childList: true})"
+        )
+        os.killpg(slow.pids()["w1"], signal.SIGCONT)
+        eventually(lambda: page.get_by_role("button", name="Download").is_visible(), 60, every_s=0.2)
+        assert came, "no segment was shown before the transcript was whole"
+        assert " ".join(page.locator(".segment .text").all_inner_texts()).split() == LONG.transcript.split()
+
+
+def test_the_page_goes_on_by_itself_when_the_api_was_killed_and_came_back(tmp_path: Path, page: Page) -> None:
+    with running_platform(tmp_path) as mortal:
+        os.killpg(mortal.pids()["w1"], signal.SIGSTOP)
+        send(page, mortal.url, fresh("api-killed.flac", 2))
+        expect(page.get_by_role("heading", level=1)).to_have_text("api-killed.flac")
+        process = mortal.supervisor.process("api")
+        assert process is not None
+        process.kill()
+        expect(page.locator("#connection")).to_contain_text("can't be reached")
+        os.killpg(mortal.pids()["w1"], signal.SIGCONT)
+        eventually(
+            lambda: mortal.restart_exited() or page.get_by_role("button", name="Download").is_visible(), 90, every_s=0.2
+        )
+        expect(page.locator("#connection")).to_be_hidden()
+        assert " ".join(page.locator(".segment .text").all_inner_texts()).split() == LONG.transcript.split()
+
+
+def test_several_files_become_jobs_that_can_be_searched_and_deleted(platform: TestPlatform, page: Page) -> None:
+    send(page, platform.url, fresh("first talk.flac", 3), fresh("second talk.flac", 4))
+    rows = page.locator(".jobs li")
+    expect(rows.filter(has_text="first talk.flac")).to_contain_text("Done")
+    expect(rows.filter(has_text="second talk.flac")).to_contain_text("Done")
+    page.get_by_label("Search jobs by name").fill("second")
+    expect(rows).to_have_count(1)
+    page.once("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Delete second talk.flac").click()
+    expect(rows).to_have_count(0)
+    page.reload()
+    expect(rows.filter(has_text="first talk.flac")).to_be_visible()
+    expect(rows.filter(has_text="second talk.flac")).to_have_count(0)
+
+
+def test_an_upload_shows_how_far_it_is_and_can_be_given_up(platform: TestPlatform, page: Page) -> None:
+    slow = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 30_000}
+    page.goto(platform.url)
+    expect(page.get_by_text("No jobs yet.").or_(page.locator(".jobs li").first)).to_be_visible()
+    network = page.context.new_cdp_session(page)
+    network.send("Network.emulateNetworkConditions", slow)
+    page.set_input_files("#picker", [fresh("given-up.flac", 5)])
+    expect(page.locator(".upload .said")).to_have_text(re.compile(r"^[1-9]\d? %$"))
+    page.get_by_role("button", name="Cancel the upload of given-up.flac").click()
+    expect(page.locator(".upload")).to_contain_text("Canceled.")
+    with platform.client() as client:
+        assert not [job for job in client.jobs().jobs if job.audio.filename == "given-up.flac"]
+
+
+def test_a_file_that_is_no_recording_is_refused_in_words_that_help(platform: TestPlatform, page: Page) -> None:
+    send(page, platform.url, {"name": "letter.txt", "mimeType": "text/plain", "buffer": b"dear all\n" * 99})
+    expect(page.locator(".upload.bad")).to_contain_text("Choose an audio or video file")
+    expect(page.get_by_role("button", name="Send letter.txt again")).to_be_visible()
+
+
+def test_the_microphone_makes_a_job(platform: TestPlatform, page: Page) -> None:
+    page.goto(platform.url)
+    page.get_by_role("button", name="Record", exact=True).click()
+    expect(page.get_by_role("button", name=re.compile("Stop 0:0[1-9]"))).to_be_visible()
+    page.get_by_role("button", name=re.compile("Stop")).click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(re.compile(r"^Recording .*\.webm$"))
+    expect(page.locator(".status.completed")).to_be_visible()
+
+
+def test_where_keys_are_on_the_page_asks_for_one(tmp_path: Path, page: Page) -> None:
+    with running_platform(tmp_path, security=Security(require_keys=True)) as locked:
+        page.goto(locked.url)
+        dialog = page.get_by_role("dialog", name="API key")
+        expect(dialog).to_be_visible()
+        dialog.get_by_label("Key", exact=True).fill("mur_wrong")
+        dialog.get_by_role("button", name="Use this key").click()
+        expect(dialog).to_contain_text("doesn't know the key")
+
+
+def test_the_fleet_shows_workers_and_queue(platform: TestPlatform, page: Page) -> None:
+    page.goto(f"{platform.url}/#/fleet")
+    expect(page.locator("tbody tr")).to_have_count(1)
+    expect(page.locator("tbody")).to_contain_text("faster_whisper")
+    expect(page.locator(".tiles")).to_contain_text("From the cache")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1200])
+def test_no_view_has_a_fault_that_axe_knows(platform: TestPlatform, page: Page, theme: str, width: int) -> None:
+    page.emulate_media(color_scheme="light" if theme == "light" else "dark", reduced_motion="reduce")
+    page.set_viewport_size({"width": width, "height": 800})
+    send(page, platform.url, LONG.path)
+    expect(page.get_by_role("button", name="Download")).to_be_visible()
+    page.locator(".edit").nth(2).focus()
+    page.keyboard.press("Enter")
+    check(page)
+    page.goto(f"{platform.url}/#/")
+    expect(page.locator(".jobs li").first).to_be_visible()
+    page.get_by_text("More options").click()
+    check(page)
+    page.get_by_role("button", name="API key").click()
+    check(page)
+    page.keyboard.press("Escape")
+    page.goto(f"{platform.url}/#/fleet")
+    expect(page.locator("tbody tr").first).to_be_visible()
+    check(page)
+
+
+def check(page: Page) -> None:
+    found = Axe().run(page).response["violations"]
+    assert not found, json.dumps([(rule["id"], [node["html"] for node in rule["nodes"]]) for rule in found], indent=1)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "the page is wider than the window"
+
+
+def test_everything_can_be_reached_by_keyboard(platform: TestPlatform, page: Page) -> None:
+    page.goto(platform.url)
+    expect(page.get_by_label("Language")).to_be_visible()
+    reached = set()
+    for _ in range(30):
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate("(document.activeElement.ariaLabel || document.activeElement.textContent).trim()"))
+    assert {"Skip to the content", "Fleet", "API key", "Choose recordings", "Record", "More options"} <= reached
+
+
+def test_the_page_asks_nothing_of_anybody_else(platform: TestPlatform, page: Page) -> None:
+    asked: list[str] = []
+
+    def note(request: Request) -> None:
+        asked.append(request.url)
+
+    page.on("request", note)
+    send(page, platform.url, SAMPLES["short"].path)
+    expect(page.get_by_role("button", name="Download")).to_be_visible()
+    assert asked
+    assert not [url for url in asked if not url.startswith((platform.url, "blob:"))]
+    policy = httpx.get(platform.url, headers={"Accept": "text/html"}).headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert "http" not in policy
+
+
+def test_programs_get_addresses_where_browsers_get_the_page(platform: TestPlatform) -> None:
+    found = httpx.get(platform.url)
+    assert found.headers["content-type"] == "application/json"
+    for name in ("jobs", "models", "health", "docs", "openapi"):
+        assert httpx.get(platform.url + found.json()[name]).status_code == 200
+    page = httpx.get(platform.url, headers={"Accept": "text/html,*/*;q=0.8"})
+    assert page.headers["content-type"].startswith("text/html")
+    assert "Accept" in page.headers["vary"]

@@ -1,0 +1,65 @@
+/** The transcript as files, from the segments as they were edited. What the API writes, this writes the same way. */
+
+export const FORMATS = [
+  ["text", "Text (.txt)", "txt"],
+  ["srt", "Subtitles (.srt)", "srt"],
+  ["vtt", "Web subtitles (.vtt)", "vtt"],
+  ["json", "Data (.json)", "json"],
+];
+
+export function written(format, transcript, segments) {
+  return WRITERS[format](transcript, segments);
+}
+
+const WRITERS = {
+  text: (_, segments) => segments.map(({ text }) => `${text.trim()}\n`).join(""),
+  srt: (_, segments) => segments.map((segment, index) => `${index + 1}\n${times(segment, ",")}\n${cue(segment.text)}\n`).join("\n"),
+  vtt: (_, segments) => `WEBVTT\n${segments.map((segment) => `\n${times(segment, ".")}\n${escaped(cue(segment.text))}\n`).join("")}`,
+  json(transcript, segments) {
+    const clean = segments.map(({ original, ...segment }) => segment);
+    const shape = { ...transcript, text: clean.map(({ text }) => text).join("").trim(), segments: clean };
+    if (transcript.words) shape.words = clean.flatMap(({ words }) => words ?? []);
+    return `${JSON.stringify(shape, null, 2)}\n`;
+  },
+};
+
+/**
+ * A segment with another text. Words that are still there keep their times; those between share what is left, by
+ * their length. What a person wrote is sure.
+ */
+export function retimed(segment, text) {
+  const changed = { ...segment, text: ` ${text}`, doubtful: false };
+  if (!segment.words) return changed;
+  const old = segment.words;
+  const fresh = text.split(" ").filter(Boolean);
+  const same = (a, b) => a.trim() === b;
+  let head = 0;
+  while (head < Math.min(old.length, fresh.length) && same(old[head].word, fresh[head])) head += 1;
+  let tail = 0;
+  while (tail < Math.min(old.length, fresh.length) - head && same(old.at(-1 - tail).word, fresh.at(-1 - tail))) tail += 1;
+  const middle = fresh.slice(head, fresh.length - tail);
+  const start = old[head]?.start ?? segment.end;
+  const from = head ? Math.min(start, old.length - tail > head ? start : old[head - 1].end) : old.length - tail > 0 ? start : segment.start;
+  const to = tail ? old[old.length - tail].start : segment.end;
+  const letters = middle.reduce((sum, word) => sum + word.length, 0);
+  let at = from;
+  const between = middle.map((word) => {
+    const begin = at;
+    at += ((Math.max(to, from) - from) * word.length) / letters;
+    return { word: ` ${word}`, start: round(begin), end: round(at), probability: 1 };
+  });
+  return { ...changed, words: [...old.slice(0, head), ...between, ...old.slice(old.length - tail)] };
+}
+
+const round = (seconds) => Math.round(seconds * 1000) / 1000;
+const times = ({ start, end }, mark) => `${stamp(start, mark)} --> ${stamp(end, mark)}`;
+// A cue's text can't hold an arrow or an empty line: either would end it.
+const cue = (text) => text.trim().split(/\s+/).join(" ").replaceAll("-->", "->");
+const escaped = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+
+function stamp(seconds, mark) {
+  const total = Math.max(0, Math.round(seconds * 1000));
+  const part = (number, digits = 2) => String(number).padStart(digits, "0");
+  const [hours, minutes, whole] = [Math.floor(total / 3_600_000), Math.floor(total / 60_000) % 60, Math.floor(total / 1000) % 60];
+  return `${part(hours)}:${part(minutes)}:${part(whole)}${mark}${part(total % 1000, 3)}`;
+}
