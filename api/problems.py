@@ -61,6 +61,7 @@ STATUSES: dict[type[MurmurationError], int] = {
     errors.EngineFailed: 500,
     errors.ModelUnavailable: 503,
     errors.BlobMissing: 500,
+    errors.ScratchFailed: 500,
     errors.LeaseLost: 500,
     errors.Stopped: 500,
 }

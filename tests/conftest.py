@@ -76,7 +76,7 @@ def redis_url(ledger_url: str, redis_server: Redis) -> str:
 def ledger_clock(redis_server: Redis, monkeypatch: pytest.MonkeyPatch) -> LedgerClock:
     """The ledger's clock in this process, which the test puts forward."""
     source = scripts.source
-    monkeypatch.setattr(scripts, "source", lambda name, audit_length: moved(source(name, audit_length)))
+    monkeypatch.setattr(scripts, "source", lambda name, *constants: moved(source(name, *constants)))
     return LedgerClock(redis_server)
 
 

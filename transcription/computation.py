@@ -16,7 +16,8 @@ class Claim:
     one. ``windows_done`` windows of the span were written by an earlier holder and needn't be computed again.
     ``speech`` holds the stretches to transcribe; None until the recording has been decoded and cut. ``whole``: the
     span is all of the recording. ``alone``: it was in flight when a process died, so nothing runs beside it.
-    ``request_id`` and ``traceparent`` are those of the request that began the computation.
+    ``request_id`` and ``traceparent`` are those of the request that began the computation. ``faults`` counts the
+    platform's faults that the span met since it last made progress, for ``faulting_s`` by now.
     """
 
     computation: str
@@ -35,6 +36,8 @@ class Claim:
     alone: bool
     request_id: str = ""
     traceparent: str = ""
+    faults: int = 0
+    faulting_s: float = 0.0
 
     @property
     def name(self) -> str:

@@ -51,14 +51,26 @@ Everything that can go wrong, as one tree.
         ├── EngineFailed          engine_failed
         ├── ModelUnavailable      model_unavailable
         ├── BlobMissing           blob_missing
+        ├── ScratchFailed         scratch_failed
         ├── LeaseLost             lease_lost       (never shown: another worker holds the span)
         └── Stopped               stopped          (never shown: the span was handed back)
 
-A leaf has a stable ``code`` and says whether trying again can help; its message names the value and the limit.
+A leaf has a stable ``code`` and says whether trying again can help; its message names the value and the limit. Its
+``fault`` says whose it is, which decides what becomes of a span that met it (see `transcription.retry`): the input's is
+final, the engine's counts an attempt, the platform's counts none.
 """
 
 from collections.abc import Iterator
+from enum import StrEnum
 from typing import ClassVar
+
+
+class Fault(StrEnum):
+    """Whose fault an error is."""
+
+    INPUT = "input"
+    ENGINE = "engine"
+    PLATFORM = "platform"
 
 
 class MurmurationError(Exception):
@@ -66,6 +78,9 @@ class MurmurationError(Exception):
 
     code: ClassVar[str]
     retryable: ClassVar[bool] = False
+    fault: ClassVar[Fault] = Fault.INPUT
+    advice: ClassVar[str] = ""
+    """What an operator should do about a dead letter that has this code."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -263,6 +278,7 @@ class Unavailable(MurmurationError):
     """The platform can't take this now. ``retry_after_s`` says when it is worth another try."""
 
     retryable = True
+    fault = Fault.PLATFORM
 
     def __init__(self, message: str, *, retry_after_s: int) -> None:
         super().__init__(message)
@@ -308,12 +324,14 @@ class DiskFull(Unavailable):
     """Too little disk is left for uploads."""
 
     code = "disk_full"
+    advice = "Free disk on the host that the message names, then retry it."
 
 
 class StorageUnavailable(Unavailable):
     """The audio's store, a bucket or the API, can't be reached."""
 
     code = "storage_unavailable"
+    advice = "See that workers reach the audio's store (address, credentials, MURMUR_BLOBS__SECRET), then retry it."
 
 
 class QueueFull(Unavailable):
@@ -337,11 +355,14 @@ class QuotaExceeded(Unavailable):
 class ComputeError(MurmurationError):
     """A worker couldn't do its part."""
 
+    fault = Fault.ENGINE
+
 
 class WorkerLost(ComputeError):
     """Every worker that tried the span died or hung."""
 
     code = "worker_lost"
+    advice = "The recording may crash or hang the model: listen to it, look at the workers' last log lines; then retry."
 
 
 class DecoderFailed(ComputeError):
@@ -349,6 +370,9 @@ class DecoderFailed(ComputeError):
 
     code = "decoder_failed"
     retryable = True
+    advice = (
+        "The decoder was killed or hung: look at the workers' memory (MURMUR_SECURITY__SANDBOX_MEMORY_BYTES); retry."
+    )
 
 
 class EngineFailed(ComputeError):
@@ -356,6 +380,7 @@ class EngineFailed(ComputeError):
 
     code = "engine_failed"
     retryable = True
+    advice = "The message is the engine's own; retry it after an update, or drop it."
 
 
 class ModelUnavailable(ComputeError):
@@ -363,12 +388,28 @@ class ModelUnavailable(ComputeError):
 
     code = "model_unavailable"
     retryable = True
+    fault = Fault.PLATFORM
+    advice = "Put the model where workers find it, or give them one that can (MURMUR_MODEL), then retry it."
 
 
 class BlobMissing(ComputeError):
-    """The audio isn't in the blob store."""
+    """The audio isn't in the blob store, as this worker sees it."""
 
     code = "blob_missing"
+    retryable = True
+    fault = Fault.PLATFORM
+    advice = (
+        "See that workers share the data directory with the API; if the audio is gone, submit it again and drop this."
+    )
+
+
+class ScratchFailed(ComputeError):
+    """This worker's own disk can't be read or written."""
+
+    code = "scratch_failed"
+    retryable = True
+    fault = Fault.PLATFORM
+    advice = "Look at the disk of the host that the message names, then retry it."
 
 
 class LeaseLost(ComputeError):
@@ -389,3 +430,9 @@ def leaves(root: type[MurmurationError] = MurmurationError) -> Iterator[type[Mur
         if "code" in vars(child):
             yield child
         yield from leaves(child)
+
+
+def advice(code: str) -> str:
+    """What an operator should do about a dead letter with this *code*."""
+    said = {leaf.code: leaf.advice for leaf in leaves()}
+    return said.get(code) or "Look at the workers' log for its computation, then retry or drop it."

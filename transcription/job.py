@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from transcription.errors import Fault
 from transcription.options import Options
 
 
@@ -30,11 +31,12 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """Why a computation failed."""
+    """Why a computation failed, and whose fault it is: only the input's leaves nothing for an operator to do."""
 
     code: str
     message: str
     retryable: bool = False
+    fault: Fault = Fault.ENGINE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

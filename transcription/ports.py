@@ -17,7 +17,12 @@ from transcription.transcript import Segment, Transcript
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerInfo:
-    """What a live worker says of itself. ``rate`` is its measured speed in audio-seconds per second, None at first."""
+    """
+    What a live worker says of itself.
+
+    ``rate`` is its measured speed in audio-seconds per second, None at first. ``quarantine`` says why it claims
+    nothing, or nothing for the models that it has ``withdrawn``; empty when all is well.
+    """
 
     id: str
     models: tuple[str, ...]
@@ -32,6 +37,13 @@ class WorkerInfo:
     running: int = 0
     traits: tuple[str, ...] = (ANY_LANGUAGE,)
     layout: str = ""
+    quarantine: str = ""
+    withdrawn: tuple[str, ...] = ()
+
+    @property
+    def fit(self) -> bool:
+        """Whether it claims anything."""
+        return not set(self.models) <= set(self.withdrawn)
 
 
 @dataclass(frozen=True, slots=True)

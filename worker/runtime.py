@@ -1,6 +1,7 @@
 """The worker process: everything in it that lives as long as it does, and one step of work."""
 
 import os
+import random
 import socket
 import threading
 import time
@@ -8,16 +9,18 @@ from dataclasses import dataclass
 
 import structlog
 from celery import Celery
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
 
-from transcription.errors import LeaseLost, LedgerUnavailable, Stopped
+from transcription.errors import Fault, LeaseLost, LedgerUnavailable, MurmurationError, Stopped
 from transcription.lanes import traits
-from transcription.ledger.broker import CeleryQueue
+from transcription.ledger.broker import QUEUE, CeleryQueue
 from transcription.ledger.connections import connect, connect_broker
 from transcription.ledger.span_store import RedisSpans
 from transcription.media.decoder import Decoder
 from transcription.observability.tracing import open_traces
 from transcription.ports import WorkerInfo
-from transcription.retry import Retry, decide
+from transcription.retry import History, Patience, Retry, classified, decide
 from transcription.settings import Settings
 from transcription.storage.stores import open_blobs
 from worker.leases import Held, Leases
@@ -25,6 +28,8 @@ from worker.maintenance import Maintenance
 from worker.metrics import counters, endpoint
 from worker.model_cache import ModelCache
 from worker.pipeline import Pipeline
+from worker.probes import Probes
+from worker.quarantine import Quarantine
 from worker.webhook_dispatcher import WebhookDispatcher
 
 log = structlog.get_logger()
@@ -32,6 +37,8 @@ log = structlog.get_logger()
 EXIT_NO_MEMORY = 71
 EXIT_DELAY_S = 3.0
 RATE_MEMORY = 0.8
+WAITING_PROBED = 2
+"""Recordings of each class that wait, to look at when the store seems to be sick."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +65,7 @@ class WorkerRuntime:
         self._settings = settings
         self._started_at = time.time()
         self._rate: float | None = None
+        self._app = app
         self._client = connect(settings.ledger)
         self._spans = RedisSpans(self._client, settings)
         self._queue = CeleryQueue(app, connect_broker(settings.ledger))
@@ -76,6 +84,8 @@ class WorkerRuntime:
             settings=settings,
             rate=lambda: self._rate,
         )
+        self._probes = Probes(settings, self._blobs, self._models, lambda: self._spans.waiting_audio(WAITING_PROBED))
+        self._quarantine = Quarantine(self._probes, changed=self._consume, limit=settings.worker.quarantine_after)
         self._leases = Leases(self._spans, settings.lease, steps=lambda: self._models.steps, info=self._info)
         self._maintenance = Maintenance(self._spans, self._queue, self._blobs, settings)
         self._webhook_dispatcher = WebhookDispatcher(settings)
@@ -93,6 +103,7 @@ class WorkerRuntime:
         """Hand everything back, and end the process soon after; safe to be called from a signal handler."""
         self._maintenance.stop()
         self._webhook_dispatcher.stop()
+        self._quarantine.close()
         self._leases.stop()
         threading.Thread(target=self._exit, name="leave", daemon=True).start()
 
@@ -110,11 +121,12 @@ class WorkerRuntime:
         Raises:
             SpanFailed: the attempt failed.
         """
-        if not self._leases.open:
+        models = self._quarantine.without(self._models_served)
+        if not self._leases.open or not models:
             return None
         try:
             extras = self._may_take_extras()
-            claim = self._spans.claim(self.name, models=self._models_served, extras=extras, traits=self._traits)
+            claim = self._spans.claim(self.name, models=models, extras=extras, traits=self._traits)
         except LedgerUnavailable as error:
             log.warning("ledger unavailable", error=error.message)
             return None
@@ -157,25 +169,31 @@ class WorkerRuntime:
             log.exception("out of memory; the process exits")
             os._exit(EXIT_NO_MEMORY)
         except Exception as error:  # whatever it is, it's this span's alone
-            counters.spans.labels("failed").inc()
-            self._report(held, error)
+            self._report(held, classified(error))
             raise SpanFailed(f"{claim.name}: {error}") from error
+        self._quarantine.passed(model=claim.model)
         counters.finished(timing)
         done = SpanResult(claim.name, timing.audio_s, timing.real_time_factor)
         self._update_rate(timing.audio_s, timing.decode_s + timing.vad_s + timing.compute_s)
         log.info("finished", audio_s=timing.audio_s, real_time_factor=round(timing.real_time_factor, 4))
         return done
 
-    def _report(self, held: Held, error: Exception) -> None:
-        claim = held.claim
-        next_step = decide(error, claim.attempt, max_attempts=self._settings.lease.max_attempts)
-        log.warning("failed", attempt=claim.attempt, next=type(next_step).__name__, exc_info=error)
+    def _report(self, held: Held, error: MurmurationError) -> None:
+        claim, lease = held.claim, self._settings.lease
+        history = History(attempt=claim.attempt, faults=claim.faults, faulting_s=claim.faulting_s)
+        patience = Patience(max_attempts=lease.max_attempts, platform_s=lease.platform_patience_s)
+        next_step = decide(error, history, patience, jitter=random.random())
+        log.warning("failed", attempt=claim.attempt, fault=error.fault, next=type(next_step).__name__, exc_info=error)
+        if error.fault is Fault.PLATFORM:
+            counters.spans.labels("platform_fault").inc()
+            self._probes.remember(claim.audio_sha256)
+            self._quarantine.met(error, model=claim.model)
+        else:
+            counters.spans.labels("failed").inc()
+            self._quarantine.passed(model=claim.model)
         try:
-            if isinstance(next_step, Retry):
-                failure = decide(error, 1, max_attempts=1).failure  # type: ignore[union-attr]
-                self._spans.fail(claim, failure, retry_in_s=next_step.delay_s)
-            else:
-                self._spans.fail(claim, next_step.failure, retry_in_s=None)
+            retry_in_s = next_step.delay_s if isinstance(next_step, Retry) else None
+            self._spans.fail(claim, next_step.failure, retry_in_s=retry_in_s)
         except (LeaseLost, Stopped, LedgerUnavailable) as unheard:
             log.info("the failure counts no more", reason=unheard.code)
 
@@ -186,6 +204,14 @@ class WorkerRuntime:
                 self._queue.hint()
         except LedgerUnavailable:
             return
+
+    def _consume(self, on: bool) -> None:
+        """Take hints, or leave them to others."""
+        control = self._app.control
+        try:
+            (control.add_consumer if on else control.cancel_consumer)(QUEUE, destination=[self.name])
+        except (OperationalError, RedisError, OSError) as error:
+            log.warning("Celery's consumer can't be told", error=str(error))
 
     def _may_take_extras(self) -> bool:
         """Half of the places stay free for recordings that nobody works on."""
@@ -201,7 +227,7 @@ class WorkerRuntime:
 
     def _state(self) -> endpoint.State:
         held, slots = len(self._leases.holding()), self._models.slots
-        return endpoint.State(held=held, slots=slots, models=len(self._models.names()))
+        return endpoint.State(held=held, slots=slots, models=len(self._models.names()), unfit=self._quarantine.parts)
 
     def _info(self, running: int) -> WorkerInfo:
         return WorkerInfo(
@@ -218,4 +244,6 @@ class WorkerRuntime:
             rate=self._rate,
             running=running,
             traits=self._traits,
+            quarantine=self._quarantine.reason,
+            withdrawn=tuple(sorted(set(self._models_served) - set(self._quarantine.without(self._models_served)))),
         )

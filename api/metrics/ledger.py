@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from transcription.errors import ComputeError, InvalidAudio, leaves
+from transcription.errors import ComputeError, DiskFull, InvalidAudio, StorageUnavailable, leaves
 from transcription.job import Outcome
 from transcription.ports import Backlog, Server
 
@@ -16,6 +16,7 @@ _STAGES = ("decode", "vad", "compute")
 _EVENTS = (
     ("claimed", "murmur_claims", "Spans that workers have claimed."),
     ("retried", "murmur_retries", "Failed attempts at a span after which it was to be tried again."),
+    ("faults", "murmur_platform_faults", "Runs of spans that met a fault of the platform; they count no attempt."),
     ("reaped", "murmur_reaps", "Spans taken from workers that died or hung."),
     ("released", "murmur_releases", "Spans that workers handed back, as at their stop."),
 )
@@ -76,6 +77,8 @@ def _waiting(backlog: Backlog) -> Iterable[Metric]:
 def _workers(backlog: Backlog) -> Iterable[Metric]:
     workers = backlog.workers
     yield _gauge("murmur_workers", "Workers alive.", len(workers))
+    unfit = sum(bool(worker.quarantine) for worker in workers)
+    yield _gauge("murmur_workers_quarantined", "Workers that claim nothing, or not for every model.", unfit)
     yield _gauge("murmur_slots", "Spans that the workers can have in work.", sum(worker.slots for worker in workers))
     yield _gauge(
         "murmur_capacity_audio_seconds_per_second",
@@ -96,7 +99,8 @@ def _counters(backlog: Backlog) -> Iterable[Metric]:
         ends.add_metric([status], totals.get(f"computations_{status}", 0))
     failures = CounterMetricFamily("murmur_failures", "Computations that failed, by the error's code.", labels=["code"])
     # Those that were never seen begin at 0: an increase from nothing would be no increase.
-    known = dict.fromkeys((leaf.code for root in _CAUSES for leaf in leaves(root)), 0)
+    codes = [leaf.code for root in _CAUSES for leaf in leaves(root)]
+    known = dict.fromkeys((*codes, DiskFull.code, StorageUnavailable.code), 0)
     for code, count in sorted((known | backlog.failures).items()):
         failures.add_metric([code], count)
     stages = CounterMetricFamily("murmur_span_seconds", "Workers' time on committed spans.", labels=["stage"])

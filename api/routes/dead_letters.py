@@ -10,7 +10,7 @@ from api.dependencies import PlatformDep
 from api.problems import documented
 from api.schemas import ErrorOut, rfc3339
 from transcription.computation import DeadLetter
-from transcription.errors import DeadLetterNotFound
+from transcription.errors import DeadLetterNotFound, WorkerLost, advice
 from transcription.options import Decoding
 
 router = APIRouter(prefix="/admin/dead", tags=["admin"])
@@ -32,6 +32,7 @@ class DeadOut(BaseModel):
     computation: str = Field(examples=["b0a53ee09e2b4d5bb3d1a4c1c4b2a5f0"])
     died_at: datetime
     error: ErrorOut
+    advice: str = Field(description="What to do about it.", examples=[WorkerLost.advice])
     attempts: int = Field(description="Attempts at the span that took the most.", examples=[3])
     model: str
     options: Decoding = Field(description="What a retry will compute with.")
@@ -82,6 +83,7 @@ async def drop_dead(platform: PlatformDep, computation: Computation) -> None:
 
 def _out(letter: DeadLetter) -> DeadOut:
     return DeadOut(
+        advice=advice(letter.failure.code),
         computation=letter.computation,
         died_at=rfc3339(letter.died_at),
         error=ErrorOut(code=letter.failure.code, message=letter.failure.message, retryable=letter.failure.retryable),

@@ -61,9 +61,9 @@ async def live() -> dict[str, str]:
 
 @router.get("/health/ready", response_model=ReadyOut, responses={503: {"model": ReadyOut}})
 async def ready(platform: PlatformDep) -> Response:
-    """200 when the ledger answers and a worker lives, else 503."""
+    """200 when the ledger answers and a worker lives that claims, else 503."""
     backlog = await _backlog(platform)
-    workers = len(backlog.workers) if backlog else 0
+    workers = sum(worker.fit for worker in backlog.workers) if backlog else 0
     fit = backlog is not None and workers > 0
     shape = {"status": "ready" if fit else "not ready", "ledger": backlog is not None, "workers": workers}
     return _json(shape, 200 if fit else 503)
@@ -96,7 +96,7 @@ async def _backlog(platform: Platform) -> Backlog | None:
 def _word(platform: Platform, backlog: Backlog | None) -> str:
     if backlog is None:
         return "unavailable"
-    return platform.settings.api.health_status if backlog.workers else "degraded"
+    return platform.settings.api.health_status if any(worker.fit for worker in backlog.workers) else "degraded"
 
 
 def _json(shape: dict[str, Any], status: int) -> Response:

@@ -53,6 +53,7 @@ def _facts(letter: RemoteDeadLetter) -> dict[str, str]:
         "computation": letter.computation,
         "died": letter.died_at.isoformat(" ", "seconds"),
         "error": f"{letter.error.message} ({letter.error.code})",
+        "to do": letter.advice,
         "attempts": str(letter.attempts),
         "model": letter.model,
         "options": " ".join(options),

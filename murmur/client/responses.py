@@ -75,6 +75,7 @@ class RemoteDeadLetter(Remote):
     computation: str
     died_at: datetime
     error: RemoteFailure
+    advice: str = ""
     attempts: int = 0
     model: str = ""
     options: dict[str, Any] = Field(default_factory=dict)

@@ -25,8 +25,18 @@ class Flock:
     """Start it in a `with`; the test's thread must be the one that starts processes."""
 
     def __init__(
-        self, directory: Path, *, lease: Lease, engine: str = "tests.chaos.stub_engine:load", window_s: float = 0.05
+        self,
+        directory: Path,
+        *,
+        lease: Lease,
+        engine: str = "tests.chaos.stub_engine:load",
+        window_s: float = 0.05,
+        workers: tuple[str, ...] = WORKERS,
+        env: dict[str, dict[str, str]] | None = None,
+        **worker: object,
     ) -> None:
+        self.workers = workers
+        self.env = env or {}
         self.lines: list[str] = []
         self.ledger_port = free_port()
         self.ports = {name: free_port() for name in APIS}
@@ -36,7 +46,7 @@ class Flock:
             ledger={"url": address(self.ledger_port), "hint_timeout_s": 5},
             lease=lease,
             limits=Limits(max_memory_percent=100, min_free_disk_bytes=0),
-            worker=Worker(slots=4, span_s=60, engine=engine, model_workers=1),
+            worker=Worker.model_validate({"slots": 4, "span_s": 60, "engine": engine, "model_workers": 1, **worker}),
         )
         self.directory = directory
         self.memory_kb: dict[str, int] = {}
@@ -45,13 +55,13 @@ class Flock:
         self._lock = threading.Lock()
 
     def __enter__(self) -> "Flock":
-        for name in ("ledger", *WORKERS, *APIS):
+        for name in ("ledger", *self.workers, *APIS):
             self.start(name)
         eventually(lambda: all(self.ready(name) for name in APIS), 60)
         return self
 
     def __exit__(self, *_: object) -> None:
-        for name in (*APIS, *WORKERS, "ledger"):
+        for name in (*APIS, *self.workers, "ledger"):
             self.processes[name].kill()
             self.processes[name].wait(5)
 
@@ -63,7 +73,8 @@ class Flock:
             layout = PlatformConfig(port=self.ports.get(name, 0))
             local = LocalPlatform(self.settings, layout, sink=self._keep, say=print)
             program = local._api() if name in APIS else local._worker(name)
-        program = replace(program, env={**program.env, "STUB_WINDOW_S": str(self._window_s)})
+        own = {"STUB_WINDOW_S": str(self._window_s), **self.env.get(name, {})}
+        program = replace(program, env={**program.env, **own})
         if name in self.memory_kb:
             limit = ["sh", "-c", f'ulimit -v {self.memory_kb[name]}; exec "$0" "$@"']
             program = replace(program, argv=[*limit, *program.argv])
@@ -71,7 +82,7 @@ class Flock:
 
     def restart_exited(self) -> None:
         """Start again the workers that have died, as a supervisor would."""
-        for name in WORKERS:
+        for name in self.workers:
             if self.processes[name].poll() is not None:
                 self.start(name)
 

@@ -6,8 +6,9 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 
-from transcription.errors import Stopped
+from transcription.errors import ModelUnavailable, Stopped
 from transcription.media.audio import Samples
 from transcription.options import Decoding
 from transcription.settings import Settings
@@ -70,4 +71,6 @@ def misbehave(prompt: str | None) -> None:
 
 
 def load(name: str, settings: Settings) -> StubEngine:
+    if os.environ.get("STUB_NO_MODEL") and not Path(os.environ["STUB_NO_MODEL"]).exists():
+        raise ModelUnavailable("the stub's weights are away")
     return StubEngine()

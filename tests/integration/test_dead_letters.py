@@ -1,6 +1,8 @@
 """Dead letters as an operator meets them: over the admin routes and on the command line, with a real ledger."""
 
 import sys
+import time
+from datetime import datetime
 
 import httpx
 import pytest
@@ -10,6 +12,9 @@ from murmur.cli.main import main
 from tests import audio_files
 from tests.ledger_worker import LedgerWorker
 from tests.platform import eventually
+from transcription.errors import EngineFailed, Fault
+from transcription.job import Failure
+from transcription.settings import Settings
 
 
 def died(api: httpx.Client, worker: LedgerWorker, **options: str) -> dict[str, str]:
@@ -28,7 +33,34 @@ def test_dead_letter_says_what_happened_to_which_jobs(api: httpx.Client, worker:
     assert letter["jobs"] == [job["id"]]
     assert letter["error"] == {"code": "engine_failed", "message": "boom", "retryable": True}
     assert (letter["audio"]["filename"], letter["options"]["language"]) == ("talk.wav", "de")
+    assert letter["advice"] == EngineFailed.advice
     assert api.get(f"/admin/dead/{letter['computation']}").json() == letter
+
+
+def test_dead_letter_outlives_its_jobs_own_retention_and_goes_with_its_own(
+    api: httpx.Client, worker: LedgerWorker, settings: Settings, redis_server: Redis
+) -> None:
+    job = died(api, worker, ttl_s="60")
+    kept_s = settings.retention.dead_letter_ttl_s
+    ends = datetime.fromisoformat(job["expires_at"]) - datetime.fromisoformat(job["completed_at"])
+    assert abs(ends.total_seconds() - kept_s) < 60
+    due = float(redis_server.zscore("murmur:expiry", job["id"]) or 0)
+    assert abs(due / 1000 - time.time() - kept_s) < 60
+    (letter,) = api.get("/admin/dead").json()["dead_letters"]
+    assert api.delete(f"/admin/dead/{letter['computation']}").status_code == 204
+    due = float(redis_server.zscore("murmur:expiry", job["id"]) or 0)
+    assert due / 1000 - time.time() < 61
+
+
+@pytest.mark.parametrize(("fault", "dead"), [(Fault.INPUT, False), (Fault.ENGINE, True), (Fault.PLATFORM, True)])
+def test_what_fails_by_no_fault_of_the_input_becomes_a_dead_letter(
+    api: httpx.Client, worker: LedgerWorker, fault: Fault, dead: bool
+) -> None:
+    answer = api.post("/v1/jobs", files={"file": ("talk.wav", audio_files.wav(2.0))})
+    failure = Failure(code="blob_missing", message="gone", fault=fault)
+    worker.spans.fail(worker.claim(), failure, retry_in_s=None)
+    assert api.get(f"/v1/jobs/{answer.json()['id']}").json()["status"] == "failed"
+    assert bool(api.get("/admin/dead").json()["dead_letters"]) is dead
 
 
 def test_retried_dead_letter_is_queued_with_its_options_and_a_hint(

@@ -9,14 +9,14 @@ from tests.ledger_client import LedgerClient
 from tests.ledger_clock import LedgerClock
 from tests.ledger_worker import LedgerWorker
 from transcription.computation import Claim
-from transcription.errors import JobFinished, LeaseLost, Stopped
+from transcription.errors import Fault, JobFinished, LeaseLost, Stopped
 from transcription.job import Failure, Outcome, Status
 from transcription.ledger.connections import connect
 from transcription.ledger.span_store import RedisSpans
 from transcription.settings import Lease, Settings
 
 BOOM = Failure(code="engine_failed", message="boom", retryable=True)
-CORRUPT = Failure(code="corrupt_audio", message="no sound in it", retryable=False)
+CORRUPT = Failure(code="corrupt_audio", message="no sound in it", fault=Fault.INPUT)
 THIRDS = (4.0, 7.0, 10.0)
 
 
@@ -138,7 +138,7 @@ def test_what_is_written_weighs_no_more(
 
 
 @pytest.mark.parametrize("retryable", [True, False])
-def test_only_what_another_try_may_help_becomes_a_dead_letter(
+def test_only_what_isn_t_the_input_s_fault_becomes_a_dead_letter(
     client: LedgerClient, worker: LedgerWorker, spans: RedisSpans, retryable: bool
 ) -> None:
     job = client.new()

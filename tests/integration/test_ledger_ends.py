@@ -9,7 +9,7 @@ from redis import Redis
 from tests.ledger_client import LedgerClient, left_over
 from tests.ledger_clock import LedgerClock
 from tests.ledger_worker import LedgerWorker
-from transcription.errors import DeadLetterNotFound, JobNotFound, LeaseLost, Stopped
+from transcription.errors import DeadLetterNotFound, Fault, JobNotFound, LeaseLost, Stopped
 from transcription.job import Failure, Job, Outcome, Status
 from transcription.ledger.connections import connect
 from transcription.ledger.span_store import RedisSpans
@@ -21,6 +21,7 @@ TTL_S = 600
 ENDINGS = ("completed", "failed", "canceled", "cached", "left")
 RECEIVER = "http://receiver.test/"
 BOOM = Failure(code="engine_failed", message="boom", retryable=True)
+CORRUPT = Failure(code="corrupt_audio", message="no sound in it", fault=Fault.INPUT)
 
 
 @pytest.fixture
@@ -59,6 +60,8 @@ def end(client: LedgerClient, worker: LedgerWorker, ending: str, **options: Any)
     if ending in ("canceled", "left"):
         client.cancel(job)
     elif ending == "failed":
+        worker.spans.fail(worker.claim(), CORRUPT, retry_in_s=None)
+    elif ending == "dead":
         worker.fail()
     else:
         worker.work()
@@ -239,13 +242,34 @@ def test_lock_is_one_worker_s_for_its_time(spans: RedisSpans, ledger_clock: Ledg
     assert spans.lock("x", seconds=60)
 
 
-def test_dead_letter_goes_with_its_last_ticket(
+def test_dead_letter_is_kept_for_its_own_time_whatever_its_job_s(
     client: LedgerClient, worker: LedgerWorker, spans: RedisSpans, ledger_clock: LedgerClock
 ) -> None:
-    job = end(client, worker, "failed", ttl_s=TTL_S)
+    job = end(client, worker, "dead", ttl_s=TTL_S)
+    ledger_clock.advance(30 * DAY_S - 100)
+    spans.sweep()
     assert [letter.computation for letter in client.letters()] == [job.computation]
+    assert client.status(job) is Status.FAILED
+    ledger_clock.advance(200)
+    spans.sweep()
+    assert client.letters() == ()
+    with pytest.raises(DeadLetterNotFound):
+        client.retry(job)
+
+
+def test_dropped_dead_letter_is_kept_as_long_as_its_job(
+    client: LedgerClient, worker: LedgerWorker, spans: RedisSpans, ledger_clock: LedgerClock
+) -> None:
+    job = end(client, worker, "dead", ttl_s=TTL_S)
+    client.drop(job)
     ledger_clock.advance(TTL_S + 10)
     spans.sweep()
+    assert client.status(job) is Status.EXPIRED
+
+
+def test_dead_letter_goes_with_its_last_ticket(client: LedgerClient, worker: LedgerWorker) -> None:
+    job = end(client, worker, "dead", ttl_s=TTL_S)
+    client.forget(job)
     assert client.letters() == ()
     with pytest.raises(DeadLetterNotFound):
         client.retry(job)
@@ -254,7 +278,7 @@ def test_dead_letter_goes_with_its_last_ticket(
 def test_revived_dead_letter_is_kept_until_it_has_ended_again(
     client: LedgerClient, worker: LedgerWorker, spans: RedisSpans, ledger_clock: LedgerClock
 ) -> None:
-    job = end(client, worker, "failed", ttl_s=TTL_S)
+    job = end(client, worker, "dead", ttl_s=TTL_S)
     client.retry(job)
     revived = client.get(job)
     assert (revived.status, revived.failure, revived.attempts) == (Status.QUEUED, None, 0)
@@ -388,6 +412,7 @@ def test_nothing_is_left_after_a_full_life_and_nothing_went_early(
         worker.finish(worker.claim())
     kept.append(client.new("c", priority="batch", key="c", **hooked))
     worker.fail()
+    client.drop(kept[-1])
     kept.append(client.new("d", **hooked))
     client.cancel(kept[-1])
     kept.append(client.new("e", **hooked))

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from redis import Redis
 
 from transcription.computation import Claim, Timing
-from transcription.errors import DeadLetterNotFound, JobFinished, LeaseLost, Stopped
+from transcription.errors import DeadLetterNotFound, Fault, JobFinished, LeaseLost, Stopped
 from transcription.job import Audio, Failure, Status, Submission
 from transcription.ledger import job_store
 from transcription.ledger.connections import connect, connect_async
@@ -24,6 +24,7 @@ from transcription.settings import Settings
 from transcription.spans import Piece, Span
 
 WORKERS = ("w1", "w2", "w3")
+DEEDS = ("prepare", "append", "finish", "error", "fault", "poison", "release", "renew")
 worker_names = st.sampled_from(WORKERS)
 
 
@@ -35,7 +36,7 @@ class Books:
         span_keys = [key for key in keys if key.startswith("murmur:span:")]
         comp_keys = [key for key in keys if key.startswith("murmur:comp:") and key.count(":") == 2]
         queues = [key for key in keys if key.startswith("murmur:first:")]
-        queues += ["murmur:suspects", "murmur:delayed", "murmur:leases", "murmur:extra:demo"]
+        queues += ["murmur:suspects", "murmur:delayed", "murmur:leases", "murmur:extra:demo", "murmur:avoided:demo"]
         pipe = redis.pipeline(transaction=False)
         for key in span_keys + comp_keys:
             pipe.hgetall(key)
@@ -184,7 +185,7 @@ class Ledger(RuleBasedStateMachine):
             self.claims.append(found)
 
     @precondition(lambda self: self.claims)
-    @rule(data=st.data(), deed=st.sampled_from(["prepare", "append", "finish", "error", "poison", "release", "renew"]))
+    @rule(data=st.data(), deed=st.sampled_from(DEEDS))
     def work(self, data: st.DataObject, deed: str) -> None:
         """Any claim that ever was may try any write; only the one that holds the span may succeed."""
         held = data.draw(st.sampled_from(self.claims))
@@ -211,8 +212,13 @@ class Ledger(RuleBasedStateMachine):
             self.spans.finish(held, Timing(audio_s=1.0))
         elif deed == "error":
             self.spans.fail(held, Failure(code="engine_failed", message="m", retryable=True), retry_in_s=5)
+        elif deed == "fault":
+            fault = Failure(code="storage_unavailable", message="m", retryable=True, fault=Fault.PLATFORM)
+            before = self.redis.hget(f"murmur:span:{held.computation}:{held.index}", "attempts")
+            self.spans.fail(held, fault, retry_in_s=5)
+            assert self.redis.hget(f"murmur:span:{held.computation}:{held.index}", "attempts") == before
         elif deed == "poison":
-            self.spans.fail(held, Failure(code="corrupt_audio", message="m"), retry_in_s=None)
+            self.spans.fail(held, Failure(code="corrupt_audio", message="m", fault=Fault.INPUT), retry_in_s=None)
         elif deed == "release":
             self.spans.release(held)
         else:

@@ -16,13 +16,21 @@ import pytest
 
 from tests import audio_files
 from tests.platform import eventually
-from transcription.errors import CorruptAudio, DecoderFailed, MurmurationError, NoSamples, Stopped, TooLong
+from transcription.errors import (
+    CorruptAudio,
+    DecoderFailed,
+    MurmurationError,
+    NoSamples,
+    ScratchFailed,
+    Stopped,
+    TooLong,
+)
 from transcription.media.audio import decode
 from transcription.media.decoder import Decoder
 from transcription.media.probe import probe
 from transcription.media.prober import Prober
 from transcription.media.sandbox import Sandbox
-from transcription.retry import GiveUp, Retry, decide
+from transcription.retry import GiveUp, History, Patience, Retry, decide
 from transcription.settings import Limits, Security, Settings
 
 
@@ -86,8 +94,20 @@ def test_a_codec_that_hangs_is_given_up_and_killed(sandbox: Sandbox, tmp_path: P
 
 
 def test_a_crash_counts_once_and_a_kill_is_tried_again() -> None:
-    assert isinstance(decide(CorruptAudio("crashed"), 1, max_attempts=3), GiveUp)
-    assert isinstance(decide(DecoderFailed("killed"), 1, max_attempts=3), Retry)
+    patience = Patience(max_attempts=3, platform_s=60)
+    assert isinstance(decide(CorruptAudio("crashed"), History(attempt=1), patience, jitter=0), GiveUp)
+    assert isinstance(decide(DecoderFailed("killed"), History(attempt=1), patience, jitter=0), Retry)
+
+
+def test_a_file_that_cannot_be_read_is_the_disk_s_fault_and_not_the_recording_s(tmp_path: Path) -> None:
+    path = tmp_path / "upload"
+    path.symlink_to("/proc/self/mem")  # reading it is an I/O error
+    decoder = Decoder(Settings(data_dir=tmp_path))
+    try:
+        with pytest.raises(ScratchFailed, match="Input/output error"):
+            decoder.decode(path, progressed=lambda: None, check=lambda: None)
+    finally:
+        decoder.close()
 
 
 def test_a_codec_reaches_neither_files_nor_network_nor_secrets(

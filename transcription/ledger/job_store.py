@@ -58,7 +58,11 @@ class RedisJobs:
     def __init__(self, client: FailFastRedis, settings: Settings) -> None:
         self._client = client
         self._settings = settings
-        self._scripts = Scripts(client, audit_length=settings.ledger.audit_length)
+        self._scripts = Scripts(
+            client,
+            audit_length=settings.ledger.audit_length,
+            dead_letter_ttl_s=settings.retention.dead_letter_ttl_s,
+        )
         self._watch = Watch(client)
         self._lanes: dict[str, Lane] = {}
         self._lanes_at = float("-inf")

@@ -5,6 +5,7 @@ from typing import Any
 import orjson
 
 from transcription.computation import Claim, DeadLetter
+from transcription.errors import Fault
 from transcription.job import Audio, Failure, Job, Progress, QueuePosition, Status
 from transcription.options import Decoding, Options
 from transcription.spans import Piece, Span
@@ -38,7 +39,7 @@ def job(job_hash: dict[str, str], comp: dict[str, str], queue: QueuePosition | N
         created_at=created,
         started_at=created if cached else seconds(comp.get("started")),
         completed_at=None if ended is None else max(ended, created),
-        expires_at=None if ended is None else max(ended, created) + float(job_hash["ttl"]) / 1000,
+        expires_at=None if ended is None else _expires(job_hash, comp, max(ended, created)),
         model=job_hash["model"],
         language=comp.get("language") or options.language,
         options=options,
@@ -62,11 +63,18 @@ def _status(job_hash: dict[str, str], comp: dict[str, str]) -> Status:
     return Status(comp["status"])
 
 
+def _expires(ticket: dict[str, str], comp: dict[str, str], ended: float) -> float:
+    """When a ticket that ended goes: not before its dead letter does."""
+    own = ended + float(ticket["ttl"]) / 1000
+    return own if "canceled" in ticket else max(own, seconds(comp.get("dead_until")) or 0.0)
+
+
 def _failure(comp: dict[str, str]) -> Failure:
     return Failure(
         code=comp.get("error_code", "engine_failed"),
         message=comp.get("error", ""),
         retryable=comp.get("error_retryable") == "1",
+        fault=Fault(comp.get("error_fault", Fault.ENGINE)),
     )
 
 
@@ -105,6 +113,8 @@ def claim(fields: dict[str, Any]) -> Claim:
         alone=int(fields["alone"]) == 1,
         request_id=fields["request"],
         traceparent=fields["trace"],
+        faults=int(fields["faults"]),
+        faulting_s=float(fields["faulting"]) / 1000,
     )
 
 

@@ -17,14 +17,21 @@ BOUNDS_S = (1, 5, 15, 30, 60, 120, 300, 900, 3600, 14_400)
 _ANSWER_WITH_JOBS = ("submit", "read", "cancel")
 
 
+DEAD_LETTER_TTL_S = 30 * 86_400
+
+
 @cache
-def source(name: str, audit_length: int) -> str:
+def source(name: str, audit_length: int, dead_letter_ttl_s: int = DEAD_LETTER_TTL_S) -> str:
     """The text of script *name* with what all scripts share in front of it."""
     folder = files("transcription.ledger") / "lua"
     names = ("common", "schema", *(("job_row",) if name in _ANSWER_WITH_JOBS else ()), name)
     parts = [(folder / f"{part}.lua").read_text("utf-8") for part in names]
-    constants = f"local AUDIT, BOUNDS_S = {int(audit_length)}, {{ {', '.join(map(str, BOUNDS_S))} }}"
-    return "\n".join([constants, *parts])
+    constants = {
+        "AUDIT": int(audit_length),
+        "BOUNDS_S": f"{{ {', '.join(map(str, BOUNDS_S))} }}",
+        "DEAD_MS": int(dead_letter_ttl_s) * 1000,
+    }
+    return "\n".join([*(f"local {name} = {value}" for name, value in constants.items()), *parts])
 
 
 class Scripts:
@@ -34,17 +41,18 @@ class Scripts:
     Args:
         client: A redis client, sync or async; calls then return values or awaitables.
         audit_length: Entries that the audit stream keeps.
+        dead_letter_ttl_s: How long dead letters are kept.
     """
 
-    def __init__(self, client: Any, *, audit_length: int) -> None:
+    def __init__(self, client: Any, *, audit_length: int, dead_letter_ttl_s: int = DEAD_LETTER_TTL_S) -> None:
         self.client = client
-        self._audit_length = audit_length
+        self._constants = (audit_length, dead_letter_ttl_s)
         self._ready: dict[str, Any] = {}
 
     def call(self, name: str, *args: str | int | float, client: Any = None) -> Any:
         """Run script *name*; *client* may be a pipeline."""
         if name not in self._ready:
-            self._ready[name] = self.client.register_script(source(name, self._audit_length))
+            self._ready[name] = self.client.register_script(source(name, *self._constants))
         with noting(name):
             answer = self._ready[name](keys=[PREFIX], args=args, client=client)
         return _noted(answer, name) if isawaitable(answer) else answer

@@ -17,6 +17,7 @@ from transcription.ledger import records
 from transcription.ledger.connections import is_fault, translated, unavailable
 from transcription.ledger.records import ms
 from transcription.ledger.scripts import PREFIX, Scripts, pairs
+from transcription.options import Priority
 from transcription.ports import WorkerInfo
 from transcription.settings import Settings
 from transcription.spans import Piece
@@ -30,14 +31,21 @@ class RedisSpans:
         self._client = client
         self._settings = settings
         self._lease_ms = ms(settings.lease.ttl_s)
-        self._scripts = Scripts(client, audit_length=settings.ledger.audit_length)
+        self._gone_ms = ms(3 * settings.lease.renew_s)
+        self._scripts = Scripts(
+            client,
+            audit_length=settings.ledger.audit_length,
+            dead_letter_ttl_s=settings.retention.dead_letter_ttl_s,
+        )
 
     def claim(
         self, worker: str, *, models: Sequence[str], extras: bool, traits: Sequence[str] = (ANY_LANGUAGE,)
     ) -> Claim | None:
         """Take the next span under a lease: see SpanStore."""
         with translated():
-            fields = self._scripts.call("claim", worker, self._lease_ms, int(extras), "\n".join(traits), *models)
+            fields = self._scripts.call(
+                "claim", worker, self._lease_ms, int(extras), "\n".join(traits), self._gone_ms, *models
+            )
         return records.claim(pairs(fields)) if fields else None
 
     def renew(self, claims: Sequence[Claim]) -> dict[int, Hold]:
@@ -72,7 +80,8 @@ class RedisSpans:
     def fail(self, claim: Claim, failure: Failure, *, retry_in_s: float | None) -> None:
         """Report a failed attempt: see SpanStore."""
         delay = -1 if retry_in_s is None else ms(retry_in_s)
-        self._write("fail", claim, *_name(claim), failure.code, failure.message[:2000], int(failure.retryable), delay)
+        told = (failure.code, failure.message[:2000], int(failure.retryable), delay, failure.fault.value)
+        self._write("fail", claim, *_name(claim), *told)
 
     def release(self, claim: Claim) -> None:
         """Hand a span back, as if it had never been claimed."""
@@ -82,7 +91,8 @@ class RedisSpans:
     def register(self, info: WorkerInfo) -> int:
         """Say that this worker lives: see SpanStore. Returns how many spans came back."""
         incarnation = f"{info.pid}-{info.started_at}"
-        kind = "\n".join((*info.models, "", *info.traits))
+        fit = [model for model in info.models if model not in info.withdrawn]
+        kind = "\n".join(fit) + "\n\n" + "\n".join(info.traits)
         cuts = (info.id, incarnation, orjson.dumps(info).decode(), self._settings.lease.max_attempts, kind)
         with translated():
             return int(self._scripts.call("register", *cuts, info.rate or 0))
@@ -111,9 +121,8 @@ class RedisSpans:
 
     def slots(self) -> int:
         """Spans that all live workers together can have in work."""
-        gone_ms = ms(3 * self._settings.lease.renew_s)
         with translated():
-            workers = pairs(self._scripts.call("backlog", gone_ms))["workers"]
+            workers = pairs(self._scripts.call("backlog", self._gone_ms))["workers"]
         return sum(int(orjson.loads(info)["slots"]) for info in workers[::2])
 
     def lock(self, name: str, *, seconds: float) -> bool:
@@ -125,6 +134,17 @@ class RedisSpans:
         """Whether a computation needs the audio."""
         with translated():
             return bool(self._client.exists(f"{PREFIX}blob:{sha256}"))
+
+    def waiting_audio(self, limit: int) -> list[str]:
+        """SHA-256 of recordings that wait for their first worker, the oldest of each class first."""
+        with translated():
+            names = [
+                str(name).partition("/")[0]
+                for priority in Priority
+                for name in self._client.zrange(f"{PREFIX}order:{priority.value}", 0, limit - 1)
+            ]
+            found = [self._client.hget(f"{PREFIX}comp:{name}", "sha") for name in names]
+        return [str(sha256) for sha256 in found if sha256]
 
     def works_on(self, computation: str) -> bool:
         """Whether a computation is still to be finished."""

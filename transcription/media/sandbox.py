@@ -1,5 +1,6 @@
 """A sandbox for codecs: each call runs in a process of its own, with limits; see zygote.py for the other end."""
 
+import errno
 import json
 import math
 import os
@@ -17,6 +18,7 @@ from typing import Any
 import structlog
 
 from transcription.errors import CorruptAudio, DecoderFailed, InvalidAudio, leaves
+from transcription.retry import classified
 
 log = structlog.get_logger()
 
@@ -25,6 +27,8 @@ START_S = 60.0
 _TRIES = 2
 # What a codec's own mistakes end in, as against what the machine does to it.
 _CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL, signal.SIGXCPU, signal.SIGXFSZ}
+# What reading or writing the open files can end in that is the machine's fault.
+_DISK_ERRORS = {errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.ESTALE, errno.ETIMEDOUT}
 _LEAVES = {leaf.code: leaf for leaf in leaves(InvalidAudio)}
 _THREADS = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
@@ -87,6 +91,7 @@ class Sandbox:
         Raises:
             CorruptAudio: the function crashed, or took more than it may.
             DecoderFailed: it was killed, or made no progress.
+        DiskFull, ScratchFailed: a file couldn't be read or written.
         """
         limits = {"memory_bytes": self._memory_bytes, "cpu_s": math.ceil(cpu_s), "file_bytes": file_bytes}
         request = json.dumps({"limits": limits, **keywords}).encode()
@@ -184,6 +189,8 @@ def _result(lines: list[bytes]) -> Any:
         raise _LEAVES[answer["error"]](answer["message"])
     if "value" in answer:
         return answer["value"]
+    if answer.get("errno") in _DISK_ERRORS:
+        raise classified(OSError(answer["errno"], os.strerror(answer["errno"])))
     status = int(lines[-1]) if lines and lines[-1].lstrip(b"-").isdigit() else -signal.SIGKILL
     if -status in _CRASHES:
         raise CorruptAudio(f"the decoder crashed on this file ({signal.Signals(-status).name})")

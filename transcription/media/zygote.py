@@ -100,7 +100,7 @@ def _work(requests: socket.socket, function: Work, request: dict[str, Any], answ
         _say(answer, {"error": error.code, "message": error.message})
         status = 0
     except BaseException as error:  # noqa: BLE001  whatever it is ends with this child
-        _say(answer, {"raised": type(error).__name__})
+        _say(answer, {"raised": type(error).__name__, "errno": getattr(error, "errno", None)})
     finally:
         os._exit(status)
 

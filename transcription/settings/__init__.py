@@ -41,6 +41,9 @@ class Lease(Part):
     reap_s: float = Field(2.0, gt=0, description="Time between two looks for expired leases.")
     stall_s: float = Field(120.0, gt=0, description="Without progress for so long, a span isn't renewed any more.")
     max_attempts: int = Field(3, ge=1, description="Attempts at a span before its computation fails.")
+    platform_patience_s: float = Field(
+        6 * 3600.0, gt=0, description="How long a span is tried again while only the platform is at fault."
+    )
 
 
 class Limits(Part):
@@ -64,6 +67,9 @@ class Retention(Part):
     result_ttl_s: int = Field(86_400, gt=0, description="A finished job and its result.")
     tombstone_ttl_s: int = Field(7 * 86_400, gt=0, description="The word `expired` in a job's place.")
     sweep_s: float = Field(60.0, gt=0, description="Time between two sweeps.")
+    dead_letter_ttl_s: int = Field(
+        30 * 86_400, gt=0, description="A dead letter with its jobs and audio, whatever its jobs' own retention."
+    )
     orphan_s: float = Field(3600.0, gt=0, description="Age at which bytes that no job holds are deleted.")
 
 
@@ -153,6 +159,11 @@ class Worker(Part):
     max_models: int = Field(1, ge=1, description="Models kept in memory; the least recently used goes first.")
     idle_unload_s: float = Field(
         600.0, ge=0, description="Idle time after which a model's memory is given back; 0: never."
+    )
+    quarantine_after: int = Field(
+        3,
+        ge=1,
+        description="Faults of storage or disk in a row after which a worker stops to claim until a probe passes.",
     )
     span_s: float = Field(300.0, gt=0, description="Length at which long recordings are cut into spans.")
     metrics_port: int = Field(0, ge=0, le=65_535, description="Port of the worker's own /metrics; 0: none.")

@@ -33,7 +33,7 @@ places = Counter(
 model_loads = Counter("murmur_worker_model_loads", "Models loaded, or not.", ("result",), registry=REGISTRY)
 model_load_seconds = Counter("murmur_worker_model_load_seconds", "Time to load them.", registry=REGISTRY)
 
-for _outcome in ("finished", "failed", "given_up"):
+for _outcome in ("finished", "failed", "platform_fault", "given_up"):
     spans.labels(_outcome)
 for _result in ("ok", "error"):
     model_loads.labels(_result)

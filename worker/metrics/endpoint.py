@@ -17,11 +17,12 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """A worker as it is now."""
+    """A worker as it is now; ``unfit`` names the parts that are in quarantine."""
 
     held: int
     slots: int
     models: int
+    unfit: tuple[str, ...] = ()
 
 
 class StateFigures(Collector):
@@ -37,6 +38,12 @@ class StateFigures(Collector):
         yield GaugeMetricFamily("murmur_worker_spans_held", "Spans in work.", value=state.held)
         yield GaugeMetricFamily("murmur_worker_slots", "Spans that can be in work.", value=state.slots)
         yield GaugeMetricFamily("murmur_worker_models", "Models in memory.", value=state.models)
+        unfit = GaugeMetricFamily(
+            "murmur_worker_quarantined", "1 for each part that keeps the worker from claiming.", labels=["part"]
+        )
+        for part in dict.fromkeys(("storage", "scratch", *state.unfit)):
+            unfit.add_metric([part], float(part in state.unfit))
+        yield unfit
         used = GaugeMetricFamily("murmur_worker_gpu_used_bytes", "GPU memory in use, by anyone.", labels=["gpu"])
         total = GaugeMetricFamily("murmur_worker_gpu_total_bytes", "GPU memory.", labels=["gpu"])
         busy = GaugeMetricFamily("murmur_worker_gpu_busy_ratio", "Share of time the GPU computed.", labels=["gpu"])

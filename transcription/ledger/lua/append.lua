@@ -9,6 +9,7 @@ if num(redis.call('HGET', key, 'windows')) ~= num(window) then return found end
 local done = num(redis.call('HGET', key, 'done'))
 redis.call('RPUSH', k('segs', cid, i), segments)
 redis.call('HSET', key, 'windows', num(window) + 1, 'done', done_ms)
+redis.call('HDEL', key, 'faults', 'faulting', 'avoid')
 redis.call('HINCRBY', k('comp', cid), 'done', num(done_ms) - done)
 publish_progress(cid, 'window', 'span', i, 'window', window)
 return found

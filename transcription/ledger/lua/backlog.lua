@@ -54,7 +54,7 @@ for _, name in ipairs(redis.call('ZRANGE', k('suspects'), 0, SCAN_LIMIT - 1)) do
 end
 
 local function recordings_in(lane)
-  local sum = suspects[lane] or 0
+  local sum = (suspects[lane] or 0) + redis.call('ZCARD', k('avoided', lane))
   for _, class in ipairs(CLASSES) do
     for _, tenant in ipairs(redis.call('ZRANGE', k('tenants', class, lane), 0, -1)) do
       sum = sum + redis.call('ZCARD', k('first', class, lane, tenant))

@@ -1,11 +1,12 @@
 -- Take the next span under a lease: a suspect if this worker is idle, else by class, by the tenant with the least
 -- audio running, by age; further spans of computations in work only when nothing else waits.
--- ARGV: worker, lease ms, extras (0 or 1), traits (a line each), models...
+-- ARGV: worker, lease ms, extras (0 or 1), traits (a line each), ms after which a silent worker is gone, models...
 -- Returns the claim's fields, each after its name, or nil.
 local PATIENCE_MS = 3000
+local CHUNK = 100
 local worker, lease_ms, extras = ARGV[1], num(ARGV[2]), ARGV[3] == '1'
-local has, models, served = lines(ARGV[4]), {}, {}
-for i = 5, #ARGV do models[ARGV[i]] = true end
+local has, gone_ms, models, served = lines(ARGV[4]), num(ARGV[5]), {}, {}
+for i = 6, #ARGV do models[ARGV[i]] = true end
 
 for _, lane in ipairs(redis.call('SMEMBERS', k('lanes'))) do
   if suits(lane, models, has) then served[lane] = true end
@@ -34,8 +35,42 @@ local function next_tenant(tenants)
   return best, num(least), last
 end
 
+-- Whether a live worker that isn't in a set could take what waits in a lane.
+local others
+local function another(lane, besides)
+  others = others or redis.call('ZRANGEBYSCORE', k('workers'), now() - gone_ms, '+inf')
+  for _, name in ipairs(others) do
+    if name ~= worker and not besides[name] then
+      local kind = redis.call('HGET', k('worker', name), 'kind')
+      local theirs, traits = string.match(kind or '', '^(.*)\n\n(.*)$')
+      if theirs and suits(lane, lines(theirs), lines(traits)) then return true end
+    end
+  end
+  return false
+end
+
+-- A worker takes what it has failed at before only when there is nobody else.
+local function next_avoided(class)
+  local from, to = '-inf', '(' .. LATER
+  if class == 'batch' then from, to = LATER, '+inf' end
+  for lane in pairs(served) do
+    local at = 0
+    repeat
+      local names = redis.call('ZRANGEBYSCORE', k('avoided', lane), from, to, 'LIMIT', at, CHUNK)
+      for _, name in ipairs(names) do
+        local cid, i = split_name(name)
+        local avoid = lines(redis.call('HGET', k('span', cid, i), 'avoid') or '')
+        if not avoid[worker] or not another(lane, avoid) then return name end
+      end
+      at = at + CHUNK
+    until #names < CHUNK
+  end
+end
+
 local function next_first()
   for _, class in ipairs(CLASSES) do
+    local avoided = next_avoided(class)
+    if avoided then return avoided end
     local best, score, before
     for lane in pairs(served) do
       local tenant, running, last = next_tenant(k('tenants', class, lane))
@@ -100,4 +135,5 @@ if c.status == 'queued' then move(cid, 'processing') end
 return { 'computation', cid, 'index', i, 'token', token, 'start', span.start, 'end', span['end'], 'attempt', attempt,
   'windows', span.windows, 'sha', c.sha, 'filename', c.filename, 'model', c.model, 'decoding', c.decoding,
   'language', c.language or '', 'speech', span.speech or '', 'alone', alone, 'spans', c.spans,
-  'request', c.request or '', 'trace', c.trace or '' }
+  'request', c.request or '', 'trace', c.trace or '', 'faults', num(span.faults),
+  'faulting', span.faulting and now() - num(span.faulting) or 0 }

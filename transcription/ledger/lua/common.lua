@@ -1,9 +1,10 @@
 -- The ledger: what is true of every job. Each change of state is one script of this folder, and the server runs it in
 -- one atomic step: first these lines, then schema.lua, then the script itself.
 --
--- KEYS[1] is the prefix of all keys. scripts.py puts two constants in front: AUDIT, the length of the audit stream, and
--- BOUNDS_S, the upper bounds of the histograms. Times are milliseconds of the server's
--- clock, lengths are milliseconds of audio. A span's name is `C/I`. A script's first lines name its arguments.
+-- KEYS[1] is the prefix of all keys. scripts.py puts constants in front: AUDIT, the length of the audit stream,
+-- BOUNDS_S, the upper bounds of the histograms, and DEAD_MS, how long dead letters are kept. Times are milliseconds of
+-- the server's clock, lengths are milliseconds of audio. A span's name is `C/I`. A script's first lines name its
+-- arguments.
 --
 -- Keys, where ID is a job, T a tenant, C a computation, I the index of a span in it, L a lane (see lanes.py), W a
 -- worker, M a message, F a fingerprint, S a SHA-256, CLASS `interactive` or `batch`:
@@ -20,7 +21,8 @@
 --   comp:C:extra      zset    its spans that wait in `extra`, by index
 --   span:C:I          hash    state (pending running delayed done stopped), start, end, speech, token, worker,
 --                             attempts, windows; `place`: the queue it waits in, or was taken from last (first,
---                             extra, suspect)
+--                             extra, avoided, suspect); after a fault of the platform: faults, faulting (since
+--                             when) and avoid (workers that met it, a line each)
 --   segs:C:I          list    a span's segments, one JSON array for each window
 --   events:C          stream  what watchers are shown: changes of state, and which window was written
 --   changed           channel a message, the computation's id, for every change
@@ -32,8 +34,9 @@
 --   order:CLASS       zset    the spans of `first` over all lanes and tenants, by age
 --   lengths           hash    span in `order` -> its length
 --   extra:L           zset    queue `extra`: further spans of computations in work, by class and age
+--   avoided:L         zset    queue `avoided`: spans that some workers must leave to others, by class and age
 --   suspects          zset    queue `suspect`: spans that were running when a process died; each runs alone next
---   lanes             set     lanes with a span in one of the three queues
+--   lanes             set     lanes with a span in one of the queues
 --   delayed           zset    spans that wait before their next attempt, by due time
 --   served            hash    tenant -> token of its last claim
 --
@@ -69,7 +72,7 @@
 --   lock:NAME         string  who reaps or sweeps now, see span_store.py; ends by itself
 --
 -- Invariants, which hold after every script and which a test checks after every step of random histories:
---   1. A span is in exactly one of first, extra, suspects, delayed and leases, unless it is done or stopped.
+--   1. A span is in exactly one of first, extra, avoided, suspects, delayed and leases, unless it is done or stopped.
 --   2. A running span has the token of its last claim, and it is in held:W of the worker that claimed it.
 --   3. A computation that isn't finished has a job, and a span that is running, delayed, in `first` or in `suspects`.
 --   4. backlog, running, counts and lead are what they total.
@@ -77,6 +80,7 @@
 --   6. The step that ends a job with a webhook writes a message, which is in the outbox until it is settled.
 local P = KEYS[1]
 local CLASSES = { 'interactive', 'batch' }
+local LATER = 1e14 -- what puts all of a class behind another where the score is a time
 
 local function k(...) return P .. table.concat({ ... }, ':') end
 
@@ -151,10 +155,14 @@ local function enqueue(cid, i, queue)
   local c = redis.call('HMGET', k('comp', cid), 'class', 'lane', 'tenant', 'created', 'lead')
   local class, lane, tenant, created = c[1], c[2], c[3], num(c[4])
   local name, key = cid .. '/' .. i, k('span', cid, i)
-  if queue ~= 'suspect' then queue = num(c[5]) == 0 and 'first' or 'extra' end
+  if queue ~= 'suspect' then
+    queue = redis.call('HEXISTS', key, 'avoid') == 1 and 'avoided' or num(c[5]) == 0 and 'first' or 'extra'
+  end
   redis.call('HSET', key, 'state', 'pending', 'place', queue)
   if queue == 'suspect' then
     redis.call('ZADD', k('suspects'), now(), name)
+  elseif queue == 'avoided' then
+    redis.call('ZADD', k('avoided', lane), (class == 'batch' and LATER or 0) + created, name)
   elseif queue == 'first' then
     redis.call('HINCRBY', k('comp', cid), 'lead', 1)
     redis.call('ZADD', k('first', class, lane, tenant), created, name)
@@ -162,7 +170,7 @@ local function enqueue(cid, i, queue)
     redis.call('HSET', k('lengths'), name, length_of(hash(key)))
     redis.call('ZADD', k('tenants', class, lane), num(redis.call('HGET', k('running'), tenant)), tenant)
   else
-    redis.call('ZADD', k('extra', lane), (class == 'batch' and 1e14 or 0) + created, name)
+    redis.call('ZADD', k('extra', lane), (class == 'batch' and LATER or 0) + created, name)
     redis.call('ZADD', k('comp', cid, 'extra'), i, i)
   end
   redis.call('SADD', k('lanes'), lane)
@@ -170,7 +178,7 @@ local function enqueue(cid, i, queue)
 end
 
 local function forget_empty_lane(lane)
-  local waiting = { k('extra', lane) }
+  local waiting = { k('extra', lane), k('avoided', lane) }
   for _, class in ipairs(CLASSES) do waiting[#waiting + 1] = k('tenants', class, lane) end
   if redis.call('EXISTS', unpack(waiting)) > 0 then return end
   for _, name in ipairs(redis.call('ZRANGE', k('suspects'), 0, -1)) do
@@ -189,6 +197,8 @@ local function dequeue(cid, i)
   end
   if span.place == 'suspect' then
     redis.call('ZREM', k('suspects'), name)
+  elseif span.place == 'avoided' then
+    redis.call('ZREM', k('avoided', lane), name)
   elseif span.place == 'first' then
     redis.call('HINCRBY', k('comp', cid), 'lead', -1)
     redis.call('ZREM', k('first', class, lane, tenant), name)
@@ -271,7 +281,9 @@ local function forget_dedup(cid, fingerprint)
   if redis.call('GET', k('dedup', fingerprint)) == cid then redis.call('DEL', k('dedup', fingerprint)) end
 end
 
-local function expire_after(id, at, ttl_ms) redis.call('ZADD', k('expiry'), at + num(ttl_ms), id) end
+local function expire_after(id, at, ttl_ms, least)
+  redis.call('ZADD', k('expiry'), math.max(at + num(ttl_ms), num(least)), id)
+end
 
 -- Put a message about a job's end into the outbox, if the job named a webhook.
 local function enqueue_webhook(id, status, error_code)
@@ -315,7 +327,7 @@ local function move(cid, status)
     count('computations_' .. status)
     if status == 'completed' then observe('transcript', cid, now() - num(redis.call('HGET', key, 'created'))) end
     for _, id in ipairs(jobs) do
-      expire_after(id, now(), redis.call('HGET', k('job', id), 'ttl'))
+      expire_after(id, now(), redis.call('HGET', k('job', id), 'ttl'), redis.call('HGET', key, 'dead_until'))
       enqueue_webhook(id, status, redis.call('HGET', key, 'error_code'))
     end
     if status ~= 'completed' then forget_dedup(cid, redis.call('HGET', key, 'fingerprint')) end
@@ -337,11 +349,16 @@ local function stop_spans(cid)
   end
 end
 
-local function fail_computation(cid, code, message, retryable, dead)
+-- What isn't the input's fault becomes a dead letter, and is kept until an operator has had time to look at it.
+local function fail_computation(cid, code, message, retryable, fault)
   stop_spans(cid)
-  redis.call('HSET', k('comp', cid), 'error_code', code, 'error', message, 'error_retryable', retryable)
+  redis.call('HSET', k('comp', cid), 'error_code', code, 'error', message, 'error_retryable', retryable,
+    'error_fault', fault)
   redis.call('HINCRBY', k('failures'), code, 1)
-  if dead then redis.call('ZADD', k('dead'), now(), cid) end
+  if fault ~= 'input' then
+    redis.call('ZADD', k('dead'), now(), cid)
+    redis.call('HSET', k('comp', cid), 'dead_until', now() + DEAD_MS)
+  end
   move(cid, 'failed')
 end
 
@@ -384,7 +401,7 @@ local function lost_with(cid, i, crowd, max_attempts)
     local attempts = redis.call('HINCRBY', key, 'attempts', 1)
     if attempts >= max_attempts then
       return fail_computation(cid, 'worker_lost', 'every worker that tried this recording died or hung; attempts: '
-        .. attempts .. ' (MURMUR_LEASE__MAX_ATTEMPTS)', 1, true)
+        .. attempts .. ' (MURMUR_LEASE__MAX_ATTEMPTS)', 1, 'engine')
     end
   end
   enqueue(cid, i, 'suspect')

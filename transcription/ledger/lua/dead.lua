@@ -3,9 +3,16 @@
 local action, cid = unpack(ARGV)
 if redis.call('ZREM', k('dead'), cid) == 0 then return 'unknown' end
 audit('dead letter ' .. action, 'comp', cid)
-if action == 'drop' then return 'ok' end
 local comp = k('comp', cid)
-redis.call('HDEL', comp, 'error_code', 'error', 'error_retryable', 'completed', 'started')
+redis.call('HDEL', comp, 'dead_until')
+if action == 'drop' then
+  local ended = num(redis.call('HGET', comp, 'completed'))
+  for _, id in ipairs(redis.call('SMEMBERS', k('comp', cid, 'jobs'))) do
+    expire_after(id, ended, redis.call('HGET', k('job', id), 'ttl'))
+  end
+  return 'ok'
+end
+redis.call('HDEL', comp, 'error_code', 'error', 'error_retryable', 'error_fault', 'completed', 'started')
 redis.call('HSET', comp, 'attempts', 0, 'revived', 1)
 for _, id in ipairs(redis.call('SMEMBERS', k('comp', cid, 'jobs'))) do redis.call('ZREM', k('expiry'), id) end
 redis.call('SET', k('dedup', redis.call('HGET', comp, 'fingerprint')), cid, 'NX')
@@ -13,6 +20,7 @@ move(cid, 'queued')
 for i = 0, num(redis.call('HGET', comp, 'spans')) - 1 do
   if redis.call('HGET', k('span', cid, i), 'state') ~= 'done' then
     redis.call('HSET', k('span', cid, i), 'attempts', 0)
+    redis.call('HDEL', k('span', cid, i), 'faults', 'faulting', 'avoid')
     enqueue(cid, i, redis.call('HGET', k('span', cid, i), 'place'))
   end
 end
