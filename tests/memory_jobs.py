@@ -7,7 +7,7 @@ from typing import Any
 
 from transcription.errors import IdempotencyConflict, JobFinished, JobNotFound, LedgerUnavailable
 from transcription.job import Failure, Job, Outcome, Progress, QueuePosition, Status, Submission
-from transcription.ports import Backlog, Page, Server, WorkerInfo
+from transcription.ports import Backlog, Mark, Page, Server, WorkerInfo
 from transcription.transcript import Segment, Transcript, Word
 
 WORKER = WorkerInfo(
@@ -130,6 +130,12 @@ class MemoryJobs:
             model=job.model,
             complete=complete,
         )
+
+    async def written(self, job: Job, mark: Mark) -> tuple[tuple[Segment, ...], Mark]:
+        self._check()
+        there = len(SEGMENTS) if self.jobs[job.id].status is Status.COMPLETED else 1
+        there = max(there, mark[1]) if job.progress.audio_seconds_done else mark[1]
+        return SEGMENTS[mark[1] : there], (0, there)
 
     async def cancel(self, job_id: str, *, tenant: str) -> Job:
         job = await self.get(job_id, tenant=tenant)

@@ -61,6 +61,7 @@ final, the engine's counts an attempt, the platform's counts none.
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from typing import ClassVar
 
@@ -312,6 +313,17 @@ class LedgerFault(LedgerUnavailable):
 
     code = "ledger_fault"
     retryable = False
+
+
+@contextmanager
+def outage_endured() -> Iterator[None]:
+    """For those who wait: inside the block an outage of the ledger is passed over, and the caller looks again."""
+    try:
+        yield
+    except (LedgerFault, LedgerTooNew):
+        raise
+    except LedgerUnavailable:
+        return
 
 
 class MemoryPressure(Unavailable):

@@ -111,6 +111,10 @@ class Backlog:
     lanes: dict[str, Lane] = field(default_factory=dict)
 
 
+Mark = tuple[int, int]
+"""How far a transcript was read: a span's index, and a window of it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """One page of a list, newest first; ``cursor`` asks for the next one, None at the end."""
@@ -133,6 +137,14 @@ class JobStore(Protocol):
 
     async def transcript(self, job: Job) -> Transcript:
         """What has been written of the job's transcript so far; ``complete`` says whether that is all."""
+
+    async def written(self, job: Job, mark: Mark) -> tuple[tuple[Segment, ...], Mark]:
+        """
+        The transcript's next segments after *mark*, (0, 0) at first, and where to go on; costs what is new.
+
+        They come in the order of time: what is written of later spans waits for the earlier ones. None are given when
+        none are there yet, and at the end.
+        """
 
     async def cancel(self, job_id: str, *, tenant: str) -> Job:
         """Give up the ticket; the last one to go stops the computation. JobNotFound, JobFinished."""

@@ -39,11 +39,7 @@ class Segment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transcript:
-    """
-    The segments of a whole recording, ordered by time.
-
-    ``settled`` of them, from the first on, have their place: what isn't written yet comes after them. None: all.
-    """
+    """The segments of a whole recording, ordered by time."""
 
     segments: tuple[Segment, ...]
     language: str | None
@@ -52,7 +48,6 @@ class Transcript:
     task: str
     model: str
     complete: bool = True
-    settled: int | None = None
 
     @property
     def text(self) -> str:

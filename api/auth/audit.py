@@ -22,8 +22,8 @@ from prometheus_client import Counter
 from transcription.access import Principal
 from transcription.errors import MurmurationError
 from transcription.job import Job, Outcome, Submission
-from transcription.ports import Event, EventLog, JobStore
-from transcription.transcript import Transcript
+from transcription.ports import Event, EventLog, JobStore, Mark
+from transcription.transcript import Segment, Transcript
 
 asking: ContextVar[tuple[Principal, str]] = ContextVar("asking")
 """Who asks, and the request's id; the API sets it for every request."""
@@ -124,12 +124,21 @@ class AuditedJobs:
     async def transcript(self, job: Job) -> Transcript:
         """What has been written of the job's transcript so far."""
         found = await self._jobs.transcript(job)
+        await self._log_read(job)
+        return found
+
+    async def written(self, job: Job, mark: Mark) -> tuple[tuple[Segment, ...], Mark]:
+        """The transcript's next segments: see JobStore."""
+        found = await self._jobs.written(job, mark)
+        await self._log_read(job)
+        return found
+
+    async def _log_read(self, job: Job) -> None:
         # A stream reads what there is again and again; that is one reading.
         reading = (asking.get((None, ""))[1], job.id)
         if _reading.get() != reading:
             _reading.set(reading)
             await self._log.write("read", job=job.id)
-        return found
 
     async def cancel(self, job_id: str, *, tenant: str) -> Job:
         """Give up the ticket: see JobStore."""

@@ -8,43 +8,42 @@ import orjson
 
 from api.dependencies import Platform
 from api.dialects.waiting import completed_or_reason
-from transcription.errors import MurmurationError
+from transcription.errors import MurmurationError, outage_endured
 from transcription.job import Job
-from transcription.transcript import Segment, Transcript
+from transcription.transcript import Segment
 
 POLL_INTERVAL_S = 0.5
 HEARTBEAT_S = 15.0
 HEARTBEAT = b": working\n\n"
 
 
-async def pieces(platform: Platform, job: Job) -> AsyncIterator[Segment | Transcript | None]:
+async def pieces(platform: Platform, job: Job) -> AsyncIterator[Segment | str | None]:
     """
-    The segments of *job* in the order of time, each as soon as nothing can come before it; at the end the transcript.
+    The segments of *job* in the order of time, each as soon as nothing can come before it; at the end the whole text.
 
-    None now and then while there is nothing to tell: a heartbeat is due.
+    None now and then while there is nothing to send: a heartbeat is due. An outage of the ledger only delays them.
 
     Raises:
         MurmurationError: why there is no transcript.
     """
-    sent, done_s, spoken_at = 0, 0.0, time.monotonic()
+    jobs, mark, text, spoken_at = platform.jobs, (0, 0), "", time.monotonic()
     deadline = spoken_at + platform.settings.api.max_sync_s
     while True:
-        job = await platform.jobs.wait(job, seconds=POLL_INTERVAL_S)
+        job = await jobs.wait(job, seconds=POLL_INTERVAL_S)
         if job.status.terminal or time.monotonic() > deadline:
+            completed_or_reason(platform, job)
+        ended, segments = job.status.terminal, None
+        with outage_endured():
+            segments, mark = await jobs.written(job, mark)
+        for segment in segments or ():
+            yield segment
+            text, spoken_at = text + segment.text, time.monotonic()
+        if ended and segments == ():
             break
-        if job.progress.audio_seconds_done > done_s:
-            done_s = job.progress.audio_seconds_done
-            so_far = await platform.jobs.transcript(job)
-            for segment in so_far.segments[sent : so_far.settled]:
-                yield segment
-                sent, spoken_at = sent + 1, time.monotonic()
-        elif time.monotonic() - spoken_at > HEARTBEAT_S:
+        if time.monotonic() - spoken_at > HEARTBEAT_S:
             yield None
             spoken_at = time.monotonic()
-    transcript = await platform.jobs.transcript(completed_or_reason(platform, job))
-    for segment in transcript.segments[sent:]:
-        yield segment
-    yield transcript
+    yield text.strip()
 
 
 async def events(platform: Platform, job: Job) -> AsyncIterator[bytes]:
@@ -63,7 +62,7 @@ async def events(platform: Platform, job: Job) -> AsyncIterator[bytes]:
                 yield line(_segment(piece, number))
                 number += 1
             else:
-                yield line({"type": "transcript.text.done", "text": piece.text})
+                yield line({"type": "transcript.text.done", "text": piece})
     except MurmurationError as error:
         yield failed(error)
 

@@ -480,6 +480,32 @@ def test_pages_skip_no_job_where_many_came_in_the_same_millisecond(settings: Set
     assert ask(settings, walk) == sorted(ids, reverse=True)
 
 
+def test_a_stream_is_given_each_segment_once_and_in_the_order_of_time(settings: Settings, spans: RedisSpans) -> None:
+    accepted, _ = submit(settings, submission())
+    first = claim(spans)
+    spans.prepared(
+        first, [Piece(Span(a, b), (Span(a, b),)) for a, b in ((0, 5), (5, 10))], language="en", probability=1.0
+    )
+    second = claim(spans, "w2")
+
+    def new(mark: tuple[int, int]) -> tuple[list[str], tuple[int, int]]:
+        segments, following = ask(settings, lambda jobs: jobs.written(accepted, mark))
+        return [segment.text for segment in segments], following
+
+    spans.append(second, [Segment(6, 7, " three")], window=0, audio_s=5.0)
+    spans.finish(second, TIMING)
+    assert new((0, 0)) == ([], (0, 0))
+    spans.append(first, [Segment(1, 2, " one")], window=0, audio_s=2.0)
+    said, mark = new((0, 0))
+    assert said == [" one"]
+    spans.append(first, [Segment(3, 4, " two")], window=1, audio_s=5.0)
+    said, mark = new(mark)
+    assert said == [" two"]
+    spans.finish(first, TIMING)
+    said, mark = new(mark)
+    assert (said, new(mark)[0]) == ([" three"], [])
+
+
 def test_a_page_of_one_reads_one_job_and_looks_at_no_neighbour(settings: Settings, redis_server: Redis) -> None:
     for number in range(30):
         submit(settings, submission(f"{number:064x}"))

@@ -104,17 +104,6 @@ def too_new(error: BaseException) -> bool:
     return _TOO_NEW.search(str(error)) is not None
 
 
-@contextmanager
-def outage_endured() -> Iterator[None]:
-    """For those who wait: inside the block an outage of the ledger is passed over, and the caller looks again."""
-    try:
-        yield
-    except (LedgerFault, LedgerTooNew):
-        raise
-    except LedgerUnavailable:
-        return
-
-
 def is_fault(error: RedisError | OSError) -> bool:
     """Whether *error* says that a step itself was wrong: a script's own error, a key of the wrong kind."""
     # The server's other refusals (MISCONF, BUSY, NOREPLICAS, OOM, …) have a code of their own, and pass.

@@ -16,11 +16,11 @@ from typing import Any
 import orjson
 from redis.asyncio import Redis
 
-from transcription.errors import JobCanceled, JobExpired, JobNotFound, MalformedRequest
+from transcription.errors import JobCanceled, JobExpired, JobNotFound, MalformedRequest, outage_endured
 from transcription.job import Failure, Job, Progress, Status
 from transcription.ledger import records
 from transcription.ledger.change_feed import Watch
-from transcription.ledger.connections import outage_endured, translated
+from transcription.ledger.connections import translated
 from transcription.ledger.scripts import Scripts, pairs
 from transcription.ports import Event
 from transcription.settings import Settings

@@ -23,6 +23,7 @@ from transcription.errors import (
     LedgerUnavailable,
     MalformedRequest,
     OutcomeUnknown,
+    outage_endured,
 )
 from transcription.job import Job, Outcome, QueuePosition, Status, Submission
 from transcription.lanes import lane, needed
@@ -31,7 +32,6 @@ from transcription.ledger.change_feed import Watch
 from transcription.ledger.connections import (
     RETRY_AFTER_S,
     is_fault,
-    outage_endured,
     too_new,
     translated,
     unavailable,
@@ -40,14 +40,17 @@ from transcription.ledger.connections import (
 from transcription.ledger.fail_fast import FailFastRedis
 from transcription.ledger.scripts import PREFIX, Scripts, noting, pairs
 from transcription.options import fingerprint
-from transcription.ports import Backlog, Lane, Page, Server
+from transcription.ports import Backlog, Lane, Mark, Page, Server
 from transcription.settings import Needs, Settings
-from transcription.transcript import Transcript
+from transcription.transcript import Segment, Transcript
 
 SCAN, SCANS = 200, 20
 """Where only jobs in one state are wanted: how many are read at once, and how often for one page."""
 
 RATE_AGE_S = 2.0
+WINDOWS = 50
+"""Windows of a transcript that are read at once: about a quarter of an hour of speech."""
+
 SYNC_SHARE = 0.6
 """Of the time that an answer may take, the part in which the server may sync to disk."""
 
@@ -212,6 +215,12 @@ class RedisJobs:
         if not comp:
             raise JobExpired(f"the result of job {job.id!r} isn't kept any more")
         return records.transcript(pairs(comp), spans)
+
+    async def written(self, job: Job, mark: Mark) -> tuple[tuple[Segment, ...], Mark]:
+        """The transcript's next segments after *mark*: see JobStore."""
+        with translated():
+            span, window, *windows = await self._scripts.call("written", job.computation, *mark, WINDOWS) or (*mark,)
+        return records.windows(windows), (span, window)
 
     async def cancel(self, job_id: str, *, tenant: str) -> Job:
         """Give up the ticket. JobNotFound, JobFinished."""

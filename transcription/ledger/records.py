@@ -131,11 +131,15 @@ def _stretches(speech: str) -> tuple[Span, ...] | None:
     return tuple(Span(start, end) for start, end in zip(edges[::2], edges[1::2], strict=True))
 
 
-def transcript(comp: dict[str, str], spans: list[tuple[int, list[str]]]) -> Transcript:
-    """All that is written of a computation, in the order of time; for each span whether it is done, and its windows."""
+def windows(written: list[str]) -> tuple[Segment, ...]:
+    """The segments of windows as they stand in the ledger."""
+    return tuple(segment(raw) for window in written for raw in orjson.loads(window))
+
+
+def transcript(comp: dict[str, str], spans: list[list[str]]) -> Transcript:
+    """All that is written of a computation, in the order of time; for each span its windows."""
     decoding = Decoding.model_validate_json(comp["decoding"])
-    parts = [[segment(raw) for window in windows for raw in orjson.loads(window)] for _, windows in spans]
-    first_open = next((index for index, (done, _) in enumerate(spans) if not done), len(spans))
+    parts = [windows(written) for written in spans]
     probability = comp.get("language_probability")
     return Transcript(
         segments=merge(parts),
@@ -145,7 +149,6 @@ def transcript(comp: dict[str, str], spans: list[tuple[int, list[str]]]) -> Tran
         task=decoding.task.value,
         model=comp["model"],
         complete=comp["status"] == Status.COMPLETED,
-        settled=sum(map(len, parts[: first_open + 1])),
     )
 
 
