@@ -29,7 +29,7 @@ from api.routes import dead_letters, events, health, internal, jobs, metrics, mo
 from transcription.ledger.broker import CeleryQueue, celery_app
 from transcription.ledger.connections import connect_async, connect_broker
 from transcription.ledger.job_store import RedisJobs
-from transcription.media.probe import Probe
+from transcription.media.findings import Probe
 from transcription.media.prober import Prober
 from transcription.ports import BlobStore, JobQueue, JobStore
 from transcription.settings import Settings
@@ -48,6 +48,7 @@ def create_app(
     jobs: JobStore | None = None,
     blobs: BlobStore | None = None,
     queue: JobQueue | None = None,
+    probe: Callable[[Path], Probe] | None = None,
 ) -> FastAPI:
     """
     Build the API from a settings value.
@@ -57,6 +58,7 @@ def create_app(
         jobs: The ledger; by default the one in Redis.
         blobs: Where audio is kept; by default the disk under the data directory.
         queue: Where hints go; by default Celery.
+        probe: Looks into uploads; by default each in a process of its own.
     """
     meters = ApiMetrics()
 
@@ -75,7 +77,7 @@ def create_app(
                 submission_quotas=access_control.submission_quotas,
                 machine=_machine(settings, stack),
                 probes=(probes := stack.enter_context(ThreadPoolExecutor(max(4, os.cpu_count() or 1), "probe"))),
-                probe=_probe(settings, probes, stack),
+                probe=probe or _prober(settings, probes, stack),
             )
             yield
 
@@ -151,7 +153,7 @@ def _machine(settings: Settings, stack: AsyncExitStack) -> Machine:
     return machine
 
 
-def _probe(settings: Settings, probes: Executor, stack: AsyncExitStack) -> Callable[[Path], Probe]:
+def _prober(settings: Settings, probes: Executor, stack: AsyncExitStack) -> Callable[[Path], Probe]:
     prober = Prober(settings)
     stack.callback(prober.close)
     probes.submit(prober.start)

@@ -21,7 +21,7 @@ from bench import peers
 from murmur.client.client import Client
 from murmur.platform.ledger_server import free_port
 from murmur.platform.local import LocalPlatform, PlatformConfig
-from transcription.media.audio import decode
+from transcription.media.codecs.decode import decode
 from transcription.observability.cores import available
 from transcription.options import Options
 from transcription.settings import Limits, Settings, Worker

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 import demo
-from transcription.media.audio import RATE, Samples, decode
+from transcription.media.audio import RATE, Samples
+from transcription.media.codecs.decode import decode
 
 PAUSE_S = 0.6
 

@@ -25,7 +25,7 @@ from demo import SAMPLES  # noqa: E402
 from demo.mlx import write_mlx  # noqa: E402
 from demo.weights import read_weights  # noqa: E402
 from demo.widen import widen  # noqa: E402
-from transcription.media.audio import decode  # noqa: E402
+from transcription.media.codecs.decode import decode  # noqa: E402
 from transcription.settings import Mlx  # noqa: E402
 from transcription.spans import windows  # noqa: E402
 from worker.engines.mlx.engine import MlxWhisper  # noqa: E402

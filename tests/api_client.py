@@ -9,8 +9,9 @@ import httpx
 from fastapi import FastAPI
 
 from api.app import create_app
+from tests import in_process
 from tests.memory_jobs import MemoryJobs, MemoryQueue
-from transcription.settings import Limits, Security, Settings
+from transcription.settings import Limits, Settings
 
 
 @dataclass
@@ -41,9 +42,9 @@ class Bench:
 async def bench(root: Path, **limits: float) -> AsyncIterator[Bench]:
     """Run the API's lifespan around a client."""
     limited = Limits.model_validate({"min_free_disk_bytes": 0, "max_memory_percent": 100.0, **limits})
-    settings = Settings(model="demo", data_dir=root, limits=limited, security=Security(sandbox=False))
+    settings = Settings(model="demo", data_dir=root, limits=limited)
     jobs, queue = MemoryJobs(), MemoryQueue()
-    app = create_app(settings, jobs=jobs, queue=queue)
+    app = create_app(settings, jobs=jobs, queue=queue, probe=in_process.look(settings))
     transport = httpx.ASGITransport(app)
     async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://api") as http:
         yield Bench(app=app, http=http, jobs=jobs, queue=queue, root=root, settings=settings)

@@ -92,3 +92,14 @@ def _write_tone(out: OutputContainer, stream: AudioStream, *, seconds: float, ra
     for part in [*resampler.resample(frame), *resampler.resample(None)]:
         out.mux(stream.encode(part))
     out.mux(stream.encode(None))
+
+
+def claiming(samples: int) -> bytes:
+    """An MP4 of a few hundred bytes whose table of sizes claims so many samples, each of one byte."""
+    data = bytearray(encoded("mp4", "aac", seconds=0.2))
+    for table, at in ((b"stsz", 12), (b"stts", 12), (b"stsc", 16)):
+        start = data.index(table)
+        data[start + at : start + at + 4] = samples.to_bytes(4, "big")
+    sizes = data.index(b"stsz") + 8
+    data[sizes : sizes + 4] = (1).to_bytes(4, "big")
+    return bytes(data)

@@ -14,8 +14,9 @@ import uvicorn
 from pydantic import SecretStr
 
 from api.app import create_app
+from tests import in_process
 from tests.platform import eventually
-from transcription.settings import Ledger, Limits, Security, Settings
+from transcription.settings import Ledger, Limits, Settings
 
 ROOT = Path(__file__).parents[1]
 
@@ -26,7 +27,6 @@ def api_settings(redis_url: str, data_dir: Path, **limits: float) -> Settings:
         model="demo",
         data_dir=data_dir,
         ledger=Ledger(url=SecretStr(redis_url)),
-        security=Security(sandbox=False),
         limits=Limits.model_validate({"min_free_disk_bytes": 0, "max_memory_percent": 100.0, **limits}),
     )
 
@@ -36,7 +36,12 @@ def live_api(settings: Settings) -> Iterator[httpx.Client]:
     """Serve the API in a thread, with its real ledger, and give a client of it."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        config = uvicorn.Config(create_app(settings), log_config=None, access_log=False, timeout_graceful_shutdown=2)
+        config = uvicorn.Config(
+            create_app(settings, probe=in_process.look(settings)),
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=2,
+        )
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from redis import Redis
 
 from api.app import create_app
-from tests import audio_files
+from tests import audio_files, in_process
 from tests.api_client import Bench
 from tests.memory_jobs import MemoryJobs, MemoryQueue
 from transcription.access import Scope
@@ -28,7 +28,7 @@ def settings_for(redis_url: str, root: Path, **security: Any) -> Settings:
         data_dir=root,
         ledger=Ledger(url=SecretStr(redis_url)),
         limits=Limits(min_free_disk_bytes=0, max_memory_percent=100),
-        security=Security.model_validate({"require_keys": True, "sandbox": False, **security}),
+        security=Security.model_validate({"require_keys": True, **security}),
     )
 
 
@@ -38,7 +38,7 @@ async def secured(
 ) -> AsyncIterator[Bench]:
     """Run the API's lifespan around a client that comes from *address*; *jobs*: a ledger of its own kind."""
     jobs, queue = jobs or MemoryJobs(), MemoryQueue()
-    app = create_app(settings, jobs=jobs, queue=queue)
+    app = create_app(settings, jobs=jobs, queue=queue, probe=in_process.look(settings))
     transport = httpx.ASGITransport(app, client=address)
     async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://api") as http:
         yield Bench(app=app, http=http, jobs=jobs, queue=queue, root=settings.data_dir, settings=settings)

@@ -1,9 +1,7 @@
 """The OpenAI-like server that takes JSON: audio as base64 in JSON on OpenAI's own paths, and a look at a file."""
 
-import asyncio
 import time
 from dataclasses import dataclass
-from functools import partial
 
 import orjson
 from fastapi import APIRouter, Request, Response
@@ -16,9 +14,8 @@ from api.dialects.containers import format_of
 from api.dialects.waiting import completed, submit
 from api.uploads.form import Form
 from api.uploads.json_form import JsonForm
-from api.uploads.receive import Received, RequestFormat, declared_bytes, receive
+from api.uploads.receive import Received, RequestFormat
 from transcription.job import Job
-from transcription.media.probe import probe
 from transcription.transcript import Transcript
 
 router = APIRouter(tags=["openai server"])
@@ -101,11 +98,7 @@ async def chat_completions(request: Request, platform: PlatformDep, caller: Call
 async def audio_info(request: Request, platform: PlatformDep, caller: Caller) -> AudioInfo:
     """Judge a recording by its content; nothing of it is kept."""
     del caller  # whoever may not submit may not probe either
-    submissions = platform.submissions
-    await platform.submissions.backpressure.check(coming_bytes=declared_bytes(request))
-    async with receive(request, blobs=submissions.blobs, limits=submissions.limits) as received:
-        job_probe = partial(probe, await received.upload.path(), max_duration_s=submissions.limits.max_duration_s)
-        found = await asyncio.get_running_loop().run_in_executor(submissions.probes, job_probe)
+    async with platform.submissions.judged(request) as (received, found):
         first = found.streams[0]
         return AudioInfo(
             format=format_of(received.head),

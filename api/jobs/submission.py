@@ -1,8 +1,9 @@
 """From a request's body to a job in the ledger: the one way in for every route and dialect."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from api.jobs.hints import Hints
 from api.uploads.receive import Received, RequestFormat, declared_bytes, receive
 from transcription.errors import MalformedRequest
 from transcription.job import Audio, Job, Outcome, Submission
-from transcription.media.probe import Probe
+from transcription.media.findings import Probe
 from transcription.options import parse_options
 from transcription.ports import BlobStore, JobStore
 from transcription.settings import Limits
@@ -85,6 +86,19 @@ class SubmissionService:
         )
         return await self._record(request, submission)
 
+    @asynccontextmanager
+    async def judged(self, request: Request) -> AsyncIterator[tuple[Received, Probe]]:
+        """
+        Take the audio that *request* brings and say what it is; nothing of it is kept. It counts as a submit.
+
+        Raises:
+            InvalidRequest, InvalidAudio, Unavailable: as for a submit.
+        """
+        await self.submission_quotas.look(request)
+        await self.backpressure.check(coming_bytes=declared_bytes(request))
+        async with receive(request, blobs=self.blobs, limits=self.limits) as received:
+            yield received, await self._look(received)
+
     async def forget(self, job_id: str, *, tenant: str) -> None:
         """
         Delete a job, and the result and audio that nobody else holds. JobNotFound.
@@ -96,12 +110,15 @@ class SubmissionService:
             await asyncio.to_thread(self.blobs.discard, unneeded, older_than_s=_SETTLED_S)
 
     async def _keep(self, received: Received) -> Audio:
-        path = await received.upload.path()
-        # Codecs are C and may take a while, so they have threads of their own: neither the loop nor writes wait.
-        found = await asyncio.get_running_loop().run_in_executor(self.probes, self.probe, path)
+        found = await self._look(received)
         sha256 = await received.upload.commit()
         structlog.contextvars.bind_contextvars(audio_hash=sha256, file_size_bytes=received.upload.size)
         return Audio(sha256=sha256, bytes=received.upload.size, duration_s=found.duration_s, filename=received.filename)
+
+    async def _look(self, received: Received) -> Probe:
+        path = await received.upload.path()
+        # Codecs are C and may take a while, so they have threads of their own: neither the loop nor writes wait.
+        return await asyncio.get_running_loop().run_in_executor(self.probes, self.probe, path)
 
     async def _record(self, request: Request, submission: Submission) -> tuple[Job, Outcome]:
         job, outcome = await self.submission_quotas.record(request, self.jobs, submission)

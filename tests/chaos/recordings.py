@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from tests.chaos.stub_engine import said
-from transcription.media.audio import RATE, decode
+from transcription.media.audio import RATE
+from transcription.media.codecs.decode import decode
 from transcription.spans import pieces, windows
 from worker.speech import detect_speech, everything
 from worker.windows import Window

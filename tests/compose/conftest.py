@@ -11,7 +11,8 @@ import pytest
 from demo import SAMPLES
 from tests.compose.stack import Stack, engine_answers
 from tests.platform import eventually
-from transcription.media.audio import RATE, decode
+from transcription.media.audio import RATE
+from transcription.media.codecs.decode import decode
 
 
 @pytest.fixture(scope="session")

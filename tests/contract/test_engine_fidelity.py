@@ -11,7 +11,8 @@ from faster_whisper.transcribe import get_ctranslate2_storage
 
 from demo import SAMPLES
 from transcription.errors import EngineFailed
-from transcription.media.audio import RATE, Samples, decode
+from transcription.media.audio import RATE, Samples
+from transcription.media.codecs.decode import decode
 from transcription.options import Decoding
 from transcription.settings import Settings
 from transcription.spans import Span

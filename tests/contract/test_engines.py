@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from demo import SAMPLES
 from tests.fast_matrices import lend_mlx_fast_matrices
 from transcription.errors import Stopped
-from transcription.media.audio import RATE, Samples, decode
+from transcription.media.audio import RATE, Samples
+from transcription.media.codecs.decode import decode
 from transcription.options import Decoding, Task
 from transcription.settings import Settings
 from transcription.spans import Span, windows

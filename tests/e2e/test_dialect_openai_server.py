@@ -14,7 +14,7 @@ from demo import SAMPLES
 from tests import audio_files
 from tests.live_api import live_api
 from tests.platform import TestPlatform
-from transcription.media.audio import decode
+from transcription.media.codecs.decode import decode
 from transcription.settings import Api
 
 MP3 = SAMPLES["mp3"]

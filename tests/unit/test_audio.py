@@ -20,7 +20,8 @@ from transcription.errors import (
     TooLong,
     UnsupportedMedia,
 )
-from transcription.media.audio import RATE, decode, read_pcm, sample_at, write_pcm
+from transcription.media.audio import RATE, read_pcm, sample_at, write_pcm
+from transcription.media.codecs.decode import decode
 from transcription.spans import Span
 
 HOUR = 3600.0

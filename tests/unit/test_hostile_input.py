@@ -15,8 +15,8 @@ import pytest
 from tests import audio_files
 from tests.api_client import Bench, bench
 from transcription.errors import MurmurationError, TooLong, UploadIncomplete
-from transcription.media.audio import decode
-from transcription.media.probe import probe
+from transcription.media.codecs.decode import decode
+from transcription.media.codecs.probe import probe
 
 pytestmark = pytest.mark.anyio
 

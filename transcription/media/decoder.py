@@ -11,9 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from transcription.errors import BlobMissing
-from transcription.media.audio import FULL_SCALE, RATE, Samples, decode
+from transcription.media.audio import FULL_SCALE, RATE, Samples
 from transcription.media.sandbox import Sandbox
 from transcription.settings import Settings
+
+_FUNCTION = "transcription.media.codecs.decode:decode_into"
 
 _SILENCE_S = 60.0
 """Longest time without a new sample; shorter than `lease.stall_s`, so that the worker outlives it."""
@@ -26,30 +28,25 @@ _SPARE_BYTES = 1 << 20
 
 
 class Decoder:
-    """Decodes in a sandbox, or in this process where the settings say so. Threads may share it."""
+    """Decodes, each file in a process of its own: there is no other way. Threads may share it."""
 
     def __init__(self, settings: Settings) -> None:
         self._limit_s = settings.limits.max_duration_s
-        memory_bytes = settings.security.sandbox_memory_bytes
-        self._sandbox = (
-            Sandbox("transcription.media.audio:decode_into", memory_bytes=memory_bytes)
-            if settings.security.sandbox
-            else None
+        self._sandbox = Sandbox(
+            _FUNCTION, memory_bytes=settings.security.sandbox_memory_bytes, confined=settings.security.sandbox
         )
 
     def start(self) -> None:
         """Make the first file as quick as the others."""
-        if self._sandbox is not None:
-            self._sandbox.start()
+        self._sandbox.start()
 
     def close(self) -> None:
         """End the sandbox, and what is being decoded in it."""
-        if self._sandbox is not None:
-            self._sandbox.close()
+        self._sandbox.close()
 
     def decode(self, path: Path, *, progressed: Callable[[], None], check: Callable[[], None]) -> Samples:
         """
-        Decode the file at *path*: see `transcription.media.audio.decode`.
+        Decode the file at *path*: see `transcription.media.codecs.decode`.
 
         Args:
             path: A local file.
@@ -57,11 +54,9 @@ class Decoder:
             check: Called about twice a second; what it raises ends the decoding.
 
         Raises:
-            InvalidAudio, BlobMissing: as `audio.decode` has them; CorruptAudio also when the decoder crashed.
+            InvalidAudio, BlobMissing: as `codecs.decode` has them; CorruptAudio also when the decoder crashed.
             DecoderFailed: it was killed, or no sample came for a minute.
         """
-        if self._sandbox is None:
-            return decode(path, limit_s=self._limit_s)
         with _opened(path) as source, _memory_file() as target:
             growth = _Growth(target, progressed, check)
             self._sandbox.run(
@@ -120,7 +115,7 @@ def _memory_file() -> Iterator[int]:
 
 
 def _samples(descriptor: int) -> Samples:
-    """The PCM in a file as float32 in [-1, 1]; the same samples as `transcription.media.audio.decode` gives."""
+    """The PCM in a file as float32 in [-1, 1]; the same samples as `transcription.media.codecs.decode` gives."""
     size = os.fstat(descriptor).st_size
     with mmap.mmap(descriptor, size, prot=mmap.PROT_READ) as mapped:
         pcm = np.frombuffer(mapped, "<i2")

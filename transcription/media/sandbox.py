@@ -44,11 +44,13 @@ class Sandbox:
     Args:
         function: As `package.module:name`. It takes descriptors, then keywords; what it returns must fit into JSON.
         memory_bytes: Address space that one call may take.
+        confined: Lock each process in, see confinement.py; else it has limits only.
     """
 
-    def __init__(self, function: str, *, memory_bytes: int) -> None:
+    def __init__(self, function: str, *, memory_bytes: int, confined: bool = True) -> None:
         self._function = function
         self._memory_bytes = memory_bytes
+        self._confined = confined
         self._lock = threading.Lock()
         self._zygote: tuple[subprocess.Popen[bytes], socket.socket] | None = None
         self._closed = False
@@ -94,7 +96,7 @@ class Sandbox:
         DiskFull, ScratchFailed: a file couldn't be read or written.
         """
         limits = {"memory_bytes": self._memory_bytes, "cpu_s": math.ceil(cpu_s), "file_bytes": file_bytes}
-        request = json.dumps({"limits": limits, **keywords}).encode()
+        request = json.dumps({"limits": limits, "confined": self._confined, **keywords}).encode()
         for _ in range(_TRIES):
             answer, answer_end = os.pipe()
             try:
@@ -140,13 +142,13 @@ class Sandbox:
         self._zygote = process, ours
         ours.settimeout(START_S)
         try:
-            isolated = ours.recv(1)
+            ready = ours.recv(1)
         except OSError:
-            isolated = b""
-        if not isolated:
+            ready = b""
+        if not ready:
             self._end()
             raise ZygoteGone
-        log.debug("sandbox", function=self._function, network=isolated != b"1")
+        log.debug("sandbox", function=self._function)
         return ours
 
     def _end(self) -> None:
@@ -200,6 +202,5 @@ def _result(lines: list[bytes]) -> Any:
 
 
 def _environment() -> dict[str, str]:
-    """Nothing of ours that is secret; the same modules."""
-    kept = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "TMPDIR", "HOME") if name in os.environ}
-    return {**kept, **_THREADS, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    """What the interpreter needs to start, and nothing of ours that is secret; the process forgets it at once."""
+    return {**_THREADS, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}

@@ -3,8 +3,8 @@ The process that hostile files are opened in: it imports the codecs once, then f
 
 Run as `python -m transcription.media.zygote MODULE:FUNCTION`, with a socket for its standard input. A request is a line
 of JSON with descriptors: where the answer goes, then what the function works on. Each request gets a child of its own
-with limits on memory, processor time, file size and descriptors, and without network where the system allows that.
-The child writes its answer, this process adds how the child ended; see sandbox.py for the other end.
+with limits on memory, processor time, file size and descriptors, and locked in as far as the kernel grants it: see
+confinement.py. The child writes its answer, this process adds how the child ended; see sandbox.py for the other end.
 
 Nothing here knows a password, holds another file, or outlives the process that started it.
 """
@@ -24,18 +24,15 @@ from collections.abc import Callable
 from typing import Any
 
 from transcription.errors import MurmurationError
+from transcription.media import confinement
 
 MOST_REQUEST_BYTES = 4096
 MOST_DESCRIPTORS = 8
 FAILED = 3
 """Status of a child whose function raised what it doesn't answer itself."""
 
-_NEW_USER, _NEW_NET = 0x10000000, 0x40000000
-_PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
-_SPARE_DESCRIPTORS = 4
+_PR_SET_PDEATHSIG = 1
 _CPU_GRACE_S = 5
-
-_libc = ctypes.CDLL(None)
 
 Work = Callable[..., Any]
 
@@ -43,8 +40,9 @@ Work = Callable[..., Any]
 def main() -> None:
     """Serve until the other end is closed."""
     module, _, name = sys.argv[1].partition(":")
-    alone = _without_network()
+    confinement.leave_network()
     function: Work = getattr(importlib.import_module(module), name)
+    confinement.forget_environment()
     # What is shared with the children stays shared.
     gc.collect()
     gc.freeze()
@@ -56,7 +54,7 @@ def main() -> None:
     signal.set_wakeup_fd(woken)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     with socket.socket(fileno=0) as requests:
-        requests.send(b"1" if alone else b"0")
+        requests.send(b"1")
         children: dict[int, int] = {}
         while True:
             ready, _, _ = select.select([requests.fileno(), wake], [], [])
@@ -92,8 +90,15 @@ def _work(requests: socket.socket, function: Work, request: dict[str, Any], answ
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         requests.detach()
-        _close_all_but({1, 2, answer, *given})
+        _close_all_but({answer, *given})
         _limit(request.pop("limits"))
+        confined = request.pop("confined")
+        if confined:
+            confinement.give_up_files()
+        # What isn't open can't be opened, files and sockets alike.
+        _at_most(resource.RLIMIT_NOFILE, 0)
+        if confined:
+            confinement.filter_calls()
         _say(answer, {"value": function(*given, **request)})
         status = 0
     except MurmurationError as error:
@@ -130,15 +135,12 @@ def _reap(children: dict[int, int]) -> None:
 
 
 def _limit(limits: dict[str, int]) -> None:
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     _at_most(resource.RLIMIT_CORE, 0)
     _at_most(resource.RLIMIT_AS, _virtual_bytes() + limits["memory_bytes"])
     _at_most(resource.RLIMIT_CPU, limits["cpu_s"], grace=_CPU_GRACE_S)
     _at_most(resource.RLIMIT_FSIZE, limits["file_bytes"])
-    # Room for hardly more than is open: what isn't here can't be opened, files and sockets alike.
-    highest = max(int(name) for name in os.listdir("/dev/fd"))  # noqa: PTH208  strings will do
-    _at_most(resource.RLIMIT_NOFILE, highest + 1 + _SPARE_DESCRIPTORS)
 
 
 def _at_most(what: int, limit: int, *, grace: int = 0) -> None:
@@ -156,18 +158,6 @@ def _virtual_bytes() -> int:
             return int(file.read().split()[0]) * resource.getpagesize()
     except OSError:
         return 0
-
-
-def _without_network() -> bool:
-    """Leave the network behind, in a namespace of one's own; False where the system doesn't let us."""
-    if sys.platform != "linux":
-        return False
-    return any(_libc.unshare(how) == 0 for how in (_NEW_NET, _NEW_USER | _NEW_NET))
-
-
-def _prctl(option: int, value: int) -> None:
-    if sys.platform == "linux":
-        _libc.prctl(option, value, 0, 0, 0)
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ class Security(Part):
     stats: Surface = Field("open", description="/stats and /health/async: `open`, `key`, `closed`, or networks.")
     admin: Surface = Field("key", description="/admin: `open`, `key`, `closed`, networks; `key`: open without keys.")
     docs: Surface = Field("open", description="/docs, /redoc, /openapi.json: `open`, `key`, `closed`, or networks.")
-    sandbox: bool = Field(True, description="Decode uploads in processes of their own, with limits and no network.")
+    sandbox: bool = Field(True, description="Lock the processes in that uploads are decoded in; off: limits only.")
     sandbox_memory_bytes: int = Field(4 << 30, gt=0, description="Memory that decoding one file may take.")
     audit_log: str = Field("", description="File of who did what, as JSON lines; `-`: standard error; empty: none.")
 

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -13,6 +13,7 @@ from av.error import FFmpegError
 from av.stream import Stream
 
 from transcription.errors import CorruptAudio, NoAudioStream, NoSamples, TooLong, UnsupportedMedia
+from transcription.media.findings import AudioStream, Probe
 
 # FFmpeg also opens playlists that name other files and URLs (hls, dash, concat, imf, sdp), devices, text and images.
 # What isn't listed here isn't opened at all.
@@ -26,24 +27,6 @@ OPEN_OPTIONS = {"protocol_whitelist": "none", "format_whitelist": DEMUXERS, "max
 _MAGIC = ((0, b"ID3"), (0, b"RIFF"), (0, b"fLaC"), (0, b"OggS"), (0, b"\x1aE\xdf\xa3"), (4, b"ftyp"), (0, b"FLV"))
 _FAULTS_ALLOWED = 50
 _PACKETS_TRIED = 500
-
-
-@dataclass(frozen=True, slots=True)
-class AudioStream:
-    """One audio stream of a file; *sample_rate* in Hz."""
-
-    codec: str
-    sample_rate: int
-    channels: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Probe:
-    """What a file says of itself; ``duration_s`` is 0.0 where the container doesn't know."""
-
-    container: str
-    duration_s: float
-    streams: tuple[AudioStream, ...]
 
 
 def probe_descriptor(descriptor: int, *, max_duration_s: float) -> dict[str, Any]:
