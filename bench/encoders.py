@@ -20,7 +20,7 @@ from faster_whisper.transcribe import get_ctranslate2_storage
 
 import demo
 from bench.corpus import clips, word_errors
-from transcription.media.audio import decode
+from transcription.media.codecs.decode import decode
 from worker.engines.encoders.ctranslate2 import CTranslate2Encoder
 from worker.engines.encoders.openvino import OpenVinoEncoder, Plan
 

@@ -98,7 +98,7 @@ async def chat_completions(request: Request, platform: PlatformDep, caller: Call
 async def audio_info(request: Request, platform: PlatformDep, caller: Caller) -> AudioInfo:
     """Judge a recording by its content; nothing of it is kept."""
     del caller  # whoever may not submit may not probe either
-    async with platform.submissions.judged(request) as (received, found):
+    async with platform.submissions.probed(request) as (received, found):
         first = found.streams[0]
         return AudioInfo(
             format=format_of(received.head),

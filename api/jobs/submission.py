@@ -87,17 +87,17 @@ class SubmissionService:
         return await self._record(request, submission)
 
     @asynccontextmanager
-    async def judged(self, request: Request) -> AsyncIterator[tuple[Received, Probe]]:
+    async def probed(self, request: Request) -> AsyncIterator[tuple[Received, Probe]]:
         """
         Take the audio that *request* brings and say what it is; nothing of it is kept. It counts as a submit.
 
         Raises:
             InvalidRequest, InvalidAudio, Unavailable: as for a submit.
         """
-        await self.submission_quotas.look(request)
+        await self.submission_quotas.check(request)
         await self.backpressure.check(coming_bytes=declared_bytes(request))
         async with receive(request, blobs=self.blobs, limits=self.limits) as received:
-            yield received, await self._look(received)
+            yield received, await self._probe(received)
 
     async def forget(self, job_id: str, *, tenant: str) -> None:
         """
@@ -110,12 +110,12 @@ class SubmissionService:
             await asyncio.to_thread(self.blobs.discard, unneeded, older_than_s=_SETTLED_S)
 
     async def _keep(self, received: Received) -> Audio:
-        found = await self._look(received)
+        found = await self._probe(received)
         sha256 = await received.upload.commit()
         structlog.contextvars.bind_contextvars(audio_hash=sha256, file_size_bytes=received.upload.size)
         return Audio(sha256=sha256, bytes=received.upload.size, duration_s=found.duration_s, filename=received.filename)
 
-    async def _look(self, received: Received) -> Probe:
+    async def _probe(self, received: Received) -> Probe:
         path = await received.upload.path()
         # Codecs are C and may take a while, so they have threads of their own: neither the loop nor writes wait.
         return await asyncio.get_running_loop().run_in_executor(self.probes, self.probe, path)

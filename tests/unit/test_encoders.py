@@ -12,7 +12,7 @@ import pytest
 import demo
 from demo import SAMPLES
 from transcription.errors import ModelUnavailable
-from transcription.media.audio import decode
+from transcription.media.codecs.decode import decode
 from transcription.settings import Settings, Worker
 from worker.engines import faster_whisper
 from worker.engines.cpu_layout import CpuLayout
