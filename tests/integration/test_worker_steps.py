@@ -1,0 +1,362 @@
+"""One step of a worker, with the real ledger and real audio: what is computed, and not again, and what is reported."""
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery import Celery
+
+from demo import SAMPLES
+from tests import audio_files, scripted_engine
+from tests.ledger_client import LedgerClient
+from tests.ledger_worker import LedgerWorker
+from tests.live_api import live_api
+from tests.platform import eventually
+from tests.scripted_engine import Script
+from transcription.errors import CorruptAudio, LedgerUnavailable
+from transcription.job import Job, Status
+from transcription.ledger.broker import CeleryQueue, celery_app
+from transcription.ledger.connections import connect, connect_broker
+from transcription.ledger.span_store import RedisSpans
+from transcription.media.audio import decode
+from transcription.settings import Lease, Limits, Security, Settings, Worker
+from worker import runtime as runtime_module
+from worker.runtime import SpanFailed, SpanResult, WorkerRuntime
+
+
+@pytest.fixture
+def span_s() -> float:
+    """At this length the long sample has two spans of two windows; at 20 s it has four of one."""
+    return 40.0
+
+
+@pytest.fixture
+def settings(redis_url: str, tmp_path: Path, span_s: float) -> Settings:
+    return Settings(
+        model="demo",
+        data_dir=tmp_path,
+        ledger={"url": redis_url},
+        lease=Lease(ttl_s=20, renew_s=0.3, look_s=0.05, reap_s=0.1, max_attempts=2),
+        limits=Limits(min_free_disk_bytes=0, max_memory_percent=100),
+        security=Security(sandbox=False),
+        worker=Worker(engine="tests.scripted_engine:load", span_s=span_s, slots=4),
+    )
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> Script:
+    fresh = Script()
+    monkeypatch.setattr(scripted_engine, "script", fresh)
+    return fresh
+
+
+@pytest.fixture
+def ended(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    found: list[int] = []
+
+    def leave(status: int) -> None:
+        found.append(status)
+        if threading.current_thread() is threading.main_thread():
+            raise SystemExit(status)
+
+    monkeypatch.setattr(os, "_exit", leave)
+    monkeypatch.setattr(runtime_module, "EXIT_DELAY_S", 0)
+    return found
+
+
+@dataclass
+class Site:
+    """A worker, and what it works for."""
+
+    worker: WorkerRuntime
+    client: LedgerClient
+    settings: Settings
+    app: Celery
+
+    def submit(self, audio: bytes, **options: Any) -> Job:
+        """Hand a recording in over HTTP, as its bytes must be stored."""
+        with live_api(self.settings) as api:
+            answer = api.post("/v1/jobs", files={"file": ("a.wav", audio)}, data=options)
+        assert answer.status_code == 202, answer.text
+        return self.client.ask(lambda jobs: jobs.get(answer.json()["id"], tenant="default"))
+
+    def step(self) -> SpanResult | None:
+        return self.worker.step()
+
+    def steps(self) -> int:
+        """Take steps until there is nothing to claim; how many spans were finished."""
+        count = 0
+        while self.worker.step():
+            count += 1
+        return count
+
+    def come_back(self) -> None:
+        """Wait until a delayed span can be claimed again."""
+        with connect(self.settings.ledger) as redis:
+            spans = RedisSpans(redis, self.settings)
+            eventually(spans.pending, within_s=20)
+
+
+@pytest.fixture
+def site(settings: Settings, script: Script, ended: list[int]) -> Iterator[Site]:
+    with celery_app(settings) as app:
+        worker = WorkerRuntime("w1", settings, app)
+        worker.start()
+        eventually(lambda: worker._leases.open)
+        try:
+            yield Site(worker, LedgerClient(settings), settings, app)
+        finally:
+            worker.stop()
+            for thread in threading.enumerate():
+                if thread.name in ("leave", "exit", "leases", "maintenance", "webhook-dispatcher"):
+                    thread.join(15)
+
+
+SHORT = SAMPLES["short"].path.read_bytes()
+LONG = SAMPLES["long"].path.read_bytes()
+
+
+def test_recording_is_decoded_its_language_told_and_its_words_written(site: Site, script: Script) -> None:
+    job = site.submit(SHORT)
+    done = site.step()
+    assert done
+    assert str(done).startswith(f"{job.computation}/0 ")
+    ended = site.client.get(job)
+    assert (ended.status, ended.language) == (Status.COMPLETED, "fr")
+    assert site.client.text(job) == " ".join(f"{start:.1f}" for start, _ in script.windows)
+    assert (script.detections, set(script.languages)) == (1, {"fr"})
+    assert ended.compute_s
+    assert ended.compute_s > 0
+    assert site.step() is None
+
+
+def test_language_that_the_client_named_is_not_detected(site: Site, script: Script) -> None:
+    job = site.submit(SHORT, language="de")
+    site.step()
+    assert (script.detections, script.languages) == (0, ["de"])
+    assert site.client.get(job).language == "de"
+
+
+def test_long_recording_is_cut_once_and_every_stretch_of_it_computed_once(site: Site, script: Script) -> None:
+    job = site.submit(LONG)
+    assert site.step()
+    kept = list(site.settings.pcm_dir.iterdir())
+    assert [path.stem for path in kept] == [job.computation]
+    spans = 1 + site.steps()
+    assert spans == 2
+    assert site.client.status(job) is Status.COMPLETED
+    assert script.windows == sorted(script.windows)
+    assert len(set(script.windows)) == len(script.windows)
+    assert script.detections == 1
+    assert set(script.languages) == {"fr"}
+    assert not list(site.settings.pcm_dir.iterdir())
+
+
+@pytest.mark.parametrize("span_s", [20.0])
+def test_worker_without_the_decoded_sound_decodes_once_more_and_keeps_it(site: Site, script: Script) -> None:
+    job = site.submit(LONG)
+    site.step()
+    (kept,) = site.settings.pcm_dir.iterdir()
+    whole = kept.read_bytes()
+    kept.unlink()
+    assert site.step()
+    assert kept.read_bytes() == whole
+    site.steps()
+    assert site.client.status(job) is Status.COMPLETED
+    assert len(set(script.windows)) == len(script.windows)
+
+
+def test_what_was_written_before_an_error_is_not_computed_again(site: Site, script: Script) -> None:
+    job = site.submit(LONG, language="en")
+
+    def fail(number: int) -> None:
+        if number == 1:
+            script.before = lambda _: None
+            raise RuntimeError("boom")
+
+    script.before = fail
+    with pytest.raises(SpanFailed, match="boom"):
+        site.steps()
+    written = len(script.windows)
+    assert written >= 1
+    assert site.client.get(job).attempts == 1
+    site.steps()
+    site.come_back()
+    site.steps()
+    assert site.client.status(job) is Status.COMPLETED
+    assert len(set(script.windows)) == len(script.windows)
+    assert site.client.get(job).attempts == 2
+    assert site.client.get(job).progress.fraction == 1.0
+
+
+def test_error_that_stays_fails_the_job_after_its_attempts_and_becomes_a_dead_letter(
+    site: Site, script: Script
+) -> None:
+    def fail(_: int) -> None:
+        raise RuntimeError("boom")
+
+    script.before = fail
+    job = site.submit(SHORT)
+    for attempt in (1, 2):
+        if attempt > 1:
+            site.come_back()
+        with pytest.raises(SpanFailed):
+            site.step()
+    failed = site.client.get(job)
+    assert failed.failure is not None
+    assert (failed.status, failed.failure.code, failed.attempts) == (Status.FAILED, "engine_failed", 2)
+    assert "boom" in failed.failure.message
+    assert [letter.computation for letter in site.client.letters()] == [job.computation]
+
+
+def test_file_that_is_damaged_fails_at_once_and_is_no_dead_letter(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise CorruptAudio("no sound in it")
+
+    monkeypatch.setattr(site.worker._decoder, "decode", refuse)
+    job = site.submit(SHORT)
+    with pytest.raises(SpanFailed):
+        site.step()
+    failed = site.client.get(job)
+    assert failed.failure is not None
+    assert (failed.status, failed.failure.code, failed.failure.retryable) == (Status.FAILED, "corrupt_audio", False)
+    assert site.client.letters() == ()
+
+
+def test_job_that_nobody_wants_any_more_is_left_in_the_middle(site: Site, script: Script) -> None:
+    job = site.submit(LONG, language="en")
+
+    def cancel(number: int) -> None:
+        if number == 1:
+            site.client.cancel(job)
+            eventually(lambda: all(held.over for held in site.worker._leases.holding()))
+
+    script.before = cancel
+    assert site.steps() <= 1
+    assert site.client.status(job) is Status.CANCELED
+    assert site.worker._leases.holding() == []
+    assert site.client.backlog().running_spans == 0
+
+
+def test_worker_without_memory_ends_at_once(site: Site, script: Script, ended: list[int]) -> None:
+    def no_room(_: int) -> None:
+        raise MemoryError
+
+    script.before = no_room
+    site.submit(SHORT)
+    with suppress(SystemExit):
+        site.step()
+    assert ended == [runtime_module.EXIT_NO_MEMORY]
+
+
+def test_outage_while_claiming_costs_one_step_and_no_job(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = site.submit(SHORT)
+
+    def away(*_: Any, **__: Any) -> None:
+        raise LedgerUnavailable("away", retry_after_s=1)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(site.worker._spans, "claim", away)
+        assert site.step() is None
+    assert site.step()
+    assert site.client.status(job) is Status.COMPLETED
+
+
+def test_outage_while_a_failure_is_reported_ends_the_step_as_a_failure(
+    site: Site, script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: int) -> None:
+        raise RuntimeError("boom")
+
+    def away(*_: Any, **__: Any) -> None:
+        raise LedgerUnavailable("away", retry_after_s=1)
+
+    script.before = fail
+    site.submit(SHORT)
+    monkeypatch.setattr(site.worker._spans, "fail", away)
+    with pytest.raises(SpanFailed):
+        site.step()
+    assert site.worker._leases.holding() == []
+
+
+@pytest.mark.parametrize("span_s", [20.0])
+def test_half_of_the_places_stay_free_for_recordings_that_nobody_works_on(site: Site, script: Script) -> None:
+    site.submit(LONG, language="en")
+    entered, gate = threading.Semaphore(0), threading.Event()
+
+    def wait(number: int) -> None:
+        if number == 0:
+            entered.release()
+            assert gate.wait(60)
+
+    site.step()  # it is cut, and its first span done
+    script.before = wait
+    threads = [threading.Thread(target=site.worker.step) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for _ in threads:
+        assert entered.acquire(timeout=60)
+    try:
+        assert len(site.worker._leases.holding()) == 2
+        # One span of the recording waits among the first where nobody is on it; the others wait for idle workers.
+        assert site.worker.step() is None
+    finally:
+        gate.set()
+        for thread in threads:
+            thread.join(60)
+
+
+def test_a_place_that_is_free_again_asks_for_more_work(site: Site, settings: Settings) -> None:
+    client = connect_broker(settings.ledger)
+    queue = CeleryQueue(site.app, client)
+    site.submit(SHORT, language="en")
+    site.submit(audio_files.wav(2.0), language="en")
+    client.delete("murmur")
+    site.step()
+    assert queue.waiting() >= 1
+    client.close()
+
+
+def test_what_a_worker_has_measured_of_itself_is_told(site: Site) -> None:
+    site.submit(SHORT, language="en")
+    site.step()
+    (worker,) = eventually(lambda: [one for one in site.client.backlog().workers if one.rate])
+    assert worker.rate
+    assert worker.rate > 0
+    assert worker.id == "w1"
+    assert (worker.slots, worker.models) == (4, ("demo",))
+
+
+def test_quiet_recording_is_made_louder_only_where_that_was_asked_for(site: Site, script: Script) -> None:
+    quiet = audio_files.recording(0.05 * decode(SAMPLES["short"].path, limit_s=60))
+    site.submit(quiet, language="en")
+    site.step()
+    plain, script.loudest = script.loudest, 0.0
+    site.submit(quiet, language="en", normalize="true")
+    site.step()
+    assert plain < 0.06
+    assert script.loudest > 2 * plain
+
+
+def test_stopped_worker_claims_nothing_and_its_span_goes_on_elsewhere(
+    site: Site, script: Script, settings: Settings, ended: list[int]
+) -> None:
+    job = site.submit(SHORT, language="en")
+
+    def stop(_: int) -> None:
+        site.worker.stop()
+        eventually(lambda: all(held.over for held in site.worker._leases.holding()))
+
+    script.before = stop
+    assert site.step() is None
+    assert site.step() is None
+    with connect(settings.ledger) as redis:
+        other = LedgerWorker(RedisSpans(redis, settings), "w2")
+        again = other.claim()
+        assert (again.computation, again.attempt, again.alone) == (job.computation, 1, False)
+    eventually(lambda: ended == [0])

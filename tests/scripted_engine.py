@@ -1,0 +1,61 @@
+"""An engine that notes what it is asked, and does what the test says; the worker around it is the real one."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+from transcription.media.audio import Samples
+from transcription.options import Decoding
+from transcription.settings import Settings
+from transcription.transcript import Segment
+from worker.windows import Window
+
+
+@dataclass
+class Script:
+    """What was asked, and what is to happen: `before` is called with each window's number in its span."""
+
+    windows: list[tuple[float, float]] = field(default_factory=list)
+    languages: list[str] = field(default_factory=list)
+    detections: int = 0
+    loudest: float = 0.0
+    before: Callable[[int], None] = lambda _: None
+
+
+script = Script()
+
+
+class ScriptedEngine:
+    """One segment for each window, whose text is where it begins."""
+
+    name = "scripted"
+    device = "cpu"
+    compute_type = "none"
+    steps = 0
+
+    def detect_language(self, window: Samples) -> tuple[str, float]:
+        script.detections += 1
+        return "fr", 0.75
+
+    def transcribe(
+        self,
+        windows: Iterable[Window],
+        decoding: Decoding,
+        *,
+        language: str,
+        owner: str,
+        cancelled: Callable[[], bool],
+    ) -> Iterator[list[Segment]]:
+        script.languages.append(language)
+        for number, window in enumerate(windows):
+            script.before(number)
+            first = window.stretches[0].start
+            script.windows.append((first, window.stretches[-1].end))
+            script.loudest = max(script.loudest, float(abs(window.samples).max()))
+            yield [Segment(first, first + 0.5, f" {first:.1f}")]
+
+    def close(self) -> None:
+        return
+
+
+def load(name: str, settings: Settings) -> ScriptedEngine:
+    return ScriptedEngine()
