@@ -73,7 +73,7 @@ format: $(VENV)/.dev ## Format the code and mend what the linter can
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-docs: $(VENV)/.dev ## Write the settings into README.md and .env.example anew
+docs: $(VENV)/.dev ## Write the tables of settings in README.md and docs/, and .env.example
 	@$(BIN)/python -m murmur.cli.settings_table
 
 lock: $(VENV)/.dev ## Write the hashed locks in requirements/ anew from pyproject.toml

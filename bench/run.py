@@ -23,9 +23,6 @@ from bench.corpus import Clip, clips, word_errors
 from murmur.platform import allocator
 from transcription.observability.cores import available
 
-TUNED_AS_RUN = ("tuned", "pipeline")
-"""Rows that get the allocator's settings as `murmur up` gives them to its workers; the platform does so by itself."""
-
 
 @dataclass(slots=True)
 class Row:

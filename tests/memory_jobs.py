@@ -171,9 +171,6 @@ class MemoryJobs:
         self._check()
         return Server(used_bytes=1, max_bytes=2, evicts=False, aof=True, aof_ok=True, clients=3, commands=4)
 
-    async def ping(self) -> None:
-        self._check()
-
     def _check(self) -> None:
         if self.broken is not None:
             raise self.broken

@@ -104,7 +104,8 @@ def _segment(index: int, segment: Segment) -> dict[str, Any]:
         "avg_logprob": segment.avg_logprob,
         "compression_ratio": segment.compression_ratio,
         "no_speech_prob": segment.no_speech_prob,
-        "doubtful": segment.low_confidence,
+        "low_confidence": segment.low_confidence,
+        "doubtful": segment.low_confidence,  # its name until 0.1; goes with 0.3
     }
     if segment.words is not None:
         shape["words"] = [_word(word) for word in segment.words]

@@ -2,9 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
-from demo import REVISION
 from transcription.errors import ModelNotServed
 
 CHECKPOINTS = [
@@ -56,9 +54,9 @@ def implied_aliases(default: str, served: Collection[str]) -> dict[str, str]:
     return {alias: name for alias, name in aliases.items() if alias not in served}
 
 
-def resolve(requested: str | None, *, default: str, served: Iterable[str], aliases: Mapping[str, str]) -> ModelRef:
+def resolve(requested: str | None, *, default: str, served: Iterable[str], aliases: Mapping[str, str]) -> str:
     """
-    Find the model that *requested* stands for.
+    Find the name of the model that *requested* stands for.
 
     Args:
         requested: Name or alias from the client; None: *default*.
@@ -75,15 +73,4 @@ def resolve(requested: str | None, *, default: str, served: Iterable[str], alias
         name = aliases.get(name, name)
     if name not in served:
         raise ModelNotServed(f"model {requested!r} isn't served here; served: {', '.join(sorted({*served, *aliases}))}")
-    return ModelRef(name, revision(name))
-
-
-def revision(name: str) -> str:
-    """The revision of a model's weights: the demo model's own, a directory's newest change, else «main»."""
-    if name == "demo":
-        return REVISION
-    weights = Path(name) / "model.bin"
-    if weights.is_file():
-        stat = weights.stat()
-        return f"{stat.st_size:x}-{int(stat.st_mtime):x}"
-    return "main"
+    return name

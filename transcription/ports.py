@@ -173,9 +173,6 @@ class JobStore(Protocol):
     async def drop(self, computation: str) -> None:
         """Take a dead letter off the list; its jobs stay failed. DeadLetterNotFound."""
 
-    async def ping(self) -> None:
-        """Return when the ledger answers."""
-
 
 class SpanStore(Protocol):
     """The ledger as a worker sees it. Writes carry the claim's token and raise LeaseLost when it is old."""

@@ -1,7 +1,7 @@
 """Transcript: what was said, and when. All times are seconds from the start of the recording."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +28,6 @@ class Segment:
     no_speech_prob: float = 0.0
     words: tuple[Word, ...] | None = None
     low_confidence: bool = False
-
-    def shifted(self, seconds: float) -> "Segment":
-        """The same segment, *seconds* later."""
-        words = self.words and tuple(
-            replace(word, start=word.start + seconds, end=word.end + seconds) for word in self.words
-        )
-        return replace(self, start=self.start + seconds, end=self.end + seconds, words=words)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -132,7 +132,7 @@ class Leases(threading.Thread):
                 with suppress(Exception):
                     self.hand_back()
                 os._exit(EXIT_FAULT)
-            self._wake.wait(min(self._settings.look_s, self._settings.renew_s))
+            self._wake.wait(self._settings.poll_s)
         self.hand_back()
 
     def hand_back(self) -> None:

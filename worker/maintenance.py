@@ -13,6 +13,8 @@ from transcription.storage.stores import Blobs
 
 log = structlog.get_logger()
 
+SWEEP_INTERVAL_S = 60.0
+
 
 class Maintenance(threading.Thread):
     """
@@ -35,12 +37,12 @@ class Maintenance(threading.Thread):
 
     def run(self) -> None:
         """Go round until told to stop."""
-        reap_s, sweep_s = self._settings.lease.reap_s, self._settings.retention.sweep_s
+        reap_s = self._settings.lease.reap_s
         while not self._stopping.wait(reap_s):
             try:
                 if self._spans.lock("reap", seconds=reap_s * 0.9):
                     self.reap()
-                if self._spans.lock("sweep", seconds=sweep_s * 0.95):
+                if self._spans.lock("sweep", seconds=SWEEP_INTERVAL_S * 0.95):
                     self.sweep()
             except LedgerUnavailable as error:
                 log.warning("ledger unavailable", error=error.message)

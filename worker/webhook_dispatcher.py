@@ -21,6 +21,8 @@ log = structlog.get_logger()
 AT_ONCE = 16
 POLL_INTERVAL_S = 1.0
 LEASE_MARGIN_S = 10.0
+FIRST_RETRY_S = 5.0
+LONGEST_RETRY_S = 4 * 3600.0
 
 
 class WebhookDispatcher(threading.Thread):
@@ -120,8 +122,8 @@ class WebhookDispatcher(threading.Thread):
         webhook = self._settings.webhook
         return next_try_s(
             message,
-            first_s=webhook.first_retry_s,
-            longest_s=webhook.longest_retry_s,
+            first_s=FIRST_RETRY_S,
+            longest_s=LONGEST_RETRY_S,
             give_up_s=webhook.give_up_s,
             jitter=random.random(),
             asked_s=asked_s,

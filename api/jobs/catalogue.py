@@ -7,6 +7,7 @@ from transcription.errors import ModelUnavailable
 from transcription.models import ModelRef, resolve
 from transcription.ports import WorkerInfo
 from transcription.settings import Settings
+from transcription.storage.model_revision import revision
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,4 +54,5 @@ class Catalogue:
     async def resolve(self, requested: str | None) -> ModelRef:
         """The model that a client's word stands for. ModelNotServed, ModelUnavailable, LedgerUnavailable."""
         offer = await self.offer()
-        return resolve(requested, default=offer.default, served=offer.served, aliases=offer.aliases)
+        name = resolve(requested, default=offer.default, served=offer.served, aliases=offer.aliases)
+        return ModelRef(name, revision(name))

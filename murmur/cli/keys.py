@@ -24,7 +24,15 @@ from transcription.settings import Settings
 
 app = typer.Typer(help="API keys: make, list and revoke them in the ledger.", no_args_is_help=True)
 
-LedgerUrl = Annotated[str | None, typer.Option(help="The ledger's Redis [that of `murmur up`].")]
+
+def _renamed(url: str | None) -> str | None:
+    if url is not None:
+        print("murmur: --ledger-url is called --ledger now; the old name goes with the next version", file=sys.stderr)
+    return url
+
+
+Ledger = Annotated[str | None, typer.Option(help="The ledger's Redis URL [that of `murmur up`].")]
+LedgerUrl = Annotated[str | None, typer.Option(hidden=True, callback=_renamed)]
 DataDir = Annotated[Path | None, typer.Option(help="Where `murmur up` keeps its ledger [~/.murmur].")]
 
 _TENANT = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -36,11 +44,12 @@ def create(  # noqa: PLR0917  typer makes options of them
     tenant: Annotated[str, typer.Option(help="Whose jobs it sees; keys of one tenant share them.")] = DEFAULT_TENANT,
     scope: Annotated[list[Scope] | None, typer.Option(help="What it may; again for more [submit, read].")] = None,
     tier: Annotated[str, typer.Option(help="Its limits [the platform's default].")] = "",
+    ledger: Ledger = None,
     ledger_url: LedgerUrl = None,
     data_dir: DataDir = None,
 ) -> None:
     """Make a key and show it, once: only its hash is kept."""
-    with _key_store(ledger_url, data_dir) as (key_store, settings):
+    with _key_store(ledger or ledger_url, data_dir) as (key_store, settings):
         if not _TENANT.fullmatch(tenant):
             raise CliError(f"a tenant's name is 1 to 64 of A-Z a-z 0-9 . _ -; got {tenant[:80]!r}")
         if tier and tier not in settings.security.tiers:
@@ -52,9 +61,9 @@ def create(  # noqa: PLR0917  typer makes options of them
 
 
 @app.command("list")
-def list_keys(ledger_url: LedgerUrl = None, data_dir: DataDir = None) -> None:
+def list_keys(ledger: Ledger = None, ledger_url: LedgerUrl = None, data_dir: DataDir = None) -> None:
     """List the keys, without their secrets."""
-    with _key_store(ledger_url, data_dir) as (key_store, _):
+    with _key_store(ledger or ledger_url, data_dir) as (key_store, _):
         keys = key_store.list()
     table = Table("id", "name", "tenant", "may", "tier", "made", box=None, pad_edge=False)
     for key in keys:
@@ -66,19 +75,20 @@ def list_keys(ledger_url: LedgerUrl = None, data_dir: DataDir = None) -> None:
 @app.command("revoke")
 def revoke(
     key_id: Annotated[str, typer.Argument(metavar="ID", help="As `murmur keys list` shows it.")],
+    ledger: Ledger = None,
     ledger_url: LedgerUrl = None,
     data_dir: DataDir = None,
 ) -> None:
     """Make a key invalid, from its next request on."""
-    with _key_store(ledger_url, data_dir) as (key_store, _):
+    with _key_store(ledger or ledger_url, data_dir) as (key_store, _):
         if not key_store.revoke(key_id):
             raise CliError(f"there is no key {key_id[:80]!r}", status=1)
     print(f"revoked {key_id}")
 
 
 @contextmanager
-def _key_store(ledger_url: str | None, data_dir: Path | None) -> Iterator[tuple[ApiKeyStore, Settings]]:
-    settings = load({"ledger": {"url": ledger_url}, "data_dir": data_dir})
+def _key_store(url: str | None, data_dir: Path | None) -> Iterator[tuple[ApiKeyStore, Settings]]:
+    settings = load({"ledger": {"url": url}, "data_dir": data_dir})
     ledger = settings.ledger
     own = ledger_server.running_in(settings.data_dir / "ledger")
     if own and "url" not in ledger.model_fields_set:
@@ -87,7 +97,7 @@ def _key_store(ledger_url: str | None, data_dir: Path | None) -> Iterator[tuple[
     try:
         yield ApiKeyStore(client), settings
     except LedgerUnavailable as error:
-        raise CliError(f"{error.message}; --ledger-url or MURMUR_LEDGER__URL says where it is", status=1) from error
+        raise CliError(f"{error.message}; --ledger or MURMUR_LEDGER__URL says where it is", status=1) from error
     finally:
         client.close()
 

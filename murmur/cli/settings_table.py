@@ -1,10 +1,10 @@
 """
-The settings as people read them: `python -m murmur.cli.settings_table` writes them into README.md and .env.example.
+The settings as people read them: `python -m murmur.cli.settings_table` writes them into the docs and .env.example.
 
-Both come from the settings' own names, defaults and descriptions; a test compares.
+All come from the settings' own names, defaults and descriptions; a test compares.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,23 @@ BEGIN, END = "<!-- settings: `make docs` writes this table -->", "<!-- settings 
 ENV_HEAD = """\
 # Settings of the platform, each with its default. Copy this file to .env, take away the # of what you change.
 # Compose reads .env by itself; for `murmur up`: set -a; . ./.env; set +a
-# `make docs` writes this file from transcription/settings.py.
+# `make docs` writes this file from transcription/settings/.
 """
+
+
+IMPORTANT = (
+    "MURMUR_MODEL",
+    "MURMUR_DEVICE",
+    "MURMUR_DATA_DIR",
+    "MURMUR_LEDGER__URL",
+    "MURMUR_BLOBS__URL",
+    "MURMUR_LIMITS__MAX_UPLOAD_BYTES",
+    "MURMUR_LIMITS__MAX_DURATION_S",
+    "MURMUR_RETENTION__RESULT_TTL_S",
+    "MURMUR_SECURITY__REQUIRE_KEYS",
+    "MURMUR_WEBHOOK__SECRETS",
+)
+"""What README.md shows; docs/configuration.md has all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +61,10 @@ def rows(part: type[BaseModel] = Settings, prefix: str = PREFIX) -> Iterator[Row
         yield from rows(inner, inner_prefix)
 
 
-def table() -> str:
+def table(shown: Iterable[Row]) -> str:
     """A Markdown table."""
     lines = ["| variable | default | |", "|---|---|---|"]
-    for row in rows():
+    for row in shown:
         default, description = row.default and f"`{row.default}`", row.description.replace("|", "\\|")
         lines.append(f"| `{row.name}` | {default} | {description} |")
     return "\n".join(lines)
@@ -60,19 +75,25 @@ def env_example() -> str:
     return ENV_HEAD + "".join(f"\n# {row.description}\n# {row.name}={row.default}\n" for row in rows())
 
 
-def with_table(text: str) -> str:
-    """A page of Markdown with the table between its marks. ValueError: it has no marks."""
+def important() -> Iterator[Row]:
+    """The ten that most operators set, in the order of IMPORTANT."""
+    known = {row.name: row for row in rows()}
+    return (known[name] for name in IMPORTANT)
+
+
+def with_table(text: str, shown: Iterable[Row]) -> str:
+    """A page of Markdown with a table of *shown* between its marks. ValueError: it has no marks."""
     before, mark, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not mark or not end:
         raise ValueError(f"the page has no line {BEGIN!r} with {END!r} after it")
-    return f"{before}{BEGIN}\n{table()}\n{END}{after}"
+    return f"{before}{BEGIN}\n{table(shown)}\n{END}{after}"
 
 
 def main() -> None:
-    """Write both files anew."""
-    readme = ROOT / "README.md"
-    readme.write_text(with_table(readme.read_text(encoding="utf-8")), encoding="utf-8")
+    """Write all files anew."""
+    for page, shown in ((ROOT / "README.md", important()), (ROOT / "docs" / "configuration.md", rows())):
+        page.write_text(with_table(page.read_text(encoding="utf-8"), shown), encoding="utf-8")
     (ROOT / ".env.example").write_text(env_example(), encoding="utf-8")
 
 

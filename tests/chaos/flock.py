@@ -43,7 +43,7 @@ class Flock:
         self.settings = Settings(
             model="demo",
             data_dir=directory,
-            ledger={"url": address(self.ledger_port), "hint_timeout_s": 5},
+            ledger={"url": address(self.ledger_port)},
             lease=lease,
             limits=Limits(max_memory_percent=100, min_free_disk_bytes=0),
             worker=Worker.model_validate({"slots": 4, "span_s": 60, "engine": engine, "model_workers": 1, **worker}),

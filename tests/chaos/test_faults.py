@@ -16,7 +16,7 @@ from tests.platform import eventually
 from tests.sse import Sse, everything, following
 from transcription.settings import Lease
 
-LEASE = Lease(ttl_s=3, renew_s=1, look_s=0.5, reap_s=0.5, stall_s=3, max_attempts=2)
+LEASE = Lease(ttl_s=3, renew_s=1, stall_s=3, max_attempts=2)
 ENDED = ("completed", "failed", "canceled")
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(180)]

@@ -16,7 +16,7 @@ from tests.chaos.recordings import recording
 from tests.platform import eventually
 from transcription.settings import Lease
 
-LEASE = Lease(ttl_s=3, renew_s=1, look_s=0.5, reap_s=0.5, stall_s=30, max_attempts=2)
+LEASE = Lease(ttl_s=3, renew_s=1, stall_s=30, max_attempts=2)
 JOBS = 30
 SECRET = "a secret of some length"
 

@@ -26,7 +26,7 @@ LONG = Plan(
 )
 UPLOADS_CUT = 2
 """APIs that are killed in an upload."""
-QUICK = Lease(ttl_s=3, renew_s=1, look_s=0.5, reap_s=0.5, max_attempts=5)
+QUICK = Lease(ttl_s=3, renew_s=1, max_attempts=5)
 REAL = Lease(max_attempts=5)
 
 

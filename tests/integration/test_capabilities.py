@@ -29,7 +29,7 @@ def settings(redis_url: str) -> Settings:
     return Settings.model_validate(
         {
             "ledger": {"url": redis_url},
-            "lease": {"ttl_s": 0.2, "reap_s": 0.01},
+            "lease": {"ttl_s": 0.2},
             "needs": {"large-v3": {"device": "cuda"}, "demo-mlx": {"engine": "mlx_whisper", "device": "metal"}},
         }
     )

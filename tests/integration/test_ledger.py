@@ -38,7 +38,7 @@ TIMING = Timing(audio_s=10.0, compute_s=1.0)
 
 @pytest.fixture
 def settings(redis_url: str) -> Settings:
-    return Settings(ledger={"url": redis_url}, lease={"ttl_s": 0.2, "reap_s": 0.01})
+    return Settings(ledger={"url": redis_url}, lease={"ttl_s": 0.2})
 
 
 @pytest.fixture

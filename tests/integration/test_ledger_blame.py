@@ -58,7 +58,7 @@ def test_span_that_comes_back_keeps_its_place(client: LedgerClient, worker: Ledg
     jobs = [client.new(letter) for letter in "abc"]
     first = worker.claim()
     spans.release(first)
-    assert client.get(jobs[1]).place.position == 1  # type: ignore[union-attr]
+    assert client.get(jobs[1]).queue.position == 1  # type: ignore[union-attr]
     assert [worker.claim().audio_sha256[0] for _ in "abc"] == ["a", "b", "c"]
 
 

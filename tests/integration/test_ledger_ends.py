@@ -316,7 +316,7 @@ def test_delivery_is_one_worker_s_for_its_lease_and_then_anybody_s(
     ledger_clock.advance(4)
     third = client.outbox(lambda box: box.claim(lease_s=25))
     assert third is not None
-    assert third.now - third.owed_at == pytest.approx(89, abs=5)
+    assert third.now - third.enqueued_at == pytest.approx(89, abs=5)
     settle(client, third, Verdict.DELIVERED)
     ledger_clock.advance(DAY_S)
     assert client.outbox(lambda box: box.claim(lease_s=25)) is None

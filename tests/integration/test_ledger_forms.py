@@ -29,7 +29,7 @@ TODAY = 2
 
 @pytest.fixture
 def settings(redis_url: str, tmp_path: Path) -> Settings:
-    lease = Lease(ttl_s=0.2, reap_s=0.01)
+    lease = Lease(ttl_s=0.2)
     return api_settings(redis_url, tmp_path).model_copy(update={"lease": lease})
 
 

@@ -26,7 +26,7 @@ from worker import webhook_dispatcher
 from worker.webhook_dispatcher import WebhookDispatcher
 
 SECRETS = ("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_" + "QUFB" * 8)
-QUICK = Webhook.model_validate({"secrets": SECRETS, "timeout_s": 0.5, "first_retry_s": 0.02, "give_up_s": 30})
+QUICK = Webhook.model_validate({"secrets": SECRETS, "timeout_s": 0.5, "give_up_s": 30})
 
 
 @pytest.fixture
@@ -58,6 +58,7 @@ def dispatchers(settings: Settings, count: int = 1) -> Iterator[None]:
 @pytest.fixture
 def dispatcher(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(webhook_dispatcher, "POLL_INTERVAL_S", 0.02)
+    monkeypatch.setattr(webhook_dispatcher, "FIRST_RETRY_S", 0.02)
     with dispatchers(settings):
         yield
 
@@ -237,7 +238,7 @@ def test_message_of_a_worker_killed_in_mid_delivery_is_delivered_by_another(tmp_
             workers=2,
             webhook=quick,
             outbound=Outbound(allow_private_addresses=True),
-            lease=Lease(ttl_s=5, renew_s=1, reap_s=1),
+            lease=Lease(ttl_s=5, renew_s=1),
         ) as platform,
         platform.client() as client,
     ):

@@ -21,10 +21,11 @@ from transcription.ledger.span_store import RedisSpans
 from transcription.settings import Lease, Retention, Settings
 from transcription.storage.disk import DiskBlobs
 from worker import leases as leases_module
+from worker import maintenance as maintenance_module
 from worker.leases import Leases
 from worker.maintenance import Maintenance
 
-LEASE = Lease(ttl_s=3, renew_s=0.2, look_s=0.05, reap_s=0.05, stall_s=60)
+LEASE = Lease(ttl_s=3, renew_s=0.2, stall_s=60)
 ODD = RuntimeError("nobody foresaw this")
 AWAY = LedgerUnavailable("the ledger is away", retry_after_s=1)
 
@@ -325,8 +326,10 @@ def caring(spans: Any, settings: Settings, hints: Hints | None = None) -> Iterat
 
 
 @pytest.fixture
-def sweeping(settings: Settings) -> Settings:
-    return settings.model_copy(update={"retention": Retention(sweep_s=0.1, orphan_s=3600, tombstone_ttl_s=60)})
+def sweeping(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    monkeypatch.setattr(maintenance_module, "SWEEP_INTERVAL_S", 0.1)
+    quick = LEASE.model_copy(update={"ttl_s": 1.0})
+    return settings.model_copy(update={"lease": quick, "retention": Retention(orphan_s=3600, tombstone_ttl_s=60)})
 
 
 @pytest.mark.parametrize("error", [AWAY, ODD])
@@ -343,9 +346,7 @@ def test_the_platform_is_looked_after_again_after_an_error(
 
 
 def test_one_worker_at_a_time_looks_after_the_platform(spans: RedisSpans, settings: Settings) -> None:
-    slow = settings.model_copy(
-        update={"lease": LEASE.model_copy(update={"reap_s": 0.5}), "retention": Retention(sweep_s=60)}
-    )
+    slow = settings.model_copy(update={"lease": LEASE.model_copy(update={"ttl_s": 5.0})})
     ledgers = [Failing(spans) for _ in range(3)]
     began = time.monotonic()
     with caring(ledgers[0], slow), caring(ledgers[1], slow), caring(ledgers[2], slow):

@@ -5,12 +5,13 @@ from pathlib import Path
 import pytest
 
 from transcription.errors import ModelNotServed
-from transcription.models import PUBLISHED_NAMES, resolve, revision
+from transcription.models import PUBLISHED_NAMES, resolve
 from transcription.settings import Settings
+from transcription.storage.model_revision import revision
 
 
 def ask(name: str | None, settings: Settings) -> str:
-    return resolve(name, default=settings.model, served=settings.served, aliases=settings.aliases()).name
+    return resolve(name, default=settings.model, served=settings.served, aliases=settings.aliases())
 
 
 @pytest.mark.parametrize("name", [None, "demo", *PUBLISHED_NAMES])

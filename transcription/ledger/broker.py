@@ -9,6 +9,8 @@ from transcription.settings import Settings
 
 PULL = "murmur.pull"
 QUEUE = "murmur"
+VISIBILITY_TIMEOUT_S = 60
+"""Age at which Celery sends a hint again that a dead worker had taken."""
 
 
 def celery_app(settings: Settings) -> Celery:
@@ -28,7 +30,7 @@ def celery_app(settings: Settings) -> Celery:
         broker_connection_max_retries=None,
         broker_pool_acquire_timeout=5,
         broker_transport_options={
-            "visibility_timeout": settings.ledger.hint_timeout_s,
+            "visibility_timeout": VISIBILITY_TIMEOUT_S,
             "unacked_restore_interval": 5,
             "unacked_restore_throttle": 1,
             "unacked_mutex_expire": 30,

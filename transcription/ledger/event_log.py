@@ -159,4 +159,6 @@ def _error(event_id: str, failure: Failure) -> Event:
 def _segment(raw: dict[str, Any], span: int) -> dict[str, Any]:
     """A segment without the model's tokens; ``words`` only where they were asked for."""
     shape = {name: value for name, value in raw.items() if name != "tokens" and value is not None}
+    # An older worker, or a ledger of an earlier version, has `doubtful` alone; clients get both names for one version.
+    shape["low_confidence"] = shape["doubtful"] = shape.get("low_confidence", shape.get("doubtful", False))
     return {"span": span, **shape}

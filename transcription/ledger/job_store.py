@@ -298,11 +298,6 @@ class RedisJobs:
         if answer != "ok":
             raise DeadLetterNotFound(f"no dead letter {computation!r}")
 
-    async def ping(self) -> None:
-        """Return when the ledger answers."""
-        with translated():
-            await self._client.ping()
-
 
 def _unknown(job_id: str, why: str) -> OutcomeUnknown:
     return OutcomeUnknown(

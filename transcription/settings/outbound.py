@@ -16,20 +16,18 @@ def _secret(value: SecretStr) -> SecretStr:
 class Outbound(Part):
     """Connections that clients cause: webhooks, and recordings that are fetched from a URL."""
 
-    url_ingestion: bool = Field(True, description="Let clients hand in a recording by its URL.")
+    url_ingestion: bool = Field(True, description="Let clients submit a recording by its URL.")
     allow_private_addresses: bool = Field(
-        False, description="Let URLs of clients lead to addresses that aren't public; only for intranets and tests."
+        False, description="Let clients' URLs lead to private addresses; only for intranets and tests."
     )
-    fetch_timeout_s: float = Field(600.0, gt=0, description="Longest time that fetching one recording may take.")
+    fetch_timeout_s: float = Field(600.0, gt=0, description="Longest time to fetch one recording.")
 
 
 class Webhook(Part):
-    """Word of a job's end, sent to the client's `webhook_url`."""
+    """Messages about a job's end, sent to the client's `webhook_url`."""
 
     secrets: tuple[Annotated[SecretStr, AfterValidator(_secret)], ...] = Field(
-        (), description="Signing secrets, `whsec_` and base64; all sign, so that they can be rotated; none: unsigned."
+        (), description="Signing secrets, `whsec_` and base64; every one signs, for rotation; none: unsigned."
     )
-    timeout_s: float = Field(15.0, gt=0, description="Longest time that one delivery may take.")
-    first_retry_s: float = Field(5.0, gt=0, description="Wait after the first failed delivery; each further is longer.")
-    longest_retry_s: float = Field(4 * 3600.0, gt=0, description="Longest wait between two tries.")
-    give_up_s: float = Field(86_400.0, gt=0, description="Time after which an undelivered message is given up.")
+    timeout_s: float = Field(15.0, gt=0, description="Longest time for one delivery.")
+    give_up_s: float = Field(86_400.0, gt=0, description="Time after which an undelivered message is dropped.")

@@ -29,12 +29,12 @@ Networks = Annotated[str, AfterValidator(_networks)]
 
 
 class Tier(Part):
-    """What one key, or one address without a key, may use; 0: as much as it likes."""
+    """What one key, or one address without a key, may use; 0: no limit."""
 
-    requests_per_minute: int = Field(0, ge=0, description="Requests of any kind.")
-    submits_per_hour: int = Field(0, ge=0, description="Recordings handed in.")
-    concurrent_jobs: int = Field(0, ge=0, description="Jobs of its tenant that wait or run.")
-    audio_s_per_day: int = Field(0, ge=0, description="Audio of its tenant to be computed in a day (UTC).")
+    requests_per_minute: int = Field(0, ge=0, description="Requests per minute.")
+    submits_per_hour: int = Field(0, ge=0, description="Submits per hour.")
+    concurrent_jobs: int = Field(0, ge=0, description="The tenant's unfinished jobs.")
+    audio_s_per_day: int = Field(0, ge=0, description="The tenant's audio per day (UTC).")
 
 
 _TIERS = {
@@ -46,19 +46,23 @@ _TIERS = {
 class Security(Part):
     """Who may do what, and how much of it; see SECURITY.md."""
 
-    require_keys: bool = Field(False, description="Ask for an API key (`murmur keys create`); off: keys are ignored.")
-    share_results: bool = Field(True, description="Let tenants share computations; off: a fast answer tells nothing.")
-    trusted_proxies: Networks = Field("", description="Networks whose `X-Forwarded-For` and `-Proto` are believed.")
+    require_keys: bool = Field(False, description="Require an API key (`murmur keys create`); off: keys are ignored.")
+    share_results: bool = Field(
+        True, description="Share computations between tenants; off: a fast answer reveals nothing about others."
+    )
+    trusted_proxies: Networks = Field("", description="Networks whose `X-Forwarded-For` and `-Proto` are trusted.")
     default_tier: str = Field("", description="Tier of keys without one, and of clients without keys; empty: none.")
-    tiers: dict[str, Tier] = Field(_TIERS, description="What keys of each tier may use; 0: no limit.")
-    address_requests_per_minute: int = Field(0, ge=0, description="Requests of one address, whatever its key; 0: any.")
+    tiers: dict[str, Tier] = Field(_TIERS, description="Limits of each tier; 0: no limit.")
+    address_requests_per_minute: int = Field(
+        0, ge=0, description="Requests per minute from one address, whatever its key; 0: no limit."
+    )
     metrics: Surface = Field("open", description="/metrics: `open`, `key` (of an admin), `closed`, or networks.")
     stats: Surface = Field("open", description="/stats and /health/async: `open`, `key`, `closed`, or networks.")
     admin: Surface = Field("key", description="/admin: `open`, `key`, `closed`, networks; `key`: open without keys.")
     docs: Surface = Field("open", description="/docs, /redoc, /openapi.json: `open`, `key`, `closed`, or networks.")
-    sandbox: bool = Field(True, description="Lock the processes in that uploads are decoded in; off: limits only.")
-    sandbox_memory_bytes: int = Field(4 << 30, gt=0, description="Memory that decoding one file may take.")
-    audit_log: str = Field("", description="File of who did what, as JSON lines; `-`: standard error; empty: none.")
+    sandbox: bool = Field(True, description="Lock down the processes that decode uploads; off: only limits.")
+    sandbox_memory_bytes: int = Field(4 << 30, gt=0, description="Memory limit for decoding one file.")
+    audit_log: str = Field("", description="Audit log file, as JSON lines; `-`: standard error; empty: none.")
 
 
 STRICT: dict[str, Any] = {

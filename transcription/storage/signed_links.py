@@ -14,6 +14,9 @@ from transcription.storage.cached import missing, unavailable
 
 ROOT = "/internal/blobs"
 CHUNK_BYTES = 1 << 20
+LINK_TTL_S = 120.0
+"""How long a link is valid. The clocks of both hosts must agree that well."""
+
 WHERE = "the API's audio"
 
 
@@ -34,10 +37,10 @@ class ApiSource:
     Args:
         url: The API's root.
         secret: What links are signed with; the API has the same.
-        ttl_s: How long a link is good for. The clocks of both hosts must agree that well.
+        ttl_s: How long a link is valid.
     """
 
-    def __init__(self, url: str, *, secret: str, ttl_s: float) -> None:
+    def __init__(self, url: str, *, secret: str, ttl_s: float = LINK_TTL_S) -> None:
         self._url = url.rstrip("/")
         self._secret = secret
         self._ttl_s = ttl_s

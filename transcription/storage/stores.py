@@ -21,5 +21,5 @@ def open_blobs(settings: Settings) -> Blobs:
         return CachedBlobs(
             disk, S3Source(url, endpoint=settings.blobs.endpoint), cache_bytes=settings.blobs.cache_bytes
         )
-    source = ApiSource(url, secret=settings.blobs.signing_key(), ttl_s=settings.blobs.link_ttl_s)
+    source = ApiSource(url, secret=settings.blobs.signing_key())
     return CachedBlobs(disk, source, cache_bytes=settings.blobs.cache_bytes)
