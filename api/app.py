@@ -24,7 +24,7 @@ from api.jobs.notifications import notifications
 from api.jobs.submission import SubmissionService
 from api.metrics.process import ApiMetrics
 from api.middleware import origins, tracing
-from api.middleware.requests import RequestId, RequestLog, SafeHeaders
+from api.middleware.requests import RequestMiddleware
 from api.routes import dead_letters, events, health, internal, jobs, metrics, models, page, results, stats, webhooks
 from transcription.ledger.broker import CeleryQueue, celery_app
 from transcription.ledger.connections import connect_async, connect_broker
@@ -100,9 +100,7 @@ def create_app(
     dialects.install(app)
     origins.install(app, settings.api)
     tracing.install(app)
-    app.add_middleware(RequestLog, meters=meters)
-    app.add_middleware(SafeHeaders)
-    app.add_middleware(RequestId)
+    app.add_middleware(RequestMiddleware, meters=meters)
     if settings.security.trusted_proxies:
         proxies = [str(network) for network in networks(settings.security.trusted_proxies)]
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=proxies)

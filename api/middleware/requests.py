@@ -3,9 +3,9 @@
 import re
 import time
 import uuid
+from collections.abc import Iterable
 
 import structlog
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.auth.access import client_address
@@ -14,14 +14,14 @@ from api.problems import unexpected
 
 _SANE_ID = re.compile(r"[A-Za-z0-9._:\-]{1,128}")
 _QUIET = ("/health", "/metrics")
-_HEADERS = {
-    "x-content-type-options": "nosniff",
-    "x-frame-options": "DENY",
-    "referrer-policy": "no-referrer",
-    "cross-origin-resource-policy": "same-origin",
-    "cache-control": "no-store",
-}
-_CONTENT_POLICY = "default-src 'none'; frame-ancestors 'none'"
+_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"cache-control", b"no-store"),
+)
+_CONTENT_POLICY = b"default-src 'none'; frame-ancestors 'none'"
 
 _log = structlog.get_logger("api.request")
 
@@ -32,61 +32,14 @@ def _empty_fields() -> dict[str, None]:
     return {name: None for name in ("audio_hash", "file_size_bytes", "error_message") if name not in bound}
 
 
-class RequestId:
-    """Gives every request an id: the client's own when it is a sane one, else a new one."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one request."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        sent = Headers(scope=scope).get("x-request-id", "")
-        request_id = sent if _SANE_ID.fullmatch(sent) else uuid.uuid4().hex[:16]
-        scope.setdefault("state", {})["request_id"] = request_id
-        structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(request_id=request_id)
-
-        async def send_with_id(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)["x-request-id"] = request_id
-            await send(message)
-
-        await self._app(scope, receive, send_with_id)
-
-
-class SafeHeaders:
-    """Adds the headers that keep a browser from taking an answer for something else, where the route set none."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one request."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-
-        async def send_safely(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
-                    headers.setdefault(name, value)
-                if not headers.get("content-type", "").startswith("text/html"):
-                    headers.setdefault("content-security-policy", _CONTENT_POLICY)
-            await send(message)
-
-        await self._app(scope, receive, send_safely)
-
-
-class RequestLog:
+class RequestMiddleware:
     """
-    Writes one line for every request, counts it, and answers 500 for an error that nobody foresaw.
+    Gives every request an id and safe headers, counts it, logs it, and answers 500 for an error that nobody foresaw.
 
-    The line has no query (it may hold a prompt) and nothing of the audio; what the route has bound to structlog's
-    context (job, audio hash, error) is in it.
+    The id is the client's own when it is a sane one, else a new one. The headers keep a browser from taking an answer
+    for something else, where the route set none. The line in the log has no query (it may hold a prompt) and nothing
+    of the audio; what the route has bound to structlog's context (job, audio hash, error) is in it. All of it is one
+    layer, because every layer costs every poll.
     """
 
     def __init__(self, app: ASGIApp, meters: ApiMetrics) -> None:
@@ -98,22 +51,27 @@ class RequestLog:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        request_id = _request_id(scope)
+        scope.setdefault("state", {})["request_id"] = request_id
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=request_id)
         began = time.perf_counter()
         status = 0
 
-        async def note(message: Message) -> None:
+        async def finish(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                message["headers"] = _completed(message["headers"], request_id.encode())
             await send(message)
 
         with self._meters.in_flight.track_inprogress():
             try:
-                await self._app(scope, receive, note)
+                await self._app(scope, receive, finish)
             except Exception as error:
                 if status:
                     raise
-                await unexpected(scope["state"].get("request_id"), error)(scope, receive, note)
+                await unexpected(request_id, error)(scope, receive, finish)
             finally:
                 self._write(scope, status, time.perf_counter() - began)
 
@@ -133,3 +91,20 @@ class RequestLog:
             **_empty_fields(),
             client_ip=client_address(scope) or None,
         )
+
+
+def _request_id(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _SANE_ID.fullmatch(value.decode("latin-1")):
+            return str(value, "latin-1")
+    return uuid.uuid4().hex[:16]
+
+
+def _completed(headers: Iterable[tuple[bytes, bytes]], request_id: bytes) -> list[tuple[bytes, bytes]]:
+    """*headers* with the request's id, and with the safe ones that the route hasn't set."""
+    given = [(name, value) for name, value in headers if name != b"x-request-id"]
+    known = dict(given)
+    missing = [(name, value) for name, value in _HEADERS if name not in known]
+    if b"content-security-policy" not in known and not known.get(b"content-type", b"").startswith(b"text/html"):
+        missing.append((b"content-security-policy", _CONTENT_POLICY))
+    return [*given, (b"x-request-id", request_id), *missing]
