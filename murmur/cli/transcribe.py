@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -137,11 +138,18 @@ def stage(job: RemoteJob) -> str:
 
 
 def targets(paths: Sequence[Path], form: ResponseFormat, directory: Path | None) -> list[Path | None]:
-    """Where each transcript goes: named after its recording, with the whole name where two stems are the same."""
+    """
+    Where each transcript goes: named after its recording, with the whole name where two stems are the same, and a
+    number where even that isn't enough. No two are the same.
+    """
     if directory is None:
         return [None] * len(paths)
     stems = Counter(path.stem for path in paths)
-    names = [path.stem if stems[path.stem] == 1 else path.name for path in paths]
+    names: list[str] = []
+    for path in paths:
+        wanted = path.stem if stems[path.stem] == 1 else path.name
+        numbered = (f"{wanted}-{number}" for number in count(2))
+        names.append(next(name for name in chain([wanted], numbered) if name not in names))
     return [directory / f"{name}.{EXTENSIONS[form]}" for name in names]
 
 

@@ -1,0 +1,73 @@
+"""What a submit took from its tenant's quotas is given back where nothing is computed for it."""
+
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from tests import audio_files
+from tests.api_client import Bench
+from tests.secured_api import bearer, secured, settings_for
+from transcription.errors import LedgerUnavailable
+from transcription.job import Status
+
+pytestmark = pytest.mark.anyio
+TIERS = {"both": {"concurrent_jobs": 10, "audio_s_per_day": 1000}}
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+def taken(redis: Redis) -> tuple[int, int]:
+    """Jobs that count, and seconds of audio."""
+    used = sum(int(redis.get(key) or 0) for key in redis.keys("murmur:used:acme:*"))
+    return redis.zcard("murmur:open:acme"), round(used / 1000)
+
+
+async def hand_in(api: Bench, key: dict[str, str], *, hertz: float = 440, **headers: str) -> int:
+    audio = audio_files.wav(3, hertz=hertz)
+    answer = await api.http.post("/v1/jobs", files={"file": ("a.wav", audio)}, headers={**key, **headers})
+    return answer.status_code
+
+
+async def test_new_work_costs_a_job_and_its_audio_and_nothing_else_does(
+    redis_url: str, tmp_path: Path, redis_server: Redis
+) -> None:
+    key = bearer(redis_url, "acme", tier="both")
+    async with secured(settings_for(redis_url, tmp_path, tiers=TIERS)) as api:
+        assert await hand_in(api, key) == 202
+        assert taken(redis_server) == (1, 3)
+        # The same again, under a key that was used for it: the first answer is repeated.
+        assert await hand_in(api, key, hertz=441, **{"Idempotency-Key": "k"}) == 202
+        assert taken(redis_server) == (2, 6)
+        assert await hand_in(api, key, hertz=441, **{"Idempotency-Key": "k"}) == 202
+        assert taken(redis_server) == (2, 6)
+        # Answered from the cache.
+        api.jobs.finish(next(iter(api.jobs.jobs)), status=Status.COMPLETED)
+        assert await hand_in(api, key) == 200
+        assert taken(redis_server) == (2, 6)
+
+
+async def test_submit_that_fails_costs_nothing(redis_url: str, tmp_path: Path, redis_server: Redis) -> None:
+    key = bearer(redis_url, "acme", tier="both")
+    async with secured(settings_for(redis_url, tmp_path, tiers=TIERS)) as api:
+        # Another payload under a used key is refused.
+        assert await hand_in(api, key, **{"Idempotency-Key": "k"}) == 202
+        assert await hand_in(api, key, hertz=441, **{"Idempotency-Key": "k"}) == 422
+        assert taken(redis_server) == (1, 3)
+        # The ledger goes away between the look and the record.
+        submit = api.jobs.submit
+
+        async def away(*_: object) -> None:
+            raise LedgerUnavailable("away", retry_after_s=1)
+
+        api.jobs.submit = away  # type: ignore[assignment, method-assign]
+        assert await hand_in(api, key, hertz=442) == 503
+        assert taken(redis_server) == (1, 3)
+        api.jobs.submit = submit  # type: ignore[method-assign]
+        # What is no audio costs nothing either.
+        answer = await api.http.post("/v1/jobs", files={"file": ("a.wav", b"no audio")}, headers=key)
+        assert answer.status_code in (415, 422)
+        assert taken(redis_server) == (1, 3)

@@ -1,0 +1,187 @@
+"""The command line against a server that answers what a test wants: exit statuses, sentences, files."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from murmur.cli import check as checking
+from murmur.cli.main import app
+from murmur.cli.purge import purge
+from murmur.cli.transcribe import targets, write
+from murmur.client.client import Client
+from murmur.client.responses import ApiError
+from tests.unit.test_murmur_client import JOB, Server
+from transcription.options import ResponseFormat
+
+WORKER = {
+    "id": "w1@elsewhere", "models": ["base"], "engine": "faster_whisper", "device": "cpu", "compute_type": "int8",
+    "slots": 4, "host": "elsewhere", "rate": 12.34, "layout": "2 × 1 threads",
+}  # fmt: skip
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server() as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def run(server: Server, *argv: str) -> tuple[int, str]:
+    ran = CliRunner().invoke(app, [*argv, "--url", server.url])
+    return ran.exit_code, ran.output
+
+
+@pytest.mark.parametrize(
+    ("status", "exit_status"),
+    [("queued", 0), ("processing", 0), ("completed", 0), ("failed", 1), ("canceled", 1), ("expired", 1)],
+)
+def test_status_of_a_job_without_a_transcript_to_come_is_an_error(
+    server: Server, status: str, exit_status: int
+) -> None:
+    error = {"code": "corrupt_audio", "message": "no sound in it", "retryable": False} if status == "failed" else None
+    server.answers = [(200, {}, {**JOB, "status": status, "error": error})]
+    found, said = run(server, "status", "j1")
+    assert found == exit_status
+    assert f"status    {status}" in said
+    assert ("no sound in it (corrupt_audio)" in said) is (status == "failed")
+
+
+# ---------------------------------------------------------------- files
+
+
+@pytest.mark.parametrize(
+    ("paths", "names"),
+    [
+        (["a.mp3", "b.mp3"], ["a.srt", "b.srt"]),
+        (["a.mp3", "a.wav"], ["a.mp3.srt", "a.wav.srt"]),
+        (["a.mp3", "a.wav", "c.ogg"], ["a.mp3.srt", "a.wav.srt", "c.srt"]),
+        (["x/a.mp3", "y/b.mp3"], ["a.srt", "b.srt"]),
+    ],
+)
+def test_each_transcript_has_a_file_named_after_its_recording(paths: list[str], names: list[str]) -> None:
+    found = targets([Path(path) for path in paths], ResponseFormat.SRT, Path("out"))
+    assert found == [Path("out") / name for name in names]
+
+
+@pytest.mark.parametrize(
+    "paths", [["x/a.mp3", "y/a.mp3"], ["a.mp3", "a.wav", "a.mp3.ogg"], ["x/a.mp3", "y/a.mp3", "z/a.wav", "a.mp3"]]
+)
+def test_no_two_transcripts_are_written_into_one_file(paths: list[str]) -> None:
+    found = targets([Path(path) for path in paths], ResponseFormat.TEXT, Path("out"))
+    assert len(set(found)) == len(paths)
+
+
+def test_transcripts_go_to_standard_output_under_their_names_or_into_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert targets([Path("a.mp3")], ResponseFormat.TEXT, None) == [None]
+    write("hello", Path("a.mp3"), None, several=False)
+    write("there\n", Path("b.mp3"), None, several=True)
+    assert capsys.readouterr().out == "hello\n==> b.mp3 <==\nthere\n"
+    write("grüße", Path("a.mp3"), tmp_path / "new" / "a.txt", several=False)
+    assert (tmp_path / "new" / "a.txt").read_text("utf-8") == "grüße"
+
+
+# ---------------------------------------------------------------- check
+
+
+def findings(server: Server, *answers: Any) -> dict[str, tuple[bool | None, str]]:
+    server.answers = [*answers]
+    with Client(server.url) as client:
+        return {one.part: (one.fit, one.detail) for one in checking.check(client)}
+
+
+def test_check_finds_every_part_of_a_platform_that_works(server: Server) -> None:
+    found = findings(
+        server,
+        (200, {}, {"ledger": True, "version": "1.2.3", "workers": 1}),
+        (200, {}, {"workers": [WORKER]}),
+        (200, {}, {"data": [{"id": "base", "workers": 1}, {"id": "whisper-1", "alias_of": "base"}]}),
+    )
+    assert found["API"] == (True, f"{server.url}, version 1.2.3")
+    assert found["ledger"][0] is True
+    assert found["workers"] == (True, "w1@elsewhere (faster_whisper on cpu, int8, 12.3 audio-seconds a second)")
+    assert found["model"] == (True, "base")
+    assert found["layout"] == (None, "w1@elsewhere: 2 × 1 threads")
+    assert found["allocator"][0] is None
+    assert "elsewhere" in found["allocator"][1]
+
+
+def test_check_says_what_is_bad_and_looks_no_further_than_that_makes_sense(server: Server) -> None:
+    found = findings(server, (503, {}, {"ledger": False, "version": "1", "workers": 0}))
+    assert found["ledger"] == (False, "can't be reached by the API")
+    assert set(found) == {"API", "ledger"}
+    nobody = findings(server, (200, {}, {"ledger": True}), (200, {}, {"workers": []}), (200, {}, {"data": []}))
+    assert nobody["workers"] == (False, "none lives")
+    assert nobody["model"] == (False, "none is served")
+    idle = findings(
+        server,
+        (200, {}, {"ledger": True}),
+        (200, {}, {"workers": [WORKER]}),
+        (200, {}, {"data": [{"id": "base", "workers": 0}]}),
+    )
+    assert idle["model"][0] is False
+    closed = findings(server, (200, {}, {"ledger": True}), (403, {}, {"code": "forbidden", "detail": "this is closed"}))
+    assert closed["workers"] == (False, "this is closed")
+
+
+def test_check_has_status_1_when_anything_is_bad(server: Server) -> None:
+    server.answers = [(503, {}, {"ledger": False, "version": "1"})]
+    status, said = run(server, "check")
+    assert status == 1
+    assert "BAD ledger" in said
+    assert "ok  API" in said
+    server.answers = [
+        (200, {}, {"ledger": True, "version": "1"}),
+        (200, {}, {"workers": [WORKER]}),
+        (200, {}, {"data": [{"id": "base", "workers": 1}]}),
+    ]
+    status, said = run(server, "check")
+    assert status == 0
+    assert "BAD" not in said
+
+
+# ---------------------------------------------------------------- purge
+
+
+def page(*ids: str, cursor: str | None = None) -> tuple[int, dict[str, str], Any]:
+    return 200, {}, {"jobs": [{**JOB, "id": one} for one in ids], "cursor": cursor}
+
+
+def test_purge_cancels_every_waiting_job_of_every_page(server: Server) -> None:
+    done = (200, {}, {**JOB, "status": "canceled"})
+    gone = (409, {}, {"code": "job_finished", "detail": "it is done"})
+    lost = (404, {}, {"code": "job_not_found", "detail": "no such job"})
+    server.answers = [page("a", "b", cursor="next"), done, gone, page("c", "d"), done, lost]
+    with Client(server.url) as client:
+        assert purge(client) == 2
+    asked = [request for request, _, _ in server.requests]
+    assert asked == [
+        "GET /v1/jobs?status=queued&limit=200",
+        "POST /v1/jobs/a/cancel",
+        "POST /v1/jobs/b/cancel",
+        "GET /v1/jobs?status=queued&limit=200&cursor=next",
+        "POST /v1/jobs/c/cancel",
+        "POST /v1/jobs/d/cancel",
+    ]
+
+
+def test_purge_stops_where_it_is_not_allowed_and_says_why(server: Server) -> None:
+    server.answers = [page("a", "b"), (403, {}, {"code": "forbidden", "detail": "this API key may read"})]
+    with Client(server.url) as client, pytest.raises(ApiError, match="may read"):
+        purge(client)
+
+
+def test_purge_asks_before_it_does_anything(server: Server) -> None:
+    server.answers = [page()]
+    ran = CliRunner().invoke(app, ["purge", "--url", server.url], input="n\n")
+    assert ran.exit_code == 1
+    assert server.requests == []
+    assert run(server, "purge", "--yes") == (0, "0 jobs canceled\n")
