@@ -50,6 +50,7 @@ STATUSES: dict[type[MurmurationError], int] = {
     errors.OutcomeUnknown: 503,
     errors.LedgerTooNew: 503,
     errors.LedgerFault: 500,
+    errors.LedgerFull: 503,
     errors.MemoryPressure: 503,
     errors.DiskFull: 503,
     errors.StorageUnavailable: 503,

@@ -39,6 +39,7 @@ Everything that can go wrong, as one tree.
     │   │   ├── OutcomeUnknown    outcome_unknown  (a submit whose answer was lost; carries job_id)
     │   │   ├── LedgerTooNew      ledger_too_new
     │   │   └── LedgerFault       ledger_fault     (a defect: 500, and in the log)
+    │   ├── LedgerFull            ledger_full
     │   ├── MemoryPressure        memory_pressure
     │   ├── DiskFull              disk_full
     │   ├── StorageUnavailable    storage_unavailable
@@ -324,6 +325,12 @@ def outage_endured() -> Iterator[None]:
         raise
     except LedgerUnavailable:
         return
+
+
+class LedgerFull(Unavailable):
+    """The ledger's memory is nearly used up: what is left is for the jobs that were accepted."""
+
+    code = "ledger_full"
 
 
 class MemoryPressure(Unavailable):

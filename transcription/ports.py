@@ -95,7 +95,11 @@ class Server:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backlog:
-    """What waits and what runs, over the whole platform. Ages and lengths in seconds."""
+    """
+    What waits and what runs, over the whole platform. Ages and lengths in seconds.
+
+    ``used_bytes`` is the memory that the ledger's server uses, ``max_bytes`` what it may use; 0: it has no limit.
+    """
 
     pending_spans: int
     pending_audio_s: float
@@ -109,6 +113,13 @@ class Backlog:
     failures: dict[str, int] = field(default_factory=dict)
     latencies: dict[tuple[str, Priority], Latency] = field(default_factory=dict)
     lanes: dict[str, Lane] = field(default_factory=dict)
+    used_bytes: int = 0
+    max_bytes: int = 0
+
+    @property
+    def ledger_percent(self) -> float:
+        """The ledger's memory in use, in percent of what it may use; 0 where it has no limit."""
+        return 100 * self.used_bytes / self.max_bytes if self.max_bytes else 0.0
 
 
 Mark = tuple[int, int]

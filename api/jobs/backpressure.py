@@ -4,7 +4,7 @@ import math
 
 from api.jobs.backlog import BacklogView
 from api.jobs.machine import Machine
-from transcription.errors import DiskFull, MemoryPressure, QueueFull, StorageUnavailable
+from transcription.errors import DiskFull, LedgerFull, MemoryPressure, QueueFull, StorageUnavailable
 from transcription.ports import Backlog
 from transcription.settings import Limits
 
@@ -27,7 +27,8 @@ class Backpressure:
         Return when an upload of *coming_bytes* can be taken; 0 where its length isn't known.
 
         Raises:
-            MemoryPressure, DiskFull, StorageUnavailable, QueueFull: with the time after which it is worth another try.
+            MemoryPressure, DiskFull, StorageUnavailable, LedgerFull, QueueFull: with the time after which it is worth
+                another try.
             LedgerUnavailable: an upload couldn't be recorded.
         """
         seen = await self._machine.read()
@@ -48,12 +49,23 @@ class Backpressure:
                 retry_after_s=_DISK_RETRY_S,
             )
         backlog = await self._backlog.now()
+        if ledger_full(backlog, self._limits):
+            raise LedgerFull(
+                f"{backlog.ledger_percent:.0f} % of the ledger's memory is in use; new jobs are taken below "
+                f"{self._limits.max_ledger_percent:g} % (MURMUR_LIMITS__MAX_LEDGER_PERCENT)",
+                retry_after_s=_MEMORY_RETRY_S,
+            )
         if backlog.pending_audio_s > self._limits.max_queue_audio_s:
             raise QueueFull(
                 f"{backlog.pending_audio_s / 3600:.1f} hours of audio are waiting; the limit is "
                 f"{self._limits.max_queue_audio_s / 3600:.1f} (MURMUR_LIMITS__MAX_QUEUE_AUDIO_S)",
                 retry_after_s=drained_in_s(backlog, self._limits.max_queue_audio_s),
             )
+
+
+def ledger_full(backlog: Backlog, limits: Limits) -> bool:
+    """Whether what is left of the ledger's memory is kept for the jobs that were accepted."""
+    return backlog.ledger_percent >= limits.max_ledger_percent
 
 
 def drained_in_s(backlog: Backlog, limit_s: float) -> int:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 
 from api import VERSION
 from api.dependencies import Platform, PlatformDep
+from api.jobs.backpressure import ledger_full
 from api.problems import documented
 from api.schemas import worker_out
 from transcription.errors import LedgerUnavailable
@@ -33,6 +34,7 @@ class ReadyOut(BaseModel):
 
     status: str
     ledger: bool
+    ledger_full: bool = Field(description="So little of its memory is left that no further job is taken.")
     workers: int
 
 
@@ -61,11 +63,17 @@ async def live() -> dict[str, str]:
 
 @router.get("/health/ready", response_model=ReadyOut, responses={503: {"model": ReadyOut}})
 async def ready(platform: PlatformDep) -> Response:
-    """200 when the ledger answers and a worker lives that claims, else 503."""
+    """200 when the ledger answers and has room for a job, and a worker lives that claims, else 503."""
     backlog = await _backlog(platform)
     workers = sum(worker.fit for worker in backlog.workers) if backlog else 0
-    fit = backlog is not None and workers > 0
-    shape = {"status": "ready" if fit else "not ready", "ledger": backlog is not None, "workers": workers}
+    full = backlog is not None and ledger_full(backlog, platform.settings.limits)
+    fit = backlog is not None and workers > 0 and not full
+    shape = {
+        "status": "ready" if fit else "not ready",
+        "ledger": backlog is not None,
+        "ledger_full": full,
+        "workers": workers,
+    }
     return _json(shape, 200 if fit else 503)
 
 

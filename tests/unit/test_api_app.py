@@ -54,7 +54,12 @@ async def test_health_answers_every_kind_of_client(api: Bench) -> None:
     assert 0 < body["memory_percent"] <= 100
     assert body["active_tasks"] == 1
     assert (await api.http.get("/health/live")).json() == {"status": "alive"}
-    assert (await api.http.get("/health/ready")).json() == {"status": "ready", "ledger": True, "workers": 1}
+    assert (await api.http.get("/health/ready")).json() == {
+        "status": "ready",
+        "ledger": True,
+        "ledger_full": False,
+        "workers": 1,
+    }
     queue = (await api.http.get("/health/async")).json()
     assert queue["workers"][0]["id"] == "w1"
     assert "pid" not in queue["workers"][0]

@@ -20,6 +20,38 @@ _ANSWER_WITH_JOBS = ("submit", "read", "cancel")
 DEAD_LETTER_TTL_S = 30 * 86_400
 
 
+_WHILE_FULL = frozenset(
+    (
+        "append",
+        "cancel",
+        "claim",
+        "dead",
+        "depart",
+        "fail",
+        "finish",
+        "forget",
+        "lock",
+        "outbox_claim",
+        "outbox_replay",
+        "outbox_settle",
+        "prepared",
+        "reap",
+        "register",
+        "release",
+        "renew",
+        "restore",
+        "sweep",
+    )
+)
+"""Scripts that free memory, or bring accepted jobs to their end: they run though the server's memory is used up."""
+
+_WRITE_FIRST = "redis.call('DEL', k('nothing'))"
+"""
+Out of memory, a server refuses a script's *first* write only, and a deletion never. (The flag `allow-oom` does the
+same, but no server before Redis 7 knows it.)
+"""
+
+
 @cache
 def source(name: str, audit_length: int, dead_letter_ttl_s: int = DEAD_LETTER_TTL_S) -> str:
     """The text of script *name* with what all scripts share in front of it."""
@@ -31,6 +63,8 @@ def source(name: str, audit_length: int, dead_letter_ttl_s: int = DEAD_LETTER_TT
         "BOUNDS_S": f"{{ {', '.join(map(str, BOUNDS_S))} }}",
         "DEAD_MS": int(dead_letter_ttl_s) * 1000,
     }
+    if name in _WHILE_FULL:
+        parts.insert(2, _WRITE_FIRST)
     return "\n".join([*(f"local {name} = {value}" for name, value in constants.items()), *parts])
 
 

@@ -110,9 +110,10 @@ class RedisSpans:
             return int(self._scripts.call("reap", lease.max_attempts, ms(pause), ms(grace)))
 
     def sweep(self) -> int:
-        """Let tickets expire whose retention is over; how many moved."""
+        """One slice of retention: let jobs expire whose retention is over; how many moved."""
         with translated():
-            return int(self._scripts.call("sweep", self._settings.retention.tombstone_ttl_s * 1000))
+            kept = self._settings.retention
+            return int(self._scripts.call("sweep", kept.tombstone_ttl_s * 1000, kept.result_ttl_s * 1000))
 
     def pending(self) -> int:
         """Spans that could be claimed now."""
@@ -128,7 +129,7 @@ class RedisSpans:
     def lock(self, name: str, *, seconds: float) -> bool:
         """True for one worker at a time, for so many seconds."""
         with translated():
-            return bool(self._client.set(f"{PREFIX}lock:{name}", "1", px=ms(seconds), nx=True))
+            return bool(self._scripts.call("lock", name, ms(seconds)))
 
     def holds_blob(self, sha256: str) -> bool:
         """Whether a computation needs the audio."""

@@ -39,6 +39,8 @@ def backlog(answer: Sequence[Any]) -> Backlog:
             for priority in Priority
         },
         lanes=dict(_lanes(fields["lanes"])),
+        used_bytes=fields["used_bytes"],
+        max_bytes=fields["max_bytes"],
     )
 
 

@@ -14,6 +14,9 @@ class Limits(Part):
     max_duration_s: float = Field(12 * 3600.0, gt=0, description="Longest recording.")
     max_queue_audio_s: float = Field(500 * 3600.0, gt=0, description="Audio in the queue above which submits get 503.")
     max_memory_percent: float = Field(95.0, gt=0, le=100, description="Memory use above which submits get 503.")
+    max_ledger_percent: float = Field(
+        90.0, gt=0, le=100, description="Use of the ledger's `maxmemory` above which submits get 503."
+    )
     min_free_disk_bytes: int = Field(1 << 30, ge=0, description="Free disk space below which submits get 503.")
     upload_timeout_s: float = Field(30.0, gt=0, description="Longest pause in the middle of an upload.")
     max_upload_s: float = Field(3600.0, gt=0, description="Longest time for a whole upload.")

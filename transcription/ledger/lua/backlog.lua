@@ -73,7 +73,10 @@ for _, lane in ipairs(redis.call('SMEMBERS', k('lanes'))) do
     lanes[#lanes + 1] = value
   end
 end
+local memory = redis.call('INFO', 'memory')
 return {
+  'used_bytes', num(string.match(memory, 'used_memory:(%d+)')),
+  'max_bytes', num(string.match(memory, 'maxmemory:(%d+)')),
   'pending_spans', num(backlog.spans),
   'pending_ms', num(backlog['ms:interactive']) + num(backlog['ms:batch']),
   'running_spans', redis.call('ZCARD', k('leases')),

@@ -7,7 +7,7 @@ if job.canceled or job.expired or terminal(status) then return { 'finished', job
 redis.call('HSET', k('job', id), 'canceled', now())
 count('canceled')
 audit('job canceled', 'job', id, 'comp', job.comp)
-expire_after(id, now(), job.ttl)
+expire_after(id, now())
 enqueue_webhook(id, 'canceled')
 leave_computation(id, job.comp, 'canceled')
 return { 'ok', job_row(id, false) }

@@ -64,7 +64,8 @@
 --   stats             hash    counters since the beginning
 --   failures          hash    error code -> failed computations
 --   latencies         hash    histograms of `wait` and `transcript`: NAME:CLASS:BOUND and NAME:CLASS:ms
---   config            hash    times of the last reaping and of the end of the grace after an outage
+--   config            hash    times of the last reaping and of the end of the grace after an outage; result_ttl: the
+--                             retention of jobs that ask for none; shorten_from: how far a shorter one was applied
 --   audit             stream  every change of state
 --   schema            string  version of this layout, see schema.lua
 --
@@ -281,8 +282,16 @@ local function forget_dedup(cid, fingerprint)
   if redis.call('GET', k('dedup', fingerprint)) == cid then redis.call('DEL', k('dedup', fingerprint)) end
 end
 
-local function expire_after(id, at, ttl_ms, least)
-  redis.call('ZADD', k('expiry'), math.max(at + num(ttl_ms), num(least)), id)
+-- Let a job expire when its retention after *at* is over, but not before *least*. A job that asked for no retention of
+-- its own has the platform's: a shorter one that was set since holds for it too.
+local function expire_after(id, at, least)
+  local job = redis.call('HMGET', k('job', id), 'ttl', 'options')
+  local ttl_ms, most = num(job[1]), num(redis.call('HGET', k('config'), 'result_ttl'))
+  if most > 0 and most < ttl_ms and string.find(job[2] or '', '"ttl_s":null', 1, true) then
+    ttl_ms = most
+    redis.call('HSET', k('job', id), 'ttl', ttl_ms)
+  end
+  redis.call('ZADD', k('expiry'), math.max(at + ttl_ms, num(least)), id)
 end
 
 -- Put a message about a job's end into the outbox, if the job named a webhook.
@@ -327,7 +336,7 @@ local function move(cid, status)
     count('computations_' .. status)
     if status == 'completed' then observe('transcript', cid, now() - num(redis.call('HGET', key, 'created'))) end
     for _, id in ipairs(jobs) do
-      expire_after(id, now(), redis.call('HGET', k('job', id), 'ttl'), redis.call('HGET', key, 'dead_until'))
+      expire_after(id, now(), redis.call('HGET', key, 'dead_until'))
       enqueue_webhook(id, status, redis.call('HGET', key, 'error_code'))
     end
     if status ~= 'completed' then forget_dedup(cid, redis.call('HGET', key, 'fingerprint')) end

@@ -7,9 +7,7 @@ local comp = k('comp', cid)
 redis.call('HDEL', comp, 'dead_until')
 if action == 'drop' then
   local ended = num(redis.call('HGET', comp, 'completed'))
-  for _, id in ipairs(redis.call('SMEMBERS', k('comp', cid, 'jobs'))) do
-    expire_after(id, ended, redis.call('HGET', k('job', id), 'ttl'))
-  end
+  for _, id in ipairs(redis.call('SMEMBERS', k('comp', cid, 'jobs'))) do expire_after(id, ended) end
   return 'ok'
 end
 redis.call('HDEL', comp, 'error_code', 'error', 'error_retryable', 'error_fault', 'completed', 'started')

@@ -43,7 +43,7 @@ if outcome == 'new' then
   enqueue(cid, 0)
   publish_event(cid, 'status', 'status', 'queued')
 elseif outcome == 'cached' then
-  expire_after(r.id, at, r.ttl)
+  expire_after(r.id, at)
   enqueue_webhook(r.id, 'completed')
 elseif r.class == 'interactive' and redis.call('HGET', k('comp', cid), 'class') == 'batch' then
   local pending = {}

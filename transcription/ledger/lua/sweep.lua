@@ -1,7 +1,35 @@
--- Retention: finished jobs expire, and the word «expired» goes in its turn. ARGV: ms that the word is kept.
--- Returns how many jobs moved.
-local at, tombstone_ms, moved = now(), num(ARGV[1]), 0
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', k('expiry'), '-inf', at, 'LIMIT', 0, 500)) do
+-- Retention: finished jobs expire, and the word «expired» goes in its turn. One call does a part of what is due.
+-- ARGV: ms that the word is kept, ms that jobs are kept which ask for no time of their own.
+-- Returns how many jobs moved: when none did, nothing is due.
+local SLICE = 500
+local at, tombstone_ms, result_ms, moved = now(), num(ARGV[1]), num(ARGV[2]), 0
+
+-- A shorter retention holds for what is kept already: jobs are gone through once, those that end last first.
+local before = num(redis.call('HGET', k('config'), 'result_ttl'))
+if before ~= result_ms then
+  redis.call('HSET', k('config'), 'result_ttl', result_ms)
+  if before == 0 or result_ms < before then redis.call('HSET', k('config'), 'shorten_from', '+inf') end
+end
+local from = redis.call('HGET', k('config'), 'shorten_from')
+if from then
+  local kept = redis.call('ZREVRANGEBYSCORE', k('expiry'), from, '-inf', 'WITHSCORES', 'LIMIT', 0, SLICE)
+  for n = 1, #kept, 2 do
+    local id, ends = kept[n], num(kept[n + 1])
+    local job = redis.call('HMGET', k('job', id), 'ttl', 'comp')
+    if job[2] and not redis.call('HGET', k('comp', job[2]), 'dead_until') then
+      expire_after(id, ends - num(job[1]))
+    end
+  end
+  local last = kept[#kept]
+  if #kept < 2 * SLICE then
+    redis.call('HDEL', k('config'), 'shorten_from')
+  else
+    redis.call('HSET', k('config'), 'shorten_from', (last == from and '(' or '') .. last)
+    moved = moved + 1
+  end
+end
+
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', k('expiry'), '-inf', at, 'LIMIT', 0, SLICE)) do
   local job = hash(k('job', id))
   redis.call('ZREM', k('expiry'), id)
   if job.id then
@@ -16,7 +44,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', k('expiry'), '-inf', at, 'LIMIT'
     moved = moved + 1
   end
 end
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', k('tombs'), '-inf', at, 'LIMIT', 0, 500)) do
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', k('tombs'), '-inf', at, 'LIMIT', 0, SLICE)) do
   redis.call('ZREM', k('jobs', redis.call('HGET', k('job', id), 'tenant')), id)
   forget_messages(id)
   redis.call('DEL', k('job', id))
