@@ -12,6 +12,7 @@ from celery.signals import setup_logging, worker_init, worker_shutting_down
 from transcription.ledger.broker import celery_app
 from transcription.observability.logs import configure
 from transcription.settings import Settings
+from worker import vital_threads
 from worker.engines.choice import choose
 from worker.runtime import WorkerRuntime
 from worker.tasks import register
@@ -29,6 +30,7 @@ def _log(**_: Any) -> None:
 
 @worker_init.connect  # type: ignore[untyped-decorator]
 def _start(sender: Any, **_: Any) -> None:
+    vital_threads.watch()
     runtime = WorkerRuntime(sender.hostname, settings, app)
     _runtimes.append(runtime)
     runtime.start()

@@ -126,6 +126,8 @@ class Leases(threading.Thread):
                 self._renew()
             except LedgerUnavailable as error:
                 log.warning("ledger unavailable", error=error.message)
+                for held in self.holding():
+                    held.touch()  # who waits for the ledger doesn't hang
             except Exception:
                 # A worker whose leases nobody renews would only claim and lose: it ends, and is started again.
                 log.exception("the leases can't be renewed; the process exits")

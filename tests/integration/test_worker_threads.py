@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from tests.ledger_client import LedgerClient
 from tests.ledger_worker import LedgerWorker
@@ -248,6 +249,38 @@ def test_leases_are_kept_through_an_outage_of_the_ledger(client: LedgerClient, s
         assert at
         eventually(lambda: (lease_end(spans, held.claim) or 0) > at)
         assert not held.over
+
+
+def test_a_finished_span_is_never_failed_because_the_ledger_was_away_for_long(
+    client: LedgerClient, spans: RedisSpans, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = client.new()
+    lease = LEASE.model_copy(update={"stall_s": 0.3, "ttl_s": 30.0})
+    patient = RedisSpans(spans._client, spans._settings.model_copy(update={"lease": lease}))
+    worker = LedgerWorker(patient)
+    claim = worker.claim()
+    worker.prepare(claim)
+    began, call = time.monotonic(), patient._scripts.call
+
+    def away(name: str, *args: Any) -> Any:
+        if name == "finish" and time.monotonic() - began < 2.0:
+            raise RedisConnectionError("Error 111 connecting to 127.0.0.1")
+        return call(name, *args)
+
+    monkeypatch.setattr(patient._scripts, "call", away)
+    worker.finish(claim)  # it would raise, and the caller report a failure, if it gave up after `stall_s`
+    assert client.status(job) is Status.COMPLETED
+
+
+def test_who_waits_for_the_ledger_does_not_hang(client: LedgerClient, spans: RedisSpans, ended: list[int]) -> None:
+    client.new()
+    lease = LEASE.model_copy(update={"stall_s": 0.3, "ttl_s": 0.3})
+    with keeping(spans, lease) as keeper:
+        held = keeper.claim()
+        keeper.ledger.fail("renew", *[AWAY] * 40)
+        eventually(lambda: len(keeper.ledger.errors["renew"]) < 10, within_s=20)
+        assert not ended
+        assert held.claim.token in {one.claim.token for one in keeper.thread.holding()}
 
 
 @pytest.mark.parametrize("call", ["renew", "register"])

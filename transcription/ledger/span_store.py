@@ -14,7 +14,7 @@ from transcription.errors import LeaseLost, Stopped
 from transcription.job import Failure
 from transcription.lanes import ANY_LANGUAGE
 from transcription.ledger import records
-from transcription.ledger.connections import is_fault, translated, unavailable
+from transcription.ledger.connections import is_fault, too_new, translated, unavailable
 from transcription.ledger.records import ms
 from transcription.ledger.scripts import PREFIX, Scripts, pairs
 from transcription.options import Priority
@@ -154,20 +154,21 @@ class RedisSpans:
 
     def _write(self, script: str, claim: Claim, *args: Any) -> str:
         """
-        Run a script that carries a token, through an outage of the ledger if need be.
+        Run a script that carries a token, through an outage of the ledger however long it lasts.
+
+        Giving up would make a failure of what was computed; while the ledger is away nobody else can take the span.
 
         Raises:
             LeaseLost: another worker holds the span now.
             Stopped: nobody waits for it any more.
-            LedgerUnavailable: the outage lasted longer than ``lease.stall_s``, or it is none.
+            LedgerUnavailable: it isn't away, but refuses for good.
         """
-        deadline = time.monotonic() + self._settings.lease.stall_s
         while True:
             try:
                 lease_state = str(self._scripts.call(script, *args))
                 break
             except (RedisError, OSError) as error:
-                if time.monotonic() > deadline or "LEDGERTOONEW" in str(error) or is_fault(error):
+                if too_new(error) or is_fault(error):
                     unavailable(error)
                 time.sleep(0.25)
         if lease_state == "lost":

@@ -1,7 +1,8 @@
 """A window on its way through the model: what has been decoded of it, and what that is worth."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -76,6 +77,15 @@ class Context:
         """What comes before the next window."""
         return self._tokens[self._since :]
 
+    def mark(self) -> tuple[int, int]:
+        """Where it stands, for `rewind`."""
+        return len(self._tokens), self._since
+
+    def rewind(self, mark: tuple[int, int]) -> None:
+        """Forget what was added since *mark*."""
+        del self._tokens[mark[0] :]
+        self._since = mark[1]
+
     def add(self, tokens: Sequence[int]) -> None:
         """Take note of a segment."""
         if self._grows:
@@ -131,3 +141,24 @@ class LanguageRow:
     digest: bytes
     encoding: Floats | None = None
     found: tuple[str, float] | None = None
+
+
+@contextmanager
+def untouched_on_error(rows: Sequence[Row | LanguageRow]) -> Iterator[None]:
+    """Put *rows* back as they were when the block raises: one that fails must not leave the others half done."""
+    before = [_state(row) for row in rows]
+    marks = [row.context.mark() if isinstance(row, Row) else None for row in rows]
+    try:
+        yield
+    except BaseException:
+        for row, state, mark in zip(rows, before, marks, strict=True):
+            for name, value in state.items():
+                setattr(row, name, value)
+            if isinstance(row, Row) and mark:
+                row.context.rewind(mark)
+        raise
+
+
+def _state(row: Row | LanguageRow) -> dict[str, Any]:
+    values = {one.name: getattr(row, one.name) for one in fields(row)}
+    return {name: list(value) if isinstance(value, list) else value for name, value in values.items()}

@@ -19,7 +19,7 @@ from transcription.transcript import Segment, Word
 from worker.batcher import Key, OutOfMemory
 from worker.engines.encoders.base import Encoder
 from worker.engines.encoders.ctranslate2 import CTranslate2Encoder
-from worker.engines.row import Attempt, Floats, LanguageRow, Row, best
+from worker.engines.row import Attempt, Floats, LanguageRow, Row, best, untouched_on_error
 
 FRAMES = 3000
 SECONDS_PER_FRAME = 0.01
@@ -69,7 +69,8 @@ class Stages:
         """Take *rows* one stage further. EngineFailed, OutOfMemory."""
         compute: Any = (self._encode, self._detect_language, self._decode, self._align)[key.stage]
         try:
-            return compute(rows)  # type: ignore[no-any-return]
+            with untouched_on_error(rows):
+                return compute(rows)  # type: ignore[no-any-return]
         except (RuntimeError, ValueError, IndexError) as error:
             if "out of memory" in str(error).lower():
                 raise OutOfMemory(f"{len(rows)} windows are too many for the device's memory: {error}") from error
