@@ -150,9 +150,7 @@ class WorkerRuntime:
         ) as trace:
             done = self._run(held)
             if done:
-                trace.set_attributes(
-                    **{"murmur.audio_s": done.audio_s, "murmur.real_time_factor": done.real_time_factor}
-                )
+                trace.set_attributes({"murmur.audio_s": done.audio_s, "murmur.real_time_factor": done.real_time_factor})
             return done
 
     def _run(self, held: Held) -> SpanResult | None:

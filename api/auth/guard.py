@@ -33,7 +33,7 @@ def guard(settings: Settings, meters: ApiMetrics, stack: AsyncExitStack) -> Acce
     log = AuditLog(settings.security.audit_log, meters.audit_lost)
     stack.callback(log.close)
     rates = RateLimits(settings, meters.registry)
-    stack.callback(rates.close)
+    stack.push_async_callback(rates.close)
     keys, quotas = None, None
     if settings.security.require_keys or settings.security.default_tier or settings.api.rapidapi_secret:
         client = connect_async(settings.ledger)

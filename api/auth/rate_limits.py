@@ -1,17 +1,19 @@
-"""Rate limits: requests and submits, counted by slowapi in Redis, in this process's memory while Redis is away."""
+"""Rate limits: requests and submits, counted in Redis, and in this process's memory while Redis is away."""
 
-import asyncio
 import math
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from limits import RateLimitItem, parse
+from limits import RateLimitItem
+from limits.aio.storage import MemoryStorage, RedisStorage
+from limits.aio.strategies import MovingWindowRateLimiter
 from prometheus_client import CollectorRegistry, Counter
+from redis.asyncio import BlockingConnectionPool
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
 from slowapi import Limiter
-from slowapi.errors import RateLimitExceeded
-from starlette.requests import Request
+from slowapi.wrappers import LimitGroup
 
 from transcription.access import Principal
 from transcription.errors import RateLimited
@@ -20,7 +22,9 @@ from transcription.settings.security import Tier
 
 # Somebody waits for the answer, and a limit is worth no outage.
 _TIMEOUT_S = 0.3
-_THREADS = 4
+_CONNECTIONS = 16
+_RETRY_REDIS_S = 1.0
+"""How long this process counts by itself after Redis has failed to answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,43 +38,85 @@ class LimitState:
     reset_s: int
 
 
-class RateLimits:
+class AsyncLimiter(Limiter):
     """
-    The limits of every tier, and of addresses. A moving window: no burst fits at the seam of two.
+    slowapi's limiter on the asynchronous half of the library below it, so that no thread waits for Redis.
 
-    slowapi's limiter judges in threads of its own, because its storage is synchronous.
+    Limits are written as slowapi's, `5/minute`, and kept in its registry by name. A moving window: no burst fits
+    between two windows.
     """
+
+    def __init__(self, url: str) -> None:
+        super().__init__(key_func=str, strategy="moving-window", key_prefix="murmur")
+        pool = BlockingConnectionPool.from_url(
+            url,
+            max_connections=_CONNECTIONS,
+            timeout=_TIMEOUT_S,
+            socket_timeout=_TIMEOUT_S,
+            socket_connect_timeout=_TIMEOUT_S,
+            retry=Retry(NoBackoff(), 0),
+        )
+        storage = RedisStorage("async+redis://", implementation="redispy", connection_pool=pool)  # type: ignore[arg-type]
+        self._pool = pool
+        self._shared = MovingWindowRateLimiter(storage)
+        self._own = MovingWindowRateLimiter(MemoryStorage())
+        self._away_until = 0.0
+
+    def add(self, name: str, limit: str) -> None:
+        """Register *limit*, as `5/minute`, under *name*."""
+        group = LimitGroup(limit, self._key_func, name, False, None, None, None, 1, False)
+        self._route_limits[name] = list(group)
+
+    def item(self, name: str) -> RateLimitItem | None:
+        """The limit called *name*; None where there is none."""
+        found = self._route_limits.get(name)
+        return found[0].limit if found else None
+
+    async def hit(self, name: str, item: RateLimitItem, subject: str) -> tuple[bool, tuple[float, int], bool]:
+        """
+        Count one request of *subject* against *item*.
+
+        Returns:
+            Whether it is within the limit; when the window ends (Unix seconds) and how many are left; whether Redis
+            counted.
+        """
+        key = (self._key_prefix, subject, name)
+        if time.monotonic() >= self._away_until:
+            try:
+                allowed = await self._shared.hit(item, *key)
+                return allowed, await self._shared.get_window_stats(item, *key), True
+            except (RedisError, OSError):
+                self._away_until = time.monotonic() + _RETRY_REDIS_S
+        allowed = await self._own.hit(item, *key)
+        return allowed, await self._own.get_window_stats(item, *key), False
+
+    async def close(self) -> None:
+        """Let the connections go."""
+        await self._pool.disconnect()
+
+
+class RateLimits:
+    """The limits of every tier, and of addresses."""
 
     def __init__(self, settings: Settings, registry: CollectorRegistry) -> None:
         security = settings.security
-        self._limiter = Limiter(
-            key_func=_subject,
-            key_style="endpoint",
-            key_prefix="murmur",
-            strategy="moving-window",
-            storage_uri=settings.ledger.cache(),
-            storage_options={"socket_timeout": _TIMEOUT_S, "socket_connect_timeout": _TIMEOUT_S},  # type: ignore[dict-item]
-            in_memory_fallback_enabled=True,
-        )
-        self._stored = self._limiter.limiter
-        self._threads = ThreadPoolExecutor(_THREADS, "limits")
-        self._failed_open = Counter(
+        self._limiter = AsyncLimiter(settings.ledger.cache())
+        self._fallbacks = Counter(
             "murmur_rate_limit_fallbacks",
             "Requests judged by this process's own count, because Redis couldn't be asked.",
             registry=registry,
         )
-        self._checks: dict[str, tuple[RateLimitItem, Callable[[Request], None]]] = {}
         self._add("address", f"{security.address_requests_per_minute}/minute")
         for name, tier in security.tiers.items():
             self._add(f"requests_{name}", f"{tier.requests_per_minute}/minute")
             self._add(f"submits_{name}", f"{tier.submits_per_hour}/hour")
 
-    def close(self) -> None:
-        """End the threads."""
-        self._threads.shutdown(wait=False)
+    async def close(self) -> None:
+        """Let the connections go."""
+        await self._limiter.close()
 
     async def address(self, client: Principal, limit_states: list[LimitState]) -> None:
-        """Count a request of the client's address, and note in *limit_states* what is left. RateLimited."""
+        """Count a request of the client's address, and append to *limit_states* what is left. RateLimited."""
         await self._count("address", "address", f"address:{client.address}", limit_states)
 
     async def request(self, client: Principal, limit_states: list[LimitState]) -> None:
@@ -78,51 +124,27 @@ class RateLimits:
         await self._count("requests", f"requests_{client.tier}", client.subject, limit_states)
 
     async def submit(self, client: Principal, limit_states: list[LimitState]) -> None:
-        """Count a recording that the client hands in. RateLimited."""
+        """Count a submission of the client. RateLimited."""
         await self._count("submits", f"submits_{client.tier}", client.subject, limit_states)
 
     def _add(self, name: str, limit: str) -> None:
-        if limit.startswith("0/"):
-            return
-
-        def passed(request: Request) -> None:
-            """Do nothing: slowapi's decorator counts and judges."""
-
-        passed.__name__ = name  # slowapi's key of the counter
-        self._checks[name] = (parse(limit), self._limiter.limit(limit)(passed))
+        if not limit.startswith("0/"):
+            self._limiter.add(name, limit)
 
     async def _count(self, word: str, name: str, subject: str, limit_states: list[LimitState]) -> None:
-        check = self._checks.get(name)
-        if check is None:
+        item = self._limiter.item(name)
+        if item is None:
             return
-        loop = asyncio.get_running_loop()
-        state, allowed = await loop.run_in_executor(self._threads, self._hit, word, *check, subject)
-        if self._limiter.limiter is not self._stored:
-            self._failed_open.inc()
-        limit_states.append(state)
+        allowed, (reset_at, remaining), shared = await self._limiter.hit(name, item, subject)
+        if not shared:
+            self._fallbacks.inc()
+        reset_s = max(1, math.ceil(reset_at - time.time()))
+        limit_states.append(LimitState(word, item.amount, item.get_expiry(), remaining, reset_s))
         if not allowed:
             raise RateLimited(
-                f"{state.quota} {word} in {state.window_s} s are all that may come; "
-                f"the next one fits in {state.reset_s} s",
-                retry_after_s=state.reset_s,
+                f"the limit is {item.amount} {word} in {item.get_expiry()} s; try again in {reset_s} s",
+                retry_after_s=reset_s,
             )
-
-    def _hit(
-        self, word: str, item: RateLimitItem, check: Callable[[Request], None], subject: str
-    ) -> tuple[LimitState, bool]:
-        # slowapi takes a subject from a request, and looks at one limit for each.
-        request = Request({"type": "http", "method": "GET", "path": "/", "headers": [], "state": {"subject": subject}})
-        try:
-            check(request)
-            allowed = True
-        except RateLimitExceeded:
-            allowed = False
-        try:
-            reset_at, remaining = self._limiter.limiter.get_window_stats(item, *request.state.view_rate_limit[1])
-        except Exception:  # noqa: BLE001  the count was made; what is said of it is worth no error
-            reset_at, remaining = time.time() + item.get_expiry(), 0
-        reset_s = max(1, math.ceil(reset_at - time.time()))
-        return LimitState(word, item.amount, item.get_expiry(), remaining, reset_s), allowed
 
 
 def tier_of(client: Principal, settings: Settings) -> Tier:
@@ -138,7 +160,3 @@ def headers(limit_states: list[LimitState]) -> dict[str, str]:
         "RateLimit-Policy": ", ".join(f'"{s.name}";q={s.quota};w={s.window_s}' for s in limit_states),
         "RateLimit": ", ".join(f'"{s.name}";r={s.remaining};t={s.reset_s}' for s in limit_states),
     }
-
-
-def _subject(request: Request) -> str:
-    return str(request.state.subject)

@@ -4,7 +4,7 @@ from fastapi import FastAPI
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from transcription.observability.tracing import Traces, open_traces
+from transcription.observability.tracing import Traces, open_traces, traceparent
 
 _UNTRACED = ("/health", "/metrics")
 
@@ -31,11 +31,11 @@ class Tracing:
         parent = Headers(scope=scope).get("traceparent", "")
         state = scope.setdefault("state", {})
         with self._traces.span(scope["method"], parent=parent, **{"http.request.method": scope["method"]}) as trace:
-            state["traceparent"] = trace.traceparent
+            state["traceparent"] = traceparent()
 
             async def note(message: Message) -> None:
                 if message["type"] == "http.response.start":
-                    trace.set_attributes(**{"http.response.status_code": message["status"]})
+                    trace.set_attribute("http.response.status_code", message["status"])
                 await send(message)
 
             try:
@@ -43,5 +43,5 @@ class Tracing:
             finally:
                 route = getattr(scope.get("route"), "path", None)
                 if route:
-                    trace.rename(f"{scope['method']} {route}")
-                    trace.set_attributes(**{"http.route": route, "murmur.request_id": state.get("request_id", "")})
+                    trace.update_name(f"{scope['method']} {route}")
+                    trace.set_attributes({"http.route": route, "murmur.request_id": state.get("request_id", "")})

@@ -121,11 +121,9 @@ class LocalPlatform:
         self.settings = self.settings.model_copy(update=parts)
 
     def _api(self) -> Program:
-        flags = ["--host", self.layout.host, "--port", str(self.layout.port), "--app-dir", str(ROOT)]
-        flags += ["--no-access-log", "--no-proxy-headers", "--log-level", "warning"]
-        flags += ["--timeout-graceful-shutdown", str(API_GRACE_S - 1)]
-        argv = [sys.executable, "-m", "uvicorn", "--factory", "api.main:create", *flags]
-        return Program(name="api", argv=argv, env=self._environment(), grace_s=API_GRACE_S, directory=ROOT)
+        argv = [sys.executable, "-m", "api.main"]
+        env = {"MURMUR_API__STOP_S": str(API_GRACE_S - 1)} | self._environment()
+        return Program(name="api", argv=argv, env=env, grace_s=API_GRACE_S, directory=ROOT)
 
     def _worker(self, name: str) -> Program:
         argv = worker_argv(name)

@@ -68,7 +68,7 @@ class Up:
         return found
 
     def running(self, part: str) -> psutil.Process | None:
-        """The child that runs *part*: `-server`, `uvicorn` or `celery`."""
+        """The child that runs *part*: `-server`, `api.main` or `celery`."""
         for process in self.started():
             try:
                 if part in " ".join(process.cmdline()) and "parent_death.py" not in " ".join(process.cmdline()):
@@ -78,7 +78,7 @@ class Up:
         return None
 
     def all_run(self) -> bool:
-        return all(self.running(part) for part in ("-server", "uvicorn", "celery"))
+        return all(self.running(part) for part in ("-server", "api.main", "celery"))
 
     def ready(self) -> bool:
         with Client(self.url, timeout_s=2) as client:
@@ -128,14 +128,14 @@ def test_lines_of_children_bear_their_names(up: Up) -> None:
     eventually(lambda: {line.split("|")[0].strip() for line in up.lines} >= {"api", "w1"})
 
 
-@pytest.mark.parametrize("part", ["celery", "uvicorn", "-server"])
+@pytest.mark.parametrize("part", ["celery", "api.main", "-server"])
 def test_a_child_that_was_killed_is_started_again(up: Up, part: str) -> None:
     child = up.running(part)
     assert child is not None
     child.kill()
     eventually(lambda: up.running(part) not in (None, child), 20)
     eventually(up.ready, 60)
-    name = {"celery": "w1", "uvicorn": "api", "-server": "ledger"}[part]
+    name = {"celery": "w1", "api.main": "api", "-server": "ledger"}[part]
     assert f"{name} died after" in up.said
     assert "killed by SIGKILL" in up.said
 
@@ -206,7 +206,7 @@ def test_a_second_signal_kills_what_is_left(tmp_path: Path) -> None:
         assert deaf is not None
         deaf.suspend()
         up.process.send_signal(signal.SIGINT)
-        eventually(lambda: not up.running("uvicorn"), 20)
+        eventually(lambda: not up.running("api.main"), 20)
         up.process.send_signal(signal.SIGINT)
         assert up.process.wait(5) == 128 + signal.SIGINT
         eventually(lambda: not up.started(), 5)
@@ -215,7 +215,7 @@ def test_a_second_signal_kills_what_is_left(tmp_path: Path) -> None:
 def test_a_child_that_cannot_live_ends_the_platform(tmp_path: Path) -> None:
     with murmur_up(tmp_path) as up:
         for _ in range(5):
-            eventually(lambda: kill(up.running("uvicorn")), 60)
+            eventually(lambda: kill(up.running("api.main")), 60)
         assert up.process.wait(60) == 1
         assert not up.started()
         up.reader.join()

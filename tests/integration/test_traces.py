@@ -12,7 +12,7 @@ import pytest
 
 from demo import SAMPLES
 from tests.platform import eventually, running_platform
-from transcription.observability.tracing import Untraced, open_traces
+from transcription.observability.tracing import open_traces, traceparent
 
 ROOT = Path(__file__).parents[2]
 
@@ -95,14 +95,19 @@ def test_without_an_endpoint_nothing_that_traces_is_imported(monkeypatch: pytest
     # redis-py imports parts of OpenTelemetry by itself where it is installed: not those that trace or export.
     code = "import sys, api.app, worker.runtime; print(*sys.modules)"
     said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert not {"transcription.observability.otel", "opentelemetry.sdk.trace", "opentelemetry.exporter"} & set(
+    assert not {"transcription.observability.trace_export", "opentelemetry.sdk.trace", "opentelemetry.exporter"} & set(
         said.split()
     )
-    assert isinstance(open_traces("test"), Untraced)
+    traces = open_traces("test")
+    assert not traces.on
+    with traces.span("outer", parent="") as span:
+        assert not span.is_recording()
+        assert not traceparent()
+    traces.close()
 
 
 def test_an_endpoint_without_the_extra_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318")
-    monkeypatch.setitem(sys.modules, "transcription.observability.otel", None)
+    monkeypatch.setitem(sys.modules, "transcription.observability.trace_export", None)
     with pytest.raises(RuntimeError, match=r"OTEL_EXPORTER_OTLP_ENDPOINT is set.*murmuration\[otel\]"):
         open_traces("test")

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import time
 from dataclasses import replace
 
 import pytest
@@ -36,6 +37,21 @@ def test_signature_is_the_one_of_the_specification_s_example() -> None:
     body = b'{"test": 2432232314}'
     found = signatures(["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"], "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, body)
     assert found == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+
+
+def test_the_specification_s_own_library_accepts_what_we_sign() -> None:
+    standardwebhooks = pytest.importorskip("standardwebhooks")
+    old, new = (f"whsec_{base64.b64encode(bytes([n]) * 32).decode()}" for n in (1, 2))
+    body, now = payload(MESSAGE), int(time.time())
+    headers = {
+        "webhook-id": MESSAGE.id,
+        "webhook-timestamp": str(now),
+        "webhook-signature": signatures([old, new], MESSAGE.id, now, body),
+    }
+    for secret in (old, new):
+        assert standardwebhooks.Webhook(secret).verify(body, headers) == json.loads(body)
+    with pytest.raises(standardwebhooks.WebhookVerificationError):
+        standardwebhooks.Webhook(new).verify(body.replace(b"failed", b"completed"), headers)
 
 
 def test_each_secret_signs_so_that_they_can_be_rotated() -> None:

@@ -1,11 +1,15 @@
-"""NVIDIA's GPUs, as their own tool sees them; nothing where it isn't installed."""
+"""NVIDIA's GPUs, as their driver's library reports them; none without a driver or without the extra `cuda`."""
 
-import shutil
-import subprocess
+import functools
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
-QUERY = "index,memory.used,memory.total,utilization.gpu"
-TIMEOUT_S = 5.0
+try:
+    import pynvml
+except ImportError:  # only where there may be a GPU: the extra `cuda`
+    pynvml = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,31 +23,40 @@ class Gpu:
 
 
 def gpus() -> list[Gpu]:
-    """The machine's GPUs; none when they can't be asked."""
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
+    """The machine's GPUs; none when they can't be asked. A figure that a GPU doesn't have is 0."""
+    if not _driver():
         return []
     try:
-        answer = subprocess.run(  # noqa: S603  a constant command
-            [tool, f"--query-gpu={QUERY}", "--format=csv,noheader,nounits"],
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_S,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
+        return [_gpu(index) for index in range(pynvml.nvmlDeviceGetCount())]
+    except pynvml.NVMLError:
         return []
-    return parse(answer.stdout)
 
 
-def parse(text: str) -> list[Gpu]:
-    """Read the tool's lines; a figure that a GPU doesn't have («[N/A]») is 0."""
-    rows = [[part.strip() for part in line.split(",")] for line in text.splitlines() if line.strip()]
-    return [
-        Gpu(index, _number(used) << 20, _number(total) << 20, _number(busy) / 100)
-        for index, used, total, busy in (row for row in rows if len(row) == 4)
-    ]
+@functools.cache
+def _driver() -> bool:
+    """Whether there is a driver; it stays open as long as the process lives."""
+    if pynvml is None:
+        return False
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return False
+    return True
 
 
-def _number(text: str) -> int:
-    return int(text) if text.isdigit() else 0
+def _gpu(index: int) -> Gpu:
+    handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+    memory = _asked(pynvml.nvmlDeviceGetMemoryInfo, handle)
+    load = _asked(pynvml.nvmlDeviceGetUtilizationRates, handle)
+    return Gpu(
+        index=str(index),
+        used_bytes=int(memory.used) if memory else 0,
+        total_bytes=int(memory.total) if memory else 0,
+        utilisation=load.gpu / 100 if load else 0.0,
+    )
+
+
+def _asked(question: Callable[[Any], Any], handle: object) -> Any:
+    with suppress(pynvml.NVMLError):
+        return question(handle)
+    return None
