@@ -117,11 +117,11 @@ def platform(model: Path, data: Path) -> Iterator[Transcribe]:
 
 
 @contextmanager
-def serving(model: Path, data: Path, worker: Worker | None = None) -> Iterator[Client]:
+def serving(model: Path, data: Path, worker: Worker | None = None, *, device: str = "cpu") -> Iterator[Client]:
     """A client of a platform that runs as `murmur up` starts it."""
     settings = Settings(
         model=str(model),
-        device="cpu",
+        device=device,  # type: ignore[arg-type]
         data_dir=data,
         worker=worker or Worker(),
         limits=Limits(max_memory_percent=100, min_free_disk_bytes=0),

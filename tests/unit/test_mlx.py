@@ -13,7 +13,8 @@ mlx = pytest.importorskip("mlx.core", reason="MLX isn't installed")
 import demo  # noqa: E402
 from transcription.errors import ModelUnavailable  # noqa: E402
 from transcription.settings import Settings  # noqa: E402
-from worker.engines.mlx import align, weights  # noqa: E402
+from worker.engines.alignment import path_through  # noqa: E402
+from worker.engines.mlx import weights  # noqa: E402
 from worker.engines.mlx.engine import locate, open_model  # noqa: E402
 from worker.engines.mlx.search import Marks, _Grammar, write  # noqa: E402
 from worker.engines.mlx.thread import owner  # noqa: E402
@@ -94,8 +95,8 @@ def test_the_path_through_time_is_the_cheapest() -> None:
     cost = np.ones((3, 8))
     for token, steps in enumerate([(0, 1, 2), (3, 4), (5, 6, 7)]):
         cost[token, list(steps)] = 0
-    assert align._path(cost) == [(0, 0), (0, 1), (0, 2), (1, 3), (1, 4), (2, 5), (2, 6), (2, 7)]
-    assert align._path(np.zeros((2, 0))) == []
+    assert path_through(cost) == [(0, 0), (0, 1), (0, 2), (1, 3), (1, 4), (2, 5), (2, 6), (2, 7)]
+    assert path_through(np.zeros((2, 0))) == []
 
 
 def test_all_work_is_done_on_one_thread() -> None:

@@ -30,8 +30,8 @@ class Worker(Part):
 
     engine: str = Field(
         "auto",
-        pattern=r"^(auto|faster_whisper|mlx_whisper|[\w.]+:\w+)$",
-        description="`faster_whisper`, `mlx_whisper`, `package.module:factory`, or `auto` (MLX on a Mac that has it).",
+        pattern=r"^(auto|faster_whisper|torch|mlx_whisper|[\w.]+:\w+)$",
+        description="`faster_whisper`, `torch`, `mlx_whisper`, `package.module:factory`, or `auto` (the fastest here).",
     )
     languages: tuple[str, ...] = Field((), description="ISO 639-1 codes that this worker serves; none: all.")
     slots: int = Field(

@@ -7,6 +7,8 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
+import ctranslate2
+
 from transcription.errors import ModelUnavailable
 from transcription.observability.cores import available
 from transcription.settings import Settings
@@ -15,9 +17,12 @@ from worker.engines.base import Engine
 from worker.engines.cpu_layout import LEAST_SLOTS, layout, slots
 
 MLX = "mlx_whisper"
+TORCH = "torch"
+TORCH_SLOTS = 128
+"""Spans to have in work for torch on a GPU: those that are written down, and as many that are prepared meanwhile."""
 
 Locate = Callable[[str, Settings], Path]
-Factory = Callable[[str, Settings], Engine]
+Factory = Callable[..., Engine]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +37,20 @@ class Choice:
 
 
 def choose(settings: Settings) -> Choice:
-    """The engine that *settings* name; for `auto` MLX where Metal and its package are, else faster-whisper."""
+    """
+    The engine that *settings* name.
+
+    For `auto` MLX where Metal and its package are, torch where a CUDA GPU and its packages are, else faster-whisper.
+    """
     engine = settings.worker.engine
     if engine == "auto":
-        engine = MLX if _has_metal() and find_spec("mlx") else faster_whisper.NAME
+        engine = _found(settings)
+    if engine == TORCH:
+        device, compute_type = faster_whisper.arithmetic(settings)
+        if settings.compute_type == "auto" and device == "cpu":
+            compute_type = "float32"
+        slots_ = settings.worker.slots or (TORCH_SLOTS if device == "cuda" else LEAST_SLOTS)
+        return Choice(engine, device, compute_type, slots_, "windows join and leave between steps")
     if engine == faster_whisper.NAME:
         device, compute_type = faster_whisper.arithmetic(settings)
         plan = layout(settings.worker, device=device, cores=available())
@@ -62,9 +77,15 @@ def load(name: str, settings: Settings, *, locate: Locate) -> Engine:
     Raises:
         ModelUnavailable: no such engine, or it can't load the model.
     """
-    engine = choose(settings).engine
+    chosen = choose(settings)
+    engine = chosen.engine
     if engine == faster_whisper.NAME:
         return faster_whisper.load(name, locate(name, settings), settings)
+    if engine == TORCH:
+        open_torch = _factory("worker.engines.torch.engine:load")
+        return open_torch(
+            name, locate(name, settings), settings, device=chosen.device, compute_type=chosen.compute_type
+        )
     return _factory("worker.engines.mlx.engine:open_model" if engine == MLX else engine)(name, settings)
 
 
@@ -75,6 +96,19 @@ def _factory(path: str) -> Factory:
     except (ImportError, AttributeError, ValueError) as error:
         raise ModelUnavailable(f"the engine {path!r} can't be had here: {error} (MURMUR_WORKER__ENGINE)") from error
     return factory
+
+
+def _found(settings: Settings) -> str:
+    if _has_metal() and find_spec("mlx"):
+        return MLX
+    on_gpu = settings.device == "cuda" or (settings.device == "auto" and ctranslate2.get_cuda_device_count())
+    return TORCH if on_gpu and _torch_has_cuda() else faster_whisper.NAME
+
+
+def _torch_has_cuda() -> bool:
+    if not (find_spec("torch") and find_spec("safetensors")):
+        return False
+    return bool(import_module("torch").cuda.is_available())
 
 
 def _has_metal() -> bool:

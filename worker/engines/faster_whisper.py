@@ -42,7 +42,14 @@ class FasterWhisper:
     """One model with its batcher. See `worker.engines.base.Engine` for what its methods promise."""
 
     def __init__(
-        self, name: str, whisper: WhisperModel, plan: CpuLayout, *, weights_bytes: int, encoder: Encoder | None = None
+        self,
+        name: str,
+        whisper: WhisperModel,
+        plan: CpuLayout,
+        *,
+        weights_bytes: int,
+        encoder: Encoder | None = None,
+        stages: Callable[..., Stages] = Stages,
     ) -> None:
         """
         Take *whisper* into service.
@@ -52,17 +59,19 @@ class FasterWhisper:
             plan: Replicas that *whisper* was loaded with, and windows to decode together.
             weights_bytes: What the weights take on the disk, to go by where *plan* leaves the batch open.
             encoder: Encodes in place of *whisper*; None: *whisper* does.
+            stages: What computes them.
         """
         self.name = name
         self.device: str = whisper.model.device
         self.compute_type: str = whisper.model.compute_type
         batch = plan.batch or gpu_batch.batch(weights_bytes)
-        stages = Stages(whisper, encode_batch=1 if self.device == "cpu" else batch, decode_batch=batch, encoder=encoder)
-        self.encoder = stages.encoder.label
+        encode_batch = 1 if self.device == "cpu" else batch
+        executor = stages(whisper, encode_batch=encode_batch, decode_batch=batch, encoder=encoder)
+        self.encoder = executor.encoder.label
         self._whisper = whisper
         self._ahead = batch * plan.workers + 1
         capacity = max(CAPACITY, 2 * batch * plan.workers)
-        self._batcher: Batcher[Row | LanguageRow] = Batcher(stages, workers=plan.workers, capacity=capacity)
+        self._batcher: Batcher[Row | LanguageRow] = Batcher(executor, workers=plan.workers, capacity=capacity)
         self._tokenizer = lru_cache(maxsize=256)(self._new_tokenizer)
 
     @property

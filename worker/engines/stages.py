@@ -7,7 +7,6 @@ from enum import IntEnum
 from types import SimpleNamespace
 from typing import Any
 
-import ctranslate2
 import numpy as np
 from faster_whisper import WhisperModel
 from faster_whisper.audio import pad_or_trim
@@ -80,11 +79,10 @@ class Stages:
         known = [self._encodings.get(row.digest) if getattr(row, "seek", 0) == 0 else None for row in rows]
         unknown = [row for row, encoding in zip(rows, known, strict=True) if encoding is None]
         if unknown:
-            features = np.stack([pad_or_trim(_heard(row)) for row in unknown])
-            computed = iter(self.encoder.encode(features))
+            computed = iter(self._encoded(unknown))
         following: list[Key | None] = []
         for row, encoding in zip(rows, known, strict=True):
-            row.encoding = next(computed)[np.newaxis] if encoding is None else encoding
+            row.encoding = next(computed) if encoding is None else encoding
             if isinstance(row, LanguageRow):
                 self._encodings.put(row.digest, row.encoding)
                 following.append(Key(Stage.LANGUAGE))
@@ -93,8 +91,22 @@ class Stages:
                 row.size = min(FRAMES, row.frames - row.seek)
                 row.prompt = self._prompt(row)
                 row.attempts = []
-                following.append(_decode_key(row))
+                following.append(self._decode_key(row))
         return following
+
+    def _encoded(self, rows: Sequence[Row | LanguageRow]) -> list[Any]:
+        """What the encoder makes of rows, shape (1, 1500, width) each."""
+        features = np.stack([pad_or_trim(_heard(row)) for row in rows])
+        return [encoding[np.newaxis] for encoding in self.encoder.encode(features)]
+
+    def _decode_key(self, row: Row) -> Key:
+        """Rows decode together when they search alike and their transcript starts at the same position."""
+        search = row.temperature or row.decoding.beam_size
+        return Key(Stage.DECODE, (row.temperature > 0, search, len(row.prompt)))
+
+    def _together(self, rows: Sequence[Row] | Sequence[LanguageRow]) -> Any:
+        """The rows' encodings as the model takes them."""
+        return get_ctranslate2_storage(np.concatenate([row.encoding for row in rows if row.encoding is not None]))
 
     def _prompt(self, row: Row) -> list[int]:
         """What goes before the text. Hot words and previous text share half the model's length, as in Whisper."""
@@ -106,12 +118,21 @@ class Stages:
         return prompt
 
     def _detect_language(self, rows: Sequence[LanguageRow]) -> list[Key | None]:
-        for row, languages in zip(rows, self._whisper.model.detect_language(_stacked(rows)), strict=True):
+        for row, languages in zip(rows, self._whisper.model.detect_language(self._together(rows)), strict=True):
             token, probability = languages[0]
             row.found = token[2:-2], probability
         return [None] * len(rows)
 
     def _decode(self, rows: Sequence[Row]) -> list[Key | None]:
+        attempts = [
+            _attempt(row, result, row.temperature) for row, result in zip(rows, self._written(rows), strict=True)
+        ]
+        for row, attempt in zip(rows, attempts, strict=True):
+            row.attempts.append(attempt)
+        return [self._assess(row) if row.settled else self._decode_key(row) for row in rows]
+
+    def _written(self, rows: Sequence[Row]) -> Sequence[Any]:
+        """What the model writes for rows that search alike."""
         temperature = rows[0].temperature
         if temperature > 0:
             search = {
@@ -119,8 +140,8 @@ class Stages:
             }  # fmt: skip
         else:
             search = {"beam_size": rows[0].decoding.beam_size, "patience": 1}
-        results = self._whisper.model.generate(
-            _stacked(rows),
+        results: Sequence[Any] = self._whisper.model.generate(
+            self._together(rows),
             [row.prompt for row in rows],
             length_penalty=1,
             max_length=self._whisper.max_length,
@@ -131,10 +152,7 @@ class Stages:
             max_initial_timestamp_index=LATEST_FIRST_TIMESTAMP,
             **search,
         )
-        attempts = [_attempt(row, result, temperature) for row, result in zip(rows, results, strict=True)]
-        for row, attempt in zip(rows, attempts, strict=True):
-            row.attempts.append(attempt)
-        return [self._assess(row) if row.settled else _decode_key(row) for row in rows]
+        return results
 
     def _assess(self, row: Row) -> Key | None:
         """Cut what was taken into segments; silence has none."""
@@ -152,18 +170,12 @@ class Stages:
             segment_duration=row.size * SECONDS_PER_FRAME,
             seek=started,
         )
-        if row.decoding.word_timestamps and any(_text_tokens(row)):
+        if row.decoding.word_timestamps and any(text_tokens(row)):
             return Key(Stage.ALIGN, tuple(row.tokenizer.sot_sequence))
         return self._end_pass(row)
 
     def _align(self, rows: Sequence[Row]) -> list[Key | None]:
-        results = self._whisper.model.align(
-            _stacked(rows),
-            rows[0].tokenizer.sot_sequence,
-            [_text_tokens(row) for row in rows],
-            [row.size for row in rows],
-        )
-        for row, result in zip(rows, results, strict=True):
+        for row, result in zip(rows, self._aligned(rows), strict=True):
             started = row.pieces[0]["seek"]
             if not result.alignments:  # too little sound for even one step: faster-whisper would stumble over it
                 for piece in row.pieces:
@@ -176,6 +188,16 @@ class Stages:
             if not row.ends_whole and ends and ends[-1] > started * SECONDS_PER_FRAME:
                 row.seek = round(ends[-1] / SECONDS_PER_FRAME)
         return [self._end_pass(row) for row in rows]
+
+    def _aligned(self, rows: Sequence[Row]) -> Sequence[Any]:
+        """When the tokens of rows, whose transcripts begin alike, were said."""
+        results: Sequence[Any] = self._whisper.model.align(
+            self._together(rows),
+            rows[0].tokenizer.sot_sequence,
+            [text_tokens(row) for row in rows],
+            [row.size for row in rows],
+        )
+        return results
 
     def _end_pass(self, row: Row) -> Key | None:
         """Keep the pass's segments, and go on with what is left of the window."""
@@ -227,16 +249,6 @@ def _heard(row: Row | LanguageRow) -> Floats:
     return row.features[:, row.seek : row.seek + row.size]
 
 
-def _stacked(rows: Sequence[Row] | Sequence[LanguageRow]) -> ctranslate2.StorageView:
-    return get_ctranslate2_storage(np.concatenate([row.encoding for row in rows if row.encoding is not None]))
-
-
-def _decode_key(row: Row) -> Key:
-    """Rows decode together when they search alike and their transcript starts at the same position."""
-    search = row.temperature or row.decoding.beam_size
-    return Key(Stage.DECODE, (row.temperature > 0, search, len(row.prompt)))
-
-
 def _attempt(row: Row, result: Any, temperature: float) -> Attempt:
     tokens = result.sequences_ids[0]
     text = row.tokenizer.decode(tokens).strip()
@@ -249,7 +261,8 @@ def _attempt(row: Row, result: Any, temperature: float) -> Attempt:
     )
 
 
-def _text_tokens(row: Row) -> list[int]:
+def text_tokens(row: Row) -> list[int]:
+    """What was written in this pass, without times."""
     return [token for piece in row.pieces for token in piece["tokens"] if token < row.tokenizer.eot]
 
 

@@ -10,7 +10,8 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from transcription.settings import Mlx
-from worker.engines.mlx.align import Alignment, align
+from worker.engines.alignment import Alignment
+from worker.engines.mlx.align import align
 from worker.engines.mlx.search import Marks, Written, write
 from worker.engines.mlx.thread import owner
 from worker.engines.mlx.weights import read_network, read_tokenizer

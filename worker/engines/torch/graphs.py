@@ -1,0 +1,100 @@
+"""Steps on the device: captured once for each size, then replayed; and what of them comes back to the host."""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from worker.engines.torch.slots import Slots, Written
+
+
+class Steps:
+    """
+    Runs the steps of *slots*. The device is always one step ahead of what the host has read, so that it never waits.
+
+    On a GPU a size's first step is run as it is and then captured; all others are one launch each.
+    """
+
+    def __init__(self, slots: Slots) -> None:
+        self._slots = slots
+        self._on_gpu = slots.done.is_cuda
+        self._graphs: dict[tuple[int, int, bool], torch.cuda.CUDAGraph] = {}
+        self._pool: Any = None
+        self._flags = deque([self._host(slots.done) for _ in range(3)])
+        self._read: deque[tuple[Tensor, Callable[[], None], int]] = deque()
+        self._fresh: dict[int, int] = {}
+        self._number = 0
+
+    def placed(self, numbers: list[int]) -> None:
+        """Slots have new rows: what was read of the steps before doesn't concern them."""
+        for number in numbers:
+            self._fresh[number] = self._number
+
+    def run(self, rows: int, length: int, *, drawing: bool) -> None:
+        """Run a step, and have it said afterwards who is done."""
+        key = rows, length, drawing
+        graph = self._graphs.get(key)
+        if graph is not None:
+            graph.replay()
+        else:
+            self._slots.step(rows, length, drawing=drawing)
+            if self._on_gpu:
+                self._graphs[key] = self._captured(rows, length, drawing=drawing)
+        self._number += 1
+        flags = self._flags.popleft()
+        self._flags.append(flags)
+        flags.copy_(self._slots.done, non_blocking=True)
+        self._read.append((flags, self._event(), self._number))
+
+    def ended(self) -> list[int]:
+        """Slots that were done one step ago; on a CPU, which nobody is ahead of, those that are done now."""
+        found: list[int] = []
+        while len(self._read) > self._on_gpu:
+            flags, wait, step = self._read.popleft()
+            wait()
+            found = [number for number in flags.nonzero()[:, 0].tolist() if self._fresh.get(number, 0) < step]
+        return found
+
+    def read(self, where: Tensor) -> Callable[[int], Written]:
+        """What was written in the slots *where*; the function waits for it and gives one row's."""
+        tokens, figures = self._slots.results(where)
+        host_tokens, host_figures = self._host(tokens), self._host(figures)
+        host_tokens.copy_(tokens, non_blocking=True)
+        host_figures.copy_(figures, non_blocking=True)
+        wait = self._event()
+
+        def one(index: int) -> Written:
+            wait()
+            length, *ids = host_tokens[index].tolist()
+            score, no_speech = host_figures[index].tolist()
+            return Written(ids[:length], score, no_speech)
+
+        return one
+
+    def _captured(self, rows: int, length: int, *, drawing: bool) -> torch.cuda.CUDAGraph:
+        graph = torch.cuda.CUDAGraph()
+        torch.cuda.current_stream().synchronize()
+        graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
+        try:
+            self._slots.step(rows, length, drawing=drawing)
+        finally:
+            graph.capture_end()
+        self._pool = self._pool or graph.pool()
+        return graph
+
+    def _host(self, like: Tensor) -> Tensor:
+        return torch.empty(like.shape, dtype=like.dtype, pin_memory=self._on_gpu)
+
+    def _event(self) -> Callable[[], None]:
+        if not self._on_gpu:
+            return _at_once
+        event = torch.cuda.Event()
+        event.record()
+        wait: Callable[[], None] = event.synchronize
+        return wait
+
+
+def _at_once() -> None:
+    return

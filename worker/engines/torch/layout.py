@@ -1,0 +1,43 @@
+"""How many windows a device works on at a time."""
+
+from dataclasses import dataclass
+
+import torch
+
+from transcription.settings import Worker
+from worker.engines.torch.network import TEXT_POSITIONS, Network
+
+MOST_SLOTS, LEAST_SLOTS, CPU_SLOTS = 64, 4, 4
+BATCH = 8
+"""Windows that are encoded or aligned at once: the encoder is as quick with 8 as with 64."""
+
+BEAMS = 5
+SHARE = 0.6
+"""Of the free memory, for slots; the rest is for encodings, batches in between and captured steps."""
+
+
+@dataclass(frozen=True, slots=True)
+class TorchLayout:
+    """Windows written together, windows of a batch, and threads that bring them."""
+
+    slots: int
+    batch: int
+    callers: int
+
+
+def slot_bytes(network: Network, beams: int = BEAMS) -> int:
+    """Memory of one window while it is written."""
+    size = int(network.dtype.itemsize)
+    return 2 * len(network.decoder.layers) * network.width * size * (1500 + beams * TEXT_POSITIONS)
+
+
+def layout(worker: Worker, network: Network) -> TorchLayout:
+    """Lay *network* out on its device, as far as *worker* leaves it open."""
+    slots = worker.batch
+    if not slots and network.device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(network.device)
+        slots = max(LEAST_SLOTS, min(MOST_SLOTS, int(free * SHARE) // slot_bytes(network)))
+    slots = slots or CPU_SLOTS
+    batch = min(BATCH, slots)
+    # So many rows are on their way that slots are never empty, though a batch is handed on when its last row ends.
+    return TorchLayout(slots, batch, worker.model_workers or 2 * -(-slots // batch) + 1)

@@ -1,0 +1,234 @@
+"""The one thread that gives the device its work: batches in between, and a step of all rows after another."""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, InvalidStateError
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from transcription.errors import Stopped
+from worker.engines.torch.graphs import Steps
+from worker.engines.torch.slots import LENGTHS, Asked, Slots, Written
+
+Made = TypeVar("Made")
+MakeSlots = Callable[[int], Slots]
+"""Makes slots of so many beams."""
+
+ROWS = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128)
+BEAMS = (1, 5, 10)
+
+
+@dataclass(eq=False, slots=True)
+class _Row:
+    sound: Tensor
+    asked: Asked
+    future: "Future[Callable[[], Written]]" = field(default_factory=Future)
+    position: int = 0
+    """Never less than the position on the device, which isn't asked."""
+
+    @property
+    def beams(self) -> int:
+        return next(beams for beams in BEAMS if beams >= self.asked.width)
+
+
+class _Group:
+    """The slots of one number of beams, and who is in them."""
+
+    def __init__(self, slots: Slots) -> None:
+        self.slots = slots
+        self.rows: list[_Row | None] = [None] * slots.count
+        self._steps = Steps(slots)
+
+    @property
+    def active(self) -> list[int]:
+        return [number for number, row in enumerate(self.rows) if row]
+
+    @property
+    def room(self) -> int:
+        return self.rows.count(None)
+
+    def place(self, rows: Sequence[_Row]) -> None:
+        """Let *rows* in, no more than there is room for."""
+        if not rows:
+            return
+        free = [number for number, row in enumerate(self.rows) if row is None][: len(rows)]
+        for number, row in zip(free, rows, strict=True):
+            self.rows[number] = row
+            row.position = row.asked.begins
+        self._steps.placed(free)
+        self.slots.place(_numbers(free, self.slots), torch.cat([row.sound for row in rows]), [r.asked for r in rows])
+
+    def step(self) -> None:
+        """Take everybody one token further, and see who had ended one step ago."""
+        active = self.active
+        if len(active) <= fitting(ROWS, active[-1] + 1) // 2:
+            active = self._close_ranks(active)
+        rows = [row for number in active if (row := self.rows[number])]
+        count = min(fitting(ROWS, active[-1] + 1), self.slots.count)
+        length = fitting(LENGTHS, max(row.position for row in rows) + 1)
+        self._steps.run(count, length, drawing=any(row.asked.temperature > 0 for row in rows))
+        for row in rows:
+            row.position += 1
+
+    def _close_ranks(self, active: list[int]) -> list[int]:
+        """Move rows from the last slots into free ones before them, so that a step has fewer to look at."""
+        free = [number for number in range(len(active)) if self.rows[number] is None]
+        for source, target in zip(reversed(active), free, strict=False):
+            if source < len(active):
+                break
+            self.slots.move(source, target)
+            self.rows[target], self.rows[source] = self.rows[source], None
+            self._steps.placed([target])
+        return self.active
+
+    def collect(self) -> list[tuple[_Row, Callable[[], Written]]]:
+        """Free the slots of rows that have ended; what they wrote is read when it is asked for."""
+        ended = [number for number in self._steps.ended() if self.rows[number]]
+        if not ended:
+            return []
+        read = self._steps.read(_numbers(ended, self.slots))
+        found: list[tuple[_Row, Callable[[], Written]]] = []
+        for index, number in enumerate(ended):
+            row = self.rows[number]
+            assert row is not None  # noqa: S101
+            self.rows[number] = None
+            found.append((row, partial(read, index)))
+        return found
+
+
+def _numbers(numbers: list[int], slots: Slots) -> Tensor:
+    return torch.tensor(numbers).to(slots.done.device, non_blocking=True)
+
+
+def fitting(sizes: Sequence[int], needed: int) -> int:
+    """The least of *sizes* that is enough, or the last."""
+    return next((size for size in sizes if size >= needed), sizes[-1])
+
+
+class Loop:
+    """
+    Rows leave when they end, and others take their place, whoever's they are; between two steps the device encodes or
+    aligns a batch. So one long text keeps nobody waiting.
+    """
+
+    def __init__(self, make_slots: MakeSlots, *, stream: Callable[[], Any], crowd: int) -> None:
+        """
+        Start the thread.
+
+        Args:
+            make_slots: Called when the first row of so many beams comes.
+            stream: A context that the thread works in.
+            crowd: Rows waiting for slots at which nothing more is encoded.
+        """
+        self._make_slots, self._stream, self._crowd = make_slots, stream, crowd
+        self._groups: dict[int, _Group] = {}
+        self._waiting: dict[int, deque[_Row]] = {beams: deque() for beams in BEAMS}
+        self._calls: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
+        self._early: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
+        self._changed = threading.Condition()
+        self._closed = False
+        self._thread = threading.Thread(target=self._work, name="torch", daemon=True)
+        self._thread.start()
+
+    def call(self, work: Callable[[], Made], *, early: bool = False) -> Made:
+        """Do *work* between two steps, and wait for it. *early*: it makes rows, of which there may be enough."""
+        future: Future[Made] = Future()
+        with self._changed:
+            if self._closed:
+                raise _stopped()
+            (self._early if early else self._calls).append((work, future))
+            self._changed.notify()
+        return future.result()
+
+    def write(self, sounds: Sequence[Tensor], asked: Sequence[Asked]) -> "list[Future[Callable[[], Written]]]":
+        """Have windows, whose sounds have shape (1, 1500, width), written down; each is read by calling what comes."""
+        rows = [_Row(sound, what) for sound, what in zip(sounds, asked, strict=True)]
+        with self._changed:
+            if self._closed:
+                raise _stopped()
+            for row in rows:
+                self._waiting[row.beams].append(row)
+            self._changed.notify()
+        return [row.future for row in rows]
+
+    def close(self) -> None:
+        """End the thread; who waits gets Stopped."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _work(self) -> None:
+        with torch.inference_mode(), self._stream():
+            while self._next():
+                for beams in BEAMS:
+                    try:
+                        self._step(beams)
+                    except Exception as error:  # noqa: BLE001  it's the rows', and the thread must live on
+                        self._fail(beams, error)
+        left = [row for waiting in self._waiting.values() for row in waiting]
+        left += [row for group in self._groups.values() for row in group.rows if row]
+        for future in [*(row.future for row in left), *(future for _, future in (*self._calls, *self._early))]:
+            _settle(future, error=_stopped())
+        self._groups.clear()
+
+    def _next(self) -> bool:
+        """Do one call, if there is one; wait while there is nothing to do at all. False: closed."""
+        with self._changed:
+            while not self._closed and not self._calls and not self._early and not self._busy():
+                self._changed.wait()
+            if self._closed:
+                return False
+            crowded = sum(map(len, self._waiting.values())) >= self._crowd
+            queue = self._calls or (None if crowded else self._early)
+            call = queue.popleft() if queue else None
+        if call is not None:
+            work, future = call
+            try:
+                _settle(future, work())
+            except BaseException as error:  # noqa: BLE001  it's the caller's
+                _settle(future, error=error)
+        return True
+
+    def _busy(self) -> bool:
+        return any(self._waiting.values()) or any(group.active for group in self._groups.values())
+
+    def _step(self, beams: int) -> None:
+        group = self._groups.get(beams)
+        if group is None:
+            if not self._waiting[beams]:
+                return
+            group = self._groups[beams] = _Group(self._make_slots(beams))
+        with self._changed:
+            fresh = [self._waiting[beams].popleft() for _ in range(min(len(self._waiting[beams]), group.room))]
+        group.place(fresh)
+        if group.active:
+            group.step()
+        for row, read in group.collect():
+            _settle(row.future, read)
+
+    def _fail(self, beams: int, error: Exception) -> None:
+        group = self._groups.pop(beams, None)
+        rows = [row for row in group.rows if row] if group else []
+        with self._changed:
+            if group is None:  # there was no room for any
+                rows += self._waiting[beams]
+                self._waiting[beams].clear()
+        for row in rows:
+            _settle(row.future, error=error)
+
+
+def _settle(future: "Future[Any]", value: Any = None, error: BaseException | None = None) -> None:
+    try:
+        future.set_result(value) if error is None else future.set_exception(error)
+    except InvalidStateError:
+        return
+
+
+def _stopped() -> Stopped:
+    return Stopped("the engine was closed")

@@ -1,0 +1,162 @@
+"""A Whisper model in torch that many threads use at once; the device's work is all one thread's."""
+
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from worker.engines.alignment import Alignment
+from worker.engines.torch.align import aligned, attend
+from worker.engines.torch.attention import Attention
+from worker.engines.torch.loop import Loop
+from worker.engines.torch.mel import LogMel, Sound
+from worker.engines.torch.network import Network
+from worker.engines.torch.rules import Marks, Rules
+from worker.engines.torch.slots import Asked, Slots
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """What a window's decoding came to, named as in CTranslate2."""
+
+    sequences_ids: list[list[int]]
+    scores: list[float]
+    no_speech_prob: float
+
+
+class TorchModel:
+    """Encodes, tells languages, writes and aligns; encodings stay on the device."""
+
+    def __init__(
+        self, network: Network, tokenizer: Tokenizer, *, compute_type: str, slots: int, suppressed: tuple[int, ...]
+    ) -> None:
+        """
+        Take *network* into service.
+
+        Args:
+            slots: Windows that are written down together.
+            suppressed: Ids that are never written.
+        """
+        self.device, self.compute_type = network.device.type, compute_type
+        self.hf_tokenizer, self.n_mels = tokenizer, network.mels
+        self.is_multilingual = network.vocabulary >= 51865
+        self.slots = slots
+        self._network = network
+        self._marks = marks_of(tokenizer, network.vocabulary)
+        self._rules = Rules(self._marks, suppressed, network.suppressed_first, str(network.device))
+        self._attention = Attention()
+        self._log_mel = LogMel(network.mels, network.device)
+        self._languages = network.languages or tuple(
+            range(self._marks.start + 1, tokenizer.token_to_id("<|translate|>") or self._marks.start + 1)
+        )
+        self._loop = Loop(self._make_slots, stream=self._stream, crowd=slots)
+
+    def encode(self, sounds: Sequence[tuple[Sound, int, int]]) -> list[Tensor]:
+        """Encode passes, each a window's sound from a frame on, so many frames; shape (1, 1500, width) each."""
+        return self._loop.call(lambda: self._encode(sounds), early=True)
+
+    def detect_language(self, encoded: Sequence[Tensor]) -> list[list[tuple[str, float]]]:
+        """Each row's languages, as («<|en|>», probability), the most probable first."""
+        read = self._loop.call(lambda: self._to_host(self._tell_language(torch.cat(list(encoded)))))
+        names = [str(self.hf_tokenizer.id_to_token(token)) for token in self._languages]
+        rows = read()[0].tolist()
+        return [sorted(zip(names, row, strict=True), key=lambda pair: -pair[1]) for row in rows]
+
+    def generate(self, encoded: Sequence[Tensor], asked: Sequence[Asked]) -> list[Generated]:
+        """Write the text of every row."""
+        futures = self._loop.write(encoded, asked)
+        written = [future.result()() for future in futures]
+        return [Generated([row.tokens], [row.score], row.no_speech) for row in written]
+
+    def align(
+        self,
+        encoded: Sequence[Tensor],
+        starts: Sequence[Sequence[int]],
+        texts: Sequence[Sequence[int]],
+        frames: Sequence[int],
+    ) -> list[Alignment]:
+        """When the tokens of every row were said."""
+        read = self._loop.call(
+            lambda: self._to_host(
+                *attend(self._network, self._marks, torch.cat(list(encoded)), starts, texts=texts, frames=frames)
+            )
+        )
+        costs, chances = read()
+        return aligned(costs, chances, texts, frames)
+
+    def unload_model(self) -> None:
+        """Give the memory back to the system."""
+        self._loop.close()
+        del self._network, self._rules, self._log_mel
+        if self.device == "cuda":
+            torch.cuda.empty_cache()
+
+    def start_of(self, prompt: Sequence[int]) -> int:
+        """Where the transcript's start mark is in *prompt*."""
+        return list(prompt).index(self._marks.start)
+
+    def _encode(self, sounds: Sequence[tuple[Sound, int, int]]) -> list[Tensor]:
+        new = list({id(sound): sound for sound, _, _ in sounds if sound.mel is None}.values())
+        for sound, mel in zip(new, self._log_mel([sound.samples for sound in new]) if new else [], strict=True):
+            sound.mel = mel
+        windows = torch.zeros(len(sounds), self.n_mels, 3000, device=self._network.device)
+        for row, (sound, start, size) in enumerate(sounds):
+            assert sound.mel is not None  # noqa: S101
+            windows[row, :, :size] = sound.mel[:, start : start + size]
+        return list(self._network.encoder(windows).split(1))
+
+    def _tell_language(self, sound: Tensor) -> Tensor:
+        decoder = self._network.decoder
+        tokens = torch.full((len(sound), 1), self._marks.start, device=sound.device)
+        x = decoder.embed(tokens, torch.zeros_like(tokens))
+        for layer in decoder.layers:
+            _, _, value = layer.split(x, decoder.heads)  # one token attends to itself alone
+            x = x + layer.out(value.flatten(2))
+            assert layer.cross is not None  # noqa: S101
+            x = decoder.listen(layer, x, *layer.cross.keys_values(sound, decoder.heads), self._attention.whole)
+            x = layer.feed(x)
+        return decoder.logits(x[:, 0])[:, list(self._languages)].softmax(-1)
+
+    def _to_host(self, *tensors: Tensor) -> Callable[[], list[Tensor]]:
+        """Send *tensors* to the host; the function waits for them."""
+        on_gpu = self._network.device.type == "cuda"
+        kept = [torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=on_gpu) for tensor in tensors]
+        for host, tensor in zip(kept, tensors, strict=True):
+            host.copy_(tensor, non_blocking=True)
+        event = torch.cuda.Event() if on_gpu else None
+        if event:
+            event.record()
+
+        def wait() -> list[Tensor]:
+            if event:
+                event.synchronize()
+            return kept
+
+        return wait
+
+    def _make_slots(self, beams: int) -> Slots:
+        return Slots(self._network, self._marks, self._rules, self._attention, count=self.slots, beams=beams)
+
+    def _stream(self) -> Any:
+        if self._network.device.type != "cuda":
+            return contextlib.nullcontext()
+        return torch.cuda.stream(torch.cuda.Stream(self._network.device))
+
+
+def marks_of(tokenizer: Tokenizer, size: int) -> Marks:
+    """The ids of the marks in *tokenizer*, whose model knows *size* ids."""
+
+    def identifier(word: str) -> int:
+        return int(tokenizer.token_to_id(f"<|{word}|>") or 0)
+
+    return Marks(
+        size=size,
+        end=identifier("endoftext"),
+        start=identifier("startoftranscript"),
+        no_speech=identifier("nospeech") or identifier("nocaptions"),
+        timestamps=identifier("notimestamps") + 1,
+    )
