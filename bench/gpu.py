@@ -19,7 +19,7 @@ import psutil
 
 import demo
 from bench.corpus import Clip, clips, word_errors
-from transcription.media.audio import decode
+from transcription.media.codecs.decode import decode
 from transcription.options import Options
 from transcription.settings import Settings, Worker
 from transcription.spans import windows
