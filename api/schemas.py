@@ -21,6 +21,9 @@ class ProgressOut(BaseModel):
     fraction: float = Field(ge=0, le=1, examples=[0.25])
     audio_seconds_done: float = Field(examples=[30.0])
     audio_seconds_total: float = Field(description="0 while the recording's length isn't known.", examples=[120.0])
+    estimated: bool = Field(
+        description="The total is only what the file says of itself: the recording hasn't been decoded yet."
+    )
 
 
 class QueueOut(BaseModel):
@@ -47,6 +50,30 @@ class AudioOut(BaseModel):
     bytes: int = Field(examples=[384_044])
     duration_s: float = Field(description="By its container until it has been decoded; 0 where that doesn't say.")
     filename: str = Field(examples=["meeting.mp3"])
+
+
+class TrackOut(BaseModel):
+    """An audio track of the recording."""
+
+    number: int = Field(description="From 1 on; what `audio_track` takes.", examples=[1])
+    codec: str = Field(examples=["aac"])
+    channels: int = Field(examples=[2])
+    sample_rate: int = Field(description="In Hz.", examples=[48_000])
+    language: str | None = Field(None, description="As it is tagged.", examples=["en"])
+    title: str | None = None
+    default: bool = Field(description="The file's own first choice.")
+    taken: bool = Field(description="The one that is transcribed.")
+
+
+class WarningOut(BaseModel):
+    """Something that the result lacks, or where its times may be off."""
+
+    code: str = Field(examples=["damaged"])
+    message: str
+    start: float | None = Field(None, description="Where, in seconds.", exclude_if=_absent, examples=[17.3])
+    seconds: float | None = Field(None, description="How much.", exclude_if=_absent, examples=[9.0])
+    bytes: int | None = Field(None, description="How much.", exclude_if=_absent)
+    count: int = Field(description="How many places it stands for.", examples=[1])
 
 
 class ErrorOut(BaseModel):
@@ -84,6 +111,8 @@ class JobOut(BaseModel):
     cached: bool = Field(description="The result was there before the job.")
     attempts: int = Field(description="Attempts at the span that took the most.", examples=[1])
     compute_s: float | None = Field(None, description="Seconds of computing, summed over spans.")
+    warnings: list[WarningOut] = Field(description="What the result lacks; empty for a perfect one.")
+    tracks: list[TrackOut] = Field(description="The recording's audio tracks, once it has been decoded.")
     error: ErrorOut | None = None
     urls: UrlsOut
 
@@ -119,6 +148,8 @@ def job_out(job: Job, *, root: str = "") -> JobOut:
         cached=job.cached,
         attempts=job.attempts,
         compute_s=None if job.compute_s is None else round(job.compute_s, 3),
+        warnings=[WarningOut(**warning.shape()) for warning in job.warnings],
+        tracks=[TrackOut(**asdict(track)) for track in job.tracks],
         error=error_out(job.failure),
         urls=UrlsOut(self=own, result=f"{own}/result", events=f"{own}/events", cancel=f"{own}/cancel"),
     )
@@ -141,6 +172,7 @@ def _progress(progress: Progress) -> ProgressOut:
         fraction=round(progress.fraction, 4),
         audio_seconds_done=round(progress.audio_seconds_done, 3),
         audio_seconds_total=round(progress.audio_seconds_total, 3),
+        estimated=progress.estimated,
     )
 
 

@@ -4,7 +4,9 @@ from dataclasses import dataclass
 
 from transcription.job import Failure
 from transcription.options import Decoding
+from transcription.result_warning import ResultWarning
 from transcription.spans import Span
+from transcription.tracks import Track
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +61,14 @@ class DeadLetter:
     filename: str
     duration_s: float
     jobs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What decoding a recording told of it: what its transcript will lack, and its audio tracks."""
+
+    warnings: tuple[ResultWarning, ...] = ()
+    tracks: tuple[Track, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,12 +26,13 @@ EXTENSIONS = {
 
 
 def as_json(transcript: Transcript) -> dict[str, Any]:
-    """The text, and who wrote it: ``{text, language, duration, model}``; duration in seconds."""
+    """The text, who wrote it, and what it lacks: ``{text, language, duration, model, warnings}``; seconds."""
     return {
         "text": transcript.text,
         "language": transcript.language,
         "duration": _ms(transcript.duration),
         "model": transcript.model,
+        "warnings": warnings_of(transcript),
     }
 
 
@@ -45,10 +46,16 @@ def as_verbose_json(transcript: Transcript) -> dict[str, Any]:
         "model": transcript.model,
         "text": transcript.text,
         "segments": [_segment(index, segment) for index, segment in enumerate(transcript.segments)],
+        "warnings": warnings_of(transcript),
     }
-    if any(segment.words is not None for segment in transcript.segments):
+    if transcript.words or any(segment.words is not None for segment in transcript.segments):
         shape["words"] = [_word(word) for segment in transcript.segments for word in segment.words or ()]
     return shape
+
+
+def warnings_of(transcript: Transcript) -> list[dict[str, Any]]:
+    """What a transcript lacks, as JSON has it."""
+    return [warning.shape() for warning in transcript.warnings]
 
 
 def as_text(transcript: Transcript) -> str:
@@ -66,11 +73,12 @@ def as_srt(transcript: Transcript) -> str:
 
 
 def as_vtt(transcript: Transcript) -> str:
-    """WebVTT, after https://www.w3.org/TR/webvtt1/; ``&``, ``<`` and ``>`` are escaped."""
+    """WebVTT, after https://www.w3.org/TR/webvtt1/; ``&``, ``<`` and ``>`` are escaped. Warnings are comments."""
+    notes = "".join(f"\nNOTE warning: {_cue(warning.line)}\n" for warning in transcript.warnings)
     cues = (
         f"\n{_clock(s.start, '.')} --> {_clock(s.end, '.')}\n{_escape(_cue(s.text))}\n" for s in transcript.segments
     )
-    return "WEBVTT\n" + "".join(cues)
+    return "WEBVTT\n" + notes + "".join(cues)
 
 
 def as_tsv(transcript: Transcript) -> str:

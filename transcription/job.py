@@ -5,6 +5,8 @@ from enum import StrEnum
 
 from transcription.errors import Fault
 from transcription.options import Options
+from transcription.result_warning import ResultWarning
+from transcription.tracks import Track
 
 
 class Status(StrEnum):
@@ -41,10 +43,11 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far a computation is, in seconds of audio."""
+    """How far a computation is, in seconds of audio. ``estimated``: the total is only what the file says of itself."""
 
     audio_seconds_done: float
     audio_seconds_total: float
+    estimated: bool = False
 
     @property
     def fraction(self) -> float:
@@ -101,6 +104,8 @@ class Job:
     queue: QueuePosition | None = None
     failure: Failure | None = None
     compute_s: float | None = None
+    warnings: tuple[ResultWarning, ...] = ()
+    tracks: tuple[Track, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +114,8 @@ class Submission:
     A job that a client asks for, ready for the ledger: the audio is stored, the options are validated.
 
     ``request_id`` and ``traceparent`` (W3C) say in which request it came; the computation that it starts keeps them.
+    ``charged_s`` is what its tenant's quota was charged with, None where there is none: it is settled when the
+    recording's true length is known.
     """
 
     job_id: str
@@ -120,6 +127,7 @@ class Submission:
     idempotency_key: str | None = None
     request_id: str = ""
     traceparent: str = ""
+    charged_s: float | None = None
 
 
 class Outcome(StrEnum):

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import operator
+import re
 from enum import StrEnum
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -10,7 +11,14 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
 
 from transcription.errors import InvalidOption, UnknownOption
-from transcription.languages import LANGUAGES
+from transcription.languages import code_of
+
+_DETECT = frozenset({"", "auto", "null", "none", "undefined", "detect", "und"})
+_LIST_MARKS = re.compile(r"[\s,\[\]()'\"]+")
+
+
+def _is_none(value: object) -> bool:
+    return value is None
 
 
 class Task(StrEnum):
@@ -43,7 +51,9 @@ class Decoding(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    language: str | None = Field(None, description="ISO 639-1 code; `auto` or nothing: detect it.")
+    language: str | None = Field(
+        None, description="An ISO 639 code, a tag as `en-US`, or an English name; `auto` or nothing: detect it."
+    )
     task: Task = Field(Task.TRANSCRIBE, description="`transcribe`, or `translate` into English.")
     temperature: float = Field(
         0.0, ge=0, le=1, description="Sampling temperature; 0 falls back to higher ones when quality is poor."
@@ -67,15 +77,38 @@ class Decoding(BaseModel):
         description="Make the recording as loud as it can be first, by 40 dB at most: for very quiet ones.",
     )
 
+    audio_track: Annotated[str, StringConstraints(max_length=40)] | None = Field(
+        None,
+        exclude_if=_is_none,
+        description="Which audio track of several: its number from 1 on, or the language that it is tagged with; "
+        "nothing: the one in `language`, else the default one, else the first.",
+    )
+
     @field_validator("language", mode="before")
     @classmethod
     def _known_language(cls, value: object) -> object:
-        if value in (None, "", "auto"):
+        if value is None or str(value).strip().lower() in _DETECT:
             return None
-        code = str(value).strip().lower()
-        if code not in LANGUAGES:
-            raise ValueError(f"'{str(value)[:40]}' is no ISO 639-1 code that Whisper knows; 'auto' detects it")
+        code = code_of(str(value))
+        if code is None:
+            raise ValueError(
+                f"'{str(value)[:40]}' is no language that Whisper knows, by its ISO 639 code, as 'de', 'deu' or "
+                "'de-CH', or its English name; 'auto' detects it"
+            )
         return code
+
+    @field_validator("audio_track", mode="before")
+    @classmethod
+    def _track(cls, value: object) -> object:
+        if value is None or str(value).strip().lower() in ("", "null", "none", "auto"):
+            return None
+        word = str(value).strip()
+        if isinstance(value, bool) or word == "0" or not (word.isascii() and word.isdigit()):
+            code = None if isinstance(value, bool) else code_of(word)
+            if code is None and not re.fullmatch(r"[A-Za-z]{2,8}", word):
+                raise ValueError("must be a track's number from 1 on, or a language")
+            return code or word.lower()
+        return str(int(word))
 
     @field_validator("prompt", "hotwords", mode="before")
     @classmethod
@@ -112,7 +145,10 @@ class Options(Decoding):
     @field_validator("timestamp_granularities", mode="before")
     @classmethod
     def _one_or_many(cls, value: object) -> object:
-        return (value,) if isinstance(value, str) else value
+        # Clients send a list in many ways: one word, words with commas, JSON, or Python's way to write a list.
+        values = value if isinstance(value, (list, tuple)) else (value,)
+        words = [word for one in values for word in (_LIST_MARKS.split(one) if isinstance(one, str) else (one,))]
+        return tuple(dict.fromkeys(word.lower() if isinstance(word, str) else word for word in words if word != ""))
 
     def decoding(self) -> Decoding:
         """The part of these options that can change the transcript."""

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from transcription.access import ApiKey
-from transcription.computation import Claim, DeadLetter, Hold, Timing
+from transcription.computation import Claim, DeadLetter, Facts, Hold, Timing
 from transcription.job import Failure, Job, Outcome, Status, Submission
 from transcription.lanes import ANY_LANGUAGE
 from transcription.options import Priority
+from transcription.result_warning import ResultWarning
 from transcription.settings.security import Tier
 from transcription.spans import Piece
 from transcription.transcript import Segment, Transcript
@@ -111,6 +112,7 @@ class Backlog:
     dead: int = 0
     waiting: dict[Priority, Waiting] = field(default_factory=dict)
     failures: dict[str, int] = field(default_factory=dict)
+    warnings: dict[str, int] = field(default_factory=dict)
     latencies: dict[tuple[str, Priority], Latency] = field(default_factory=dict)
     lanes: dict[str, Lane] = field(default_factory=dict)
     used_bytes: int = 0
@@ -203,11 +205,29 @@ class SpanStore(Protocol):
         """Prolong leases; what each token's renewal found."""
 
     def prepared(
-        self, claim: Claim, pieces: Sequence[Piece], *, language: str | None, probability: float | None
+        self,
+        claim: Claim,
+        pieces: Sequence[Piece],
+        *,
+        language: str | None,
+        probability: float | None,
+        facts: Facts = ...,
     ) -> None:
-        """Set where the recording was cut; the caller goes on with the first span, the others become pending."""
+        """
+        Set where the recording was cut, and what else decoding told of it.
 
-    def append(self, claim: Claim, segments: Iterable[Segment], *, window: int, audio_s: float) -> None:
+        The caller goes on with the first span, the others become pending. Its true length settles the quota.
+        """
+
+    def append(
+        self,
+        claim: Claim,
+        segments: Iterable[Segment],
+        *,
+        window: int,
+        audio_s: float,
+        warnings: Iterable[ResultWarning] = ...,
+    ) -> None:
         """Write one window's segments (absolute times); *audio_s* of the span are done now. Stopped: unwanted."""
 
     def finish(self, claim: Claim, timing: Timing) -> bool:
@@ -275,7 +295,7 @@ class JobQueue(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened to a job: `status`, `progress`, `segment`, or its end: `done` or `error`."""
+    """Something that happened to a job: `status`, `progress`, `segment`, `warning`, or its end: `done` or `error`."""
 
     id: str
     type: str

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from transcription.result_warning import ResultWarning
+
 
 @dataclass(frozen=True, slots=True)
 class Word:
@@ -32,7 +34,11 @@ class Segment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transcript:
-    """The segments of a whole recording, ordered by time."""
+    """
+    The segments of a whole recording, ordered by time.
+
+    ``warnings`` say what it lacks; ``words`` whether the words' times were asked for.
+    """
 
     segments: tuple[Segment, ...]
     language: str | None
@@ -41,6 +47,8 @@ class Transcript:
     task: str
     model: str
     complete: bool = True
+    warnings: tuple[ResultWarning, ...] = ()
+    words: bool = False
 
     @property
     def text(self) -> str:

@@ -6,10 +6,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from transcription.computation import Claim, Timing
+from transcription.computation import Claim, Facts, Timing
 from transcription.errors import BlobMissing
-from transcription.media.audio import RATE, Samples, normalize, read_pcm, sample_at, write_pcm
+from transcription.media.audio import RATE, normalize, sample_at
 from transcription.media.decoder import Decoder
+from transcription.media.recording import Recording, Sound, StoredRecording, write_pcm
 from transcription.ports import BlobStore, SpanStore
 from transcription.settings import Settings
 from transcription.spans import Piece, Span, pieces, span_length, windows
@@ -21,13 +22,19 @@ from worker.windows import Window
 
 
 @dataclass(frozen=True, slots=True)
-class Sound:
-    """What there is to transcribe: a piece of a recording, its samples from ``offset_s`` on, and its language."""
+class Work:
+    """What there is to transcribe: a piece of a recording, the sound that holds it, and its language."""
 
     piece: Piece
-    samples: Samples
-    offset_s: float
+    sound: Sound
     language: str | None
+
+    @property
+    def sound_s(self) -> float:
+        """The piece's length, without silence that nobody holds."""
+        span, holes = self.piece.span, self.sound.holes
+        first, last = sample_at(span.start), sample_at(span.end)
+        return (holes.held_at(last) - holes.held_at(first)) / RATE if holes.all else span.seconds
 
 
 @dataclass(slots=True)
@@ -81,11 +88,11 @@ class Pipeline:
         with self._models.get(claim.model) as engine:
             held.in_engine = False
             held.touch()
-            sound = self._prepare(held, engine, clock) if claim.speech is None else self._load(held, clock)
+            work = self._prepare(held, engine, clock) if claim.speech is None else self._load(held, clock)
             with clock.measure("compute"):
-                self._transcribe(held, engine, sound)
+                self._transcribe(held, engine, work)
         timing = Timing(
-            audio_s=sound.piece.span.seconds,
+            audio_s=work.sound_s,
             decode_s=clock.spent["decode"],
             vad_s=clock.spent["vad"],
             compute_s=clock.spent["compute"],
@@ -94,68 +101,73 @@ class Pipeline:
             self._pcm(claim).unlink(missing_ok=True)
         return timing
 
-    def _prepare(self, held: Held, engine: Engine, clock: Clock) -> Sound:
+    def _prepare(self, held: Held, engine: Engine, clock: Clock) -> Work:
         """Decode the recording once, find its speech once, detect its language once, and cut it into spans."""
         claim = held.claim
         with clock.measure("decode"):
-            samples = self._decode(held)
+            recording = self._decode(held)
         held.touch()
         held.check()
-        duration = samples.size / RATE
         with clock.measure("vad"):
-            speech = detect_speech(samples, progressed=lambda: _touch_and_check(held))
-            stretches = speech if claim.decoding.vad_filter else everything(speech, duration)
+            speech = detect_speech(recording.samples, progressed=lambda: _touch_and_check(held))
+            stretches = speech if claim.decoding.vad_filter else everything(speech, recording.held_s)
+            speech, stretches = recording.holes.placed(speech), recording.holes.placed(stretches)
         held.touch()
         held.check()
-        parts = pieces(stretches, duration, target_s=span_length(self._limit_span_s, self._rate()))
+        parts = pieces(stretches, recording.duration_s, target_s=span_length(self._limit_span_s, self._rate()))
         with clock.measure("compute"):
-            language, probability = self._language(claim, engine, speech or stretches, samples)
+            language, probability = self._language(claim, engine, speech or stretches, recording)
+        facts = Facts(warnings=recording.warnings, tracks=recording.tracks)
         if len(parts) > 1:
-            self._keep(claim, samples)
-            samples = samples[: sample_at(parts[0].span.end)].copy()
+            self._keep(claim, recording)
+            recording = recording.until(parts[0].span.end)
         held.touch()
-        self._spans.prepared(claim, parts, language=language, probability=probability)
-        return Sound(parts[0], samples, 0.0, language)
+        self._spans.prepared(claim, parts, language=language, probability=probability, facts=facts)
+        return Work(parts[0], recording, language)
 
     def _language(
-        self, claim: Claim, engine: Engine, speech: list[Span], samples: Samples
+        self, claim: Claim, engine: Engine, speech: list[Span], sound: Sound
     ) -> tuple[str | None, float | None]:
         if claim.decoding.language or not speech:
             return claim.decoding.language, None
         first = windows(speech)[0]
-        return engine.detect_language(Window.collect(first, samples).samples)
+        return engine.detect_language(Window.joined(first, sound.cut).samples)
 
-    def _decode(self, held: Held) -> Samples:
+    def _decode(self, held: Held) -> Recording:
+        decoding = held.claim.decoding
         path = self._blobs.fetch(held.claim.audio_sha256, progressed=lambda: _touch_and_check(held))
-        samples = self._decoder.decode(path, progressed=held.touch, check=held.check)
-        if held.claim.decoding.normalize:
-            normalize(samples)
-        return samples
+        recording = self._decoder.decode(
+            path, progressed=held.touch, check=held.check, track=decoding.audio_track, language=decoding.language
+        )
+        if decoding.normalize:
+            normalize(recording.samples)
+        return recording
 
-    def _load(self, held: Held, clock: Clock) -> Sound:
-        """Read the samples of a span that was prepared before; a host that doesn't have them decodes once more."""
+    def _load(self, held: Held, clock: Clock) -> Work:
+        """Open the sound of a span that was prepared before; a host that doesn't have it decodes once more."""
         claim = held.claim
         piece = Piece(claim.span, claim.speech or ())
         with clock.measure("decode"):
             try:
-                samples, offset = read_pcm(self._pcm(claim), claim.span), claim.span.start
+                sound: Sound = StoredRecording(self._pcm(claim))
             except BlobMissing:
-                samples, offset = self._decode(held), 0.0
+                recording = self._decode(held)
                 held.check()
-                self._keep(claim, samples)
-        return Sound(piece, samples, offset, claim.language)
+                self._keep(claim, recording)
+                sound = recording
+        return Work(piece, sound, claim.language)
 
-    def _transcribe(self, held: Held, engine: Engine, sound: Sound) -> None:
+    def _transcribe(self, held: Held, engine: Engine, work: Work) -> None:
         """Write one window after the other; those that an earlier holder wrote are left out."""
-        claim, piece = held.claim, sound.piece
+        claim, piece = held.claim, work.piece
         groups = windows(piece.speech)[claim.windows_done :]
-        if not groups or sound.language is None:
+        if not groups or work.language is None:
             return
         held.in_engine = True
         written = engine.transcribe(
-            (Window.collect(group, sound.samples, offset_s=sound.offset_s) for group in groups),
+            (Window.joined(group, work.sound.cut) for group in groups),
             claim.decoding,
-            language=sound.language,
+            language=work.language,
             owner=claim.computation,
             cancelled=lambda: held.over,
         )
@@ -165,10 +177,10 @@ class Pipeline:
             held.check()
         held.in_engine = False
 
-    def _keep(self, claim: Claim, samples: Samples) -> None:
+    def _keep(self, claim: Claim, recording: Recording) -> None:
         """Store what was decoded for the recording's further spans."""
         self._pcm_dir.mkdir(parents=True, exist_ok=True)
-        write_pcm(self._pcm(claim), samples)
+        write_pcm(self._pcm(claim), recording.samples, recording.holes)
 
     def _pcm(self, claim: Claim) -> Path:
         return self._pcm_dir / f"{claim.computation}.pcm"

@@ -2,7 +2,7 @@
 
 import math
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
@@ -36,7 +36,12 @@ class Window:
             offset_s: Where in the recording *samples* begins.
         """
         first = sample_at(offset_s)
-        parts = [samples[sample_at(s.start) - first : sample_at(s.end) - first] for s in stretches]
+        return cls.joined(stretches, lambda s: samples[sample_at(s.start) - first : sample_at(s.end) - first])
+
+    @classmethod
+    def joined(cls, stretches: Sequence[Span], cut: Callable[[Span], Samples]) -> "Window":
+        """Put a group of *stretches* together; *cut* gives each one's samples."""
+        parts = [cut(stretch) for stretch in stretches]
         return cls(tuple(stretches), np.concatenate(parts) if parts else np.zeros(0, np.float32))
 
     @property

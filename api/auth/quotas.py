@@ -1,6 +1,7 @@
 """What a client may still hand in: looked at before its upload, taken when its job is recorded."""
 
 from contextlib import suppress
+from dataclasses import replace
 
 from fastapi import Request
 
@@ -49,7 +50,7 @@ class SubmissionQuotas:
         audio_s = submission.audio.duration_s or submission.audio.bytes / _BYTES_PER_S
         await self._quotas.take(tenant, tier, job_id=job_id, audio_s=audio_s)
         try:
-            job, outcome = await jobs.submit(submission)
+            job, outcome = await jobs.submit(replace(submission, charged_s=audio_s if tier.audio_s_per_day else None))
         except OutcomeUnknown:
             raise  # the job may run
         except Exception:

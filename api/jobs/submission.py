@@ -22,6 +22,7 @@ from transcription.options import parse_options
 from transcription.ports import BlobStore, JobStore
 from transcription.settings import Limits
 from transcription.settings.outbound import Outbound
+from transcription.tracks import choose
 
 _KEY_LIMIT = 255
 _SETTLED_S = 60.0
@@ -72,7 +73,7 @@ class SubmissionService:
         ) as received:
             options = parse_options(request_format.options(received))
             model = await self.catalogue.resolve(options.model)
-            audio = await self._keep(received)
+            audio = await self._keep(received, track=options.audio_track)
         submission = Submission(
             job_id=job_id,
             tenant=tenant,
@@ -109,8 +110,10 @@ class SubmissionService:
         if unneeded:
             await asyncio.to_thread(self.blobs.discard, unneeded, older_than_s=_SETTLED_S)
 
-    async def _keep(self, received: Received) -> Audio:
+    async def _keep(self, received: Received, *, track: str | None) -> Audio:
         found = await self._probe(received)
+        if track is not None and found.tracks:
+            choose(found.tracks, wanted=track, language=None)  # what isn't there is refused at once
         sha256 = await received.upload.commit()
         structlog.contextvars.bind_contextvars(audio_hash=sha256, file_size_bytes=received.upload.size)
         return Audio(sha256=sha256, bytes=received.upload.size, duration_s=found.duration_s, filename=received.filename)

@@ -8,6 +8,7 @@ from prometheus_client.registry import Collector
 from transcription.errors import ComputeError, DiskFull, InvalidAudio, StorageUnavailable, leaves
 from transcription.job import Outcome
 from transcription.ports import Backlog, Server
+from transcription.result_warning import WarningCode
 
 _OUTCOMES = (Outcome.NEW, Outcome.JOINED, Outcome.CACHED)
 _CAUSES = (InvalidAudio, ComputeError)
@@ -103,10 +104,15 @@ def _counters(backlog: Backlog) -> Iterable[Metric]:
     known = dict.fromkeys((*codes, DiskFull.code, StorageUnavailable.code), 0)
     for code, count in sorted((known | backlog.failures).items()):
         failures.add_metric([code], count)
+    warnings = CounterMetricFamily(
+        "murmur_result_warnings", "What results lack, by the warning's code.", labels=["code"]
+    )
+    for warning in WarningCode:
+        warnings.add_metric([warning.value], backlog.warnings.get(warning.value, 0))
     stages = CounterMetricFamily("murmur_span_seconds", "Workers' time on committed spans.", labels=["stage"])
     for stage in _STAGES:
         stages.add_metric([stage], totals.get(f"{stage}_ms", 0) / 1000)
-    yield from (submits, ends, failures, stages)
+    yield from (submits, ends, failures, warnings, stages)
     yield CounterMetricFamily("murmur_audio_seconds", "Audio transcribed.", value=totals.get("audio_ms", 0) / 1000)
     for event, name, text in _EVENTS:
         yield CounterMetricFamily(name, text, value=totals.get(event, 0))

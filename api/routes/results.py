@@ -14,6 +14,7 @@ from transcription.errors import JobCanceled, JobExpired, JobFailed, ResultNotRe
 from transcription.formats import CONTENT_TYPES, EXTENSIONS, WRITERS
 from transcription.job import Job, Status
 from transcription.options import ResponseFormat
+from transcription.transcript import Transcript
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -43,7 +44,8 @@ async def result(
     The transcript as `json`, `verbose_json`, `text`, `srt`, `vtt` or `tsv`.
 
     Before the job is done: 409 with its status, or with `partial=true` the segments that are there; the header
-    `Murmur-Complete` tells which it is.
+    `Murmur-Complete` tells which it is. What the result lacks is in its `warnings`, and by code in the header
+    `Murmur-Warnings`, whatever the format.
     """
     job = await platform.jobs.get(job_id, tenant=caller.tenant)
     if job.status is not Status.COMPLETED:
@@ -55,10 +57,18 @@ async def result(
         headers = {"Murmur-Complete": "true", "ETag": tag, "Cache-Control": "private, no-cache"}
         if matches(if_none_match, tag):
             return Response(status_code=304, headers=headers)
-    written = WRITERS[wanted](await platform.jobs.transcript(job))
+    transcript = await platform.jobs.transcript(job)
+    written = WRITERS[wanted](transcript)
+    headers |= warning_header(transcript)
     body = written.encode() if isinstance(written, str) else orjson.dumps(written)
     headers["Content-Disposition"] = content_disposition(job.audio.filename, EXTENSIONS[wanted])
     return Response(body, headers=headers, media_type=CONTENT_TYPES[wanted])
+
+
+def warning_header(transcript: Transcript) -> dict[str, str]:
+    """What a transcript lacks, by its codes: a header, because text, SubRip and TSV have no place for it."""
+    codes = sorted({warning.code.value for warning in transcript.warnings})
+    return {"Murmur-Warnings": ", ".join(codes)} if codes else {}
 
 
 def _refuse(job: Job, *, partial: bool) -> None:

@@ -115,7 +115,7 @@ def test_events_say_what_happened_in_its_order(api: httpx.Client, worker: Ledger
     fractions = [event.data["fraction"] for event in whole if event.type == "progress"]
     assert fractions == sorted(fractions)
     assert fractions[-1] == 0.8  # the rest of the second span is silent, and its end is the job's
-    assert whole[-1].data == {"status": "completed", "language": "en", "duration": 10.0}
+    assert whole[-1].data == {"status": "completed", "language": "en", "duration": 10.0, "warnings": []}
 
 
 def test_listener_who_drops_out_after_every_event_hears_each_once_while_it_happens(

@@ -20,8 +20,9 @@ from transcription.errors import (
     TooLong,
     UnsupportedMedia,
 )
-from transcription.media.audio import RATE, read_pcm, sample_at, write_pcm
+from transcription.media.audio import RATE, sample_at
 from transcription.media.codecs.decode import decode
+from transcription.media.recording import read_pcm, write_pcm
 from transcription.spans import Span
 
 HOUR = 3600.0

@@ -9,7 +9,7 @@ from transcription.options import Decoding, Options, fingerprint, parse_options
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"language": "xx"}, "'xx' is no ISO 639-1 code"),
+        ({"language": "xx"}, "'xx' is no language that Whisper knows"),
         ({"temperature": "7"}, "less than or equal to 1 (got '7')"),
         ({"beam_size": 0}, "greater than or equal to 1"),
         ({"response_format": "pdf"}, "'srt'"),
@@ -54,6 +54,7 @@ def test_every_option_that_can_change_the_transcript_changes_the_fingerprint_and
         "beam_size": 1,
         "condition_on_previous_text": True,
         "normalize": True,
+        "audio_track": "2",
     }
     assert set(other) == set(Decoding.model_fields), "a new option needs a value here"
     plain = fingerprint("a" * 64, "demo", "r1", Options().decoding())

@@ -155,8 +155,8 @@ def test_the_sandbox_gives_the_same_samples_and_the_same_judgement(
 ) -> None:
     path = tmp_path / "a"
     path.write_bytes(audio)
-    samples = decoder.decode(path, progressed=lambda: None, check=lambda: None)
-    assert np.array_equal(samples, decode(path, limit_s=60))
+    recording = decoder.decode(path, progressed=lambda: None, check=lambda: None)
+    assert np.array_equal(recording.samples, decode(path, limit_s=60))
     prober = Prober(Settings())
     try:
         assert prober(path) == probe(path, max_duration_s=Settings().limits.max_duration_s)

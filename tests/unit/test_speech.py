@@ -11,8 +11,9 @@ from faster_whisper.vad import get_speech_timestamps
 
 from demo import SAMPLES
 from transcription.errors import Stopped
-from transcription.media.audio import FULL_SCALE, RATE, Samples, normalize, read_pcm, write_pcm
+from transcription.media.audio import FULL_SCALE, RATE, Samples, normalize
 from transcription.media.codecs.decode import decode
+from transcription.media.recording import read_pcm, write_pcm
 from transcription.spans import Span
 from worker import speech
 from worker.speech import BLOCK_FRAMES, FRAME, OPTIONS, detect_speech, everything

@@ -128,6 +128,10 @@ def _expand(entry: str, fields: dict[str, str], segments: str, job: Job, *, last
         if last and status.terminal and status is job.status:
             yield _end(f"{entry}.1", job)
         return
+    if fields["kind"] == "warning":
+        for number, warning in enumerate(records.warnings(fields["warnings"])):
+            yield Event(f"{entry}.{number}", "warning", warning.shape())
+        return
     written = orjson.loads(segments) if segments else []
     for number, raw in enumerate(written):
         yield Event(f"{entry}.{number}", "segment", _segment(raw, int(fields["span"])))
@@ -148,7 +152,12 @@ def _expand(entry: str, fields: dict[str, str], segments: str, job: Job, *, last
 def _end(event_id: str, job: Job) -> Event:
     if job.failure is not None:
         return _error(event_id, job.failure)
-    shape = {"status": job.status.value, "language": job.language, "duration": round(job.audio.duration_s, 3)}
+    shape = {
+        "status": job.status.value,
+        "language": job.language,
+        "duration": round(job.audio.duration_s, 3),
+        "warnings": [warning.shape() for warning in job.warnings],
+    }
     return Event(event_id, "done", shape)
 
 

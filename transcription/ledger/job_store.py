@@ -130,6 +130,7 @@ class RedisJobs:
             "sha": audio.sha256,
             "bytes": audio.bytes,
             "duration": records.ms(audio.duration_s),
+            "charged": False if submission.charged_s is None else records.ms(submission.charged_s),
             "filename": audio.filename,
             "model": submission.model,
             "class": options.priority.value,

@@ -1,14 +1,18 @@
 """The ledger's hashes as the domain's values, and back."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import orjson
 
+from transcription import tracks
 from transcription.computation import Claim, DeadLetter
 from transcription.errors import Fault
 from transcription.job import Audio, Failure, Job, Progress, QueuePosition, Status
 from transcription.options import Decoding, Options
+from transcription.result_warning import ResultWarning, parsed
 from transcription.spans import Piece, Span
+from transcription.tracks import Track
 from transcription.transcript import Segment, Transcript, Word, merge
 
 
@@ -48,11 +52,18 @@ def job(job_hash: dict[str, str], comp: dict[str, str], queue: QueuePosition | N
         ),
         cached=cached,
         attempts=int(comp.get("attempts", "0")),
-        progress=Progress(audio_seconds_done=done, audio_seconds_total=duration),
+        progress=Progress(audio_seconds_done=done, audio_seconds_total=duration, estimated=not _is_known(comp, status)),
         queue=queue,
         failure=_failure(comp) if status is Status.FAILED else None,
         compute_s=seconds(comp.get("compute_ms")),
+        warnings=warnings(comp.get("warnings")),
+        tracks=_tracks(comp),
     )
+
+
+def _is_known(comp: dict[str, str], status: Status) -> bool:
+    """Whether the length is that of the decoded sound; a computation of an earlier version doesn't say."""
+    return "known" in comp or status is Status.COMPLETED
 
 
 def _status(job_hash: dict[str, str], comp: dict[str, str]) -> Status:
@@ -136,6 +147,21 @@ def windows(written: list[str]) -> tuple[Segment, ...]:
     return tuple(segment(raw) for window in written for raw in orjson.loads(window))
 
 
+def warnings_written(found: Iterable[ResultWarning]) -> str:
+    """Warnings as the scripts take them: a line each, its code and its JSON."""
+    return "\n".join(f"{warning.code.value} {orjson.dumps(warning.shape()).decode()}" for warning in found)
+
+
+def warnings(written: str | None) -> tuple[ResultWarning, ...]:
+    """What `warnings_written` wrote, of one call or of several."""
+    lines = (written or "").split("\n")
+    return parsed(orjson.loads(line.partition(" ")[2]) for line in lines if line)
+
+
+def _tracks(comp: dict[str, str]) -> tuple[Track, ...]:
+    return tracks.parsed(orjson.loads(comp.get("tracks") or "[]"))
+
+
 def transcript(comp: dict[str, str], spans: list[list[str]]) -> Transcript:
     """All that is written of a computation, in the order of time; for each span its windows."""
     decoding = Decoding.model_validate_json(comp["decoding"])
@@ -149,6 +175,8 @@ def transcript(comp: dict[str, str], spans: list[list[str]]) -> Transcript:
         task=decoding.task.value,
         model=comp["model"],
         complete=comp["status"] == Status.COMPLETED,
+        warnings=warnings(comp.get("warnings")),
+        words=decoding.word_timestamps,
     )
 
 

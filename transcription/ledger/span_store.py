@@ -9,7 +9,7 @@ import orjson
 from redis import Redis
 from redis.exceptions import RedisError
 
-from transcription.computation import Claim, Hold, Timing
+from transcription.computation import Claim, Facts, Hold, Timing
 from transcription.errors import LeaseLost, Stopped
 from transcription.job import Failure
 from transcription.lanes import ANY_LANGUAGE
@@ -19,9 +19,12 @@ from transcription.ledger.records import ms
 from transcription.ledger.scripts import PREFIX, Scripts, pairs
 from transcription.options import Priority
 from transcription.ports import WorkerInfo
+from transcription.result_warning import ResultWarning
 from transcription.settings import Settings
 from transcription.spans import Piece
 from transcription.transcript import Segment
+
+NO_FACTS = Facts()
 
 
 class RedisSpans:
@@ -61,16 +64,33 @@ class RedisSpans:
         }
 
     def prepared(
-        self, claim: Claim, pieces: Sequence[Piece], *, language: str | None, probability: float | None
+        self,
+        claim: Claim,
+        pieces: Sequence[Piece],
+        *,
+        language: str | None,
+        probability: float | None,
+        facts: Facts = NO_FACTS,
     ) -> None:
         """Set where the recording was cut: see SpanStore."""
-        cuts = [part for piece in pieces for part in records.piece(piece)]
-        self._write("prepared", claim, claim.computation, claim.token, language or "", probability or "", *cuts)
+        told = [part for piece in pieces for part in records.piece(piece)]
+        tracks = orjson.dumps([asdict(track) for track in facts.tracks]).decode()
+        found = (records.warnings_written(facts.warnings), tracks)
+        self._write("prepared", claim, claim.computation, claim.token, language or "", probability or "", *found, *told)
 
-    def append(self, claim: Claim, segments: Iterable[Segment], *, window: int, audio_s: float) -> None:
+    def append(
+        self,
+        claim: Claim,
+        segments: Iterable[Segment],
+        *,
+        window: int,
+        audio_s: float,
+        warnings: Iterable[ResultWarning] = (),
+    ) -> None:
         """Write one window's segments: see SpanStore."""
         written = orjson.dumps([asdict(segment) for segment in segments]).decode()
-        self._write("append", claim, *_name(claim), self._lease_ms, window, written, ms(audio_s))
+        found = records.warnings_written(warnings)
+        self._write("append", claim, *_name(claim), self._lease_ms, window, written, ms(audio_s), found)
 
     def finish(self, claim: Claim, timing: Timing) -> bool:
         """Commit a span; True when it was the computation's last."""

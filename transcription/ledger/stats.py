@@ -33,6 +33,7 @@ def backlog(answer: Sequence[Any]) -> Backlog:
         dead=fields["dead"],
         waiting=dict(_waiting(fields["waiting"])),
         failures=_totals(fields["failures"]),
+        warnings=_totals(fields["warnings"]),
         latencies={
             (name, priority): _latency(f"{name}:{priority.value}", latencies)
             for name in LATENCIES

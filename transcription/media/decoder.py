@@ -7,12 +7,17 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from transcription.errors import BlobMissing
+from transcription import tracks
+from transcription.errors import BlobMissing, CorruptAudio
 from transcription.media.audio import FULL_SCALE, RATE, Samples
+from transcription.media.recording import Recording
 from transcription.media.sandbox import Sandbox
+from transcription.media.timeline import checked
+from transcription.result_warning import parsed
 from transcription.settings import Settings
 
 _FUNCTION = "transcription.media.codecs.decode:decode_into"
@@ -44,30 +49,51 @@ class Decoder:
         """End the sandbox, and what is being decoded in it."""
         self._sandbox.close()
 
-    def decode(self, path: Path, *, progressed: Callable[[], None], check: Callable[[], None]) -> Samples:
+    def decode(
+        self,
+        path: Path,
+        *,
+        progressed: Callable[[], None],
+        check: Callable[[], None],
+        track: str | None = None,
+        language: str | None = None,
+    ) -> Recording:
         """
-        Decode the file at *path*: see `transcription.media.codecs.decode`.
+        Decode the file at *path*: see `transcription.media.codecs.decode.record`.
 
         Args:
             path: A local file.
             progressed: Called now and then while samples come.
             check: Called about twice a second; what it raises ends the decoding.
+            track: `audio_track` as the client gave it.
+            language: The language that was asked for.
 
         Raises:
-            InvalidAudio, BlobMissing: as `codecs.decode` has them; CorruptAudio also when the decoder crashed.
+            InvalidAudio, InvalidOption, BlobMissing: as `record` has them; CorruptAudio also when the decoder crashed.
             DecoderFailed: it was killed, or no sample came for a minute.
         """
         with _opened(path) as source, _memory_file() as target:
             growth = _Growth(target, progressed, check)
-            self._sandbox.run(
+            report = self._sandbox.run(
                 [source, target],
                 cpu_s=_CPU_S + self._limit_s / _SLOWEST,
                 file_bytes=int(self._limit_s * RATE * 2) + _SPARE_BYTES,
                 moving=growth.moving,
                 silence_s=_SILENCE_S,
                 limit_s=self._limit_s,
+                track=track,
+                language=language,
             )
-            return _samples(target)
+            return _recording(_samples(target), report)
+
+
+def _recording(samples: Samples, report: dict[str, Any]) -> Recording:
+    """What a sandbox says, none of which is believed unseen: the file may have taken it over."""
+    try:
+        holes = checked(report["holes"], held=samples.size)
+        return Recording(samples, holes, parsed(report["warnings"]), tracks.parsed(report["tracks"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise CorruptAudio(f"the decoder says what can't be of this file ({error})"[:300]) from error
 
 
 class _Growth:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from transcription.tracks import Track
+
 
 @dataclass(frozen=True, slots=True)
 class AudioStream:
@@ -19,3 +21,4 @@ class Probe:
     container: str
     duration_s: float
     streams: tuple[AudioStream, ...]
+    tracks: tuple[Track, ...] = ()

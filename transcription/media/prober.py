@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from transcription import tracks
 from transcription.media.findings import AudioStream, Probe
 from transcription.media.sandbox import Sandbox
 from transcription.settings import Settings
@@ -35,4 +36,5 @@ class Prober:
                 [file.fileno()], cpu_s=_CPU_S, silence_s=_PATIENCE_S, max_duration_s=self._max_duration_s
             )
         streams = tuple(AudioStream(**stream) for stream in found.pop("streams"))
+        found["tracks"] = tracks.parsed(found["tracks"])
         return Probe(streams=streams, **found)

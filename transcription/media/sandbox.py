@@ -17,7 +17,7 @@ from typing import Any
 
 import structlog
 
-from transcription.errors import CorruptAudio, DecoderFailed, InvalidAudio, leaves
+from transcription.errors import CorruptAudio, DecoderFailed, InvalidAudio, InvalidOption, MurmurationError, leaves
 from transcription.retry import classified
 
 log = structlog.get_logger()
@@ -29,7 +29,8 @@ _TRIES = 2
 _CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL, signal.SIGXCPU, signal.SIGXFSZ}
 # What reading or writing the open files can end in that is the machine's fault.
 _DISK_ERRORS = {errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.ESTALE, errno.ETIMEDOUT}
-_LEAVES = {leaf.code: leaf for leaf in leaves(InvalidAudio)}
+_LEAVES: dict[str, type[MurmurationError]] = {leaf.code: leaf for leaf in leaves(InvalidAudio)}
+_LEAVES[InvalidOption.code] = InvalidOption
 _THREADS = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 

@@ -1,6 +1,7 @@
 -- Write one window's segments: a checkpoint, and a sign of progress.
--- ARGV: computation, index, token, lease ms, window, segments (JSON), ms of the span that are done now.
-local cid, i, token, lease_ms, window, segments, done_ms = unpack(ARGV)
+-- ARGV: computation, index, token, lease ms, window, segments (JSON), ms of the span that are done now,
+-- warnings (a line each: code, JSON).
+local cid, i, token, lease_ms, window, segments, done_ms, warnings = unpack(ARGV)
 local found = lease_state(cid, i, token)
 if found ~= 'held' then return found end
 local key = k('span', cid, i)
@@ -11,5 +12,6 @@ redis.call('RPUSH', k('segs', cid, i), segments)
 redis.call('HSET', key, 'windows', num(window) + 1, 'done', done_ms)
 redis.call('HDEL', key, 'faults', 'faulting', 'avoid')
 redis.call('HINCRBY', k('comp', cid), 'done', num(done_ms) - done)
+add_warnings(cid, warnings or '')
 publish_progress(cid, 'window', 'span', i, 'window', window)
 return found

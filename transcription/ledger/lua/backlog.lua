@@ -1,6 +1,6 @@
 -- Figures over the whole platform. ARGV: ms after which a silent worker counts as gone.
 -- Returns names and values in turn: pending_spans, pending_ms, running_spans, oldest_ms (or ''), dead, counts, stats,
--- failures and latencies (hashes), workers {info (JSON), spans held...},
+-- failures, warnings and latencies (hashes), workers {info (JSON), spans held...},
 -- waiting {class, recordings, audio ms, oldest age ms or ''...},
 -- lanes {lane, workers that suit it, their audio-seconds per second, recordings that wait because none does...}.
 local SCAN_LIMIT = 50
@@ -85,6 +85,7 @@ return {
   'counts', redis.call('HGETALL', k('counts')),
   'stats', redis.call('HGETALL', k('stats')),
   'failures', redis.call('HGETALL', k('failures')),
+  'warnings', redis.call('HGETALL', k('warnings')),
   'latencies', redis.call('HGETALL', k('latencies')),
   'workers', workers,
   'waiting', waiting,

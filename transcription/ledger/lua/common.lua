@@ -63,6 +63,7 @@
 --   backlog           hash    `spans` that can be claimed, and their audio by class (`ms:CLASS`)
 --   stats             hash    counters since the beginning
 --   failures          hash    error code -> failed computations
+--   warnings          hash    warning's code -> how often results had it
 --   latencies         hash    histograms of `wait` and `transcript`: NAME:CLASS:BOUND and NAME:CLASS:ms
 --   config            hash    times of the last reaping and of the end of the grace after an outage; result_ttl: the
 --                             retention of jobs that ask for none; shorten_from: how far a shorter one was applied
@@ -139,6 +140,46 @@ end
 local function publish_progress(cid, kind, ...)
   local c = redis.call('HMGET', k('comp', cid), 'done', 'duration')
   publish_event(cid, kind, 'done', c[1], 'duration', c[2], ...)
+end
+
+-- Keeps what a result lacks, counts it by code, and tells watchers; a computation keeps so much of it and no more.
+local MOST_WARNINGS = 40000
+local function warn(cid, written)
+  if written == '' then return end
+  local before = redis.call('HGET', k('comp', cid), 'warnings')
+  local all = before and (before .. '\n' .. written) or written
+  if #all > MOST_WARNINGS then return end
+  redis.call('HSET', k('comp', cid), 'warnings', all)
+  for code in string.gmatch('\n' .. written, '\n([%l_]+) ') do redis.call('HINCRBY', k('warnings'), code, 1) end
+  tell(cid, 'warning', 'warnings', written)
+end
+
+-- A quota was charged with what a file says of its length; now that it is known, the day that was charged has the rest.
+local function settle(cid, true_ms)
+  local c = redis.call('HMGET', k('comp', cid), 'charged', 'charged_to')
+  if not c[1] then return end
+  if redis.call('EXISTS', c[2]) == 1 then redis.call('INCRBY', c[2], math.floor(true_ms) - num(c[1])) end
+  redis.call('HSET', k('comp', cid), 'charged', true_ms)
+end
+
+-- Keeps what a result lacks, counts it by code, and shows it to watchers; a computation keeps so much and no more.
+local MAX_WARNINGS_BYTES = 40000
+local function add_warnings(cid, written)
+  if written == '' then return end
+  local before = redis.call('HGET', k('comp', cid), 'warnings')
+  local all = before and (before .. '\n' .. written) or written
+  if #all > MAX_WARNINGS_BYTES then return end
+  redis.call('HSET', k('comp', cid), 'warnings', all)
+  for code in string.gmatch('\n' .. written, '\n([%l_]+) ') do redis.call('HINCRBY', k('warnings'), code, 1) end
+  publish_event(cid, 'warning', 'warnings', written)
+end
+
+-- A quota was charged with what a file claims to be long; now that its length is known, the same day gets the difference.
+local function settle_quota(cid, true_ms)
+  local c = redis.call('HMGET', k('comp', cid), 'charged', 'charged_to')
+  if not c[1] then return end
+  if redis.call('EXISTS', c[2]) == 1 then redis.call('INCRBY', c[2], math.floor(true_ms) - num(c[1])) end
+  redis.call('HSET', k('comp', cid), 'charged', true_ms)
 end
 
 local function terminal(status) return status == 'completed' or status == 'failed' or status == 'canceled' end

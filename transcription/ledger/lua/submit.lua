@@ -37,6 +37,10 @@ if outcome == 'new' then
     'filename', r.filename, 'model', r.model, 'lane', r.lane, 'decoding', decoding, 'class', r.class,
     'tenant', r.tenant, 'created', at, 'duration', r.duration, 'spans', 1, 'spans_done', 0, 'done', 0, 'lead', 0,
     'attempts', 0, 'request', r.request, 'trace', r.trace)
+  if r.charged then
+    local day = k('used', r.tenant, math.floor(at / 86400000))
+    redis.call('HSET', k('comp', cid), 'charged', r.charged, 'charged_to', day)
+  end
   redis.call('HSET', k('span', cid, 0), 'start', 0, 'end', r.duration, 'done', 0, 'windows', 0, 'attempts', 0)
   redis.call('SET', k('dedup', r.fingerprint), cid)
   redis.call('SADD', k('blob', r.sha), cid)

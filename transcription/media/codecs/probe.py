@@ -1,32 +1,30 @@
 """What a file is, by its content: the only judge of whether it can be transcribed."""
 
 import os
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import av
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.stream import Stream
 
 from transcription.errors import CorruptAudio, NoAudioStream, NoSamples, TooLong, UnsupportedMedia
+from transcription.media.codecs.claims import claimed_s, is_believable
+from transcription.media.codecs.opened import PartFile, open_part, said, tracks_of
+from transcription.media.codecs.parts import Bytes, Part, next_start, part_at, size_of
 from transcription.media.findings import AudioStream, Probe
-
-# FFmpeg also opens playlists that name other files and URLs (hls, dash, concat, imf, sdp), devices, text and images.
-# What isn't listed here isn't opened at all.
-DEMUXERS = (
-    "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dsf,dts,dtshd,eac3,flac,flv,iff,loas,live_flv,matroska,webm,mov,mp4,m4a,mlp,"
-    "mp3,mpc,mpc8,mpeg,mpegts,mxf,nut,ogg,oma,rm,sox,swf,tak,truehd,tta,voc,w64,wav,wsaud,wtv,wv,xwma"
-)
-OPEN_OPTIONS = {"protocol_whitelist": "none", "format_whitelist": DEMUXERS, "max_streams": "64"}
-"""How an untrusted file is opened: by its bytes alone, whatever it says of other files, and with few streams."""
+from transcription.tracks import MOST_NAMED, Track, choose
 
 _MAGIC = ((0, b"ID3"), (0, b"RIFF"), (0, b"fLaC"), (0, b"OggS"), (0, b"\x1aE\xdf\xa3"), (4, b"ftyp"), (0, b"FLV"))
 _FAULTS_ALLOWED = 50
 _PACKETS_TRIED = 500
+_PARTS_LOOKED_AT = 16
+_PACKETS_MEASURED = 3_000_000
+_MEASURING_S = 8.0
 
 
 def probe_descriptor(descriptor: int, *, max_duration_s: float) -> dict[str, Any]:
@@ -38,51 +36,52 @@ def probe(source: Path | int, *, max_duration_s: float) -> Probe:
     """
     Judge a file, by its path or its descriptor, by its content, and decode its first sound to be sure of it.
 
+    What a file says of its length is a claim: one that can't be, or is no more than FFmpeg's guess, is measured.
+
     Raises:
         UnsupportedMedia: no audio or video that the decoder knows.
         NoAudioStream: a video, or another container, without sound.
         NoSamples: the stream ends before any sound.
-        TooLong: the container says that it is longer than *max_duration_s*.
+        TooLong: it has more sound than *max_duration_s*.
         CorruptAudio: audio by its first bytes, but nothing in it can be decoded.
     """
-    with open(source, "rb") as file, open_media(file) as container:  # noqa: PTH123  it may be a descriptor
-        if not container.streams.audio:
-            found = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
-            raise NoAudioStream(f"the file ({container.format.name}) has no audio stream; it has {found}")
-        stream = container.streams.audio[0]
-        if getattr(stream, "codec_context", None) is None:
-            raise UnsupportedMedia(f"no decoder for the audio stream of this {container.format.name} file")
-        duration = _duration_s(container, stream)
-        if duration > max_duration_s:
-            raise TooLong(
-                f"the recording is {duration:.0f} s long; the limit is {max_duration_s:.0f} s "
-                "(MURMUR_LIMITS__MAX_DURATION_S)"
-            )
-        _hear(container, stream)
-        streams = tuple(
-            AudioStream(s.codec_context.name, s.codec_context.sample_rate or 0, s.codec_context.channels or 0)
-            for s in container.streams.audio
-            if s.codec_context is not None
-        )
-        return Probe(container=container.format.name, duration_s=duration, streams=streams)
+    with open(source, "rb") as opened:  # noqa: PTH123  it may be a descriptor
+        file = Bytes(opened.fileno())
+        part = part_at(file, 0)
+        with open_media(opened, part) as container:
+            if not container.streams.audio:
+                found = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
+                raise NoAudioStream(f"the file ({container.format.name}) has no audio stream; it has {found}")
+            tracks = tracks_of(container)
+            if not tracks:
+                raise UnsupportedMedia(f"no decoder for the audio stream of this {container.format.name} file")
+            track = choose(tracks, wanted=None, language=None)
+            _hear(container, container.streams.audio[track.number - 1])
+            claim = claimed_s(container, track)
+            believed = is_believable(container, track, part, file, limit_s=max_duration_s)
+            name = container.format.name
+        duration = claim if believed else _measured_s(opened, part, track, claim, limit_s=max_duration_s)
+        duration += _others_s(opened, file, part)
+    streams = tuple(AudioStream(t.codec, t.sample_rate, t.channels) for t in tracks)
+    return Probe(container=name, duration_s=min(duration, max_duration_s), streams=streams, tracks=tracks[:MOST_NAMED])
 
 
 @contextmanager
-def open_media(file: BinaryIO) -> Iterator[InputContainer]:
+def open_media(file: BinaryIO, part: Part | None = None) -> Iterator[InputContainer]:
     """
-    Open an untrusted file for demuxing: local bytes only, no playlists, no devices.
+    Open an untrusted file, or a part of it, for demuxing: local bytes only, no playlists, no devices.
 
     Raises:
         UnsupportedMedia: no audio or video that the decoder knows.
         CorruptAudio: a known container whose structure can't be read.
     """
     try:
-        container = av.open(file, mode="r", container_options=dict(OPEN_OPTIONS), metadata_errors="ignore")
+        part = part or Part(0, size_of(file.fileno()))
+        container = open_part(PartFile(file.fileno(), part))
     except (FFmpegError, ValueError) as error:
         if _looks_like_media(file):
             raise CorruptAudio(
-                f"the file begins like audio or video, but its structure can't be read ({_describe(error)}); "
-                "was it cut off?"
+                f"the file begins like audio or video, but its structure can't be read ({said(error)}); was it cut off?"
             ) from error
         raise UnsupportedMedia("the file is no audio or video that the decoder knows, judged by its content") from error
     with container:
@@ -101,26 +100,50 @@ def _hear(container: InputContainer, stream: Stream) -> None:
             if any(getattr(frame, "samples", 0) for frame in packet.decode()):
                 return
         except (FFmpegError, ValueError) as error:
-            faults, last = faults + 1, _describe(error)
+            faults, last = faults + 1, said(error)
             if faults > _FAULTS_ALLOWED:
                 break
+            packets = container.demux(stream)  # a demuxer's error isn't the end
     if faults:
         raise CorruptAudio(f"nothing of the audio stream can be decoded ({last})")
     raise NoSamples("the file has an audio stream, but there is no sound in it")
 
 
-def _duration_s(container: InputContainer, stream: Stream) -> float:
-    if container.duration is not None and container.duration > 0:
-        return float(container.duration) / 1_000_000
-    if stream.duration is not None and stream.duration > 0 and stream.time_base is not None:
-        return float(stream.duration * stream.time_base)
-    return 0.0
+def _measured_s(file: BinaryIO, part: Part, track: Track, claim: float, *, limit_s: float) -> float:
+    """How long the packets of *track* are together; *claim* where there are too many to count. TooLong."""
+    total, packets = 0.0, 0
+    deadline = time.monotonic() + _MEASURING_S
+    with suppress(FFmpegError, ValueError), open_part(PartFile(file.fileno(), part)) as container:
+        stream = container.streams.audio[track.number - 1]
+        base = float(stream.time_base or 0)
+        for packet in container.demux(stream):
+            packets += 1
+            total += (packet.duration or 0) * base
+            if total > limit_s + 1:
+                raise TooLong(
+                    f"the recording is more than {total:.0f} s long; the limit is {limit_s:.0f} s "
+                    "(MURMUR_LIMITS__MAX_DURATION_S)"
+                )
+            if packets > _PACKETS_MEASURED or time.monotonic() > deadline:
+                return max(claim, total)
+    return total or claim
+
+
+def _others_s(file: BinaryIO, parts: Bytes, first: Part) -> float:
+    """What the containers after the first one claim: of a few of them; the decoder finds out about the others."""
+    total, end = 0.0, first.end
+    for _ in range(_PARTS_LOOKED_AT):
+        at = next_start(parts, end) if end < parts.size else parts.size
+        if at >= parts.size:
+            break
+        part = part_at(parts, at)
+        end = part.end
+        with suppress(FFmpegError, ValueError), open_part(PartFile(file.fileno(), part)) as container:
+            tracks = tracks_of(container)
+            total += claimed_s(container, tracks[0]) if tracks else 0.0
+    return total
 
 
 def _looks_like_media(file: BinaryIO) -> bool:
     head = os.pread(file.fileno(), 16, 0)
     return any(head[at : at + len(magic)] == magic for at, magic in _MAGIC)
-
-
-def _describe(error: Exception) -> str:
-    return str(getattr(error, "strerror", None) or error)[:200]

@@ -1,0 +1,274 @@
+"""Reader: all that can be had of one audio track of a file, block by block, and what is wrong with it."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from typing import Any
+
+import av
+import numpy as np
+from av.container import InputContainer
+
+from transcription.errors import CorruptAudio, InvalidOption, NoAudioStream, NoSamples, TooLong, UnsupportedMedia
+from transcription.media.audio import RATE, Pcm
+from transcription.media.codecs.channels import Run, shape_of
+from transcription.media.codecs.claims import cut_short
+from transcription.media.codecs.frames import Frames, Placed
+from transcription.media.codecs.opened import PartFile, open_part, said, tracks_of
+from transcription.media.codecs.parts import Bytes, Part, is_padding, next_start, part_at, resumed
+from transcription.media.timeline import WRITTEN_S, Hole, Placer
+from transcription.result_warning import ResultWarning, WarningCode, WarningList
+from transcription.tracks import MOST_NAMED, Track, choose
+
+MOST_PARTS = 1000
+"""Containers in a file, one after the other, that are opened."""
+
+MOST_FAULTS = 16
+"""Of them, those that can't be read before the rest is left alone."""
+
+SAME_PLACE_S = 2.0
+"""Errors within so much sound are told as one."""
+
+LEAST_TRAILING = 16
+"""Bytes that may follow a container's end without a word."""
+
+_ZEROS = np.zeros(round(WRITTEN_S * RATE / 2), np.int16)
+
+
+class Reader:
+    """
+    Decodes an open file; good for one pass over `blocks`, after which the rest is known.
+
+    Args:
+        descriptor: The file.
+        limit_s: Longest sound to take, in seconds.
+        track: `audio_track` as the client gave it.
+        language: The language that was asked for.
+    """
+
+    def __init__(self, descriptor: int, *, limit_s: float, track: str | None, language: str | None) -> None:
+        self.holes: list[Hole] = []
+        self.warnings = WarningList()
+        self.tracks: tuple[Track, ...] = ()
+        self._descriptor = descriptor
+        self._limit_s = limit_s
+        self._wanted = track
+        self._language = language
+        self._file = Bytes(descriptor)
+        self._place = Placer(limit_s=limit_s)
+        self._run: Run | None = None
+        self._run_at = 0.0
+        self._held = 0
+        self._hidden = 0
+        self._heard_s = 0.0
+        self._claims_sound = False
+        self._fault: str | None = None
+        self._break: str | None = None
+        self._read_to = 0
+        self._damage: ResultWarning | None = None
+
+    def report(self) -> dict[str, Any]:
+        """What there is to know besides the samples, as JSON."""
+        return {
+            "holes": [[hole.at, hole.samples] for hole in self.holes],
+            "warnings": [warning.shape() for warning in self.warnings],
+            "tracks": [asdict(track) for track in self.tracks],
+        }
+
+    def blocks(self) -> Iterator[Pcm]:
+        """
+        Yield the sound as s16 mono at 16 kHz.
+
+        Raises:
+            UnsupportedMedia, NoAudioStream, CorruptAudio, NoSamples, TooLong, InvalidOption: see `audio.record`.
+        """
+        for block in self._sound():
+            self._held += block.size
+            if self._held > self._limit_s * RATE:
+                raise _too_long(self._limit_s)
+            yield block
+        if not self._heard_s:
+            if self._fault or self._claims_sound:
+                raise CorruptAudio(f"no sound could be decoded: {self._fault or 'the stream holds no frame'}")
+            raise NoSamples("the audio stream holds no samples")
+
+    def _sound(self) -> Iterator[Pcm]:
+        """The parts of the file, one after the other."""
+        at = parts = faults = 0
+        size = self._file.size
+        while at < size or not parts:
+            part = part_at(self._file, at)
+            try:
+                yield from self._part(part)
+            except (UnsupportedMedia, NoAudioStream) as error:
+                if not parts:
+                    raise
+                faults += 1
+                if not isinstance(error, NoAudioStream):
+                    self._trailing(at, part.end - at)
+            parts += 1
+            end = max(part.end, self._read_to)
+            at = next_start(self._file, end) if end < size else size
+            if parts >= MOST_PARTS or faults >= MOST_FAULTS:
+                break
+            if at > end:
+                self._trailing(end, at - end)
+        if at < size:
+            self._trailing(at, size - at)
+        yield from self._flushed()
+
+    def _part(self, part: Part) -> Iterator[Pcm]:
+        """One container, taken up again behind its holes."""
+        origin: float | None = None
+        self._place.begin()
+        for _ in range(MOST_PARTS):
+            file = PartFile(self._descriptor, part)
+            with self._opened(file) as container:
+                track = self._chosen(container, first=origin is None)
+                stream = container.streams.audio[track.number - 1]
+                self._claims_sound = self._claims_sound or bool(stream.duration)
+                frames = Frames(container, stream, file, origin=origin)
+                began = self._place.end
+                for placed in frames:
+                    yield from self._placed(placed)
+                origin = frames.origin
+                self._fault = frames.fault or self._fault
+                following = self._further(part, frames)
+                if following is None:
+                    self._check_end(container, track, frames, part, began)
+                    return
+                self._break = frames.fault or "bytes were left out"
+            part = following
+            self._read_to = part.end
+
+    def _further(self, part: Part, frames: Frames) -> Part | None:
+        """What a demuxer left of *part*."""
+        read_to = part.start + frames.read_to
+        early = part.end < self._file.size or read_to + LEAST_TRAILING < part.end
+        return resumed(self._file, part, max(read_to, part.start + 1)) if early else None
+
+    def _opened(self, file: PartFile) -> InputContainer:
+        try:
+            return open_part(file)
+        except (av.FFmpegError, ValueError) as error:
+            what = said(error)
+            raise UnsupportedMedia(f"the file is no audio or video that can be read here: {what}") from None
+
+    def _chosen(self, container: InputContainer, *, first: bool) -> Track:
+        tracks = tracks_of(container)
+        if not tracks:
+            raise NoAudioStream("the file has no audio stream that can be decoded, only video or data")
+        try:
+            track = choose(tracks, wanted=self._wanted, language=self._language)
+        except InvalidOption:
+            if not self.tracks:
+                raise
+            track = choose(tracks, wanted=None, language=self._language)
+        if not self.tracks:
+            self.tracks = tuple(replace(one, taken=one is track) for one in tracks[:MOST_NAMED])
+            if len(tracks) > 1 and self._wanted is None and first:
+                others = ", ".join(one.described for one in tracks[:MOST_NAMED] if one is not track)
+                what = f"track {track.described} of {len(tracks)} was taken (audio_track); the others: {others}"
+                self._warn(WarningCode.OTHER_TRACKS, what, count=len(tracks) - 1, start=None)
+        return track
+
+    def _placed(self, placed: Placed) -> Iterator[Pcm]:
+        frame = placed.frame
+        gap = self._place.gap(placed.time)
+        self._note_damage(placed, gap or 0.0)
+        if gap is None:
+            self._warn(WarningCode.DISCONTINUITY, "the time stamps jump; the sound goes on without silence here")
+        silence = (gap or 0.0) + (placed.lost_s or 0.0)
+        if placed.lost_s:
+            self._place.shift(placed.lost_s)
+        if silence:
+            yield from self._flushed()
+            self._place.end += silence
+            yield from self._silence()
+        shape = shape_of(frame)
+        if self._run is None or self._run.shape != shape:
+            yield from self._flushed()
+            self._run, self._run_at = Run(frame), self._place.end
+        seconds = frame.samples / frame.sample_rate
+        self._heard_s += seconds
+        if self._heard_s > self._limit_s + 1:
+            raise _too_long(self._limit_s)
+        self._place.end += seconds
+        yield from self._run.feed(frame)
+
+    def _silence(self) -> Iterator[Pcm]:
+        """Hold as much silence as leads to where the sound goes on; most of a long one as a hole."""
+        samples = round(self._place.end * RATE) - self._held - self._hidden
+        if samples <= 2 * _ZEROS.size:
+            if samples > 0:
+                yield np.zeros(samples, np.int16)
+            return
+        yield _ZEROS
+        self.holes.append(Hole(self._held, samples - 2 * _ZEROS.size))
+        self._hidden += samples - 2 * _ZEROS.size
+        yield _ZEROS
+
+    def _flushed(self) -> Iterator[Pcm]:
+        """End the run."""
+        run, self._run = self._run, None
+        if run is None:
+            return
+        yield from run.end()
+        if run.cancelled:
+            self.warnings.add(
+                ResultWarning(
+                    code=WarningCode.CHANNELS_CANCEL,
+                    message="the channels cancel each other; the loudest one was taken",
+                    start=self._run_at,
+                    seconds=run.cancelled / run.shape[2],
+                )
+            )
+
+    def _note_damage(self, placed: Placed, gap: float) -> None:
+        """Join what was lost at one place: its silence may come some frames after its error."""
+        damage, missing = self._damage, gap + (placed.lost_s or 0.0)
+        if damage is not None and damage.start is not None:
+            near = self._place.end - damage.start - (damage.seconds or 0.0) < SAME_PLACE_S and not self._break
+            if near and (placed.lost or gap):
+                self._damage = replace(damage, seconds=(damage.seconds or 0.0) + missing)
+                return
+            if not near:
+                self._end_damage()
+        lost, self._break = placed.lost or self._break, None
+        if lost:
+            self._end_damage()
+            what = f"part of the recording can't be decoded ({lost})"
+            self._damage = ResultWarning(code=WarningCode.DAMAGED, message=what, start=self._place.end, seconds=missing)
+            if placed.lost_s is None:
+                what = "nobody can say how much is missing here; what follows may be early"
+                self._warn(WarningCode.LENGTH_UNKNOWN, what)
+
+    def _end_damage(self) -> None:
+        if self._damage is not None:
+            self.warnings.add(self._damage)
+            self._damage = None
+
+    def _check_end(self, container: InputContainer, track: Track, frames: Frames, part: Part, began: float) -> None:
+        self._end_damage()
+        heard = self._place.end - began
+        missing = cut_short(container, track, part, self._file, heard_s=heard, seen_s=frames.seen_to)
+        if missing is None and not frames.fault:
+            return
+        if missing is None and part.end < self._file.size:
+            self._warn(WarningCode.DAMAGED, f"the end can't be decoded ({frames.fault})")
+            return
+        what = f"the recording is cut off ({frames.fault or 'its file says that it goes on'})"
+        self._warn(WarningCode.TRUNCATED, what, seconds=missing or None)
+
+    def _trailing(self, at: int, count: int) -> None:
+        if count < LEAST_TRAILING or (is_padding(self._file.get(at, 65_536)) and count <= 1 << 20):
+            return
+        what = f"{count} bytes at byte {at} aren't a recording that can be read"
+        self._warn(WarningCode.TRAILING_DATA, what, bytes=count)
+
+    def _warn(self, code: WarningCode, message: str, **what: Any) -> None:
+        where = {"start": self._place.end, **what}
+        self.warnings.add(ResultWarning(code=code, message=message, **where))
+
+
+def _too_long(limit_s: float) -> TooLong:
+    return TooLong(f"the recording is longer than {limit_s:g} s, the limit (MURMUR_LIMITS__MAX_DURATION_S)")
