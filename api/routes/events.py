@@ -47,7 +47,8 @@ async def events(
     ] = None,
 ) -> Response:
     """
-    What has happened and what happens: `status`, `progress`, `segment`, `warning`, and at the end `done` or `error`.
+    What has happened and what happens: `status`, `progress`, `segment`, `warning`, and at the end `done` or `failed`
+    (after `error`, its old name, for one more version).
 
     Every event has an id: whoever comes back with the last one goes on there, with nothing lost or doubled. Segments
     of a long recording come in the order in which they were written; their times tell where they belong.

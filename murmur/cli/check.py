@@ -8,7 +8,7 @@ from typing import Any
 import psutil
 
 from murmur.client.client import Client
-from murmur.client.responses import ApiError
+from murmur.client.errors import ApiError
 from murmur.platform import allocator
 
 

@@ -4,20 +4,22 @@ from typing import Annotated
 
 import typer
 
-from murmur.client.client import DEFAULT_URL, Client
+from murmur.cli.common import AsJson, Url, connect, print_json
 from murmur.client.responses import RemoteDeadLetter
 
 app = typer.Typer(help="Dead letters: what failed though trying again might help.", no_args_is_help=True)
 
-Url = Annotated[str, typer.Option("--url", envvar="MURMUR_URL", help="Where the platform's API is.")]
 Name = Annotated[str, typer.Argument(metavar="COMPUTATION", help="As `murmur dead list` names it.")]
 
 
 @app.command("list")
-def list_dead(url: Url = DEFAULT_URL) -> None:
+def list_dead(as_json: AsJson = False, url: Url = None) -> None:
     """List dead letters, the latest first."""
-    with Client(url) as client:
+    with connect(url) as client:
         letters = client.dead_letters()
+    if as_json:
+        print_json([letter.model_dump(mode="json") for letter in letters])
+        return
     # Lines, not a table: what is cut to a terminal's width can't be given to the next command.
     for letter in letters:
         died, jobs = letter.died_at.isoformat(" ", "seconds"), f"{len(letter.jobs)} jobs"
@@ -25,25 +27,25 @@ def list_dead(url: Url = DEFAULT_URL) -> None:
 
 
 @app.command()
-def show(computation: Name, url: Url = DEFAULT_URL) -> None:
+def show(computation: Name, url: Url = None) -> None:
     """Show a dead letter: what happened, to which jobs, with which options."""
-    with Client(url) as client:
+    with connect(url) as client:
         letter = client.dead_letter(computation)
     for name, fact in _facts(letter).items():
         print(f"{name:<12}{fact}")
 
 
 @app.command()
-def retry(computation: Name, url: Url = DEFAULT_URL) -> None:
+def retry(computation: Name, url: Url = None) -> None:
     """Put a dead letter back into the queue, with every option of its jobs."""
-    with Client(url) as client:
+    with connect(url) as client:
         client.retry_dead_letter(computation)
 
 
 @app.command()
-def drop(computation: Name, url: Url = DEFAULT_URL) -> None:
+def drop(computation: Name, url: Url = None) -> None:
     """Take a dead letter off the list; its jobs stay failed."""
-    with Client(url) as client:
+    with connect(url) as client:
         client.drop_dead_letter(computation)
 
 

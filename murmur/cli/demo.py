@@ -8,13 +8,13 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from demo import SAMPLES, Sample
 from murmur.cli.transcribe import stage
 from murmur.client.client import Client
-from murmur.client.responses import ApiError, JobEnded, RemoteJob
+from murmur.client.errors import ApiError, JobEnded
+from murmur.client.responses import RemoteJob, Status
 from murmur.errors import CliError
 from murmur.platform.ledger_server import free_port
 from murmur.platform.local import LocalPlatform, PlatformConfig
 from murmur.platform.terminal import Terminal
 from murmur.platform.up import running
-from transcription.job import Status
 from transcription.settings import Settings
 
 READY_S = 60.0

@@ -1,7 +1,7 @@
 """`murmur purge`: give up whatever waits."""
 
 from murmur.client.client import Client
-from murmur.client.responses import ApiError
+from murmur.client.errors import ApiError
 from transcription.job import Status
 
 # Its turn came, or somebody else was faster.

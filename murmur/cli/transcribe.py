@@ -1,125 +1,234 @@
-"""`murmur transcribe`: files in, transcripts out, several at a time, with a bar for each."""
+"""`murmur transcribe`: recordings in, transcripts out, several at a time, with a bar for each."""
 
 import contextlib
-import json
+import sys
 import threading
-from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
-from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
+from murmur.cli import outputs
+from murmur.cli.common import print_json
+from murmur.cli.formats import Format
+from murmur.cli.inputs import Source
 from murmur.client.client import Client
-from murmur.client.responses import ApiError, JobEnded, RemoteJob
-from transcription.formats import EXTENSIONS
-from transcription.job import Status
-from transcription.options import ResponseFormat
+from murmur.client.errors import ApiError, JobEnded, ended
+from murmur.client.responses import RemoteJob, Status
+from murmur.errors import CliError
 
 AT_ONCE = 4
-EACH_S = 0.5
+HELD_S = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """
+    How recordings are transcribed.
+
+    ``directory`` None: to standard output. ``root``: recordings below it keep their place and whole name below
+    ``directory``, so that those that come later can't meet a name that is taken.
+    """
+
+    formats: tuple[Format, ...]
+    options: dict[str, Any]
+    directory: Path | None = None
+    file: Path | None = None
+    root: Path | None = None
+    overwrite: bool = False
+    resume: bool = False
+    wait: bool = True
+    live: bool = False
+    as_json: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One recording with the files that come of it; none: standard output."""
+
+    source: Source
+    targets: dict[Format, Path]
 
 
 @dataclass(slots=True)
 class Transcriber:
-    """
-    Transcribes files through one platform.
-
-    Args:
-        client: The platform.
-        format: Shape of the transcripts.
-        options: What else the API takes.
-        progress: Where the bars are.
-    """
+    """Transcribes recordings through one platform."""
 
     client: Client
-    format: ResponseFormat
-    options: dict[str, Any]
+    plan: Plan
     progress: Progress
-    _unfinished: set[str] = field(default_factory=set)
+    several: bool
+    ledger: outputs.Ledger = field(default_factory=outputs.Ledger)
+    unfinished: dict[str, str] = field(default_factory=dict)
     _stopped: threading.Event = field(default_factory=threading.Event)
+    _printing: threading.Lock = field(default_factory=threading.Lock)
 
-    def transcribe(self, path: Path) -> str:
-        """The transcript of one file. ApiError, JobEnded, OSError."""
-        task = self.progress.add_task("sending", name=path.name, total=max(1, path.stat().st_size))
+    def transcribe(self, task: Task) -> None:
+        """Do one recording; its transcripts are written when this returns. ApiError, JobEnded, CliError, OSError."""
+        digests = {form: outputs.digest(task.source, self.plan.options, form) for form in task.targets}
+        missing = self._missing(task, digests)
+        if task.targets and not missing:
+            self._tell(task, None, note="done before")
+            return
+        bar = self.progress.add_task("sending", name=task.source.said, total=None)
         try:
-            with self.progress.open(path, "rb", task_id=task) as file:
-                job = self.client.submit(file, **self.options)
-            self._unfinished.add(job.id)
-            job = self._follow(job, task)
-            result = self.client.result(job.id, self.format.value)
+            job = self._job(task, digests, bar)
+            if not self.plan.wait:
+                self._tell(task, job, note="submitted")
+                return
+            job = self._follow(job, bar)
+            self._write(task, job, missing or list(self.plan.formats), digests)
         except BaseException:
-            self.progress.update(task, description="[red]failed")
+            self.progress.update(bar, description="[red]failed")
             raise
-        self.progress.update(task, description="cached" if job.cached else "done", completed=1, total=1)
-        return result if isinstance(result, str) else json.dumps(result, ensure_ascii=False, indent=2) + "\n"
+        self.progress.update(bar, description="cached" if job.cached else "done", completed=1, total=1)
 
     def stop(self) -> None:
         """Give up what isn't finished."""
         self._stopped.set()
-        for job_id in tuple(self._unfinished):
+        for job_id in tuple(self.unfinished):
             with contextlib.suppress(ApiError):
                 self.client.cancel(job_id)
 
-    def _follow(self, job: RemoteJob, task: TaskID) -> RemoteJob:
-        while not job.status.terminal and not self._stopped.is_set():
-            self.progress.update(task, description=stage(job), total=1, completed=job.progress.fraction)
-            job = self.client.job(job.id, wait=EACH_S)
-        self._unfinished.discard(job.id)
-        if job.status is not Status.COMPLETED:
-            raise JobEnded(job)
+    def _missing(self, task: Task, digests: dict[Format, str]) -> list[Format]:
+        """The formats that are to be written. CliError: something else is in their place."""
+        if self.plan.overwrite:
+            return list(task.targets)
+        missing = [form for form, target in task.targets.items() if not self.ledger.holds(target, digests[form])]
+        for form in missing:
+            if task.targets[form].exists():
+                raise CliError(f"{task.targets[form]} is there already; --overwrite replaces it", status=1)
+        return missing
+
+    def _job(self, task: Task, digests: dict[Format, str], bar: TaskID) -> RemoteJob:
+        """The job of an earlier run with --resume, else a new one."""
+        job = self._earlier(task, digests) if self.plan.resume else None
+        if job is None:
+
+            def sent(so_far: int, total: int | None) -> None:
+                self.progress.update(bar, completed=so_far, total=total)
+
+            name = "stdin" if isinstance(task.source.audio, bytes) else None
+            job = self.client.submit(task.source.audio, progress=sent, filename=name, **self.plan.options)
+        for form, target in task.targets.items():
+            self.ledger.note(target, digests[form], job.id)
         return job
 
+    def _earlier(self, task: Task, digests: dict[Format, str]) -> RemoteJob | None:
+        for form, target in task.targets.items():
+            job_id = self.ledger.job(target, digests[form])
+            if job_id:
+                with contextlib.suppress(ApiError):
+                    job = self.client.job(job_id)
+                    return job if not job.status.terminal or job.status is Status.COMPLETED else None
+        return None
 
-def transcribe(
-    client: Client,
-    paths: Sequence[Path],
-    *,
-    format: ResponseFormat,  # noqa: A002  the API's word
-    options: dict[str, Any],
-    output_dir: Path | None,
-    console: Console,
-) -> int:
+    def _follow(self, job: RemoteJob, bar: TaskID) -> RemoteJob:
+        self.unfinished[job.id] = job.audio.filename
+        if self.plan.live:
+            for event in self.client.events(job.id):
+                if event.type == "segment":
+                    print(str(event.data["text"]).strip(), flush=True)
+            job = self.client.job(job.id)
+        while not job.status.terminal and not self._stopped.is_set():
+            self.progress.update(bar, description=stage(job), total=1, completed=job.progress.fraction)
+            job = self.client.job(job.id, wait=HELD_S)
+        self.unfinished.pop(job.id, None)
+        if job.status is not Status.COMPLETED:
+            raise ended(job)
+        return job
+
+    def _write(self, task: Task, job: RemoteJob, formats: Sequence[Format], digests: dict[Format, str]) -> None:
+        texts = {form: form.written(self.client.result(job.id, form.value)) for form in formats}
+        if not task.targets:
+            self._print(task, job, texts)
+            return
+        for form, text in texts.items():
+            outputs.write(task.targets[form], text)
+            self.ledger.note(task.targets[form], digests[form], job.id)
+        self._tell(task, job, note="done")
+
+    def _print(self, task: Task, job: RemoteJob, texts: dict[Format, str]) -> None:
+        if self.plan.live:
+            return
+        if self.plan.as_json:
+            self._tell(task, job, note="done", text=next(iter(texts.values())))
+            return
+        with self._printing:
+            for text in texts.values():
+                sys.stdout.write(f"==> {task.source.said} <==\n{text}" if self.several else text)
+            sys.stdout.flush()
+
+    def _tell(self, task: Task, job: RemoteJob | None, *, note: str, **more: str) -> None:
+        """Say what became of one recording, to programs; to people only where there is nothing else to see."""
+        with self._printing:
+            if self.plan.as_json:
+                files = [str(target) for target in task.targets.values()]
+                shape = {"source": task.source.said, "job": job and job.id, "outcome": note, "files": files, **more}
+                print_json(shape)
+            elif job is not None and not self.plan.wait:
+                print(f"{job.id}  {task.source.said}", flush=True)
+
+
+def transcribe(client: Client, sources: Sequence[Source], plan: Plan, console: Console) -> int:
     """
-    Transcribe *paths*, and write the transcripts to *output_dir*, or to standard output in the order of the paths.
+    Transcribe *sources*, each written the moment it is done.
 
     Args:
         client: The platform.
-        paths: The recordings.
-        format: Shape of the transcripts.
-        options: What else the API takes.
-        output_dir: Made if it isn't there.
+        sources: The recordings.
+        plan: How, and where to.
         console: Standard error, for bars and failures.
 
     Returns:
-        How many files failed; a sentence about each is on *console*.
+        How many failed; a sentence about each is on *console*.
     """
-    failed = 0
+    tasks = planned(sources, plan)
+    failures: dict[int, Exception] = {}
     with bars(console) as progress, ThreadPoolExecutor(AT_ONCE) as pool:
-        transcriber = Transcriber(client, format, options, progress)
-        futures = [pool.submit(transcriber.transcribe, path) for path in paths]
+        transcriber = Transcriber(client, plan, progress, several=len(tasks) > 1)
+        futures = {pool.submit(transcriber.transcribe, task): at for at, task in enumerate(tasks)}
         try:
-            for path, target, future in zip(paths, targets(paths, format, output_dir), futures, strict=True):
-                try:
-                    write(future.result(), path, target, several=len(paths) > 1)
-                except (ApiError, JobEnded, OSError) as error:
-                    failed += 1
-                    console.print(f"murmur: {path}: {error}", markup=False, highlight=False, soft_wrap=True)
+            for future in as_completed(futures):
+                _note(future, futures[future], failures)
         except KeyboardInterrupt:
             pool.shutdown(wait=False, cancel_futures=True)
+            left = dict(transcriber.unfinished)
             transcriber.stop()
+            for job_id, name in left.items():
+                console.print(f"murmur: {name}: gave up job {job_id}", markup=False, highlight=False, soft_wrap=True)
             raise
-    return failed
+    for at, error in sorted(failures.items()):
+        said = tasks[at].source.said
+        console.print(f"murmur: {said}: {error}", markup=False, highlight=False, soft_wrap=True)
+    return len(failures)
+
+
+def planned(sources: Sequence[Source], plan: Plan) -> list[Task]:
+    """Every recording with its files, no name twice."""
+    if plan.file is not None:
+        return [Task(source, {plan.formats[0]: plan.file}) for source in sources]
+    if plan.directory is None:
+        return [Task(source, {}) for source in sources]
+    names = outputs.stems(sources) if plan.root is None else [_below(source, plan.root) for source in sources]
+    return [
+        Task(source, {form: plan.directory / f"{name}.{form.extension}" for form in plan.formats})
+        for source, name in zip(sources, names, strict=True)
+    ]
+
+
+def _below(source: Source, root: Path) -> str:
+    return source.path.relative_to(root.as_posix()).as_posix()
 
 
 def bars(console: Console) -> Progress:
     """A bar for each file; nothing where nobody watches."""
     return Progress(
-        TextColumn("{task.fields[name]}"),
+        TextColumn("{task.fields[name]}", markup=False),
         BarColumn(),
         TaskProgressColumn(),
         TextColumn("{task.description}"),
@@ -137,27 +246,8 @@ def stage(job: RemoteJob) -> str:
     return f"waiting, number {position}" if position else "waiting"
 
 
-def targets(paths: Sequence[Path], form: ResponseFormat, directory: Path | None) -> list[Path | None]:
-    """
-    Where each transcript goes: named after its recording, with the whole name where two stems are the same, and a
-    number where even that isn't enough. No two are the same.
-    """
-    if directory is None:
-        return [None] * len(paths)
-    stems = Counter(path.stem for path in paths)
-    names: list[str] = []
-    for path in paths:
-        wanted = path.stem if stems[path.stem] == 1 else path.name
-        numbered = (f"{wanted}-{number}" for number in count(2))
-        names.append(next(name for name in chain([wanted], numbered) if name not in names))
-    return [directory / f"{name}.{EXTENSIONS[form]}" for name in names]
-
-
-def write(text: str, path: Path, target: Path | None, *, several: bool) -> None:
-    """Write one transcript to *target*, or to standard output, under its file's name if there are several. OSError."""
-    if target is None:
-        heading = f"==> {path} <==\n" if several else ""
-        print(heading + text, end="" if text.endswith("\n") else "\n", flush=True)
-        return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(text, encoding="utf-8")
+def _note(future: Future[None], at: int, failures: dict[int, Exception]) -> None:
+    try:
+        future.result()
+    except (ApiError, JobEnded, CliError, OSError) as error:
+        failures[at] = error

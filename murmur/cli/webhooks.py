@@ -1,30 +1,25 @@
 """`murmur webhooks`: what was sent for a job, what came of it, and once more."""
 
-from typing import Annotated
-
 import typer
 
-from murmur.client.client import DEFAULT_URL, Client
+from murmur.cli.common import JobId, Url, connect, found
 from murmur.client.responses import RemoteWebhooks
 
 app = typer.Typer(help="Webhooks of a job: what was sent, and once more.", no_args_is_help=True)
 
-Url = Annotated[str, typer.Option("--url", envvar="MURMUR_URL", help="Where the platform's API is.")]
-JobId = Annotated[str, typer.Argument(metavar="ID", help="The job.")]
-
 
 @app.command()
-def log(job_id: JobId, url: Url = DEFAULT_URL) -> None:
+def log(job_id: JobId, url: Url = None) -> None:
     """Show a job's messages and the latest tries at them, the oldest first."""
-    with Client(url) as client:
-        show(client.webhooks(job_id))
+    with connect(url) as client:
+        show(client.webhooks(found(client, job_id)))
 
 
 @app.command()
-def replay(job_id: JobId, url: Url = DEFAULT_URL) -> None:
+def replay(job_id: JobId, url: Url = None) -> None:
     """Send a job's last message again, even to a receiver that has answered 410."""
-    with Client(url) as client:
-        show(client.replay_webhook(job_id))
+    with connect(url) as client:
+        show(client.replay_webhook(found(client, job_id)))
 
 
 def show(webhooks: RemoteWebhooks) -> None:

@@ -2,35 +2,38 @@
 The client library.
 
     with Client("http://127.0.0.1:8000") as client:
-        job = client.wait(client.submit("talk.mp3", language="en").id)
-        print(client.result(job.id, "text"))
+        print(client.transcribe("talk.mp3", language="en").text)
 """
 
-import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import Any, Self, TypeVar
 
 import httpx
 
-from murmur.client.events import follow
+from murmur.client import calls, events, uploads
+from murmur.client.calls import Call
+from murmur.client.errors import ApiError, ended, refusal, unreachable
 from murmur.client.responses import (
-    ApiError,
-    JobEnded,
     RemoteDeadLetter,
     RemoteEvent,
     RemoteJob,
     RemotePage,
+    RemoteSegment,
+    RemoteTranscript,
     RemoteWebhooks,
+    Status,
 )
-from transcription.job import Status
+from murmur.client.retry import PATIENCE_S, Patience
+from murmur.client.uploads import Audio, Progress, Upload
+
+T = TypeVar("T")
 
 DEFAULT_URL = "http://127.0.0.1:8000"
-FIRST_PAUSE_S = 0.5
-LONGEST_PAUSE_S = 30.0
+HELD_S = 10.0
+"""For how long the server is asked to hold an answer."""
 
 
 class Client:
@@ -38,21 +41,25 @@ class Client:
     Talks to one platform. Safe to share between threads.
 
     Args:
-        url: Where the platform's API is.
-        timeout_s: Longest silence of the server.
-        patience_s: How long a call is tried again while the platform answers 429 or 503; 0: never.
+        url: Where the platform's API is; by default `MURMUR_URL`, or this machine.
         api_key: Sent with every call where the platform asks for one; by default `MURMUR_API_KEY`.
+        timeout_s: Longest silence of the server.
+        patience_s: How long a call is tried again while the platform is away (a restart) or answers 429, 502, 503 or
+            504; after the `Retry-After` that it names, or growing pauses. 0: never.
     """
 
     def __init__(
-        self, url: str = DEFAULT_URL, *, timeout_s: float = 60.0, patience_s: float = 0.0, api_key: str | None = None
+        self,
+        url: str | None = None,
+        *,
+        timeout_s: float = 60.0,
+        patience_s: float = PATIENCE_S,
+        api_key: str | None = None,
     ) -> None:
-        self.url = url.rstrip("/")
+        self.url = (url or os.environ.get("MURMUR_URL") or DEFAULT_URL).rstrip("/")
         self._timeout_s = timeout_s
         self._patience_s = patience_s
-        api_key = api_key or os.environ.get("MURMUR_API_KEY")
-        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        self._http = httpx.Client(base_url=self.url, timeout=timeout_s, headers=headers)
+        self._http = httpx.Client(base_url=self.url, timeout=timeout_s, headers=key_headers(api_key))
 
     def __enter__(self) -> Self:
         return self
@@ -64,34 +71,61 @@ class Client:
         """Give the connections back."""
         self._http.close()
 
-    def submit(self, audio: str | Path | BinaryIO, *, idempotency_key: str | None = None, **options: Any) -> RemoteJob:
+    def transcribe(self, audio: Audio, *, seconds: float | None = None, **options: Any) -> RemoteTranscript:
         """
-        Send a recording and get its ticket. The file is read piece by piece.
+        Transcribe a recording, and wait for it.
+
+        >>> client.transcribe("demo/samples/short.flac", language="en").segments[1].text
+        ' Victor Uniform.'
 
         Args:
-            audio: A path, or a file opened for reading whose ``name`` is sent along.
-            idempotency_key: The same key with the same recording gives the same job.
+            audio: A path, bytes, a file opened for reading, or a URL (`https://…`) that the platform fetches.
+            seconds: Longest wait.
+            options: As for `submit`.
+
+        Raises:
+            JobEnded, TimeoutError, ApiError, OSError: see `wait` and `submit`.
+        """
+        job = self.wait(self.submit(audio, **options).id, seconds=seconds)
+        return self.transcript(job.id)
+
+    def submit(
+        self,
+        audio: Audio,
+        *,
+        filename: str | None = None,
+        idempotency_key: str | None = None,
+        progress: Progress | None = None,
+        **options: Any,
+    ) -> RemoteJob:
+        """
+        Send a recording and get its job. A file is read piece by piece.
+
+        >>> job = client.submit("demo/samples/short.flac", language="en", word_timestamps=True)
+        >>> job.audio.filename
+        'short.flac'
+
+        Args:
+            audio: A path, bytes, a file opened for reading, or a URL (`https://…`) that the platform fetches.
+            filename: What the recording is called; by default the file's own name.
+            idempotency_key: The same key with the same recording gives the same job; by default a new one, so that
+                tries after a broken connection make one job.
+            progress: Told of bytes sent and of all there are, again and again.
             options: What the API takes: ``language="de"``, ``word_timestamps=True``, …; None is left out.
 
         Raises:
             ApiError: the platform doesn't take it.
             OSError: the file can't be read.
         """
-        fields = {name: _plain(value) for name, value in options.items() if value is not None}
-        headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
-
-        def send() -> httpx.Response:
-            with _opened(audio) as file:
-                name = Path(str(getattr(file, "name", "audio"))).name
-                return self._http.post("/v1/jobs", files={"file": (name, file)}, data=fields, headers=headers)
-
-        return RemoteJob.model_validate(self._answer(send).json())
+        key = idempotency_key or uploads.new_key()
+        upload = Upload(audio=audio, options=options, filename=filename, key=key, progress=progress)
+        return self._run(calls.submit(), upload)
 
     def job(self, job_id: str, *, wait: float | None = None) -> RemoteJob:
         """The job as it is now, or, with *wait*, at its end if that comes within so many seconds. ApiError."""
-        return RemoteJob.model_validate(self._get(f"/v1/jobs/{job_id}", wait=wait).json())
+        return self._run(calls.job(job_id, wait))
 
-    def wait(self, job_id: str, *, seconds: float | None = None, each_s: float = 10.0) -> RemoteJob:
+    def wait(self, job_id: str, *, seconds: float | None = None, each_s: float = HELD_S) -> RemoteJob:
         """
         Wait for a job's completion.
 
@@ -107,25 +141,64 @@ class Client:
             if job.status is Status.COMPLETED:
                 return job
             if job.status.terminal:
-                raise JobEnded(job)
+                raise ended(job)
             if deadline is not None and time.monotonic() >= deadline:
                 raise TimeoutError(f"job {job_id} is still {job.status.value} after {seconds:g} s")
 
+    def stream(self, audio: Audio | RemoteJob, **options: Any) -> Iterator[RemoteSegment]:
+        """
+        Transcribe a recording, and yield its segments as they are computed.
+
+        >>> for segment in client.stream("demo/samples/short.flac", language="en"):
+        ...     print(segment.text.strip())
+        Who was the quiet hospital?
+        Victor Uniform.
+        Can you close a old camera?
+        I speak near the city on Friday.
+        The yellow plane starts at ten.
+
+        Args:
+            audio: As for `submit`, or a job that is there already.
+            options: As for `submit`.
+
+        Raises:
+            JobEnded, ApiError, OSError: see `wait` and `submit`.
+        """
+        job = audio if isinstance(audio, RemoteJob) else self.submit(audio, **options)
+        for event in self.events(job.id):
+            if event.type == "segment":
+                yield RemoteSegment.model_validate(event.data)
+            elif event.type == "failed":
+                raise ended(self.job(job.id))
+
     def events(self, job_id: str, *, after: str | None = None) -> Iterator[RemoteEvent]:
         """
-        Follow a job to its end, segment by segment. A connection that breaks is taken up again where it was.
+        Follow a job to its end. A connection that breaks is taken up again where it was.
 
         Args:
             job_id: The job.
             after: The id of an event: go on after it.
 
         Raises:
-            ApiError: there is no such job, or the platform was away for a minute.
+            ApiError: there is no such job, or the platform was away for longer than the client is patient.
         """
-        try:
-            yield from follow(self._http, job_id, after)
-        except httpx.HTTPStatusError as error:
-            raise _refusal(error.response) from None
+        patience = Patience(self._patience_s)
+        while True:
+            try:
+                for event in events.stream(self._http, job_id, after):
+                    if event is None:
+                        return
+                    after = event.id
+                    patience.renew()
+                    yield event
+                    if event.last:
+                        return
+            except ApiError as error:
+                time.sleep(patience.pause_after(error))
+
+    def transcript(self, job_id: str) -> RemoteTranscript:
+        """A completed job's transcript with its segments. ApiError."""
+        return self._run(calls.transcript(job_id))
 
     def result(self, job_id: str, format: str = "json", *, partial: bool = False) -> Any:  # noqa: A002  the API's word
         """
@@ -139,33 +212,31 @@ class Client:
         Raises:
             ApiError: there is none: ``result_not_ready``, ``job_failed``, …
         """
-        answer = self._get(f"/v1/jobs/{job_id}/result", format=format, partial=partial or None)
-        return answer.json() if format in ("json", "verbose_json") else answer.text
+        return self._run(calls.result(job_id, format, partial=partial))
 
     def jobs(self, *, status: str | None = None, limit: int | None = None, cursor: str | None = None) -> RemotePage:
         """One page of jobs, newest first. ApiError."""
-        return RemotePage.model_validate(self._get("/v1/jobs", status=status, limit=limit, cursor=cursor).json())
+        return self._run(calls.jobs(status=status, limit=limit, cursor=cursor))
 
     def cancel(self, job_id: str) -> RemoteJob:
         """Give the job up. ApiError: it has finished, or isn't there."""
-        return RemoteJob.model_validate(self._answer(lambda: self._http.post(f"/v1/jobs/{job_id}/cancel")).json())
+        return self._run(calls.cancel(job_id))
 
     def delete(self, job_id: str) -> None:
         """Forget the job, and the audio and result that nobody else holds. ApiError."""
-        self._answer(lambda: self._http.delete(f"/v1/jobs/{job_id}"))
+        self._run(calls.delete(job_id))
 
     def webhooks(self, job_id: str) -> RemoteWebhooks:
         """What was sent to the job's ``webhook_url``, and what came of it. ApiError."""
-        return RemoteWebhooks.model_validate(self._dict(f"/v1/jobs/{job_id}/webhooks"))
+        return self._run(calls.webhooks(job_id))
 
     def replay_webhook(self, job_id: str) -> RemoteWebhooks:
         """Send the job's last message again, under the same id. ApiError: it has none."""
-        answer = self._answer(lambda: self._http.post(f"/v1/jobs/{job_id}/webhooks/replay"))
-        return RemoteWebhooks.model_validate(answer.json())
+        return self._run(calls.replay_webhook(job_id))
 
     def health(self) -> dict[str, Any]:
-        """What the platform says of itself, well or not. ApiError: it can't be reached."""
-        return self._dict("/health", also=(503,))
+        """What the platform says of itself, well or not; asked once. ApiError: it can't be reached."""
+        return self._run(calls.health())
 
     def ready(self) -> bool:
         """Whether the platform can do work now: its ledger answers and a worker lives."""
@@ -178,96 +249,58 @@ class Client:
 
     def stats(self) -> dict[str, Any]:
         """Jobs by state, queue depth, workers. ApiError."""
-        return self._dict("/stats")
+        return self._run(calls.stats())
 
     def workers(self) -> list[dict[str, Any]]:
         """The live workers, each with its models, engine, device, host and process id. ApiError."""
-        workers: list[dict[str, Any]] = self._dict("/health/async")["workers"]
-        return workers
+        return self._run(calls.workers())
 
     def models(self) -> list[dict[str, Any]]:
         """The models that live workers serve, with engine and device. ApiError."""
-        models: list[dict[str, Any]] = self._dict("/v1/models")["data"]
-        return models
+        return self._run(calls.models())
 
     def dead_letters(self) -> list[RemoteDeadLetter]:
         """What failed though another try might help, the latest first. ApiError."""
-        return [RemoteDeadLetter.model_validate(letter) for letter in self._dict("/admin/dead")["dead_letters"]]
+        return self._run(calls.dead_letters())
 
     def dead_letter(self, computation: str) -> RemoteDeadLetter:
         """One dead letter. ApiError: there is none of that name."""
-        return RemoteDeadLetter.model_validate(self._dict(f"/admin/dead/{computation}"))
+        return self._run(calls.dead_letter(computation))
 
     def retry_dead_letter(self, computation: str) -> None:
         """Try it again, with every option of its jobs. ApiError: there is none of that name."""
-        self._answer(lambda: self._http.post(f"/admin/dead/{computation}/retry"))
+        self._run(calls.retry_dead_letter(computation))
 
     def drop_dead_letter(self, computation: str) -> None:
         """Take it off the list; its jobs stay failed. ApiError: there is none of that name."""
-        self._answer(lambda: self._http.delete(f"/admin/dead/{computation}"))
+        self._run(calls.drop_dead_letter(computation))
 
-    def _get(self, path: str, **query: str | float | None) -> httpx.Response:
-        given = {name: value for name, value in query.items() if value is not None}
-        # The server is silent for as long as it was asked to wait.
-        timeout = self._timeout_s + float(given.get("wait", 0))
-        return self._answer(lambda: self._http.get(path, params=given, timeout=timeout))
-
-    def _dict(self, path: str, *, also: tuple[int, ...] = ()) -> dict[str, Any]:
-        found: dict[str, Any] = self._answer(lambda: self._http.get(path), also=also).json()
-        return found
-
-    def _answer(self, send: Callable[[], httpx.Response], *, also: tuple[int, ...] = ()) -> httpx.Response:
-        deadline = time.monotonic() + self._patience_s
-        pause = FIRST_PAUSE_S
+    def _run(self, call: Call[T], upload: Upload | None = None) -> T:
+        patience = Patience(self._patience_s if call.patient else 0.0)
         while True:
             try:
-                response = send()
-            except httpx.TransportError as error:
-                raise ApiError("unreachable", f"no answer from {self.url}: {_describe(error)}", 0) from error
-            if response.is_success or response.status_code in also:
-                return response
-            refusal = _refusal(response)
-            wait = pause if refusal.retry_after is None else refusal.retry_after
-            if response.status_code not in (429, 503) or time.monotonic() + wait > deadline:
-                raise refusal
-            time.sleep(wait)
-            pause = min(2 * pause, LONGEST_PAUSE_S)
+                return call.read(self._send(call, upload))
+            except ApiError as error:
+                time.sleep(patience.pause_after(error))
+
+    def _send(self, call: Call[T], upload: Upload | None) -> httpx.Response:
+        """One try. ApiError."""
+        # The server is silent for as long as it was asked to wait.
+        timeout = self._timeout_s + call.held_s
+        try:
+            if upload is None:
+                response = self._http.request(call.method, call.path, params=call.query, timeout=timeout)
+            else:
+                with upload.request() as arguments:
+                    response = self._http.request(call.method, call.path, timeout=timeout, **arguments)
+        except httpx.TransportError as error:
+            raise unreachable(self.url, error) from error
+        if response.is_success or response.status_code in call.also:
+            return response
+        raise refusal(response)
 
 
-@contextlib.contextmanager
-def _opened(audio: str | Path | BinaryIO) -> Iterator[BinaryIO]:
-    if isinstance(audio, str | Path):
-        with Path(audio).open("rb") as file:
-            yield file
-    else:
-        # A second try sends the file from its beginning again.
-        audio.seek(0)
-        yield audio
-
-
-def _plain(value: object) -> str | list[str]:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, list | tuple):
-        return [str(item) for item in value]
-    return str(value)
-
-
-def _describe(error: httpx.TransportError) -> str:
-    return str(error) or type(error).__name__
-
-
-def _refusal(response: httpx.Response) -> ApiError:
-    try:
-        problem = response.json()
-    except ValueError:
-        problem = {}
-    if not isinstance(problem, dict):
-        problem = {}
-    named = response.headers.get("retry-after", "")
-    return ApiError(
-        str(problem.get("code") or f"http_{response.status_code}"),
-        str(problem.get("detail") or problem.get("title") or response.reason_phrase),
-        response.status_code,
-        float(named) if named.replace(".", "", 1).isdigit() else None,
-    )
+def key_headers(api_key: str | None) -> dict[str, str]:
+    """What carries the key, by default that of the environment."""
+    api_key = api_key or os.environ.get("MURMUR_API_KEY")
+    return {"Authorization": f"Bearer {api_key}"} if api_key else {}

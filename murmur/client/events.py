@@ -1,62 +1,81 @@
 """A job's events over HTTP: server-sent events, taken up again after the last one where a connection breaks."""
 
-import time
-from collections.abc import Iterable, Iterator
+import json
+from collections.abc import AsyncIterator, Iterable, Iterator
 
 import httpx
-import orjson
 
-from murmur.client.responses import ApiError, RemoteEvent
+from murmur.client.errors import ApiError, Unreachable, refusal, unreachable
+from murmur.client.responses import RemoteEvent
 
-PAUSE_S = 1.0
-BUSY = (429, 502, 503, 504)
-AWAY_S = 60.0
-"""How long the platform may be away before following is given up."""
+OLD_NAMES = {"error": "failed"}
+"""What events were called in the first version."""
 
 
-def follow(http: httpx.Client, job_id: str, after: str | None) -> Iterator[RemoteEvent]:
-    """
-    Yield what happens to a job until its end, nothing lost and nothing twice.
+class EventParser:
+    """Lines in, events out; comments, and an event that breaks off, are skipped."""
 
-    Args:
-        http: A client of the platform.
-        job_id: The job.
-        after: An event's id: go on after it.
+    def __init__(self) -> None:
+        self._fields: dict[str, str] = {}
 
-    Raises:
-        httpx.HTTPStatusError: the platform refuses; its answer has been read.
-        ApiError: it was away for a minute.
-    """
-    heard_at = time.monotonic()
-    while True:
-        headers = {"Last-Event-ID": after} if after else {}
-        try:
-            with http.stream("GET", f"/v1/jobs/{job_id}/events", headers=headers) as answer:
-                if answer.status_code == httpx.codes.NO_CONTENT:
-                    return
-                if answer.is_error and answer.status_code not in BUSY:
-                    answer.read()
-                    answer.raise_for_status()
-                broken = f"status {answer.status_code}, and then nothing more"
-                for event in events(answer.iter_lines() if answer.is_success else ()):
-                    after, heard_at = event.id, time.monotonic()
-                    yield event
-                    if event.last:
-                        return
-        except httpx.TransportError as error:
-            broken = str(error) or type(error).__name__
-        if time.monotonic() - heard_at > AWAY_S:
-            raise ApiError("unreachable", f"no events from {http.base_url}: {broken}", 0)
-        time.sleep(PAUSE_S)
+    def feed(self, line: str) -> RemoteEvent | None:
+        """Take one line, without its end; an event where it was the last line of one."""
+        if line:
+            name, _, value = line.partition(":")
+            self._fields[name] = value.removeprefix(" ")
+            return None
+        fields, self._fields = self._fields, {}
+        if "data" not in fields:
+            return None
+        kind = OLD_NAMES.get(fields["event"], fields["event"])
+        return RemoteEvent(id=fields["id"], type=kind, data=json.loads(fields["data"]))
 
 
 def events(lines: Iterable[str]) -> Iterator[RemoteEvent]:
-    """Parse a stream's *lines*; comments, and an event that breaks off, are skipped."""
-    fields: dict[str, str] = {}
+    """Parse a stream's *lines*."""
+    parser = EventParser()
     for line in lines:
-        if line:
-            name, _, value = line.partition(":")
-            fields[name] = value.removeprefix(" ")
-        elif "data" in fields:
-            yield RemoteEvent(id=fields["id"], type=fields["event"], data=orjson.loads(fields["data"]))
-            fields = {}
+        if event := parser.feed(line):
+            yield event
+
+
+def stream(http: httpx.Client, job_id: str, after: str | None) -> Iterator[RemoteEvent | None]:
+    """One connection's events; None at its end when there are no more. ApiError: it broke off, or was refused."""
+    try:
+        with http.stream("GET", f"/v1/jobs/{job_id}/events", headers=_headers(after)) as answer:
+            if answer.is_error:
+                answer.read()
+                raise refusal(answer)
+            yield from events(answer.iter_lines())
+            if answer.status_code == httpx.codes.NO_CONTENT:
+                yield None
+    except httpx.TransportError as error:
+        raise unreachable(str(http.base_url), error) from error
+    raise broken_off(str(http.base_url))
+
+
+async def astream(http: httpx.AsyncClient, job_id: str, after: str | None) -> AsyncIterator[RemoteEvent | None]:
+    """As `stream`."""
+    parser = EventParser()
+    try:
+        async with http.stream("GET", f"/v1/jobs/{job_id}/events", headers=_headers(after)) as answer:
+            if answer.is_error:
+                await answer.aread()
+                raise refusal(answer)
+            async for line in answer.aiter_lines():
+                if event := parser.feed(line):
+                    yield event
+            if answer.status_code == httpx.codes.NO_CONTENT:
+                yield None
+    except httpx.TransportError as error:
+        raise unreachable(str(http.base_url), error) from error
+    raise broken_off(str(http.base_url))
+
+
+def broken_off(url: str) -> ApiError:
+    """A stream that ended before its job did."""
+    return Unreachable("unreachable", f"no events from {url}: the stream broke off", 0)
+
+
+def _headers(after: str | None) -> dict[str, str]:
+    return {"Last-Event-ID": after} if after else {}

@@ -1,11 +1,26 @@
 """What the platform answers, as its clients see it. Fields that this version doesn't know are kept, not refused."""
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from transcription.job import Status
+
+class Status(StrEnum):
+    """States of a job."""
+
+    QUEUED = "queued"
+    PROCESSING = "processing"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELED = "canceled"
+    EXPIRED = "expired"
+
+    @property
+    def terminal(self) -> bool:
+        """Whether nothing comes after it."""
+        return self not in (Status.QUEUED, Status.PROCESSING)
 
 
 class Remote(BaseModel):
@@ -69,6 +84,39 @@ class RemoteJob(Remote):
     urls: dict[str, str] = Field(default_factory=dict)
 
 
+class RemoteWord(Remote):
+    """One word, in seconds from the recording's start; ``probability`` in [0, 1]."""
+
+    word: str
+    start: float
+    end: float
+    probability: float = 1.0
+    speaker: str | None = None
+
+
+class RemoteSegment(Remote):
+    """One stretch of speech, in seconds from the recording's start; ``words`` only where they were asked for."""
+
+    start: float
+    end: float
+    text: str
+    id: int | None = None
+    words: tuple[RemoteWord, ...] | None = None
+    speaker: str | None = None
+    doubtful: bool = False
+
+
+class RemoteTranscript(Remote):
+    """A whole transcript; ``duration`` in seconds, ``language`` by its English name."""
+
+    text: str
+    language: str | None = None
+    duration: float = 0.0
+    model: str = ""
+    task: str = "transcribe"
+    segments: tuple[RemoteSegment, ...] = ()
+
+
 class RemoteDeadLetter(Remote):
     """A computation that failed though another try might help. ``jobs`` holds the ids of those who wait for it."""
 
@@ -91,7 +139,7 @@ class RemotePage(Remote):
 
 
 class RemoteEvent(Remote):
-    """What happened to a job: ``status``, ``progress``, ``segment``, and at its end ``done`` or ``error``."""
+    """What happened to a job: ``status``, ``progress``, ``segment``, and at its end ``done`` or ``failed``."""
 
     id: str
     type: str
@@ -100,7 +148,7 @@ class RemoteEvent(Remote):
     @property
     def last(self) -> bool:
         """Whether nothing comes after it."""
-        return self.type in ("done", "error")
+        return self.type in ("done", "failed")
 
 
 class RemoteMessage(Remote):
@@ -129,28 +177,3 @@ class RemoteWebhooks(Remote):
     url: str | None = None
     messages: tuple[RemoteMessage, ...] = ()
     tries: tuple[RemoteTry, ...] = ()
-
-
-class ApiError(Exception):
-    """
-    The platform refused, or couldn't be reached.
-
-    ``code`` is stable and meant for programs; ``status`` is HTTP's, 0 when there was no answer; ``retry_after`` is
-    the number of seconds after which another try makes sense, None when the platform named none.
-    """
-
-    def __init__(self, code: str, message: str, status: int, retry_after: float | None = None) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-        self.status = status
-        self.retry_after = retry_after
-
-
-class JobEnded(Exception):
-    """A job that was waited for ended without a transcript."""
-
-    def __init__(self, job: RemoteJob) -> None:
-        because = f": {job.error.message} ({job.error.code})" if job.error else ""
-        super().__init__(f"job {job.id} {job.status.value}{because}")
-        self.job = job

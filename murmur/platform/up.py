@@ -10,7 +10,7 @@ from types import FrameType
 
 from murmur.cli.models import fetch
 from murmur.client.client import Client
-from murmur.client.responses import ApiError
+from murmur.client.errors import ApiError
 from murmur.platform import allocator
 from murmur.platform.data_dir import claimed
 from murmur.platform.environment import absolute
@@ -134,7 +134,7 @@ def banner(platform: LocalPlatform) -> str:
 
 def device(platform: LocalPlatform) -> str:
     """What the workers compute on, in their own words."""
-    with contextlib.suppress(ApiError, KeyError), Client(platform.url, timeout_s=2.0) as client:
+    with contextlib.suppress(ApiError, KeyError), Client(platform.url, timeout_s=2.0, patience_s=0) as client:
         kinds = {f"{worker['device']} ({worker['compute_type']})" for worker in client.workers()}
         return ", ".join(sorted(kinds))
     return platform.settings.device

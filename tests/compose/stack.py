@@ -15,7 +15,7 @@ from typing import Any, Self
 import httpx
 
 from murmur.client.client import Client
-from murmur.client.responses import ApiError
+from murmur.client.errors import ApiError
 from murmur.platform.ledger_server import free_port
 from tests.platform import eventually
 

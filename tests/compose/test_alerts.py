@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from murmur.client.responses import JobEnded
+from murmur.client.errors import JobEnded
 from tests.compose.stack import Stack
 from tests.platform import eventually
 

@@ -206,7 +206,7 @@ def test_job_of_a_killed_worker_is_completed_by_another(whole: Stack, recordings
     victim = whole.containers("worker")[0]
     with whole.client(patience_s=60) as client:
         jobs = [client.submit(path) for path in recordings("long", 100, 8)]
-        eventually(lambda: client.job(jobs[0].id).status is not Status.QUEUED, within_s=60)
+        eventually(lambda: client.job(jobs[0].id).status != Status.QUEUED, within_s=60)
         whole.kill(victim)
     assert said(whole, jobs) == {SAMPLES["long"].transcript}
 

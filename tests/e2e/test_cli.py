@@ -143,6 +143,6 @@ def test_an_interrupted_transcription_gives_its_jobs_up(platform: TestPlatform, 
             _, said = process.communicate(timeout=30)
             assert process.returncode == 130
             assert "Traceback" not in said
-            assert client.job(job.id).status is Status.CANCELED
+            assert client.job(job.id).status == Status.CANCELED
     finally:
         worker.resume()

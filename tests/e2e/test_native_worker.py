@@ -18,7 +18,7 @@ from pydantic import SecretStr
 
 from demo import SAMPLES
 from murmur.cli.main import main
-from murmur.client.responses import JobEnded
+from murmur.client.errors import JobEnded
 from murmur.errors import CliError
 from murmur.platform import launchd
 from murmur.platform.data_dir import claimed

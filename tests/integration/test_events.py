@@ -87,8 +87,8 @@ def canceled_beside_another(api: httpx.Client, worker: LedgerWorker) -> str:
 
 
 ENDS: list[tuple[Callable[[httpx.Client, LedgerWorker], str], str]] = [
-    (completed, "done"), (cached, "done"), (failed, "error"), (revived, "done"), (canceled_alone, "error"),
-    (canceled_beside_another, "error"),
+    (completed, "done"), (cached, "done"), (failed, "failed"), (revived, "done"), (canceled_alone, "failed"),
+    (canceled_beside_another, "failed"),
 ]  # fmt: skip
 
 
@@ -100,7 +100,7 @@ def test_whoever_comes_back_with_any_id_gets_exactly_the_rest(
 ) -> None:
     job_id = history(api, worker)
     whole = everything(api, job_id)
-    assert [event.type for event in whole if event.type in {"done", "error"}] == [end]
+    assert [event.type for event in whole if event.type in {"done", "failed"}] == [end]
     assert whole[-1].type == end
     assert len({event.id for event in whole}) == len(whole)
     for number, event in enumerate(whole, start=1):
@@ -129,7 +129,7 @@ def test_listener_who_drops_out_after_every_event_hears_each_once_while_it_happe
         for count in cycle((1, 2, 3)):
             with following(api, job_id, heard[-1].id if heard else None) as events:
                 heard += [event for event, _ in zip(events, range(count), strict=False)]
-            if heard[-1].type in {"done", "error"}:
+            if heard[-1].type in {"done", "failed"}:
                 return heard
         raise AssertionError
 
@@ -165,7 +165,7 @@ def test_cancel_ends_the_stream_of_its_own_job_alone(api: httpx.Client, worker: 
         listeners = [pool.submit(everything, api, job_id) for job_id in (mine, other)]
         api.post(f"/v1/jobs/{mine}/cancel")
         canceled = listeners[0].result(10)
-        assert (canceled[-1].type, canceled[-1].data["code"]) == ("error", "job_canceled")
+        assert (canceled[-1].type, canceled[-1].data["code"]) == ("failed", "job_canceled")
         worker.work()
         assert listeners[1].result(10)[-1].type == "done"
 
@@ -211,8 +211,9 @@ def test_stream_of_a_job_that_is_deleted_ends(api: httpx.Client) -> None:
     with following(api, job_id) as events:
         assert next(events).data == {"status": "queued"}
         api.delete(f"/v1/jobs/{job_id}")
-        (end,) = events
-        assert (end.type, end.data["code"]) == ("error", "job_not_found")
+        old, end = events
+        assert (end.type, end.data["code"]) == ("failed", "job_not_found")
+        assert (old.type, old.data) == ("error", end.data)
 
 
 def test_many_listeners_hold_one_connection(api: httpx.Client, worker: LedgerWorker, redis_server: Redis) -> None:

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from demo import SAMPLES
-from murmur.client.responses import JobEnded
+from murmur.client.errors import JobEnded
 from murmur.platform.ledger_server import free_port
 from tests.platform import TestPlatform, eventually, running_platform
 from transcription.settings import Lease

@@ -13,7 +13,8 @@ import pytest
 import yaml
 
 from demo import SAMPLES
-from murmur.client.client import ApiError, Client
+from murmur.client.client import Client
+from murmur.client.errors import ApiError
 from tests.monitoring.server import Prometheus, free_port, needs, prometheus
 from tests.platform import TestPlatform, eventually, running_platform
 from transcription.settings import Worker

@@ -10,9 +10,9 @@ from typing import Any
 import psutil
 import pytest
 
-from murmur.client import events
+from murmur.client import retry
 from murmur.client.client import Client
-from murmur.client.responses import ApiError, JobEnded
+from murmur.client.errors import ApiError, JobEnded
 from murmur.platform.ledger_server import free_port
 from transcription.job import Status
 
@@ -104,14 +104,14 @@ def test_a_large_upload_is_not_held_in_memory(server: Server, tmp_path: Any) -> 
 def test_a_problem_becomes_one_error(server: Server) -> None:
     problem = {"code": "queue_full", "detail": "too much waits", "title": "Try later"}
     server.answers = [(503, {"Retry-After": "7"}, problem)]
-    with Client(server.url) as client, pytest.raises(ApiError, match="too much waits") as error:
+    with Client(server.url, patience_s=0) as client, pytest.raises(ApiError, match="too much waits") as error:
         client.job("j1")
     assert (error.value.code, error.value.status, error.value.retry_after) == ("queue_full", 503, 7.0)
 
 
 def test_an_answer_that_is_no_problem_document_is_an_error_all_the_same(server: Server) -> None:
     server.answers = [(502, {}, ["what a proxy says"])]
-    with Client(server.url) as client, pytest.raises(ApiError) as error:
+    with Client(server.url, patience_s=0) as client, pytest.raises(ApiError) as error:
         client.stats()
     assert (error.value.code, error.value.message) == ("http_502", "Bad Gateway")
 
@@ -140,7 +140,7 @@ def test_a_refusal_for_good_is_not_tried_again(server: Server) -> None:
 
 def test_nobody_there_is_an_error_that_names_the_address() -> None:
     url = f"http://127.0.0.1:{free_port()}"
-    with Client(url) as client:
+    with Client(url, patience_s=0) as client:
         assert not client.ready()
         with pytest.raises(ApiError, match=url) as error:
             client.health()
@@ -150,7 +150,7 @@ def test_nobody_there_is_an_error_that_names_the_address() -> None:
 def test_waiting_ends_with_the_job(server: Server) -> None:
     server.answers = [(200, {}, JOB), (200, {}, JOB | {"status": "completed"})]
     with Client(server.url) as client:
-        assert client.wait("j1", each_s=0.5).status is Status.COMPLETED
+        assert client.wait("j1", each_s=0.5).status == Status.COMPLETED
     assert [where for where, _, _ in server.requests] == ["GET /v1/jobs/j1?wait=0.5"] * 2
 
 
@@ -175,7 +175,7 @@ def sse(*events: tuple[str, str, Any]) -> bytes:
 def test_following_goes_on_after_the_last_whole_event_when_the_connection_breaks(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(events, "PAUSE_S", 0.0)
+    monkeypatch.setattr(retry, "FIRST_PAUSE_S", 0.0)
     status, one = ("1-0.0", "status", {"status": "processing"}), ("2-0.0", "segment", {"text": " one"})
     two, done = ("3-0.0", "segment", {"text": " two"}), ("4-0.1", "done", {"status": "completed"})
     server.answers = [
@@ -198,11 +198,9 @@ def test_following_ends_where_there_is_nothing_more_and_says_what_is_refused(ser
     assert (error.value.code, error.value.status) == ("job_not_found", 404)
 
 
-def test_following_is_given_up_when_the_platform_stays_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(events, "PAUSE_S", 0.0)
-    monkeypatch.setattr(events, "AWAY_S", 0.1)
+def test_following_is_given_up_when_the_platform_stays_away() -> None:
     url = f"http://127.0.0.1:{free_port()}"
-    with Client(url) as client, pytest.raises(ApiError, match=url) as error:
+    with Client(url, patience_s=0.1) as client, pytest.raises(ApiError, match=url) as error:
         list(client.events("j1"))
     assert error.value.code == "unreachable"
 

@@ -114,7 +114,7 @@ def _number(event: Event) -> int:
 
 def _ended_early(why: JobNotFound | JobCanceled | JobExpired, status: Status | None, seen: int) -> _Batch:
     """The end of a ticket that is no longer on its computation."""
-    events = [_error(f"{OWN_END}.1", Failure(code=why.code, message=why.message))]
+    events = list(_failed(OWN_END, Failure(code=why.code, message=why.message)))
     if status is not None:
         events.insert(0, Event(f"{OWN_END}.0", "status", {"status": status.value}))
     return _Batch([event for event in events if _number(event) > seen], ended=True)
@@ -126,7 +126,7 @@ def _expand(entry: str, fields: dict[str, str], segments: str, job: Job, *, last
         status = Status(fields["status"])
         yield Event(f"{entry}.0", "status", {"status": status.value})
         if last and status.terminal and status is job.status:
-            yield _end(f"{entry}.1", job)
+            yield from _end(entry, job)
         return
     if fields["kind"] == "warning":
         for number, warning in enumerate(records.warnings(fields["warnings"])):
@@ -149,20 +149,24 @@ def _expand(entry: str, fields: dict[str, str], segments: str, job: Job, *, last
     yield Event(f"{entry}.{len(written)}", "progress", shape)
 
 
-def _end(event_id: str, job: Job) -> Event:
+def _end(entry: str, job: Job) -> Iterator[Event]:
     if job.failure is not None:
-        return _error(event_id, job.failure)
+        yield from _failed(entry, job.failure)
+        return
     shape = {
         "status": job.status.value,
         "language": job.language,
         "duration": round(job.audio.duration_s, 3),
         "warnings": [warning.shape() for warning in job.warnings],
     }
-    return Event(event_id, "done", shape)
+    yield Event(f"{entry}.1", "done", shape)
 
 
-def _error(event_id: str, failure: Failure) -> Event:
-    return Event(event_id, "error", {"code": failure.code, "message": failure.message, "retryable": failure.retryable})
+def _failed(entry: str, failure: Failure) -> Iterator[Event]:
+    """Why there is no transcript; first under its old name, which EventSource takes for a broken connection."""
+    shape = {"code": failure.code, "message": failure.message, "retryable": failure.retryable}
+    yield Event(f"{entry}.1", "error", shape)
+    yield Event(f"{entry}.2", "failed", shape)
 
 
 def _segment(raw: dict[str, Any], span: int) -> dict[str, Any]:

@@ -1,0 +1,102 @@
+"""Commands that run or look after a platform on this machine: they need the platform's packages."""
+
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from demo import SAMPLES
+from murmur.cli import check as checking
+from murmur.cli import demo as demonstration
+from murmur.cli import keys
+from murmur.cli import models as local_models
+from murmur.cli.common import AsJson, Url, connect, print_json
+from murmur.client.errors import ApiError
+from murmur.errors import CliError
+from murmur.platform import up as running
+from murmur.platform import worker
+from murmur.platform.environment import load
+from murmur.platform.local import PlatformConfig
+from murmur.platform.terminal import Terminal
+from transcription.models import CHECKPOINTS
+
+DataDir = Annotated[Path | None, typer.Option(help="Uploads, models and the embedded ledger [~/.murmur].")]
+
+models_app = typer.Typer(help="Models: what is served, what is here, and how more come.", no_args_is_help=True)
+
+
+def up(
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port of the API [8000].")] = None,
+    host: Annotated[str | None, typer.Option(help="Address that the API listens on [127.0.0.1].")] = None,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Worker processes.")] = 1,
+    model: Annotated[str | None, typer.Option(help="demo, auto, a published name, or a directory [auto].")] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Run the whole platform on this machine until Ctrl-C."""
+    settings = load({"model": model, "data_dir": data_dir, "api": {"port": port, "host": host}})
+    running.up(settings, PlatformConfig(workers, settings.api.host, settings.api.port), Terminal())
+
+
+def demo(
+    sample: Annotated[str, typer.Option(help=f"Which recording: {', '.join(SAMPLES)}.")] = "short",
+    data_dir: Annotated[Path | None, typer.Option(help="Keep its data here [a directory that goes again].")] = None,
+) -> None:
+    """Start the platform, transcribe a sample recording over HTTP, check the transcript, stop everything."""
+    if sample not in SAMPLES:
+        raise CliError(f"there is no sample {sample!r}; there are {', '.join(SAMPLES)}")
+    with tempfile.TemporaryDirectory(prefix="murmur-demo-", ignore_cleanup_errors=True) as temporary:
+        # Its own: a platform that runs on the usual directory is none of its business.
+        demonstration.demo(load({"data_dir": data_dir or Path(temporary)}), sample, Console())
+
+
+def check(as_json: AsJson = False, url: Url = None) -> None:
+    """Look at the ledger, the workers, the model and the allocator. Status 1 if the platform can't work."""
+    fit, shapes = True, []
+    with connect(url, timeout_s=10.0) as client:
+        for finding in checking.check(client):
+            fit = fit and finding.fit is not False
+            shapes.append({"part": finding.part, "fit": finding.fit, "detail": finding.detail})
+            if not as_json:
+                mark = {True: "ok", False: "BAD", None: "-"}[finding.fit]
+                print(f"{mark:<4}{finding.part:<10}{finding.detail}")
+    if as_json:
+        print_json({"fit": fit, "parts": shapes})
+    if not fit:
+        raise typer.Exit(1)
+
+
+@models_app.command("list")
+def models_list(data_dir: DataDir = None, as_json: AsJson = False, url: Url = None) -> None:
+    """List the models that are served, those on this machine, and those that can be fetched."""
+    here = local_models.downloaded(load({"data_dir": data_dir}))
+    with connect(url) as client:
+        try:
+            served = [str(model["id"]) for model in client.models() if not model.get("alias_of")]
+            said = f"served at {client.url}: {', '.join(served)}"
+        except ApiError as error:
+            served, said = [], f"served: not known ({error.message})"
+    if as_json:
+        print_json({"served": served, "here": ["demo", *here], "to_be_fetched": CHECKPOINTS})
+        return
+    print(said)
+    print(f"on this machine: {', '.join(['demo (built in)', *here])}")
+    print(f"to be fetched: {', '.join(CHECKPOINTS)}")
+
+
+@models_app.command("download")
+def models_download(
+    name: Annotated[str, typer.Argument(help="A published model: tiny, base, …")], data_dir: DataDir = None
+) -> None:
+    """Fetch a published model into the data directory."""
+    print(local_models.download(name, load({"data_dir": data_dir}), Console(stderr=True)))
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands."""
+    for command in (up, demo, check):
+        app.command()(command)
+    app.add_typer(models_app, name="models")
+    app.add_typer(keys.app, name="keys")
+    app.add_typer(worker.app, name="worker")

@@ -1,0 +1,48 @@
+"""`murmur top`: queue and workers, live."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from murmur.client.client import Client
+from murmur.client.errors import ApiError
+
+
+def top(client: Client, console: Console, *, each_s: float, rest: Callable[[float], None] = time.sleep) -> None:
+    """Show the platform until Ctrl-C; once, where nobody watches. ApiError: it can't be reached at first."""
+    stats = client.stats()
+    if not console.is_terminal:
+        console.print(view(stats))
+        return
+    with Live(view(stats), console=console, screen=True, auto_refresh=False) as live:
+        while True:
+            rest(each_s)
+            try:
+                stats = client.stats()
+                live.update(view(stats), refresh=True)
+            except ApiError as error:
+                live.update(Group(Text(f"{error}; the last that is known:", "bold red"), view(stats)), refresh=True)
+
+
+def view(stats: dict[str, Any]) -> Group:
+    """One look."""
+    jobs, queue, workers = stats["jobs"], stats["queue"], stats["workers"]
+    rate = sum(worker.get("rate") or 0.0 for worker in workers)
+    hits = stats["cache"]["hit_ratio"]
+    facts = Text(
+        f"{jobs['queued']} waiting ({queue['audio_seconds']:.0f} s of audio), {jobs['processing']} at work, "
+        f"{jobs['completed']} completed, {jobs['failed']} failed\n"
+        f"{len(workers)} workers, {rate:.1f} audio-seconds a second, "
+        f"{'no' if hits is None else f'{hits:.0%}'} answers from the cache, {stats['dead_letters']} dead letters"
+    )
+    table = Table("worker", "model", "engine", "device", "rate", "at work", box=None, pad_edge=False)
+    for worker in workers:
+        speed = f"{worker['rate']:.1f}×" if worker.get("rate") else "-"
+        work = f"{worker['running']} of {worker['slots']}"
+        table.add_row(worker["id"], ", ".join(worker["models"]), worker["engine"], worker["device"], speed, work)
+    return Group(facts, Text(), table)

@@ -1,0 +1,124 @@
+"""A recording on its way to the platform: a path, bytes, an open file, or a URL that the platform fetches."""
+
+import contextlib
+import io
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+Audio = str | Path | bytes | BinaryIO
+Progress = Callable[[int, int | None], None]
+"""Told of bytes sent and of all there are, None where that isn't known."""
+
+FALLBACK_NAME = "audio"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upload:
+    """A submission, ready to be sent as often as it takes: the idempotency key makes one job of all tries."""
+
+    audio: Audio
+    options: Mapping[str, Any]
+    filename: str | None = None
+    key: str | None = None
+    progress: Progress | None = None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What every try carries."""
+        return {"Idempotency-Key": self.key or ""}
+
+    @contextlib.contextmanager
+    def request(self) -> Iterator[dict[str, Any]]:
+        """Arguments of httpx's `post` for one try; a file is read from its beginning. OSError."""
+        if is_url(self.audio):
+            yield {"json": {**_set(self.options), "url": str(self.audio)}, "headers": self.headers}
+            return
+        with _opened(self.audio) as file:
+            name = self.filename or Path(str(getattr(file, "name", FALLBACK_NAME))).name
+            sent = Watched(file, self.progress) if self.progress else file
+            data = {option: _plain(value) for option, value in _set(self.options).items()}
+            yield {"files": {"file": (name, sent)}, "data": data, "headers": self.headers}
+
+
+class Watched(io.RawIOBase):
+    """A file that tells how much of it has been read."""
+
+    def __init__(self, file: BinaryIO, told: Progress) -> None:
+        self._file, self._told, self._sent = file, told, 0
+        self._total = _length(file)
+
+    def read(self, size: int = -1) -> bytes:
+        """Read on, and tell."""
+        piece = self._file.read(size)
+        self._sent += len(piece)
+        self._told(self._sent, self._total)
+        return piece
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Go to a place; a repetition begins at 0."""
+        at = self._file.seek(offset, whence)
+        self._sent = at
+        return at
+
+    def tell(self) -> int:
+        """Where the next read begins."""
+        return self._file.tell()
+
+    def seekable(self) -> bool:
+        """As the file is."""
+        return self._file.seekable()
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def fileno(self) -> int:
+        """The file's, by which its length is found."""
+        return self._file.fileno()
+
+
+def new_key() -> str:
+    """An idempotency key."""
+    return uuid.uuid4().hex
+
+
+def is_url(audio: Audio) -> bool:
+    """Whether *audio* is for the platform to fetch."""
+    return isinstance(audio, str) and audio.startswith(("http://", "https://"))
+
+
+def _set(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _length(file: BinaryIO) -> int | None:
+    if not file.seekable():
+        return None
+    at = file.tell()
+    length = file.seek(0, io.SEEK_END)
+    file.seek(at)
+    return length
+
+
+@contextlib.contextmanager
+def _opened(audio: Audio) -> Iterator[BinaryIO]:
+    if isinstance(audio, bytes | bytearray | memoryview):
+        yield io.BytesIO(audio)
+    elif isinstance(audio, str | Path):
+        with Path(audio).open("rb") as file:
+            yield file
+    else:
+        # A second try sends the file from its beginning again.
+        audio.seek(0)
+        yield audio
+
+
+def _plain(value: object) -> str | list[str]:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list | tuple):
+        return [str(item) for item in value]
+    return str(value)

@@ -1,0 +1,62 @@
+"""Names of transcripts: none lost, whatever the recordings are called."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from murmur.cli.inputs import Source, media_in, sources
+from murmur.cli.outputs import stems, write
+from murmur.errors import CliError
+
+
+def named(*paths: str) -> list[str]:
+    return stems([Source(path, Path(path)) for path in paths])
+
+
+def test_names_grow_only_as_far_as_they_must() -> None:
+    assert named("a/talk.flac", "b/other.mp3") == ["talk", "other"]
+    assert named("talk.flac", "talk.mp3") == ["talk.flac", "talk.mp3"]
+    assert named("a/talk.flac", "b/talk.flac") == ["a-talk.flac", "b-talk.flac"]
+    assert named("x/a/talk.flac", "y/a/talk.flac", "solo.wav") == ["x-a-talk.flac", "y-a-talk.flac", "solo"]
+
+
+def test_names_that_differ_in_case_only_are_one_file_on_many_disks() -> None:
+    assert len({name.casefold() for name in named("Talk.flac", "talk.flac", "TALK.mp3")}) == 3
+
+
+@given(
+    st.lists(
+        st.lists(st.sampled_from(["a", "b", "A", "a-b", "talk.wav", "talk.mp3", "talk", "..", "talk-2"]), min_size=1),
+        max_size=12,
+    )
+)
+def test_no_two_recordings_share_a_name(paths: list[list[str]]) -> None:
+    names = named(*("/".join(parts) for parts in paths))
+    assert len({name.casefold() for name in names}) == len(paths)
+    assert not [name for name in names if "/" in name]
+
+
+def test_directories_and_patterns_are_searched_and_nothing_is_named_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("one.mp3", "deep/two.WAV", "deep/notes.txt", ".hidden/three.mp3"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert [path.name for path in media_in(tmp_path)] == ["two.WAV", "one.mp3"]
+    monkeypatch.chdir(tmp_path)
+    assert [source.said for source in sources(["*.mp3", "deep", "one.mp3"])] == ["one.mp3", "deep/two.WAV"]
+    (tmp_path / "empty").mkdir()
+    for nothing in ("empty", "*.ogg"):
+        with pytest.raises(CliError, match=r"there is no recording|nothing fits"):
+            sources([nothing])
+
+
+def test_a_transcript_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "talk.txt"
+    write(target, "all of it\n")
+    with pytest.raises(UnicodeEncodeError):
+        write(target, "half \ud800")
+    assert target.read_text() == "all of it\n"
+    assert [path.name for path in target.parent.iterdir()] == ["talk.txt"]
