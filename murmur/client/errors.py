@@ -17,9 +17,14 @@ What can go wrong between a client and its platform.
         └── JobExpired
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import httpx
 
-from murmur.client.responses import RemoteJob, Status
+if TYPE_CHECKING:
+    from murmur.client.responses import RemoteJob
 
 
 class MurmurError(Exception):
@@ -104,7 +109,7 @@ _KINDS: dict[int, type[ApiError]] = {
     410: NotFound,
     429: TooManyRequests,
 }
-_ENDS = {Status.FAILED: JobFailed, Status.CANCELED: JobCanceled, Status.EXPIRED: JobExpired}
+_ENDS: dict[str, type[JobEnded]] = {"failed": JobFailed, "canceled": JobCanceled, "expired": JobExpired}
 
 
 def ended(job: RemoteJob) -> JobEnded:

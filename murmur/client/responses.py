@@ -6,6 +6,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from murmur.client.errors import ApiError as ApiError
+from murmur.client.errors import JobEnded as JobEnded
+
 
 class Status(StrEnum):
     """States of a job."""

@@ -9,13 +9,14 @@ import pytest
 from typer.testing import CliRunner
 
 from murmur.cli import check as checking
+from murmur.cli.formats import Format
+from murmur.cli.inputs import Source
 from murmur.cli.main import app
 from murmur.cli.purge import purge
-from murmur.cli.transcribe import targets, write
+from murmur.cli.transcribe import Plan, planned
 from murmur.client.client import Client
-from murmur.client.responses import ApiError
+from murmur.client.errors import ApiError
 from tests.unit.test_murmur_client import JOB, Server
-from transcription.options import ResponseFormat
 
 WORKER = {
     "id": "w1@elsewhere", "models": ["base"], "engine": "faster_whisper", "device": "cpu", "compute_type": "int8",
@@ -56,6 +57,12 @@ def test_status_of_a_job_without_a_transcript_to_come_is_an_error(
 # ---------------------------------------------------------------- files
 
 
+def files(paths: list[str], form: Format) -> list[Path]:
+    """Where transcripts of *paths* go below the directory `out`."""
+    plan = Plan(formats=(form,), options={}, directory=Path("out"))
+    return [task.targets[form] for task in planned([Source(path, Path(path)) for path in paths], plan)]
+
+
 @pytest.mark.parametrize(
     ("paths", "names"),
     [
@@ -66,7 +73,7 @@ def test_status_of_a_job_without_a_transcript_to_come_is_an_error(
     ],
 )
 def test_each_transcript_has_a_file_named_after_its_recording(paths: list[str], names: list[str]) -> None:
-    found = targets([Path(path) for path in paths], ResponseFormat.SRT, Path("out"))
+    found = files(paths, Format.SRT)
     assert found == [Path("out") / name for name in names]
 
 
@@ -74,19 +81,8 @@ def test_each_transcript_has_a_file_named_after_its_recording(paths: list[str], 
     "paths", [["x/a.mp3", "y/a.mp3"], ["a.mp3", "a.wav", "a.mp3.ogg"], ["x/a.mp3", "y/a.mp3", "z/a.wav", "a.mp3"]]
 )
 def test_no_two_transcripts_are_written_into_one_file(paths: list[str]) -> None:
-    found = targets([Path(path) for path in paths], ResponseFormat.TEXT, Path("out"))
+    found = files(paths, Format.TEXT)
     assert len(set(found)) == len(paths)
-
-
-def test_transcripts_go_to_standard_output_under_their_names_or_into_files(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert targets([Path("a.mp3")], ResponseFormat.TEXT, None) == [None]
-    write("hello", Path("a.mp3"), None, several=False)
-    write("there\n", Path("b.mp3"), None, several=True)
-    assert capsys.readouterr().out == "hello\n==> b.mp3 <==\nthere\n"
-    write("grüße", Path("a.mp3"), tmp_path / "new" / "a.txt", several=False)
-    assert (tmp_path / "new" / "a.txt").read_text("utf-8") == "grüße"
 
 
 # ---------------------------------------------------------------- check
