@@ -6,8 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from murmur.client.errors import ApiError as ApiError
-from murmur.client.errors import JobEnded as JobEnded
+from murmur.client.errors import ApiError as ApiError  # noqa: PLC0414  they were here once
+from murmur.client.errors import JobEnded as JobEnded  # noqa: PLC0414
 
 
 class Status(StrEnum):
