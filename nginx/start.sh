@@ -52,7 +52,21 @@ else
 fi
 
 # Where errors of nginx's own become problems: in the server, and again in a location that has an error_page itself.
-echo 'error_page 400 404 408 413 414 429 431 494 500 502 503 504 @problem;' >"$run/problems.conf"
+# A request that can't be read may have no path, and such a one only another path leads on, no name.
+cat >"$run/problems.conf" <<CONF
+error_page 404 413 429 500 502 503 504 @problem;
+error_page 400 405 408 414 431 494 501 505 /-/problem;
+CONF
+
+cat >"$run/answer.conf" <<'CONF'
+# With a body half read nginx closes the connection, and must say so: the client's next POST would be lost.
+keepalive_timeout 0;
+default_type application/problem+json;
+add_header X-Request-ID $edge_id always;
+add_header Retry-After $problem_retry always;
+add_header Cache-Control no-store always;
+return 200 '{"type":"urn:murmur:error:$problem_code","title":"$problem_code","status":$status,"detail":"$problem_detail","code":"$problem_code","request_id":"$edge_id"}';
+CONF
 
 # Who may see Flower and Grafana: a file that is mounted, or one name and password, or nobody.
 operators=${EDGE_OPERATORS_FILE:-/etc/nginx/operators}

@@ -46,5 +46,8 @@ async def bench(root: Path, **limits: float) -> AsyncIterator[Bench]:
     jobs, queue = MemoryJobs(), MemoryQueue()
     app = create_app(settings, jobs=jobs, queue=queue, probe=in_process.look(settings))
     transport = httpx.ASGITransport(app)
-    async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://api") as http:
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://localhost") as http,
+    ):
         yield Bench(app=app, http=http, jobs=jobs, queue=queue, root=root, settings=settings)

@@ -40,7 +40,10 @@ async def secured(
     jobs, queue = jobs or MemoryJobs(), MemoryQueue()
     app = create_app(settings, jobs=jobs, queue=queue, probe=in_process.look(settings))
     transport = httpx.ASGITransport(app, client=address)
-    async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://api") as http:
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://localhost") as http,
+    ):
         yield Bench(app=app, http=http, jobs=jobs, queue=queue, root=settings.data_dir, settings=settings)
 
 

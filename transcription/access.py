@@ -7,11 +7,12 @@ DEFAULT_TENANT = "default"
 
 
 class Scope(StrEnum):
-    """What a key is good for."""
+    """What a key is good for: the first three within its tenant, ``operator`` for what crosses tenants."""
 
     SUBMIT = "submit"
     READ = "read"
     ADMIN = "admin"
+    OPERATOR = "operator"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +42,8 @@ class Principal:
     address: str = ""
 
     def may(self, scope: Scope) -> bool:
-        """Whether this client may do what *scope* stands for; an admin may do everything."""
-        return scope in self.scopes or Scope.ADMIN in self.scopes
+        """Whether this client may do what *scope* stands for; an admin may do everything within its tenant."""
+        return scope in self.scopes or (Scope.ADMIN in self.scopes and scope is not Scope.OPERATOR)
 
     @property
     def subject(self) -> str:

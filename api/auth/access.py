@@ -100,9 +100,11 @@ class AccessPolicy:
                 return
             raise Forbidden(f"this is open to certain networks only ({setting})")
         if not client.key_id:
-            raise Unauthorized(f"send an API key that may admin ({setting})")
-        if not client.may(KeyScope.ADMIN):
-            raise Forbidden(f"this API key may {_listed(client)}, and this needs admin ({setting})")
+            raise Unauthorized(f"send an API key of an operator ({setting})")
+        if not client.may(KeyScope.OPERATOR):
+            raise Forbidden(
+                f"this API key may {_listed(client)}, and this crosses tenants: it needs operator ({setting})"
+            )
 
 
 class AccessMiddleware:

@@ -1,19 +1,31 @@
 """Who may call from where: the names this API goes by, and the origins whose pages may use it."""
 
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
 from fastapi import FastAPI
+from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from api import problems
+from transcription.errors import Forbidden
 from transcription.settings import Api
 
 _READABLE = ["x-request-id", "location", "retry-after", "etag", "content-disposition", "murmur-complete"]
 _PREFLIGHT_S = 600
+_HARMLESS = {"GET", "HEAD", "OPTIONS"}
+_LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
 
 def install(app: FastAPI, settings: Api) -> None:
-    """Make *app* refuse other Host headers, and answer browsers on the pages of the origins that *settings* name."""
-    if "*" not in settings.trusted_hosts:
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(settings.trusted_hosts), www_redirect=False)
+    """Make *app* refuse other Host headers and other pages, and answer browsers on the pages that *settings* name."""
+    app.add_middleware(ForeignPages, allowed=settings.cors_origins)
+    hosts = trusted_hosts(settings)
+    if "*" not in hosts:
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -23,3 +35,54 @@ def install(app: FastAPI, settings: Api) -> None:
             expose_headers=_READABLE,
             max_age=_PREFLIGHT_S,
         )
+
+
+def trusted_hosts(settings: Api) -> tuple[str, ...]:
+    """
+    The names that a request's Host may have.
+
+    Where the API listens on the loopback address and nothing else is set, these are the loopback's own: a page whose
+    name suddenly leads to 127.0.0.1 (DNS rebinding) still says its own name.
+    """
+    if settings.trusted_hosts:
+        return settings.trusted_hosts
+    return (*_LOOPBACK, settings.host) if _is_loopback(settings.host) else ("*",)
+
+
+class ForeignPages:
+    """
+    Refuses what a page of another origin asks for, but for looks: a browser sends simple forms to anybody.
+
+    A client that is no browser sends no Origin. The page of this host itself, by whatever scheme, may do all.
+    """
+
+    def __init__(self, app: ASGIApp, *, allowed: tuple[str, ...]) -> None:
+        self._app = app
+        self._allowed = allowed
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] == "http" and scope["method"] not in _HARMLESS:
+            headers = Headers(scope=scope)
+            origin = headers.get("origin")
+            if origin is not None and not self._may(origin, headers.get("host", "")):
+                error = Forbidden(f"a page of {origin[:200]!r} may not do this (MURMUR_API__CORS_ORIGINS)")
+                answer = await problems.answer(Request(scope), error)
+                await answer(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+    def _may(self, origin: str, host: str) -> bool:
+        if "*" in self._allowed or origin in self._allowed:
+            return True
+        try:
+            return bool(host) and urlsplit(origin).netloc.lower() == host.lower()
+        except ValueError:
+            return False
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

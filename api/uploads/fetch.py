@@ -11,6 +11,7 @@ import httpx
 from api.uploads.filenames import disposition, safe_name
 from transcription.errors import TooLarge, UnsupportedMedia, UrlNotAllowed, UrlUnreachable
 from transcription.network.guard import client, opened
+from transcription.network.lookups import LookupFailed
 from transcription.ports import Upload
 from transcription.settings import Limits
 from transcription.settings.outbound import Outbound
@@ -29,9 +30,9 @@ class Fetched:
     head: bytes
 
 
-async def fetch(url: str, upload: Upload, *, limits: Limits, outbound: Outbound) -> Fetched:
+async def fetch(url: str, upload: Upload, *, limits: Limits, outbound: Outbound, owner: str = "") -> Fetched:
     """
-    Write what is at *url* into *upload*, as it comes.
+    Write what is at *url* into *upload*, as it comes; *owner* is the tenant who wants it.
 
     Raises:
         UrlNotAllowed: fetching isn't enabled, or the URL, or one that it redirects to, leads inside.
@@ -47,23 +48,28 @@ async def fetch(url: str, upload: Upload, *, limits: Limits, outbound: Outbound)
         async with (
             asyncio.timeout(outbound.fetch_timeout_s),
             client(silence_s=limits.upload_timeout_s) as http,
-            _followed(http, url, private=outbound.allow_private_addresses) as answer,
+            _followed(http, url, private=outbound.allow_private_addresses, owner=owner) as answer,
         ):
             return await _write(answer, url, upload, limits)
     except TimeoutError as error:
         limit = f"{outbound.fetch_timeout_s:g} s (MURMUR_OUTBOUND__FETCH_TIMEOUT_S)"
         raise UrlUnreachable(f"fetching the recording took more than {limit}") from error
+    except LookupFailed as error:
+        if outbound.allow_private_addresses:
+            raise UrlUnreachable(error.message) from error
+        # Nobody may learn from an error which names there are inside.
+        raise UrlNotAllowed(error.message) from error
     except httpx.HTTPError as error:
         raise UrlUnreachable(f"the connection failed in the middle: {str(error) or type(error).__name__}") from error
 
 
 @asynccontextmanager
-async def _followed(http: httpx.AsyncClient, url: str, *, private: bool) -> AsyncIterator[httpx.Response]:
+async def _followed(http: httpx.AsyncClient, url: str, *, private: bool, owner: str) -> AsyncIterator[httpx.Response]:
     """The answer at the end of the redirects; each of them is judged as the first URL was."""
     headers = {"user-agent": "Murmuration", "accept": "audio/*, video/*, */*;q=0.5", "accept-encoding": "identity"}
     platform = url
     for _ in range(MAX_REDIRECTS + 1):
-        async with opened(http, "GET", platform, allow_private=private, headers=headers) as answer:
+        async with opened(http, "GET", platform, allow_private=private, headers=headers, owner=owner) as answer:
             location = answer.headers.get("location", "")
             if answer.status_code not in _REDIRECTS or not location:
                 if answer.status_code != httpx.codes.OK:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
+from api.auth.quotas import caller
 from api.uploads.fetch import HEAD_BYTES, fetch
 from api.uploads.filenames import DEFAULT, disposition
 from api.uploads.form import Form, printable
@@ -100,7 +101,7 @@ async def receive(
                 raise MalformedRequest("both 'audio' and 'url' came; send one recording with each request")
             # What is wrong with the options is said before anything is fetched.
             parse_options(request_format.options(Received(upload, form.filename, form.fields)))
-            fetched = await fetch(form.url, upload, limits=limits, outbound=outbound)
+            fetched = await fetch(form.url, upload, limits=limits, outbound=outbound, owner=caller(request).tenant)
             head = fetched.head
             form.filename = fetched.filename if form.filename == DEFAULT else form.filename
         if not upload.size:

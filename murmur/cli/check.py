@@ -1,6 +1,8 @@
 """`murmur check`: whether the platform can work, part by part."""
 
+import os
 import socket
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +12,13 @@ import psutil
 from murmur.client.client import Client
 from murmur.client.errors import ApiError
 from murmur.platform import allocator
+from transcription.errors import MurmurationError
+from transcription.media.confinement import LAYERS
+from transcription.media.sandbox import Sandbox
+
+_REACH = "transcription.media.reach:attempts"
+
+_REACH = "transcription.media.reach:attempts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +53,26 @@ def check(client: Client) -> Iterator[Finding]:
         if worker.get("layout"):
             yield Finding("layout", None, f"{worker['id']}: {worker['layout']}")
         yield Finding("allocator", None, f"{worker['id']}: {describe_allocator(worker)}")
+    yield check_sandbox()
+
+
+def check_sandbox() -> Finding:
+    """Try, on this machine, from inside the process that a hostile file would be opened in, what it can reach."""
+    sandbox = Sandbox(_REACH, memory_bytes=256 << 20)
+    try:
+        with tempfile.NamedTemporaryFile() as file, socket.create_server(("127.0.0.1", 0)) as listener:
+            port = listener.getsockname()[1]
+            found = sandbox.run([file.fileno()], cpu_s=10, silence_s=30, path=file.name, port=port, process=os.getpid())
+    except MurmurationError as error:
+        return Finding("sandbox", False, error.message)
+    finally:
+        sandbox.close()
+    missing = [layer for layer in LAYERS if layer not in found["layers"]]
+    layers = f"this kernel grants {', '.join(found['layers']) or 'no layer'}"
+    without = f", but not {', '.join(missing)}" if missing else ""
+    if found["reached"]:
+        return Finding("sandbox", None, f"{layers}{without}; a hostile file could: {', '.join(found['reached'])}")
+    return Finding("sandbox", True, f"{layers}{without}; nothing outside was reached")
 
 
 def describe_worker(worker: dict[str, Any]) -> str:

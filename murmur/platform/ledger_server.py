@@ -1,7 +1,9 @@
 """The ledger's server for one machine: Valkey or Redis, with its append-only file in the data directory."""
 
 import importlib.util
+import os
 import platform
+import secrets
 import shutil
 import socket
 import sys
@@ -22,6 +24,8 @@ START_S = 60.0
 ADVICE = ("Memory overcommit", "Transparent Huge Pages", "TCP backlog setting")
 ATTEMPTS = 3
 PORT_FILE = "port"
+PASSWORD_FILE = "password"  # noqa: S105  a file's name
+CONFIG_FILE = "server.conf"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,22 +34,36 @@ class LedgerServer:
 
     process: Process
     port: int
+    password: str = ""
 
     @property
     def url(self) -> str:
         """What clients connect to."""
-        return address(self.port)
+        return address(self.port, self.password)
 
 
-def address(port: int) -> str:
-    """The URL of an embedded server."""
-    return f"redis://127.0.0.1:{port}/0"
+def address(port: int, password: str = "") -> str:
+    """The URL of an embedded server; *password* needs no escapes."""
+    return f"redis://{f':{password}@' if password else ''}127.0.0.1:{port}/0"
+
+
+def password_in(directory: Path) -> str:
+    """The password of the server in *directory*, made if there is none: other users of this machine may not ask it."""
+    directory.mkdir(parents=True, exist_ok=True)
+    # What an earlier version left there could be read by everybody.
+    directory.chmod(0o700)
+    file = directory / PASSWORD_FILE
+    if not file.exists():
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as opened:
+            opened.write(secrets.token_hex(32))
+    return file.read_text().strip()
 
 
 def running_in(directory: Path) -> str | None:
     """The URL of the server that was last started in *directory*; None where none ever was."""
     try:
-        return address(int((directory / PORT_FILE).read_text()))
+        password = directory / PASSWORD_FILE
+        return address(int((directory / PORT_FILE).read_text()), password.read_text() if password.exists() else "")
     except (OSError, ValueError):
         return None
 
@@ -72,7 +90,9 @@ def find_binary() -> Path:
     )
 
 
-def server_program(directory: Path, port: int, *, name: str = "ledger", descriptors: tuple[int, ...] = ()) -> Program:
+def server_program(
+    directory: Path, port: int, *, name: str = "ledger", descriptors: tuple[int, ...] = (), password: str = ""
+) -> Program:
     """
     Describe the server's process.
 
@@ -81,6 +101,7 @@ def server_program(directory: Path, port: int, *, name: str = "ledger", descript
         port: Where it listens on the loopback address.
         name: What its log lines are prefixed with.
         descriptors: Open files that it holds for as long as it runs: the data directory's lock.
+        password: What it asks clients for; empty: nothing.
     """
     directory.mkdir(parents=True, exist_ok=True)
     # Nothing here is newer than Redis 6: a server on PATH may be that old.
@@ -100,12 +121,18 @@ def server_program(directory: Path, port: int, *, name: str = "ledger", descript
         "stream-node-max-bytes": "512",
     }
     argv = [str(find_binary())]
+    if password:
+        # Not an argument: everybody sees those.
+        config = directory / CONFIG_FILE
+        with os.fdopen(os.open(config, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.write(f"requirepass {password}\n")
+        argv.append(str(config))
     for key, value in options.items():
         argv += [f"--{key}", value]
     return Program(name=name, argv=argv, last_signal=SIGTERM, grace_s=10.0, descriptors=descriptors)
 
 
-def start(directory: Path, sink: Sink, *, descriptors: tuple[int, ...] = ()) -> LedgerServer:
+def start(directory: Path, sink: Sink, *, descriptors: tuple[int, ...] = (), password: str = "") -> LedgerServer:
     """
     Start a server on a free port, and return when it answers.
 
@@ -122,10 +149,10 @@ def start(directory: Path, sink: Sink, *, descriptors: tuple[int, ...] = ()) -> 
     for _ in range(ATTEMPTS):
         # Between finding the port and listening on it, another process may take it.
         port = free_port()
-        process = Process(server_program(directory, port, descriptors=descriptors), listen)
-        if wait_ready(address(port), process, seconds=START_S):
+        process = Process(server_program(directory, port, descriptors=descriptors, password=password), listen)
+        if wait_ready(address(port, password), process, seconds=START_S):
             (directory / PORT_FILE).write_text(str(port))
-            return LedgerServer(process, port)
+            return LedgerServer(process, port, password)
         process.stop()
         if not any("bind" in line.lower() for line in output):
             break

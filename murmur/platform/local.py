@@ -115,7 +115,9 @@ class LocalPlatform:
 
     def _start_ledger(self) -> None:
         directory = self.settings.data_dir / "ledger"
-        server = ledger_server.start(directory, self._sink, descriptors=self._lock)
+        server = ledger_server.start(
+            directory, self._sink, descriptors=self._lock, password=ledger_server.password_in(directory)
+        )
         self.supervisor.adopt(server.process.program, server.process)
         parts = {"ledger": self.settings.ledger.model_copy(update={"url": SecretStr(server.url)})}
         self.settings = self.settings.model_copy(update=parts)

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import IO
 
 PARENT_DEATH = Path(__file__).with_name("parent_death.py")
+PRIVATE = 0o077
+"""What children write is nobody else's on this machine."""
 Sink = Callable[[str, str], None]
 """Takes a child's name and a line that it wrote."""
 
@@ -54,6 +56,7 @@ class Process:
             start_new_session=True,
             pass_fds=program.descriptors,
             cwd=program.directory,
+            umask=PRIVATE,
         )
         assert self._popen.stdout is not None  # noqa: S101  for mypy: it is a pipe
         self._reader = threading.Thread(

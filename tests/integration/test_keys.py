@@ -115,6 +115,16 @@ async def test_scopes_say_what_a_key_is_good_for(api: Bench, redis_url: str) -> 
     assert (await api.http.delete(f"/v1/jobs/{job}", headers=admin)).status_code == 204
 
 
+async def test_what_crosses_tenants_is_for_operators_and_nothing_of_a_tenant_is(api: Bench, redis_url: str) -> None:
+    admin, operator = bearer(redis_url, "acme", Scope.ADMIN), bearer(redis_url, "ops", Scope.OPERATOR)
+    letter = f"/admin/dead/{'0' * 32}"
+    for method, path in (("GET", "/admin/dead"), ("GET", letter), ("POST", f"{letter}/retry"), ("DELETE", letter)):
+        assert code(await api.http.request(method, path, headers=admin)) == (403, "forbidden"), (method, path)
+        assert (await api.http.request(method, path, headers=operator)).status_code != 403, (method, path)
+    for method, path in (("GET", "/v1/jobs"), ("POST", "/v1/jobs"), ("DELETE", f"/v1/jobs/{'0' * 32}")):
+        assert code(await api.http.request(method, path, headers=operator)) == (403, "forbidden"), (method, path)
+
+
 async def test_jobs_of_another_tenant_do_not_exist(api: Bench, redis_url: str) -> None:
     ours, theirs = bearer(redis_url, "acme"), bearer(redis_url, "umbrella")
     job = (await submit(api, ours)).json()["id"]

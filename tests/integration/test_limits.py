@@ -145,11 +145,11 @@ async def test_each_surface_can_be_closed_or_kept_for_a_key_or_a_network(
     name = {"/health/async": "stats", "/admin/nothing": "admin", "/redoc": "docs", "/openapi.json": "docs"}.get(
         path, path[1:]
     )
-    admin, other = bearer(redis_url, "acme", Scope.ADMIN), bearer(redis_url)
+    operator, other = bearer(redis_url, "ops", Scope.OPERATOR), bearer(redis_url, "acme", Scope.ADMIN)
 
     async def statuses(rule: str) -> list[int]:
         async with secured(settings_for(redis_url, tmp_path, **{name: rule})) as api:
-            return [(await api.http.get(path, headers=key)).status_code for key in ({}, other, admin)]
+            return [(await api.http.get(path, headers=key)).status_code for key in ({}, other, operator)]
 
     shown = 404 if name == "admin" else 200
     assert await statuses("closed") == [403, 403, 403]

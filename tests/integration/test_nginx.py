@@ -11,7 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -365,3 +365,76 @@ def _negotiated(port: int, context: ssl.SSLContext) -> str | None:
         context.wrap_socket(plain, server_hostname="127.0.0.1") as secure,
     ):
         return secure.selected_alpn_protocol()
+
+
+MALFORMED = [
+    b"GET\r\n\r\n",
+    b"GET \r\n\r\n",
+    b" / HTTP/1.1\r\n\r\n",
+    b"GET  HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET / HTTP/1.1\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+    b"GET / HTTP/3.0\r\nHost: a\r\n\r\n",
+    b"GET / HTTP/9.9\r\n\r\n",
+    b"GET x HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET /%00 HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET /%zz HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET /../../etc HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: \r\n\r\n",
+    b"GE\x00T / HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"get / HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET / FTP/1.1\r\nHost: a\r\n\r\n",
+    b"\x16\x03\x01\x00\xa5\x01\x00\r\n\r\n",
+    b"GET http:// HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET http:///x HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"TRACE / HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"* * *\r\n\r\n",
+    b"GET /" + b"a" * 40_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"y" * 40_000 + b"\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx",
+    b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n",
+    b"GET / HTTP/1.1\r\n Host: a\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nBad Name: x\r\n\r\n",
+    b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET / HTTP/1.1\nHost: a\n\n",
+    b"GET ?x HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET #x HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET //evil/.. HTTP/1.1\r\nHost: a\r\n\r\n",
+]
+
+
+def raw_answer(port: int, request: bytes) -> bytes:
+    """All that nginx says to *request* until it closes, or is silent for a second."""
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as raw:
+        raw.sendall(request)
+        raw.shutdown(socket.SHUT_WR)
+        said = b""
+        with suppress(OSError):
+            while more := raw.recv(65_536):
+                said += more
+    return said
+
+
+def test_no_malformed_request_is_answered_by_a_page_of_nginx_or_a_line_in_its_error_log(
+    shared: Edge,
+) -> None:
+    before = len((shared.run / "error.log").read_text())
+    for request in MALFORMED:
+        said = raw_answer(shared.port, request)
+        if not said:
+            continue  # it hung up without a word, which is an answer too
+        head, _, body = said.partition(b"\r\n\r\n")
+        status = int(head.split()[1]) if head.startswith(b"HTTP/") else 0
+        assert status not in {0, 500}, (request[:60], said[:200])
+        assert b"<html" not in said, (request[:60], said[:300])
+        if b"problem+json" in head and request[:4] != b"HEAD":
+            assert json.loads(body)["status"] == status, request[:60]
+    log = (shared.run / "error.log").read_text()[before:]
+    bad = [line for line in log.splitlines() if "[error]" in line or "[crit]" in line or "[alert]" in line]
+    assert not [line for line in bad if "client sent invalid chunked body" not in line]

@@ -13,7 +13,8 @@ from pydantic import ValidationError
 
 from murmur.platform.environment import exported
 from transcription.errors import InvalidOption, UrlNotAllowed, UrlUnreachable
-from transcription.network.guard import is_public, targets
+from transcription.network.addresses import is_public
+from transcription.network.guard import targets
 from transcription.options import parse_options
 from transcription.settings import Settings
 from transcription.webhook import (
@@ -133,6 +134,8 @@ def test_receiver_is_left_alone_for_as_long_as_it_asks_within_bounds(asked: floa
         "127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "224.0.0.1",
         "255.255.255.255", "240.0.0.1", "::1", "::", "fe80::1%eth0", "fc00::1", "ff02::1", "::ffff:127.0.0.1",
         "::ffff:169.254.169.254", "64:ff9b::7f00:1", "2002:7f00:1::", "2001:db8::1",
+        "192.0.0.8", "192.0.0.170", "fec0::1", "3fff::1", "64:ff9b:1::1", "5f00::1", "100::1", "2001::1",
+        "2002:808:808::",        "198.18.0.1", "203.0.113.9", "192.88.99.1", "::127.0.0.1", "2001:20::1", "4000::1",
     ],
 )  # fmt: skip
 def test_address_that_isn_t_public_is_known_in_every_disguise(address: str) -> None:
@@ -150,7 +153,7 @@ def test_public_address_is_known(address: str) -> None:
         "ftp://example.com/a", "file:///etc/passwd", "gopher://127.0.0.1/", "http://", "http://user:pw@example.com/",
         "http://127.0.0.1/", "http://localhost/", "http://2130706433/", "http://0x7f.1/", "http://[::1]/",
         "http://[::ffff:7f00:1]/", "http://169.254.169.254/latest/meta-data", "not a url", "http://exa mple/", "//x/y",
-        "http://127.0.0.1.:80/",
+        "http://127.0.0.1.:80/", "http://xn--/",
     ],
 )  # fmt: skip
 def test_url_that_leads_inside_is_not_asked_for(url: str) -> None:
@@ -166,11 +169,11 @@ def test_connection_goes_to_the_address_that_was_judged_under_the_name_that_was_
 
 
 def test_name_of_which_one_address_is_private_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def resolve(*_: object, **__: object) -> list[tuple[object, ...]]:
+    def resolve(*_: object, **__: object) -> list[tuple[object, ...]]:
         return [(2, 1, 6, "", ("1.1.1.1", 80)), (2, 1, 6, "", ("10.0.0.1", 80))]
 
     async def ask() -> None:
-        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
+        monkeypatch.setattr("transcription.network.lookups.socket.getaddrinfo", resolve)
         await targets("http://two-faced.example/", allow_private=False)
 
     with pytest.raises(UrlNotAllowed, match="open internet"):

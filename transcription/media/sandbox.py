@@ -15,12 +15,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-import structlog
-
 from transcription.errors import CorruptAudio, DecoderFailed, InvalidAudio, InvalidOption, MurmurationError, leaves
 from transcription.retry import classified
-
-log = structlog.get_logger()
 
 POLL_INTERVAL_S = 0.5
 START_S = 60.0
@@ -149,7 +145,6 @@ class Sandbox:
         if not ready:
             self._end()
             raise ZygoteGone
-        log.debug("sandbox", function=self._function)
         return ours
 
     def _end(self) -> None:

@@ -5,20 +5,17 @@ A URL is resolved once, every address is judged, and the connection goes to one 
 resolves to something else a moment later changes nothing. `Host` and the certificate's name stay the URL's own.
 """
 
-import asyncio
-import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 
 import httpx
 
 from transcription.errors import UrlNotAllowed, UrlUnreachable
+from transcription.network.addresses import is_public
+from transcription.network.lookups import lookups, no_address
 
-RESOLVE_S = 5.0
 CONNECT_S = 5.0
-_NAT64 = IPv6Network("64:ff9b::/96")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,51 +27,34 @@ class Target:
     name: str
 
 
-def is_public(address: str) -> bool:
-    """Whether *address* belongs to the open internet, also when an IPv6 address only wraps an IPv4 one."""
-    found: IPv4Address | IPv6Address | None = ip_address(address.partition("%")[0])
-    if isinstance(found, IPv6Address):
-        inner = found.ipv4_mapped or found.sixtofour or (found.teredo and found.teredo[1])
-        if found in _NAT64:
-            inner = IPv4Address(int(found) & 0xFFFFFFFF)
-        found = inner or found
-    return bool(found and found.is_global and not found.is_multicast and not found.is_reserved)
-
-
 def parsed(url: str) -> httpx.URL:
     """*url*, if it is one that may be asked for at all. UrlNotAllowed."""
     try:
         found = httpx.URL(url)
-    except (httpx.InvalidURL, TypeError) as error:
+        host = found.host  # decodes what is punycode
+    except (httpx.InvalidURL, TypeError, ValueError) as error:
         raise UrlNotAllowed(f"{_describe(url)} is no URL: {error}") from error
-    if found.scheme not in {"http", "https"} or not found.host:
+    if found.scheme not in {"http", "https"} or not host:
         raise UrlNotAllowed(f"{_describe(url)} must begin with http:// or https://, and name a host")
     if found.userinfo:
         raise UrlNotAllowed("a URL with a user name or password in it isn't taken")
     return found
 
 
-async def targets(url: str, *, allow_private: bool) -> list[Target]:
+async def targets(url: str, *, allow_private: bool, owner: str = "") -> list[Target]:
     """
-    Resolve *url* once, and judge every address.
+    Resolve *url* once, at the expense of *owner*, and judge every address.
 
     Raises:
         UrlNotAllowed: the scheme isn't HTTP's, or an address isn't public.
-        UrlUnreachable: the host has no address.
+        UrlUnreachable: the host has no address, or too many names of the owner are being looked up.
     """
     found = parsed(url)
     name = found.raw_host.decode("ascii")
     port = found.port or {"http": 80, "https": 443}[found.scheme]
-    try:
-        async with asyncio.timeout(RESOLVE_S):
-            rows = await asyncio.get_running_loop().getaddrinfo(name, port, type=socket.SOCK_STREAM)
-    except (OSError, TimeoutError, UnicodeError) as error:
-        raise UrlUnreachable(f"the host {name[:100]!r} has no address: {error or type(error).__name__}") from error
-    addresses = list(dict.fromkeys(str(row[4][0]) for row in rows))
+    addresses = await lookups.addresses(name, port, owner=owner)
     if not allow_private and not all(map(is_public, addresses)):
-        raise UrlNotAllowed(
-            f"the host {name[:100]!r} isn't on the open internet (MURMUR_OUTBOUND__ALLOW_PRIVATE_ADDRESSES)"
-        )
+        raise UrlNotAllowed(no_address(name))
     return [Target(found.copy_with(host=address), found.netloc.decode("ascii"), name) for address in addresses]
 
 
@@ -97,6 +77,7 @@ async def opened(
     allow_private: bool,
     headers: dict[str, str],
     content: bytes | None = None,
+    owner: str = "",
 ) -> AsyncIterator[httpx.Response]:
     """
     Ask for *url* at the addresses that were judged; the body isn't read yet.
@@ -106,7 +87,7 @@ async def opened(
         UrlUnreachable: no address answers.
     """
     last: Exception | None = None
-    for target in await targets(url, allow_private=allow_private):
+    for target in await targets(url, allow_private=allow_private, owner=owner):
         request = http.build_request(
             method,
             target.url,

@@ -41,7 +41,9 @@ class Api(Part):
         "prometheus", description="Default format of /metrics when there is no Accept header."
     )
     cors_origins: tuple[str, ...] = Field((), description="Origins whose pages may call the API; `*`: any.")
-    trusted_hosts: tuple[str, ...] = Field(("*",), description="Allowed Host headers; `*`: any.")
+    trusted_hosts: tuple[str, ...] = Field(
+        (), description="Allowed Host headers; `*`: any. Default: any, but on a loopback address the loopback's names."
+    )
     rapidapi_secret: SecretStr | None = Field(
         None, description="Required value of X-RapidAPI-Proxy-Secret on /v1/transcribe. Default: not required."
     )

@@ -56,7 +56,7 @@ class Security(Part):
     address_requests_per_minute: int = Field(
         0, ge=0, description="Requests per minute from one address, whatever its key; 0: no limit."
     )
-    metrics: Surface = Field("open", description="/metrics: `open`, `key` (of an admin), `closed`, or networks.")
+    metrics: Surface = Field("open", description="/metrics: `open`, `key` (of an operator), `closed`, or networks.")
     stats: Surface = Field("open", description="/stats and /health/async: `open`, `key`, `closed`, or networks.")
     admin: Surface = Field("key", description="/admin: `open`, `key`, `closed`, networks; `key`: open without keys.")
     docs: Surface = Field("open", description="/docs, /redoc, /openapi.json: `open`, `key`, `closed`, or networks.")

@@ -1,0 +1,61 @@
+"""Pages of other origins, and names that suddenly lead to this machine, may not use an API on the loopback address."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from api.middleware.origins import trusted_hosts
+from tests import audio_files
+from tests.api_client import Bench, bench
+from transcription.settings import Api
+
+pytestmark = pytest.mark.anyio
+WAV = {"file": ("a.wav", audio_files.wav(0.2))}
+HOSTS = ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "localhost.evil", "10.0.0.1", ""]
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+async def api(tmp_path: Path) -> AsyncIterator[Bench]:
+    async with bench(tmp_path) as running:
+        yield running
+
+
+@pytest.mark.parametrize("host", HOSTS)
+async def test_a_name_that_was_rebound_to_the_loopback_address_reads_and_deletes_nothing(api: Bench, host: str) -> None:
+    job = (await api.http.post("/v1/jobs", files=WAV)).json()["id"]
+    for method, path in (("GET", "/v1/jobs"), ("GET", f"/v1/jobs/{job}"), ("DELETE", f"/v1/jobs/{job}"), ("GET", "/")):
+        assert (await api.http.request(method, path, headers={"Host": host})).status_code == 400, (method, path)
+    assert job in api.jobs.jobs
+
+
+@pytest.mark.parametrize("host", ["localhost", "localhost:8000", "127.0.0.1:8000", "[::1]:8000", "LOCALHOST"])
+async def test_the_loopback_goes_by_its_own_names(api: Bench, host: str) -> None:
+    assert (await api.http.get("/v1/jobs", headers={"Host": host})).status_code == 200
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://localhost:3000", "", "http://[", "file://"])
+async def test_a_page_of_another_origin_changes_nothing(api: Bench, origin: str) -> None:
+    job = (await api.http.post("/v1/jobs", files=WAV)).json()["id"]
+    for method, path in (("POST", "/v1/jobs"), ("DELETE", f"/v1/jobs/{job}"), ("POST", f"/v1/jobs/{job}/cancel")):
+        answer = await api.http.request(method, path, headers={"Origin": origin})
+        assert (answer.status_code, answer.json()["code"]) == (403, "forbidden"), (method, path)
+    assert job in api.jobs.jobs
+    assert len(api.jobs.submissions) == 1
+
+
+@pytest.mark.parametrize("origin", ["http://localhost", "https://localhost"])
+async def test_the_api_s_own_page_may_do_everything(api: Bench, origin: str) -> None:
+    assert (await api.http.post("/v1/jobs", files=WAV, headers={"Origin": origin})).status_code == 202
+
+
+async def test_whoever_listens_on_a_network_trusts_any_name_until_names_are_set() -> None:
+    assert trusted_hosts(Api(host="0.0.0.0")) == ("*",)
+    assert trusted_hosts(Api(host="0.0.0.0", trusted_hosts=("a.example",))) == ("a.example",)
+    assert "*" not in trusted_hosts(Api(host="127.0.0.2"))
+    assert trusted_hosts(Api(trusted_hosts=("*",))) == ("*",)
