@@ -64,7 +64,7 @@ audit: $(VENV)/.dev ## Look up the locked packages in the database of known hole
 
 check: $(VENV)/.dev ## Lint, check types, the layers between packages and the Lua scripts
 	@$(BIN)/ruff check .
-	@$(BIN)/mypy transcription api worker murmur demo
+	@$(BIN)/mypy transcription api worker murmur demo tests bench
 	@$(BIN)/lint-imports
 	@if command -v luacheck >/dev/null; then luacheck --quiet transcription/ledger/lua; \
 		else echo "luacheck isn't installed (Debian: lua-check): the ledger's scripts were not checked"; fi

@@ -26,12 +26,12 @@ from transcription.observability.cores import available
 from transcription.options import Options
 from transcription.settings import Limits, Settings, Worker
 from transcription.spans import windows
+from worker.audio.speech import detect_speech
+from worker.audio.windows import Window
 from worker.engines.cpu_layout import instruction_set
 from worker.engines.faster_whisper import FORCED_INSTRUCTIONS
 from worker.metrics import counters
 from worker.model_cache import ModelCache
-from worker.speech import detect_speech
-from worker.windows import Window
 
 Transcribe = Callable[[Path, str | None], str]
 

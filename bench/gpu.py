@@ -23,9 +23,9 @@ from transcription.media.codecs.decode import decode
 from transcription.options import Options
 from transcription.settings import Settings, Worker
 from transcription.spans import windows
+from worker.audio.speech import detect_speech
+from worker.audio.windows import Window
 from worker.model_cache import ModelCache
-from worker.speech import detect_speech
-from worker.windows import Window
 
 TINY = os.environ.get("GPU_BENCH") == "tiny"
 SIZES = ("tiny",) if TINY else tuple(os.environ.get("GPU_SIZES", "large turbo").split())

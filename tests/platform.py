@@ -48,7 +48,7 @@ def ledger_binaries() -> dict[str, Path]:
 
 
 def _valkey() -> Path:
-    with mock.patch.object(ledger_server.shutil, "which", lambda name: None if name == "redis-server" else which(name)):
+    with mock.patch("shutil.which", lambda name: None if name == "redis-server" else which(name)):
         return ledger_server.find_binary()
 
 

@@ -7,7 +7,7 @@ from transcription.media.audio import Samples
 from transcription.options import Decoding
 from transcription.settings import Settings
 from transcription.transcript import Segment
-from worker.windows import Window
+from worker.audio.windows import Window
 
 
 @dataclass

@@ -16,8 +16,8 @@ import demo
 from transcription.errors import ModelUnavailable
 from transcription.models import CHECKPOINTS
 from transcription.settings import Settings
-from worker.allocator import give_back_memory
 from worker.engines import choice
+from worker.engines.allocator import give_back_memory
 from worker.engines.base import Engine
 from worker.metrics import counters
 

@@ -14,11 +14,11 @@ from transcription.media.recording import Recording, Sound, StoredRecording, wri
 from transcription.ports import BlobStore, SpanStore
 from transcription.settings import Settings
 from transcription.spans import Piece, Span, pieces, span_length, windows
+from worker.audio.speech import detect_speech, everything
+from worker.audio.windows import Window
 from worker.engines.base import Engine
 from worker.leases import Held
 from worker.model_cache import ModelCache
-from worker.speech import detect_speech, everything
-from worker.windows import Window
 
 
 @dataclass(frozen=True, slots=True)

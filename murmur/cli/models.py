@@ -1,8 +1,5 @@
 """Models on this machine: what is there, and how more come from the hub."""
 
-import os
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,8 +10,6 @@ from rich.console import Console
 from rich.status import Status
 
 from murmur.errors import CliError
-from murmur.platform.environment import exported
-from murmur.platform.local import ROOT
 from transcription.models import CHECKPOINTS
 from transcription.settings import Settings
 
@@ -23,20 +18,6 @@ def downloaded(settings: Settings) -> list[str]:
     """Repositories whose weights have been fetched, as the hub names them."""
     found = settings.model_dir.glob("models--*/snapshots/*/model.bin")
     return sorted({path.parents[2].name.removeprefix("models--").replace("--", "/") for path in found})
-
-
-def fetch(name: str, settings: Settings) -> None:
-    """
-    Fetch a published model in a process of its own, which takes the ML libraries' memory away with it.
-
-    Raises:
-        SystemExit: it can't be fetched; that process has said why.
-    """
-    argv = [sys.executable, "-m", "murmur", "models", "download", name]
-    env = os.environ | exported(settings)
-    done = subprocess.run(argv, check=False, cwd=ROOT, env=env)  # noqa: S603  our own program
-    if done.returncode:
-        sys.exit(done.returncode)
 
 
 def download(name: str, settings: Settings, console: Console) -> Path:

@@ -3,18 +3,19 @@
 import contextlib
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from murmur.cli.models import fetch
 from murmur.client.client import Client
 from murmur.client.errors import ApiError
 from murmur.platform import allocator
 from murmur.platform.data_dir import claimed
-from murmur.platform.environment import absolute
-from murmur.platform.local import LocalPlatform, PlatformConfig
+from murmur.platform.environment import absolute, exported
+from murmur.platform.local import ROOT, LocalPlatform, PlatformConfig
 from murmur.platform.preflight import check_port, model_name
 from murmur.platform.terminal import Terminal
 from transcription.models import CHECKPOINTS
@@ -113,8 +114,22 @@ def with_model(settings: Settings, terminal: Terminal) -> Settings:
         terminal.panel(NO_HUB, title="NO REAL MODEL", style="bold yellow")
     if model in CHECKPOINTS and not model_hub.downloaded(settings.model_dir, f"Systran/faster-whisper-{model}"):
         terminal.say(f"the model {model} isn't in {settings.model_dir} yet: fetching it, this happens once")
-        fetch(model, settings)
+        download(model, settings)
     return settings.model_copy(update={"model": model})
+
+
+def download(name: str, settings: Settings) -> None:
+    """
+    Fetch a published model in a process of its own, which takes the ML libraries' memory away with it.
+
+    Raises:
+        SystemExit: it can't be fetched; that process has said why.
+    """
+    argv = [sys.executable, "-m", "murmur", "models", "download", name]
+    env = os.environ | exported(settings)
+    done = subprocess.run(argv, check=False, cwd=ROOT, env=env)  # noqa: S603  our own program
+    if done.returncode:
+        sys.exit(done.returncode)
 
 
 def banner(platform: LocalPlatform) -> str:

@@ -64,7 +64,7 @@ def test_one_call_transcribes(node: str, platform: TestPlatform) -> None:
     whole, srt, jobs, more = run(node, script, platform.url, str(sample.path))
     assert whole["text"].split() == sample.transcript.split()
     assert whole["segments"][0]["words"]
-    assert srt.startswith("1\n00:00:00,")
+    assert str(srt).startswith("1\n00:00:00,")
     assert jobs == 1
     assert more is True
 

@@ -10,8 +10,8 @@ from tests.chaos.stub_engine import said
 from transcription.media.audio import RATE
 from transcription.media.codecs.decode import decode
 from transcription.spans import pieces, windows
-from worker.speech import detect_speech, everything
-from worker.windows import Window
+from worker.audio.speech import detect_speech, everything
+from worker.audio.windows import Window
 
 SLOW_RATE = 8000
 

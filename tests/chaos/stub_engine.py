@@ -13,7 +13,7 @@ from transcription.media.audio import Samples
 from transcription.options import Decoding
 from transcription.settings import Settings
 from transcription.transcript import Segment
-from worker.windows import Window
+from worker.audio.windows import Window
 
 WINDOW_TAKES_S = float(os.environ.get("STUB_WINDOW_S", "0.05"))
 PACES = {"slow": 60.0, "steady": 0.5}

@@ -18,12 +18,12 @@ from transcription.settings import Settings
 from transcription.spans import Span
 from transcription.transcript import Segment
 from worker import model_cache
+from worker.audio.windows import Window
 from worker.batcher import Key, OutOfMemory
 from worker.engines import faster_whisper, row, stages
 from worker.engines.cpu_layout import CpuLayout
 from worker.engines.row import Attempt, best, ladder
 from worker.engines.stages import Stages
-from worker.windows import Window
 
 
 @pytest.fixture(scope="module")

@@ -24,9 +24,9 @@ from transcription.settings import Settings
 from transcription.spans import Span, windows
 from transcription.transcript import Segment
 from worker import model_cache
+from worker.audio.speech import detect_speech
+from worker.audio.windows import Window
 from worker.engines.base import Engine
-from worker.speech import detect_speech
-from worker.windows import Window
 
 SPOKEN = sorted(name for name, sample in SAMPLES.items() if sample.language)
 PLAIN = Decoding()

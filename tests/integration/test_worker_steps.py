@@ -23,7 +23,7 @@ from transcription.job import Job, Status
 from transcription.ledger.broker import CeleryQueue, celery_app
 from transcription.ledger.connections import connect, connect_broker
 from transcription.ledger.span_store import RedisSpans
-from transcription.media.audio import decode
+from transcription.media.codecs.decode import decode
 from transcription.settings import Lease, Limits, Security, Settings, Worker
 from worker import runtime as runtime_module
 from worker.runtime import SpanFailed, SpanResult, WorkerRuntime
@@ -41,7 +41,7 @@ def settings(redis_url: str, tmp_path: Path, span_s: float) -> Settings:
         model="demo",
         data_dir=tmp_path,
         ledger={"url": redis_url},
-        lease=Lease(ttl_s=20, renew_s=0.3, look_s=0.05, reap_s=0.1, max_attempts=2),
+        lease=Lease(ttl_s=20, renew_s=0.3, max_attempts=2),
         limits=Limits(min_free_disk_bytes=0, max_memory_percent=100),
         security=Security(sandbox=False),
         worker=Worker(engine="tests.scripted_engine:load", span_s=span_s, slots=4),

@@ -8,6 +8,7 @@ from typing import Any
 import ctranslate2
 import numpy as np
 import pytest
+from faster_whisper import WhisperModel
 
 import demo
 from demo import SAMPLES
@@ -17,6 +18,7 @@ from transcription.settings import Settings, Worker
 from worker.engines import faster_whisper
 from worker.engines.cpu_layout import CpuLayout
 from worker.engines.encoders import selection
+from worker.engines.encoders.compiled import digest
 from worker.engines.encoders.ctranslate2 import CTranslate2Encoder
 from worker.engines.row import Floats
 
@@ -33,7 +35,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def window(model: Path) -> Floats:
-    whisper = faster_whisper.WhisperModel(str(model), device="cpu", compute_type="float32")
+    whisper = WhisperModel(str(model), device="cpu", compute_type="float32")
     features = whisper.feature_extractor(decode(SAMPLES["short"].path, limit_s=30))
     return np.pad(features, ((0, 0), (0, 3000)))[np.newaxis, :, :3000].astype(np.float32)
 
@@ -78,8 +80,8 @@ def test_the_same_words_are_written_whatever_encodes(model: Path, tmp_path: Path
 def heard(engine: faster_whisper.FasterWhisper) -> str:
     from transcription.options import Options
     from transcription.spans import windows
-    from worker.speech import detect_speech
-    from worker.windows import Window
+    from worker.audio.speech import detect_speech
+    from worker.audio.windows import Window
 
     samples = decode(SAMPLES["short"].path, limit_s=30)
     speech = windows(detect_speech(samples))
@@ -126,7 +128,7 @@ def test_other_weights_of_the_same_size_have_an_encoder_of_their_own(model: Path
     content = bytearray((other / "model.bin").read_bytes())
     content[len(content) // 2 :] = reversed(content[len(content) // 2 :])
     (other / "model.bin").write_bytes(content)
-    assert selection.digest(model, "x") != selection.digest(other, "x")
+    assert digest(model, "x") != digest(other, "x")
 
 
 def test_processes_that_start_at_once_compile_once(

@@ -25,7 +25,7 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
             release.wait(30)
         return [ROW]
 
-    monkeypatch.setattr(module.socket, "getaddrinfo", resolve)
+    monkeypatch.setattr(module.socket, "getaddrinfo", resolve)  # type: ignore[attr-defined]
     yield release
     release.set()
 
@@ -72,7 +72,7 @@ def test_a_name_that_leads_inside_and_one_that_nobody_knows_are_told_alike(monke
             return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("10.0.0.1", 80))]
         raise socket.gaierror(-2, "Name or service not known")
 
-    monkeypatch.setattr(module.socket, "getaddrinfo", resolve)
+    monkeypatch.setattr(module.socket, "getaddrinfo", resolve)  # type: ignore[attr-defined]
     said = []
     for name in ("internal.example", "no-such.example"):
         with pytest.raises((UrlNotAllowed, LookupFailed)) as caught:

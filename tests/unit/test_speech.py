@@ -15,8 +15,8 @@ from transcription.media.audio import FULL_SCALE, RATE, Samples, normalize
 from transcription.media.codecs.decode import decode
 from transcription.media.recording import read_pcm, write_pcm
 from transcription.spans import Span
-from worker import speech
-from worker.speech import BLOCK_FRAMES, FRAME, OPTIONS, detect_speech, everything
+from worker.audio import speech
+from worker.audio.speech import BLOCK_FRAMES, FRAME, OPTIONS, detect_speech, everything
 
 # faster-whisper's own name for what detect_speech always does.
 REFERENCE = replace(OPTIONS, max_speech_duration_s=30)

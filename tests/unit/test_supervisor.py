@@ -39,7 +39,7 @@ def tended(supervisor: Supervisor) -> bool:
 
 def starts(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     found: list[float] = []
-    real = module.Process
+    real = module.Process  # type: ignore[attr-defined]
 
     def noting(*args: object) -> object:
         found.append(time.monotonic())

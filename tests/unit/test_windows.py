@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from transcription.media.audio import RATE
 from transcription.spans import Span
 from transcription.transcript import Segment, Word
-from worker.windows import Window
+from worker.audio.windows import Window
 
 STRETCHES = [Span(10.0, 12.0), Span(15.0, 18.0)]
 

@@ -9,8 +9,8 @@ import psutil
 from transcription.options import Decoding
 from transcription.settings import Settings
 from transcription.spans import Span
+from worker.audio.windows import Window
 from worker.model_cache import ModelCache, load
-from worker.windows import Window
 
 resident = psutil.Process().memory_info
 warm = Settings(device="cpu", data_dir=Path(sys.argv[1]).parent)

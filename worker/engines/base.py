@@ -6,7 +6,7 @@ from typing import Protocol
 from transcription.media.audio import Samples
 from transcription.options import Decoding
 from transcription.transcript import Segment
-from worker.windows import Window
+from worker.audio.windows import Window
 
 WINDOW_S = 30.0
 

@@ -21,6 +21,7 @@ from transcription.observability.cores import available
 from transcription.options import Decoding, Task
 from transcription.settings import Settings
 from transcription.transcript import Segment
+from worker.audio.windows import Window
 from worker.batcher import POLL_INTERVAL_S, Batcher
 from worker.engines import gpu_batch
 from worker.engines.cpu_layout import CpuLayout, instruction_set, layout
@@ -29,7 +30,6 @@ from worker.engines.encoders.selection import select
 from worker.engines.row import Context, Floats, LanguageRow, Row
 from worker.engines.stages import ENCODE, Stages
 from worker.metrics import counters
-from worker.windows import Window
 
 NAME = "faster_whisper"
 CAPACITY = 64

@@ -1,0 +1,1 @@
+"""From decoded sound to what the model gets: where speech is, and the windows that are cut from it."""
