@@ -113,6 +113,7 @@ class Submission:
     """
     A job that a client asks for, ready for the ledger: the audio is stored, the options are validated.
 
+    ``max_jobs`` and ``max_bytes`` are what its tenant may keep in the ledger, 0: no limit.
     ``request_id`` and ``traceparent`` (W3C) say in which request it came; the computation that it starts keeps them.
     ``charged_s`` is what its tenant's quota was charged with, None where there is none: it is settled when the
     recording's true length is known.
@@ -125,6 +126,8 @@ class Submission:
     revision: str
     options: Options
     idempotency_key: str | None = None
+    max_jobs: int = 0
+    max_bytes: int = 0
     request_id: str = ""
     traceparent: str = ""
     charged_s: float | None = None

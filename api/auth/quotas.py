@@ -8,8 +8,9 @@ from fastapi import Request
 from api.auth.audit import asking
 from api.auth.rate_limits import RateLimits, tier_of
 from transcription.access import Principal
-from transcription.errors import LedgerUnavailable, OutcomeUnknown
+from transcription.errors import InvalidOption, LedgerUnavailable, OutcomeUnknown
 from transcription.job import Job, Outcome, Submission
+from transcription.options import Options
 from transcription.ports import JobStore, QuotaBook
 from transcription.settings import Settings
 
@@ -37,6 +38,15 @@ class SubmissionQuotas:
         if self._quotas is not None:
             await self._quotas.take(client.tenant, tier_of(client, self._settings))
 
+    def check_options(self, request: Request, options: Options) -> None:
+        """Refuse what the client's tier doesn't allow. InvalidOption."""
+        longest = tier_of(caller(request), self._settings).max_ttl_s
+        if longest and options.ttl_s is not None and options.ttl_s > longest:
+            raise InvalidOption(
+                f"ttl_s: {options.ttl_s} s is longer than your tier keeps a result: {longest} s "
+                "(MURMUR_SECURITY__TIERS, max_ttl_s)"
+            )
+
     async def record(self, request: Request, jobs: JobStore, submission: Submission) -> tuple[Job, Outcome]:
         """
         Submit to *jobs*, at the expense of the client's quotas; what needs no computing of its own costs nothing.
@@ -44,9 +54,11 @@ class SubmissionQuotas:
         Raises:
             QuotaExceeded, IdempotencyConflict, LedgerUnavailable.
         """
+        tier = tier_of(caller(request), self._settings)
+        submission = replace(submission, max_jobs=tier.stored_jobs, max_bytes=tier.stored_bytes)
         if self._quotas is None:
             return await jobs.submit(submission)
-        tier, tenant, job_id = tier_of(caller(request), self._settings), submission.tenant, submission.job_id
+        tenant, job_id = submission.tenant, submission.job_id
         audio_s = submission.audio.duration_s or submission.audio.bytes / _BYTES_PER_S
         await self._quotas.take(tenant, tier, job_id=job_id, audio_s=audio_s)
         try:

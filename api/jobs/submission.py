@@ -72,6 +72,7 @@ class SubmissionService:
             request, blobs=self.blobs, limits=self.limits, outbound=self.outbound, request_format=request_format
         ) as received:
             options = parse_options(request_format.options(received))
+            self.submission_quotas.check_options(request, options)
             model = await self.catalogue.resolve(options.model)
             audio = await self._keep(received, track=options.audio_track)
         submission = Submission(

@@ -23,6 +23,7 @@ from transcription.errors import (
     LedgerUnavailable,
     MalformedRequest,
     OutcomeUnknown,
+    QuotaExceeded,
     outage_endured,
 )
 from transcription.job import Job, Outcome, QueuePosition, Status, Submission
@@ -43,6 +44,8 @@ from transcription.options import fingerprint
 from transcription.ports import Backlog, Lane, Mark, Page, Server
 from transcription.settings import Needs, Settings
 from transcription.transcript import Segment, Transcript
+
+_FULL_RETRY_S = 600
 
 SCAN, SCANS = 200, 20
 """Where only jobs in one state are wanted: how many are read at once, and how often for one page."""
@@ -81,16 +84,18 @@ class RedisJobs:
         options = submission.options.model_dump_json()
         decoding = submission.options.decoding().model_dump_json()
         try:
-            outcome, row = await self._durably("submit", orjson.dumps(request).decode(), options, decoding)
+            outcome, *row = await self._durably("submit", orjson.dumps(request).decode(), options, decoding)
         except (RedisError, OSError) as error:
             if unchanged(error) or is_fault(error) or too_new(error):
                 unavailable(error)
             raise _unknown(submission.job_id, type(error).__name__) from error
+        if outcome == "full":
+            raise _full(submission, *row)
         if outcome == "conflict":
             raise IdempotencyConflict(
                 f"Idempotency-Key {submission.idempotency_key!r} was used within a day for another payload"
             )
-        (job,) = await self._jobs([row])
+        (job,) = await self._jobs(row)
         return job, Outcome(outcome)
 
     async def _durably(self, name: str, *args: str) -> Any:
@@ -127,6 +132,8 @@ class RedisJobs:
             "payload": payload,
             "idempotency_key": submission.idempotency_key or False,
             "lane": self._lane(submission),
+            "max_jobs": submission.max_jobs,
+            "max_bytes": submission.max_bytes,
             "sha": audio.sha256,
             "bytes": audio.bytes,
             "duration": records.ms(audio.duration_s),
@@ -320,3 +327,11 @@ def _parse_cursor(cursor: str | None) -> tuple[str, str]:
         return str(int(created)), job_id
     except (ValueError, binascii.Error):
         raise MalformedRequest(f"cursor {cursor[:80]!r} isn't one that this platform gave out") from None
+
+
+def _full(submission: Submission, jobs: int, stored_bytes: int) -> QuotaExceeded:
+    return QuotaExceeded(
+        f"{jobs} of your jobs are kept, with {stored_bytes} bytes of options; your tier keeps {submission.max_jobs} "
+        f"jobs and {submission.max_bytes} bytes: delete jobs, or let them expire",
+        retry_after_s=_FULL_RETRY_S,
+    )

@@ -35,11 +35,29 @@ class Tier(Part):
     submits_per_hour: int = Field(0, ge=0, description="Submits per hour.")
     concurrent_jobs: int = Field(0, ge=0, description="The tenant's unfinished jobs.")
     audio_s_per_day: int = Field(0, ge=0, description="The tenant's audio per day (UTC).")
+    stored_jobs: int = Field(100_000, ge=0, description="The tenant's jobs in the ledger, finished ones included.")
+    stored_bytes: int = Field(256 << 20, ge=0, description="Bytes of the ledger that the requests of these jobs take.")
+    max_ttl_s: int = Field(30 * 86_400, ge=0, description="Longest `ttl_s` that a job may ask for.")
 
 
 _TIERS = {
-    "free": Tier(requests_per_minute=120, submits_per_hour=10, concurrent_jobs=5, audio_s_per_day=2 * 3600),
-    "premium": Tier(requests_per_minute=1200, submits_per_hour=1000, concurrent_jobs=100, audio_s_per_day=200 * 3600),
+    "free": Tier(
+        requests_per_minute=120,
+        submits_per_hour=10,
+        concurrent_jobs=5,
+        audio_s_per_day=2 * 3600,
+        stored_jobs=2000,
+        stored_bytes=16 << 20,
+        max_ttl_s=7 * 86_400,
+    ),
+    "premium": Tier(
+        requests_per_minute=1200,
+        submits_per_hour=1000,
+        concurrent_jobs=100,
+        audio_s_per_day=200 * 3600,
+        stored_jobs=50_000,
+        stored_bytes=128 << 20,
+    ),
 }
 
 

@@ -9,7 +9,8 @@
 -- Keys, where ID is a job, T a tenant, C a computation, I the index of a span in it, L a lane (see lanes.py), W a
 -- worker, M a message, F a fingerprint, S a SHA-256, CLASS `interactive` or `batch`:
 --
---   job:ID            hash    a job: tenant, comp, options, audio, ttl; `canceled` or `expired`: when that was
+--   stored            hash    tenant -> bytes of the ledger that its jobs' requests take
+--   job:ID            hash    a job: tenant, comp, options, audio, ttl, stored; `canceled` or `expired`: when that was
 --   jobs:T            zset    a tenant's jobs by the time of their submission
 --   idem:T:K          hash    idempotency key -> job, payload; gone after a day
 --   open:T            zset    jobs that count against a tenant's limit of concurrent jobs; only where there is a limit
@@ -351,6 +352,17 @@ local function forget_messages(id)
     redis.call('DEL', k('hook', message))
   end
   redis.call('DEL', k('hooklog', id))
+end
+
+-- Deletes a job's row, and what its tenant is charged for it.
+local function forget_job(id, tenant)
+  local stored = num(redis.call('HGET', k('job', id), 'stored'))
+  if stored > 0 and redis.call('HINCRBY', k('stored'), tenant, -stored) <= 0 then
+    redis.call('HDEL', k('stored'), tenant)
+  end
+  forget_messages(id)
+  redis.call('DEL', k('job', id))
+  redis.call('ZREM', k('jobs', tenant), id)
 end
 
 local function gone_key(job) return k('gone', job.tenant, redis.sha1hex(job.webhook)) end

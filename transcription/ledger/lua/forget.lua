@@ -7,9 +7,7 @@ audit('forgotten', 'job', id, 'comp', job.comp)
 leave_computation(id, job.comp)
 local left = job.expired and 'expired' or job.canceled and 'canceled'
 if left then redis.call('HINCRBY', k('counts'), left, -1) end
-forget_messages(id)
-redis.call('DEL', k('job', id))
-redis.call('ZREM', k('jobs', job.tenant), id)
+forget_job(id, job.tenant)
 redis.call('ZREM', k('expiry'), id)
 redis.call('ZREM', k('tombs'), id)
 return { 'ok', redis.call('EXISTS', k('blob', job.sha)) == 0 and job.sha or '' }

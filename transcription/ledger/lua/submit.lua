@@ -1,6 +1,8 @@
 -- Accept a job: find the computation that it can join, or start one.
--- ARGV: request (JSON), options (JSON), decoding (JSON). Returns {outcome, the job's row (see job_row.lua)}.
-local r, options, decoding = cjson.decode(ARGV[1]), ARGV[2], ARGV[3]
+-- ARGV: request (JSON), options (JSON), decoding (JSON).
+-- Returns {outcome, the job's row (see job_row.lua)}, or {'full', jobs that the tenant has, bytes of them}.
+local request, options, decoding = ARGV[1], ARGV[2], ARGV[3]
+local r = cjson.decode(request)
 local at = now()
 
 if r.idempotency_key then
@@ -9,6 +11,16 @@ if r.idempotency_key then
   if seen[1] and redis.call('EXISTS', k('job', seen[1])) == 1 then
     return { seen[2] == r.payload and 'repeated' or 'conflict', job_row(seen[1], true) }
   end
+end
+
+-- What a tenant can fill the ledger with has a limit, whatever becomes of its jobs.
+local stored = #request + #options + #decoding
+local jobs, bytes = redis.call('ZCARD', k('jobs', r.tenant)), num(redis.call('HGET', k('stored'), r.tenant))
+if (r.max_jobs > 0 and jobs >= r.max_jobs) or (r.max_bytes > 0 and bytes + stored > r.max_bytes) then
+  return { 'full', jobs, bytes }
+end
+if r.idempotency_key then
+  local key = k('idem', r.tenant, r.idempotency_key)
   redis.call('HSET', key, 'job', r.id, 'payload', r.payload)
   redis.call('PEXPIRE', key, 86400000)
 end
@@ -24,7 +36,8 @@ end
 
 redis.call('HSET', k('job', r.id), 'id', r.id, 'tenant', r.tenant, 'comp', cid, 'created', at, 'options', options,
   'filename', r.filename, 'sha', r.sha, 'bytes', r.bytes, 'duration', r.duration, 'model', r.model, 'ttl', r.ttl,
-  'cached', outcome == 'cached' and 1 or 0)
+  'cached', outcome == 'cached' and 1 or 0, 'stored', stored)
+redis.call('HINCRBY', k('stored'), r.tenant, stored)
 if r.webhook then redis.call('HSET', k('job', r.id), 'webhook', r.webhook) end
 redis.call('ZADD', k('jobs', r.tenant), at, r.id)
 redis.call('SADD', k('comp', cid, 'jobs'), r.id)

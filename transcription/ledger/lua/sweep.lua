@@ -45,9 +45,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', k('expiry'), '-inf', at, 'LIMIT'
   end
 end
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', k('tombs'), '-inf', at, 'LIMIT', 0, SLICE)) do
-  redis.call('ZREM', k('jobs', redis.call('HGET', k('job', id), 'tenant')), id)
-  forget_messages(id)
-  redis.call('DEL', k('job', id))
+  forget_job(id, redis.call('HGET', k('job', id), 'tenant'))
   redis.call('ZREM', k('tombs'), id)
   redis.call('HINCRBY', k('counts'), 'expired', -1)
   moved = moved + 1
