@@ -66,6 +66,7 @@ check: $(VENV)/.dev ## Lint, check types, the layers between packages and the Lu
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy transcription api worker murmur demo tests bench
 	@$(BIN)/lint-imports
+	@$(BIN)/python -m tests.lint
 	@if command -v luacheck >/dev/null; then luacheck --quiet transcription/ledger/lua; \
 		else echo "luacheck isn't installed (Debian: lua-check): the ledger's scripts were not checked"; fi
 

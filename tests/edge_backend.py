@@ -58,7 +58,7 @@ async def _events(_: Request) -> Response:
     async def stream() -> AsyncIterator[str]:
         for number in range(3):
             yield f"data: {number} {'x' * 2000}\n\n"
-            await asyncio.sleep(0.4)
+            await asyncio.sleep(0.4)  # fine: so far apart are the events
 
     return StreamingResponse(stream(), media_type="text/event-stream")
 

@@ -1,5 +1,6 @@
 """Real servers for the tests: the ledger's, or the whole platform; waits with a deadline."""
 
+import asyncio
 import os
 import shutil
 import time
@@ -32,6 +33,17 @@ def eventually(condition: Callable[[], T], within_s: float = 10.0, *, every_s: f
         if time.monotonic() > deadline:
             raise AssertionError(f"not true within {within_s} s: {condition}; it last gave {value!r}")
         time.sleep(every_s)
+
+
+async def eventually_async(condition: Callable[[], T], within_s: float = 10.0, *, every_s: float = 0.005) -> T:
+    """`eventually` for a test on an event loop, which goes on meanwhile."""
+    deadline = time.monotonic() + within_s
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < deadline, f"not true within {within_s} s: {condition}; it last gave {value!r}"
+        await asyncio.sleep(every_s)
 
 
 @cache

@@ -128,7 +128,7 @@ class Storm:
 
     def _kill_ledger(self) -> None:
         self.flock.kill("ledger")
-        time.sleep(0.5)
+        time.sleep(0.5)  # fine: how long the ledger is away
         self.flock.start("ledger")
 
     def _stop_worker(self, name: str) -> None:
@@ -141,7 +141,7 @@ class Storm:
         with socket.create_connection(("127.0.0.1", self.flock.ports[name]), timeout=5) as wire:
             head = "POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: audio/wav\r\nContent-Length: 5000000\r\n\r\n"
             wire.sendall(head.encode() + b"RIFF" + bytes(2_000_000))
-            time.sleep(0.2)
+            time.sleep(0.2)  # fine: the kill comes somewhere in the upload
             self.flock.kill(name)
         self.flock.start(name)
 

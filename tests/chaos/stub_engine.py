@@ -65,7 +65,7 @@ def misbehave(prompt: str | None) -> None:
         while True:
             HOG.append(bytearray(64 << 20))
     if prompt == "hang":
-        time.sleep(3600)
+        time.sleep(3600)  # fine: it hangs
     if prompt == "raise":
         raise RuntimeError("boom")
 

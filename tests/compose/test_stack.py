@@ -49,7 +49,9 @@ def test_only_nginx_is_published(stack: Stack) -> None:
 
 
 def test_containers_can_not_write_to_their_images_nor_gain_rights(stack: Stack) -> None:
-    for name, container in stack.inspect().items():
+    found = stack.inspect()
+    assert len(found) >= 10
+    for name, container in found.items():
         host = container["HostConfig"]
         assert host["ReadonlyRootfs"], name
         assert host["CapDrop"] == ["ALL"], name
@@ -188,7 +190,8 @@ def test_api_is_rolled_without_one_failed_request(whole: Stack) -> None:
     before = set(whole.containers("api"))
     with Visitors(whole.url, SAMPLES["short"].path.read_bytes()) as visitors:
         whole.script("deploy/roll.sh", "api")
-        time.sleep(2)  # a few more visits after the last old one has gone
+        seen = sum(visitors.answers.values())
+        eventually(lambda: sum(visitors.answers.values()) > seen + 20, 60)  # visits after the last old one has gone
     assert visitors.failed() == {}
     print(f"rolled under {sum(visitors.answers.values())} requests, the slowest {visitors.slowest_s:.2f} s")
     assert len(visitors.accepted) > 20

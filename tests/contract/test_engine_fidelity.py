@@ -22,7 +22,7 @@ from worker.audio.windows import Window
 from worker.batcher import Key, OutOfMemory
 from worker.engines import faster_whisper, row, stages
 from worker.engines.cpu_layout import CpuLayout
-from worker.engines.row import Attempt, best, ladder
+from worker.engines.row import Attempt, best
 from worker.engines.stages import Stages
 
 
@@ -127,7 +127,7 @@ def test_poor_quality_goes_up_the_temperatures_and_the_best_is_kept(
     monkeypatch.setattr(Stages, "_decode", noting)
     samples = decode(SAMPLES["short"].path, limit_s=30)
     segments = heard_by(engine, samples, Decoding(), "en")
-    assert tried == list(ladder(0))
+    assert tried == [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
     assert segments
     assert all(segment.low_confidence for segment in segments)
     tried.clear()

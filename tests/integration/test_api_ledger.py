@@ -108,16 +108,14 @@ def test_identical_submits_at_the_same_time_are_one_computation(api: httpx.Clien
     eventually(lambda: redis_server.llen("murmur") == 1)
 
 
-def test_long_poll_ends_when_the_worker_does(api: httpx.Client, worker: Worker) -> None:
+def test_long_poll_ends_when_the_worker_does(api: httpx.Client, worker: Worker, redis_server: Redis) -> None:
     job = submit(api).json()
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(api.get, job["urls"]["self"], params={"wait": 20})
-        time.sleep(0.3)
+        eventually(lambda: redis_server.pubsub_numsub("murmur:changed")[0][1])
         assert not waiting.done()
         worker.work()
-        began = time.monotonic()
-        assert waiting.result().json()["status"] == "completed"
-        assert time.monotonic() - began < 2
+        assert waiting.result(15).json()["status"] == "completed"
 
 
 def test_idempotency_key_holds_across_requests(api: httpx.Client) -> None:
@@ -163,7 +161,7 @@ def test_ledger_that_hangs_is_answered_with_503_within_seconds_and_everything_re
         blobs = sorted((tmp_path / "data").rglob("*"))
         with Redis.from_url(server.url) as redis:
             pid = int(redis.info("server")["process_id"])
-        time.sleep(1.1)  # what was seen of the queue within the last second still counts
+        time.sleep(1.1)  # fine: what was seen of the queue within the last second still counts
         os.kill(pid, signal.SIGSTOP)
         try:
             for method, path in (("POST", "/v1/jobs"), ("GET", job["urls"]["self"])):

@@ -94,7 +94,7 @@ def test_two_hundred_who_ask_a_silent_ledger_are_refused_together_on_every_route
         job = api.post("/v1/jobs", files={"file": ("a.wav", audio_files.wav())}).json()["id"]
         with stopped(own_ledger):
             for method, path in ROUTES:
-                time.sleep(1.1)  # what was known of the ledger is forgotten
+                time.sleep(1.1)  # fine: what was known of the ledger is forgotten
                 body: dict[str, Any] = {}
                 if method == "POST" and "cancel" not in path:
                     body = {"files": {"file": ("a.wav", audio_files.wav(2.0))}, "data": {"model": "demo"}}
@@ -241,7 +241,7 @@ def test_who_waits_for_a_job_waits_through_an_outage(own_ledger: Redis, tmp_path
             waiter.start()
         eventually(lambda: own_ledger.scard(f"murmur:comp:{computation(own_ledger, job['id'])}:jobs") == 4)
         with stopped(own_ledger):
-            time.sleep(3.0)  # longer than any call to the ledger may take
+            time.sleep(3.0)  # fine: longer than any call to the ledger may take
         worker.work(" hello world")
         for waiter in waiters:
             waiter.join(30)

@@ -9,6 +9,7 @@ from io import StringIO
 from pathlib import Path
 from subprocess import run
 
+import anyio
 import pytest
 import structlog
 from prometheus_client.parser import text_string_to_metric_families
@@ -294,7 +295,7 @@ async def test_concurrent_requests_share_one_look_at_the_ledger(api: Bench) -> N
     async def counted(self: MemoryJobs) -> Backlog:
         nonlocal looks
         looks += 1
-        await asyncio.sleep(0.02)
+        await anyio.wait_all_tasks_blocked()  # all the others have asked by now
         return await real(self)
 
     api.jobs.backlog = counted.__get__(api.jobs)  # type: ignore[method-assign]

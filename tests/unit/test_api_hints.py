@@ -1,11 +1,11 @@
 """Hints that a slow broker holds up."""
 
-import asyncio
 import threading
 
 import pytest
 
 from api.jobs.hints import Hints
+from tests.platform import eventually_async
 
 pytestmark = pytest.mark.anyio
 
@@ -35,8 +35,7 @@ async def test_hanging_broker_holds_one_thread_and_later_hints_go_out_together()
     hints = Hints(queue)
     for _ in range(3):
         hints.send()
-        await asyncio.sleep(0.02)
-    assert queue.calls == [1]
+        await eventually_async(lambda: queue.calls == [1])
     queue.go_on.set()
     await hints.close()
     assert queue.calls == [1, 2]

@@ -6,10 +6,12 @@ from collections.abc import AsyncIterator
 from datetime import datetime
 from pathlib import Path
 
+import anyio
 import pytest
 
 from tests import audio_files
 from tests.api_client import Bench, bench
+from tests.platform import eventually_async
 from transcription.job import Status
 from transcription.options import ResponseFormat
 
@@ -44,8 +46,7 @@ async def test_submitted_recording_is_a_durable_job_with_its_place_and_urls(api:
     assert job["created_at"].endswith("Z")
     assert answer.headers["location"] == job["urls"]["self"] == f"/v1/jobs/{job['id']}"
     assert int(answer.headers["retry-after"]) >= 1
-    await asyncio.sleep(0.05)
-    assert api.queue.hints == 1
+    await eventually_async(lambda: api.queue.hints == 1)
     assert api.leftovers() == [f"blobs/{job['audio']['sha256'][:2]}/{job['audio']['sha256']}"]
 
 
@@ -102,7 +103,7 @@ async def test_json_body_brings_the_audio_in_base64(api: Bench) -> None:
 async def test_prefer_wait_holds_the_answer_until_the_job_is_done(api: Bench) -> None:
     async def finish() -> None:
         await api.jobs.accepted.wait()
-        await asyncio.sleep(0.05)
+        await anyio.wait_all_tasks_blocked()
         api.jobs.finish(next(iter(api.jobs.jobs)))
 
     async with asyncio.TaskGroup() as tasks:
@@ -152,7 +153,7 @@ async def test_long_poll_returns_when_the_job_ends(api: Bench) -> None:
     job = (await api.submit(audio_files.wav())).json()
     async with asyncio.TaskGroup() as tasks:
         waiting = tasks.create_task(api.http.get(job["urls"]["self"], params={"wait": 30}))
-        await asyncio.sleep(0.05)
+        await anyio.wait_all_tasks_blocked()
         assert not waiting.done()
         api.jobs.finish(job["id"])
     assert waiting.result().json()["status"] == "completed"

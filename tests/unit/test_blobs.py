@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.platform import eventually_async
 from transcription.errors import BlobMissing, DiskFull
 from transcription.storage.disk import DiskBlobs
 
@@ -128,7 +129,7 @@ async def test_upload_that_is_cancelled_while_it_writes_leaves_no_part(tmp_path:
             await upload.abort()
 
     task = asyncio.create_task(receive())
-    await asyncio.sleep(0.1)
+    await eventually_async(lambda: upload.size > 2_000_000)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

@@ -186,11 +186,9 @@ async def test_a_body_that_trickles_in_is_cut_off(tmp_path: Path) -> None:
             yield b"x"
 
     async with bench(tmp_path, **limits) as api:
-        began = time.perf_counter()
         answer = await api.http.post("/v1/jobs", content=trickle(), headers={"content-type": "audio/wav"})
         assert (answer.status_code, answer.json()["code"]) == (408, UploadIncomplete.code)
         assert "at least 1000 a second" in answer.json()["detail"]
-        assert time.perf_counter() - began < 5
         assert api.leftovers() == []
 
 

@@ -148,7 +148,8 @@ def test_prometheus_is_told_to_scrape_what_the_dashboards_know_and_finds_it() ->
 def test_what_names_another_document_finds_it() -> None:
     there = {named(document) for document in base()} | {("ConfigMap", "settings")}
     labels = [d["spec"]["template"]["metadata"]["labels"] for d in base() if d["kind"] in CONTROLLERS]
-    for document in base():
+    assert len(labels) == len(list(pods())) == 4
+    for document in base():  # fine: of which the workloads are four
         spec = document.get("spec", {})
         if document["kind"] == "PodDisruptionBudget":
             assert spec["selector"]["matchLabels"] in labels
@@ -165,6 +166,7 @@ def test_what_names_another_document_finds_it() -> None:
         ]
         assert {("PersistentVolumeClaim", name) for name in claims} <= there
         own = {claim["metadata"]["name"] for claim in controller["spec"].get("volumeClaimTemplates", ())}
+        assert pod["containers"]
         for container in pod["containers"]:
             mounts = {mount["name"] for mount in container.get("volumeMounts", ())}
             assert mounts <= {volume["name"] for volume in pod.get("volumes", ())} | own
@@ -186,6 +188,7 @@ def test_settings_of_the_manifests_are_settings_that_there_are(monkeypatch: pyte
         port["containerPort"] for _, pod in pods() for container in pod["containers"] for port in container["ports"]
     }
     assert {settings.api.port, settings.worker.metrics_port} <= ports
+    assert "api" in [named(controller)[1] for controller, _ in pods()]
     for controller, pod in pods():
         if named(controller)[1] == "api":
             pause = int(pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"][1])
