@@ -11,7 +11,7 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3 python;
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$python; break; }; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-compose fuzz audit check format docs lock clean mac-up mac-worker chaos bench test-mlx
+.PHONY: help demo run test mutants mutants-domain test-compose fuzz audit check format docs lock clean mac-up mac-worker chaos bench test-mlx
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,13 @@ run: $(VENV)/.local ## Run the platform on 127.0.0.1:8000 until Ctrl-C (ARGS="--
 
 test: $(VENV)/.dev ## Run the tests (ARGS="tests/unit -k formats")
 	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+mutants: $(VENV)/.dev ## Put known faults in, one at a time, and see that the tests notice (ARGS="--area lua"; long)
+	@$(BIN)/python -m tests.mutants.run $(ARGS)
+
+mutants-domain: $(VENV)/.dev ## Let mutmut change the pure domain, and print the share that its tests notice (long)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check mutmut
+	@$(BIN)/python -m tests.mutants.domain $(ARGS)
 
 test-compose: $(VENV)/.dev ## Build the images, bring up the compose stack and break it (needs Docker, minutes)
 	@TEST_COMPOSE=1 $(BIN)/python -m pytest tests/compose $(ARGS)

@@ -165,7 +165,7 @@ def test_audit_stream_tells_every_move_and_no_more_than_its_length(
     assert told == ["accepted", "claimed", "processing", "prepared", "finished", "completed"]
     client.cancel(client.new("b"))
     told = [entry["what"] for _, entry in ledger_clock.redis.xrange("murmur:audit")][6:]
-    assert told == ["accepted", "ticket canceled", "canceled", "dropped"]
+    assert told == ["accepted", "job canceled", "canceled", "dropped"]
     silent = LedgerClient(
         settings.model_copy(update={"ledger": settings.ledger.model_copy(update={"audit_length": 0})})
     )

@@ -112,6 +112,7 @@ def site(settings: Settings, script: Script, ended: list[int]) -> Iterator[Site]
             yield Site(worker, LedgerClient(settings), settings, app)
         finally:
             worker.stop()
+            worker._decoder.close()
             for thread in threading.enumerate():
                 if thread.name in ("leave", "exit", "leases", "maintenance", "webhook-dispatcher"):
                     thread.join(15)

@@ -180,8 +180,10 @@ def test_replicas_are_judged_without_the_ledger() -> None:
 
 def test_workers_are_judged_by_their_signs_of_life_and_given_time_to_begin() -> None:
     worker = CONTAINERS["worker"]
-    for probe in ("startupProbe", "livenessProbe"):
-        assert worker[probe]["exec"]["command"] == ["python", "-IS", "worker/health_check.py"]
+    check = ["python", "-IS", "worker/health_check.py"]
+    # A worker that has quarantined itself lives: starting it again would mend nothing.
+    for probe, flags in (("startupProbe", []), ("livenessProbe", ["--alive"])):
+        assert worker[probe]["exec"]["command"] == [*check, *flags]
         assert worker[probe]["timeoutSeconds"] == 5
     assert worker["startupProbe"]["periodSeconds"] * worker["startupProbe"]["failureThreshold"] >= 120
     # Three missed minutes aren't death: an outage of the ledger is no reason to start a worker again.

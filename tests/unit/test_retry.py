@@ -1,16 +1,24 @@
 """What happens after a span has failed: whether it is tried again, when, and what its client is told."""
 
+import errno
+
 import pytest
 
-from transcription.errors import CorruptAudio, EngineFailed
+from transcription.errors import BlobMissing, CorruptAudio, EngineFailed, MurmurationError, ScratchFailed
 from transcription.retry import GiveUp, History, Patience, Retry, decide
 
+PATIENCE = Patience(max_attempts=3, platform_s=3600.0)
 
-def test_pauses_between_attempts_grow_up_to_half_a_minute() -> None:
+
+def after(error: Exception, attempt: int = 1, *, jitter: float = 0.0, **history: float) -> Retry | GiveUp:
+    return decide(error, History(attempt=attempt, **history), PATIENCE, jitter=jitter)  # type: ignore[arg-type]
+
+
+def test_pauses_between_attempts_of_the_engine_grow_up_to_half_a_minute() -> None:
     pauses = []
     for attempt in range(1, 9):
         step = decide(
-            EngineFailed("boom"), History(attempt=attempt), Patience(max_attempts=100, platform_s=60), jitter=0.5
+            EngineFailed("boom"), History(attempt=attempt), Patience(max_attempts=100, platform_s=1), jitter=0.9
         )
         assert isinstance(step, Retry)
         pauses.append(step.delay_s)
@@ -18,9 +26,7 @@ def test_pauses_between_attempts_grow_up_to_half_a_minute() -> None:
 
 
 def test_what_the_file_itself_is_wrong_with_is_final_at_the_first_attempt() -> None:
-    step = decide(
-        CorruptAudio("no sound in it"), History(attempt=1), Patience(max_attempts=3, platform_s=60), jitter=0.5
-    )
+    step = after(CorruptAudio("no sound in it"))
     assert isinstance(step, GiveUp)
     assert (step.failure.code, step.failure.message, step.failure.retryable) == (
         "corrupt_audio",
@@ -30,18 +36,47 @@ def test_what_the_file_itself_is_wrong_with_is_final_at_the_first_attempt() -> N
 
 
 @pytest.mark.parametrize(("attempt", "given_up"), [(1, False), (2, False), (3, True), (4, True)])
-def test_attempts_end_where_the_setting_says(attempt: int, given_up: bool) -> None:
-    step = decide(EngineFailed("boom"), History(attempt=attempt), Patience(max_attempts=3, platform_s=60), jitter=0.5)
+def test_attempts_of_the_engine_end_where_the_setting_says(attempt: int, given_up: bool) -> None:
+    step = after(EngineFailed("boom"), attempt)
     assert isinstance(step, GiveUp) is given_up
-    if isinstance(step, GiveUp):
-        assert (step.failure.code, step.failure.retryable) == ("engine_failed", True)
+    assert (step.failure.code, step.failure.retryable) == ("engine_failed", True)
 
 
 def test_an_error_that_nobody_foresaw_is_the_engines_and_says_what_it_was() -> None:
-    step = decide(
-        ZeroDivisionError("by zero " * 200), History(attempt=3), Patience(max_attempts=3, platform_s=60), jitter=0.5
-    )
+    step = after(ZeroDivisionError("by zero " * 200), 3)
     assert isinstance(step, GiveUp)
     assert step.failure.code == "engine_failed"
     assert step.failure.message.startswith("ZeroDivisionError: by zero")
     assert len(step.failure.message) <= 500
+
+
+@pytest.mark.parametrize("error", [BlobMissing("not here"), ScratchFailed("no disk"), OSError(errno.EIO, "i/o error")])
+def test_fault_of_the_platform_is_tried_again_whatever_the_attempts_until_patience_ends(error: Exception) -> None:
+    for attempt in (1, 3, 50):
+        assert isinstance(after(error, attempt, faults=attempt, faulting_s=3599.0), Retry)
+    assert isinstance(after(error, 1, faults=9, faulting_s=3600.0), GiveUp)
+
+
+def test_pauses_of_the_platform_double_up_to_five_minutes_and_spans_do_not_come_back_together() -> None:
+    def pauses(jitter: float) -> list[float]:
+        steps = [after(ScratchFailed("no disk"), faults=faults, jitter=jitter) for faults in (0, 1, 2, 5, 8, 9, 40)]
+        return [step.delay_s for step in steps if isinstance(step, Retry)]
+
+    assert pauses(0.0) == [0.5, 1, 2, 16, 128, 150, 150]
+    assert pauses(0.5) == [0.75, 1.5, 3, 24, 192, 225, 225]
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(errno.ENOSPC, "disk_full"), (errno.EDQUOT, "disk_full"), (errno.EIO, "scratch_failed")]
+)
+def test_what_the_system_refuses_is_named_by_what_is_wrong_with_the_worker(number: int, code: str) -> None:
+    step = after(OSError(number, "refused"))
+    assert step.failure.code == code
+    assert "refused" in step.failure.message
+
+
+def test_every_retry_says_what_it_is_for() -> None:
+    error: MurmurationError = EngineFailed("boom")
+    step = after(error)
+    assert isinstance(step, Retry)
+    assert (step.failure.code, step.failure.message) == ("engine_failed", "boom")

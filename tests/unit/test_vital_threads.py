@@ -50,7 +50,7 @@ def test_rows_stay_as_they_were_when_a_later_one_of_their_batch_fails() -> None:
     encodings = [one.encoding for one in rows]
     with pytest.raises(EngineFailed):
         stages.compute(Key(Stage.DECODE), rows)
-    for one, encoding in zip(rows, encodings, strict=True):
+    for one, encoding in zip(rows, encodings, strict=True):  # fine: there are two
         assert (one.attempts, one.segments, one.seek) == ([], [], 0)
         assert one.encoding is encoding
         assert one.context.tokens() == [1, 2]
