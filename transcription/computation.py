@@ -17,7 +17,8 @@ class Claim:
     ``token`` is the fencing token: it grows with every claim, every write carries it, and the ledger refuses an old
     one. ``windows_done`` windows of the span were written by an earlier holder and needn't be computed again.
     ``speech`` holds the stretches to transcribe; None until the recording has been decoded and cut. ``whole``: the
-    span is all of the recording. ``alone``: it was in flight when a process died, so nothing runs beside it.
+    span is all of the recording. ``suspect``: a process died with it; ``alone``: several did, and nothing
+    runs beside it.
     ``request_id`` and ``traceparent`` are those of the request that began the computation. ``faults`` counts the
     platform's faults that the span met since it last made progress, for ``faulting_s`` by now.
     """
@@ -36,6 +37,7 @@ class Claim:
     speech: tuple[Span, ...] | None
     whole: bool
     alone: bool
+    suspect: bool = False
     request_id: str = ""
     traceparent: str = ""
     faults: int = 0

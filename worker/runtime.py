@@ -155,7 +155,7 @@ class WorkerRuntime:
 
     def _run(self, held: Held) -> SpanResult | None:
         claim = held.claim
-        log.info("claimed", attempt=claim.attempt, alone=claim.alone, windows_done=claim.windows_done)
+        log.info("claimed", attempt=claim.attempt, suspect=claim.suspect, windows_done=claim.windows_done)
         try:
             timing = self._pipeline.run(held)
         except (LeaseLost, Stopped) as error:

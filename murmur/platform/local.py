@@ -102,6 +102,7 @@ class LocalPlatform:
         with Client(self.url, timeout_s=2.0) as client:
             while not client.ready():
                 self.restart_exited()
+                self.supervisor.check_started()
                 if time.monotonic() > deadline:
                     raise CliError(f"the platform isn't ready after {seconds:.0f} s", status=1)
                 time.sleep(POLL_INTERVAL_S)
@@ -133,7 +134,7 @@ class LocalPlatform:
         if self.layout.workers > 1 and not self.settings.worker.model_workers:
             share = max(1, available() // self.layout.workers)
             env["MURMUR_WORKER__MODEL_WORKERS"] = str(share)
-        return Program(name=name, argv=argv, env=env, grace_s=WORKER_GRACE_S, directory=ROOT)
+        return Program(name=name, argv=argv, env=env, grace_s=WORKER_GRACE_S, directory=ROOT, replaceable=True)
 
     def _environment(self) -> dict[str, str]:
         own = exported(self.settings)

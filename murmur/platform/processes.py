@@ -24,7 +24,8 @@ class Program:
     What to run.
 
     ``last_signal`` is what the program gets when the process that started it dies without a word; ``grace_s`` is
-    how long it may take to end after SIGTERM; ``descriptors`` are the open files it inherits.
+    how long it may take to end after SIGTERM; ``descriptors`` are the open files it inherits. ``replaceable``: others
+    go on without it, so it is started again however often it dies.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Program:
     grace_s: float = 10.0
     descriptors: tuple[int, ...] = ()
     directory: Path | None = None
+    replaceable: bool = False
 
 
 class Process:

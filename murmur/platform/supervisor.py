@@ -11,6 +11,7 @@ from murmur.platform.processes import Process, Program, Sink
 QUICK_S = 15.0
 QUICK_DEATHS = 5
 FIRST_PAUSE_S = 0.5
+LONGEST_PAUSE_S = 60.0
 
 
 @dataclass(slots=True)
@@ -20,6 +21,7 @@ class ManagedProcess:
     program: Program
     process: Process | None
     deaths: int = 0
+    pause_s: float = 0.0
     start_at: float = 0.0
     last_lines: list[str] = field(default_factory=list)
 
@@ -53,6 +55,12 @@ class Supervisor:
     def process(self, name: str) -> Process | None:
         """The program's process, None while there is none."""
         return self._managed[name].process
+
+    def check_started(self) -> None:
+        """Before the platform is ready, nothing is replaceable. CliError: a program has died too often."""
+        for managed in self._managed.values():
+            if managed.deaths >= self._deaths:
+                raise _gave_up(managed, "at its start")
 
     def restart_exited(self) -> None:
         """
@@ -106,15 +114,21 @@ class Supervisor:
         process.wait(1.0)
         managed.process = None
         name, age = managed.program.name, process.age_s
-        managed.deaths = managed.deaths + 1 if age < QUICK_S else 1
-        if managed.deaths >= self._deaths:
-            last = managed.last_lines[-1:] or ["it said nothing"]
-            raise CliError(
-                f"{name} died {managed.deaths} times in a row ({cause(status)}); at last: {last[0]}", status=1
-            )
-        pause = FIRST_PAUSE_S * 2 ** (managed.deaths - 1)
+        # Whoever waited long for its start must live the longer to be thought well again.
+        managed.deaths = managed.deaths + 1 if age < max(QUICK_S, 2 * managed.pause_s) else 1
+        if managed.deaths >= self._deaths and not managed.program.replaceable:
+            raise _gave_up(managed, cause(status))
+        pause = managed.pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** (managed.deaths - 1))
         managed.start_at = time.monotonic() + pause
-        self._say(f"{name} died after {age:.0f} s ({cause(status)}); it starts again in {pause:g} s")
+        often = f", for the {managed.deaths}th time in a row" if managed.deaths >= self._deaths else ""
+        self._say(f"{name} died after {age:.0f} s ({cause(status)}){often}; it starts again in {pause:g} s")
+
+
+def _gave_up(managed: ManagedProcess, how: str) -> CliError:
+    last = managed.last_lines[-1:] or ["it said nothing"]
+    return CliError(
+        f"{managed.program.name} died {managed.deaths} times in a row ({how}); at last: {last[0]}", status=1
+    )
 
 
 def cause(status: int) -> str:

@@ -156,4 +156,4 @@ def test_suspect_is_run_only_by_one_that_suits(settings: Settings, spans: RedisS
     assert taken(spans, MAC, worker="mac") is None
     alone = spans.claim("heir", models=("large-v3",), extras=True, traits=CUDA)
     assert alone is not None
-    assert alone.alone
+    assert alone.suspect

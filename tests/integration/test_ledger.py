@@ -227,7 +227,7 @@ def test_windows_that_a_lost_worker_wrote_are_not_computed_again(
     redis_server.hset("murmur:config", "grace", 0)
     spans.reap()
     heir = claim(spans, "w2")
-    assert (heir.windows_done, heir.language, heir.speech, heir.alone) == (1, "de", WHOLE.speech, True)
+    assert (heir.windows_done, heir.language, heir.speech, heir.suspect) == (1, "de", WHOLE.speech, True)
     spans.append(heir, [Segment(1.0, 2.0, " Eins.")], window=0, audio_s=5.0)
     spans.append(heir, [Segment(6.0, 7.0, " Zwei.")], window=1, audio_s=10.0)
     spans.finish(heir, TIMING)
@@ -261,7 +261,7 @@ def test_a_span_whose_every_worker_died_fails_and_becomes_a_dead_letter_that_can
     assert job(settings, accepted.id).status is Status.COMPLETED
 
 
-def test_neighbours_of_a_dead_process_are_run_alone_and_lose_no_attempt(
+def test_neighbours_of_a_dead_process_are_run_one_at_a_time_and_lose_no_attempt(
     settings: Settings, spans: RedisSpans, redis_server: Redis
 ) -> None:
     for letter in "abc":
@@ -271,12 +271,14 @@ def test_neighbours_of_a_dead_process_are_run_alone_and_lose_no_attempt(
     redis_server.hset("murmur:config", "grace", 0)
     first = [claim(spans) for _ in range(3)]
     assert spans.register(info("w1", pid=2)) == 3  # the same name, another process: the old one is gone
-    alone = claim(spans)
-    assert (alone.alone, alone.attempt) == (True, 1)
-    assert spans.claim("w1", models=MODELS, extras=True) is None  # nothing runs beside a suspect
-    complete(spans, alone)
-    assert claim(spans).alone
-    assert {alone.computation} < {held.computation for held in first}
+    suspect = claim(spans)
+    assert (suspect.suspect, suspect.alone, suspect.attempt) == (True, False, 1)
+    assert spans.claim("w1", models=MODELS, extras=True) is None  # no second suspect runs beside it
+    submit(settings, submission("d" * 64))
+    assert not claim(spans).suspect  # but an ordinary span does
+    complete(spans, suspect)
+    assert claim(spans).suspect
+    assert {suspect.computation} < {held.computation for held in first}
 
 
 def test_no_span_of_a_dead_process_is_blamed_because_its_lease_ended_last(
@@ -294,24 +296,21 @@ def test_no_span_of_a_dead_process_is_blamed_because_its_lease_ended_last(
             spans.reap()
     attempts = [redis_server.hget(f"murmur:span:{held.computation}:{held.index}", "attempts") for held in lost]
     assert attempts == ["0", "0", "0"]
-    assert redis_server.zcard("murmur:suspects") == 3
+    assert redis_server.zcard("murmur:suspects:demo") == 3
     assert not redis_server.exists("murmur:held:w1")
 
 
-def test_a_busy_worker_runs_empty_to_make_room_for_a_suspect(settings: Settings, spans: RedisSpans) -> None:
+def test_a_busy_worker_takes_a_suspect_beside_its_own_work(settings: Settings, spans: RedisSpans) -> None:
     submit(settings, submission("a" * 64))
     submit(settings, submission("b" * 64))
     spans.register(info("w1", pid=1))
     claim(spans)
     claim(spans)
     submit(settings, submission("c" * 64))
-    busy = claim(spans, "w2")
-    submit(settings, submission("d" * 64))
+    claim(spans, "w2")
     spans.register(info("w1", pid=2))
-    assert spans.claim("w2", models=MODELS, extras=True) is None
-    assert claim(spans, "w3").alone
-    complete(spans, busy)
-    assert claim(spans, "w2").alone
+    assert claim(spans, "w2").suspect
+    assert claim(spans, "w3").suspect
 
 
 def test_a_cancel_takes_the_last_ticket_s_work_away_and_spares_the_others(

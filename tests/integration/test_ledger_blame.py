@@ -184,7 +184,7 @@ def test_lonely_span_of_a_dead_process_is_charged_until_it_is_a_dead_letter(
     job = client.new()
     for attempt in (1, 2, 3):
         held = worker.claim()
-        assert (held.attempt, held.alone) == (attempt, attempt > 1)
+        assert (held.attempt, held.suspect, held.alone) == (attempt, attempt > 1, attempt == 3)
         worker = dies(worker)
     failed = client.get(job)
     assert failed.failure is not None
@@ -199,12 +199,84 @@ def test_neighbours_of_a_dead_process_are_never_charged(client: LedgerClient, wo
     claims = [worker.claim() for _ in "abc"]
     worker = dies(worker)
     for _ in claims:
-        alone = worker.claim()
-        assert (alone.alone, alone.attempt) == (True, 1)
+        suspect = worker.claim()
+        assert (suspect.suspect, suspect.alone, suspect.attempt) == (True, False, 1)
         assert nothing_for(worker)
-        worker.finish(alone)
+        worker.finish(suspect)
     client.new("d")
-    assert not worker.claim().alone
+    assert not worker.claim().suspect
+
+
+def test_suspect_is_charged_and_its_good_neighbours_come_back_as_they_were(
+    client: LedgerClient, worker: LedgerWorker
+) -> None:
+    for letter in "ab":
+        client.new(letter)
+    for _ in "ab":
+        worker.claim()
+    worker = dies(worker)
+    for letter in "cd":
+        client.new(letter)
+    taken = [worker.claim() for _ in "acd"]
+    assert [held.suspect for held in taken] == [True, False, False]
+    one = taken[0].audio_sha256[0]
+    (other,) = {"a", "b"} - {one}
+    worker = dies(worker)
+    again = [worker.claim() for _ in "bcd"]
+    assert {held.audio_sha256[0]: held.suspect for held in again} == {other: True, "c": False, "d": False}
+    assert {held.attempt for held in again} == {1}
+    worker.finish(again[0])
+    charged = worker.claim()
+    assert (charged.audio_sha256[0], charged.suspect, charged.alone, charged.attempt) == (one, True, False, 2)
+
+
+def test_suspect_that_comes_past_its_crash_is_one_no_more_and_must_come_further_after_each(
+    client: LedgerClient, worker: LedgerWorker, redis_server: Redis
+) -> None:
+    client.new("a")
+    held = worker.claim()
+    worker.prepare(held, (600.0,))
+    for neighbour, windows in zip("bcd", (1, 4, 16), strict=True):
+        client.new(neighbour)
+        worker.claim()
+        worker = dies(worker)
+        while (held := worker.claim()).audio_sha256[0] != "a":
+            worker.finish(held)
+        assert held.suspect
+        for window in range(held.windows_done, held.windows_done + windows):
+            assert redis_server.exists("murmur:suspect:w1")
+            worker.write(held, window, " word", audio_s=1.0 + window)
+        assert not redis_server.exists("murmur:suspect:w1")
+        spans_left = worker.spans.claim(worker.name, models=("demo",), extras=True)
+        if spans_left:
+            worker.finish(spans_left)
+    assert held.attempt == 1
+
+
+def test_last_attempt_of_a_suspect_has_nothing_beside_it(client: LedgerClient, worker: LedgerWorker) -> None:
+    client.new("a")
+    worker.claim()
+    worker = dies(worker)
+    worker.claim()
+    worker = dies(worker)
+    client.new("b")
+    last = worker.claim()
+    assert (last.audio_sha256[0], last.alone, last.attempt) == ("a", True, 3)
+    assert nothing_for(worker)
+    worker.finish(last)
+    assert worker.claim().audio_sha256[0] == "b"
+
+
+def test_interactive_suspects_go_before_batch_ones_and_interactive_work_before_batch_suspects(
+    client: LedgerClient, worker: LedgerWorker
+) -> None:
+    client.new("a", priority="batch")
+    client.new("b")
+    for _ in "ab":
+        worker.claim()
+    worker = dies(worker)
+    client.new("c")
+    assert [worker.claim().audio_sha256[0] for _ in "bc"] == ["b", "c"]
 
 
 def test_suspects_are_run_in_the_order_of_their_deaths(
@@ -233,11 +305,11 @@ def test_suspect_that_is_handed_back_is_still_a_suspect(
     first = worker.claim()
     spans.release(first)
     again = worker.claim()
-    assert again.alone
+    assert again.suspect
     assert nothing_for(worker)
-    # It ran alone and is innocent: this worker takes others again.
+    # It came to its end and is innocent: this worker takes the next one.
     worker.finish(again)
-    assert worker.claim().alone
+    assert worker.claim().suspect
 
 
 def test_worker_takes_company_again_once_its_suspect_has_failed_or_was_handed_back(
@@ -249,7 +321,7 @@ def test_worker_takes_company_again_once_its_suspect_has_failed_or_was_handed_ba
     spans.fail(worker.claim(), BOOM, retry_in_s=60)
     for letter in "bc":
         client.new(letter)
-    assert [worker.claim().alone for _ in "bc"] == [False, False]
+    assert [worker.claim().suspect for _ in "bc"] == [False, False]
 
 
 def test_hurrying_a_suspect_leaves_it_one(client: LedgerClient, worker: LedgerWorker) -> None:
@@ -259,43 +331,44 @@ def test_hurrying_a_suspect_leaves_it_one(client: LedgerClient, worker: LedgerWo
     client.new("b")
     client.submit("a")
     held = worker.claim()
-    assert (held.audio_sha256[0], held.alone) == ("a", True)
+    assert (held.audio_sha256[0], held.suspect) == ("a", True)
 
 
-def test_one_busy_worker_at_a_time_makes_room_for_suspects_until_they_have_waited_long(
-    client: LedgerClient, worker: LedgerWorker, spans: RedisSpans, ledger_clock: LedgerClock
+def test_one_busy_worker_at_a_time_makes_room_for_a_suspect_s_last_attempt(
+    client: LedgerClient, worker: LedgerWorker, spans: RedisSpans
 ) -> None:
+    solitary(client, worker)
     busy = [LedgerWorker(spans, name) for name in ("w2", "w3")]
-    for letter, one in zip("bc", busy, strict=True):
+    for letter in "bcdef":
         client.new(letter)
-        one.claim()
+    held = [one.claim() for one in busy]  # the first takes it, the second an ordinary one
+    assert (held[0].alone, held[1].alone) == (True, False)
+    busy[0].spans.release(held[0])
+    spans.depart("w2")
+    assert nothing_for(busy[1])  # it runs empty for the suspect
+    assert LedgerWorker(spans, "w4").claim().alone
+    # No such suspect is left, so nobody runs empty any more.
+    assert not busy[1].claim().suspect
+
+
+def solitary(client: LedgerClient, worker: LedgerWorker) -> LedgerWorker:
+    """A suspect before its last attempt; the worker that lost it twice."""
     client.new("a")
-    worker.claim()
-    LedgerWorker(spans, "w1", pid=2)
-    for letter in "defg":
-        client.new(letter)
-    assert nothing_for(busy[0])  # it runs empty for the suspect
-    assert nothing_for(busy[0])
-    assert busy[1].claim().audio_sha256[0] == "d"  # and the other goes on meanwhile
-    ledger_clock.advance(4)
-    assert nothing_for(busy[1])  # the suspect has waited long: whoever is empty first may take it
-    idle = LedgerWorker(spans, "w4")
-    assert idle.claim().alone
-    # No suspect is left, so nobody runs empty any more.
-    assert busy[1].claim().audio_sha256[0] == "e"
-    assert busy[0].claim().audio_sha256[0] == "f"
+    for _ in range(2):
+        worker.claim()
+        worker = dies(worker)
+    return worker
 
 
 @pytest.mark.parametrize("departs", [True, False])
 def test_drainer_that_is_gone_is_waited_for_no_longer(
     client: LedgerClient, spans: RedisSpans, ledger_clock: LedgerClock, redis_server: Redis, departs: bool
 ) -> None:
-    workers = [LedgerWorker(spans, name) for name in ("w1", "w2")]
-    for letter, one in zip("ab", workers, strict=True):
-        client.new(letter)
-        one.claim()
-    dies(workers[0])
-    assert nothing_for(workers[1])
+    busy = LedgerWorker(spans, "w2")
+    client.new("b")
+    busy.claim()
+    solitary(client, LedgerWorker(spans, "w1"))
+    assert nothing_for(busy)
     if departs:
         spans.depart("w2")
     else:
@@ -314,19 +387,24 @@ def test_suspect_of_a_model_that_a_worker_lacks_stands_in_nobodys_way(
     worker.claim()
     worker = dies(worker)
     assert spans.claim("w9", models=("another",), extras=True) is None
-    assert worker.claim().alone
+    assert worker.claim().suspect
 
 
-def test_suspects_behind_others_that_suit_nobody_are_found(
-    client: LedgerClient, worker: LedgerWorker, spans: RedisSpans
-) -> None:
-    client.new("a", language="de")
-    worker.claim()
+def test_any_number_of_suspects_that_suit_nobody_hide_no_other(client: LedgerClient, worker: LedgerWorker) -> None:
+    letters = [chr(code) for code in range(ord("A"), ord("A") + 52)]
+    for letter in letters:
+        client.new(letter, language="de")
+    for _ in letters:
+        worker.claim()
+    worker = dies(worker)
     client.new("b", language="en")
-    worker.claim()
-    dies(worker)
-    found = [spans.claim(f"w{n}", models=("demo",), extras=True, traits=("language=en",)) for n in (7, 8)]
-    assert [one.audio_sha256[0] for one in found if one] == ["b"]
+    client.new("c", language="en")
+    taken = [worker.spans.claim("w7", models=("demo",), extras=True, traits=("language=en",)) for _ in range(2)]
+    assert [one.audio_sha256[0] for one in taken if one] == ["b", "c"]
+    LedgerWorker(worker.spans, "w7", pid=1)
+    LedgerWorker(worker.spans, "w7", pid=2)
+    found = [worker.spans.claim(f"w{n}", models=("demo",), extras=True, traits=("language=en",)) for n in (7, 8)]
+    assert {one.audio_sha256[0] for one in found if one} == {"b", "c"}
 
 
 # ---------------------------------------------------------------- dead letters

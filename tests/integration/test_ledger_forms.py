@@ -24,7 +24,7 @@ from transcription.settings import Lease, Settings
 
 T = TypeVar("T")
 LEDGERS = Path(__file__).parents[1] / "ledgers"
-TODAY = 2
+TODAY = 3
 
 
 @pytest.fixture
@@ -33,10 +33,12 @@ def settings(redis_url: str, tmp_path: Path) -> Settings:
     return api_settings(redis_url, tmp_path).model_copy(update={"lease": lease})
 
 
-@pytest.fixture
-def earlier(redis_server: Redis) -> None:
-    """The ledger of the first commit that has a worker: a job in every state."""
-    load(redis_server, json.loads((LEDGERS / "form1.json").read_text("utf-8")))
+@pytest.fixture(params=["form1.json", "form2.json"])
+def earlier(redis_server: Redis, request: pytest.FixtureRequest) -> str:
+    """A ledger of an earlier version with a job in every state: that of the first commit that has a worker, and a later
+    one that has suspects too."""
+    load(redis_server, json.loads((LEDGERS / str(request.param)).read_text("utf-8")))
+    return str(request.param)
 
 
 @pytest.fixture
@@ -115,8 +117,10 @@ def test_results_of_an_earlier_version_are_kept_and_answer_for_the_same_work(
     assert redis_server.get("murmur:schema") == str(TODAY)
 
 
-@pytest.mark.usefixtures("earlier")
-def test_every_job_that_an_earlier_version_accepted_is_worked_off(settings: Settings, spans: RedisSpans) -> None:
+def test_every_job_that_an_earlier_version_accepted_is_worked_off(
+    settings: Settings, spans: RedisSpans, earlier: str
+) -> None:
+    suspects = ("suspect-one", "suspect-two") if earlier == "form2.json" else ()
     before = {
         "completed": "completed",
         "failed": "failed",
@@ -126,11 +130,13 @@ def test_every_job_that_an_earlier_version_accepted_is_worked_off(settings: Sett
         "queued": "queued",
         "queued-batch": "queued",
     }
+    if suspects:  # the worker that died had one of them and another job in work
+        before |= {"suspect-one": "processing", "suspect-two": "queued", "queued": "processing"}
     assert statuses(settings) == before
     (letter,) = ask(settings, lambda jobs: jobs.dead_letters())
     ask(settings, lambda jobs: jobs.retry(letter.computation))
     # The lease that an earlier worker left, and the delay of a second attempt, have run out since.
-    eventually(lambda: (spans.reap(), spans.pending())[1] == 7)
+    eventually(lambda: (spans.reap(), spans.pending())[1] == 7 + len(suspects))
     worker = LedgerWorker(spans, "w2")
     taken = []
     while spans.pending():
@@ -142,7 +148,7 @@ def test_every_job_that_an_earlier_version_accepted_is_worked_off(settings: Sett
         worker.finish(claim)
     assert ("processing.wav", 0, 1) in taken
     assert statuses(settings) == before | dict.fromkeys(
-        ("failed", "delayed", "processing", "queued", "queued-batch"), "completed"
+        ("failed", "delayed", "processing", "queued", "queued-batch", *suspects), "completed"
     )
     job = ask(settings, lambda jobs: jobs.get("processing", tenant="default"))
     text = [segment.text for segment in ask(settings, lambda jobs: jobs.transcript(job)).segments]
@@ -162,8 +168,8 @@ def test_a_ledger_of_a_newer_version_is_refused_by_api_and_worker_and_stays_as_i
     with live_api(settings) as api:
         answer = api.get("/v1/jobs/again")
         assert (answer.status_code, answer.json()["code"]) == (503, "ledger_too_new")
-        assert "schema version 3" in answer.json()["detail"]
-        assert "up to 2" in answer.json()["detail"]
+        assert "schema version 4" in answer.json()["detail"]
+        assert "up to 3" in answer.json()["detail"]
         assert health(api) == (503, "unavailable")
     for step in (
         worker.claim,

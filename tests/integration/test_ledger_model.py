@@ -36,7 +36,8 @@ class Books:
         span_keys = [key for key in keys if key.startswith("murmur:span:")]
         comp_keys = [key for key in keys if key.startswith("murmur:comp:") and key.count(":") == 2]
         queues = [key for key in keys if key.startswith("murmur:first:")]
-        queues += ["murmur:suspects", "murmur:delayed", "murmur:leases", "murmur:extra:demo", "murmur:avoided:demo"]
+        queues += [f"murmur:{queue}:demo" for queue in ("suspects", "solitary", "extra", "avoided")]
+        queues += ["murmur:delayed", "murmur:leases"]
         pipe = redis.pipeline(transaction=False)
         for key in span_keys + comp_keys:
             pipe.hgetall(key)

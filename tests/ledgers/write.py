@@ -4,12 +4,14 @@ Write a ledger with a job in every state, by the code of an earlier commit: how 
     git archive f7aede3 transcription | tar -x -C /tmp/earlier
     PYTHONPATH=/tmp/earlier python tests/ledgers/write.py redis://127.0.0.1:6379/0 > tests/ledgers/form1.json
 
-The server must be empty, and is left as written. f7aede3 is the first commit that has a worker.
+The server must be empty, and is left as written. f7aede3 is the first commit that has a worker. form2.json comes from
+629d5a3, with `--suspects` behind the URL: two more jobs, whose worker died.
 """
 
 import asyncio
 import json
 import sys
+from dataclasses import replace
 from typing import Any
 
 from redis import Redis
@@ -38,7 +40,7 @@ WORKER = WorkerInfo(
 )
 
 
-def main(url: str) -> None:
+def main(url: str, *, suspects: bool = False) -> None:
     """Write every kind of job, in an order that leaves each in its state; then show the ledger as JSON."""
     settings = Settings(ledger=Ledger.model_validate({"url": url}))
     with connect(settings.ledger) as redis:
@@ -59,6 +61,13 @@ def main(url: str) -> None:
         submit(settings, "canceled", cancel=True)
         submit(settings, "queued", tenant="acme")
         submit(settings, "queued-batch", priority="batch", language="de")
+        if suspects:
+            submit(settings, "suspect-one")
+            submit(settings, "suspect-two")
+            spans.register(replace(WORKER, id="w2"))
+            for _ in range(2):
+                claim(spans, "w2")
+            spans.register(replace(WORKER, id="w2", pid=2))
         lines = [
             f"{json.dumps(key)}: {json.dumps(value, sort_keys=True)}" for key, value in sorted(dump(redis).items())
         ]
@@ -96,9 +105,9 @@ def submit(
     asyncio.run(run())
 
 
-def claim(spans: RedisSpans) -> Claim:
+def claim(spans: RedisSpans, worker: str = "w1") -> Claim:
     """Take the next span."""
-    found = spans.claim("w1", models=("demo",), extras=False)
+    found = spans.claim(worker, models=("demo",), extras=False)
     assert found is not None
     return found
 
@@ -133,4 +142,4 @@ def dump(redis: Redis) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], suspects="--suspects" in sys.argv)

@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -65,6 +66,20 @@ def test_pause_after_each_quick_death_is_twice_the_one_before_and_the_last_is_th
     assert [line.partition("; ")[2] for line in said] == [
         f"it starts again in {pause:g} s" for pause in (0.2, 0.4, 0.8)
     ]
+
+
+def test_replaceable_program_is_started_ever_more_slowly_and_never_given_up_once_the_platform_is_ready(
+    supervisor: Supervisor, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(module, "LONGEST_PAUSE_S", 0.04)
+    supervisor.start(replace(program("raise SystemExit(3)"), replaceable=True))
+    eventually(lambda: tended(supervisor) or len(said) >= 8, within_s=60)
+    pauses = [float(line.split(" in ")[-1].removesuffix(" s")) for line in said]
+    assert pauses[:8] == [0.01, 0.02, 0.04, 0.04, 0.04, 0.04, 0.04, 0.04]
+    assert "for the 8th time in a row" in said[7]
+    with pytest.raises(CliError, match="p died"):
+        supervisor.check_started()
 
 
 def test_deaths_far_apart_are_not_counted_together(

@@ -121,6 +121,7 @@ def claim(fields: dict[str, Any]) -> Claim:
         language=fields["language"] or None,
         speech=_stretches(fields["speech"]),
         whole=int(fields["spans"]) == 1,
+        suspect=int(fields["suspect"]) == 1,
         alone=int(fields["alone"]) == 1,
         request_id=fields["request"],
         traceparent=fields["trace"],

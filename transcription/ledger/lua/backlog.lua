@@ -47,14 +47,9 @@ for name, kind in pairs(kinds) do
   kind.models, kind.has = lines(models), lines(traits)
 end
 
-local suspects = {}
-for _, name in ipairs(redis.call('ZRANGE', k('suspects'), 0, SCAN_LIMIT - 1)) do
-  local lane = redis.call('HGET', k('comp', (split_name(name))), 'lane')
-  if lane then suspects[lane] = (suspects[lane] or 0) + 1 end
-end
-
 local function recordings_in(lane)
-  local sum = (suspects[lane] or 0) + redis.call('ZCARD', k('avoided', lane))
+  local sum = 0
+  for _, queue in ipairs({ 'avoided', 'suspects', 'solitary' }) do sum = sum + redis.call('ZCARD', k(queue, lane)) end
   for _, class in ipairs(CLASSES) do
     for _, tenant in ipairs(redis.call('ZRANGE', k('tenants', class, lane), 0, -1)) do
       sum = sum + redis.call('ZCARD', k('first', class, lane, tenant))

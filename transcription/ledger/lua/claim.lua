@@ -1,8 +1,9 @@
--- Take the next span under a lease: a suspect if this worker is idle, else by class, by the tenant with the least
--- audio running, by age; further spans of computations in work only when nothing else waits.
+-- Take the next span under a lease: by class, and in each a suspect if this worker runs none, then what some workers
+-- must leave to others, then by the tenant with the least audio running and by age. Of ten claims of a lane one is
+-- for the batch class, if any waits. Further spans of computations in work come only when nothing else waits.
 -- ARGV: worker, lease ms, extras (0 or 1), traits (a line each), ms after which a silent worker is gone, models...
 -- Returns the claim's fields, each after its name, or nil.
-local PATIENCE_MS = 3000
+local BATCH_TURN = 10
 local CHUNK = 100
 local worker, lease_ms, extras = ARGV[1], num(ARGV[2]), ARGV[3] == '1'
 local has, gone_ms, models, served = lines(ARGV[4]), num(ARGV[5]), {}, {}
@@ -10,12 +11,6 @@ for i = 6, #ARGV do models[ARGV[i]] = true end
 
 for _, lane in ipairs(redis.call('SMEMBERS', k('lanes'))) do
   if suits(lane, models, has) then served[lane] = true end
-end
-
-local function next_suspect()
-  for _, name in ipairs(redis.call('ZRANGE', k('suspects'), 0, 50)) do
-    if served[redis.call('HGET', k('comp', (split_name(name))), 'lane')] then return name end
-  end
 end
 
 -- Of the tenants with the least audio running, the one whose last claim is the longest ago. Without that, two who
@@ -49,11 +44,40 @@ local function another(lane, besides)
   return false
 end
 
+local function bounds(class)
+  if class == 'batch' then return LATER, '+inf' end
+  return '-inf', '(' .. LATER
+end
+
+local function next_of(queue, class, lanes)
+  local from, to = bounds(class)
+  local best, score
+  for lane in pairs(lanes) do
+    local top = redis.call('ZRANGEBYSCORE', k(queue, lane), from, to, 'WITHSCORES', 'LIMIT', 0, 1)
+    if top[1] and (not score or num(top[2]) < score) then best, score = top[1], num(top[2]) end
+  end
+  return best
+end
+
+-- The next suspect, and whether it runs with nothing beside it; 'wait' where this worker has to run empty for that.
+-- One worker at a time does so.
+local function next_suspect(class, lanes)
+  local solitary = next_of('solitary', class, lanes)
+  if solitary then
+    if redis.call('SCARD', k('held', worker)) == 0 then return solitary, true end
+    local drainer = redis.call('GET', k('drainer'))
+    if not drainer or drainer == worker then
+      redis.call('SET', k('drainer'), worker, 'PX', 60000)
+      return 'wait'
+    end
+  end
+  if redis.call('EXISTS', k('suspect', worker)) == 0 then return next_of('suspects', class, lanes) end
+end
+
 -- A worker takes what it has failed at before only when there is nobody else.
-local function next_avoided(class)
-  local from, to = '-inf', '(' .. LATER
-  if class == 'batch' then from, to = LATER, '+inf' end
-  for lane in pairs(served) do
+local function next_avoided(class, lanes)
+  local from, to = bounds(class)
+  for lane in pairs(lanes) do
     local at = 0
     repeat
       local names = redis.call('ZRANGEBYSCORE', k('avoided', lane), from, to, 'LIMIT', at, CHUNK)
@@ -67,19 +91,20 @@ local function next_avoided(class)
   end
 end
 
-local function next_first()
-  for _, class in ipairs(CLASSES) do
-    local avoided = next_avoided(class)
-    if avoided then return avoided end
-    local best, score, before
-    for lane in pairs(served) do
-      local tenant, running, last = next_tenant(k('tenants', class, lane))
-      if tenant and (not score or running < score or (running == score and last < before)) then
-        best, score, before = k('first', class, lane, tenant), running, last
-      end
+local function next_first(class, lanes)
+  local best, score, before
+  for lane in pairs(lanes) do
+    local tenant, running, last = next_tenant(k('tenants', class, lane))
+    if tenant and (not score or running < score or (running == score and last < before)) then
+      best, score, before = k('first', class, lane, tenant), running, last
     end
-    if best then return redis.call('ZRANGE', best, 0, 0)[1] end
   end
+  return best and redis.call('ZRANGE', best, 0, 0)[1]
+end
+
+local function next_in(class, lanes)
+  local name, alone = next_suspect(class, lanes)
+  return name or next_avoided(class, lanes) or next_first(class, lanes), alone
 end
 
 local function next_extra()
@@ -91,24 +116,31 @@ local function next_extra()
   return best
 end
 
+local function batch_waits(lane)
+  if redis.call('EXISTS', k('tenants', 'batch', lane)) == 1 then return true end
+  for _, waiting in ipairs({ 'suspects', 'solitary', 'avoided' }) do
+    if redis.call('ZCOUNT', k(waiting, lane), LATER, '+inf') > 0 then return true end
+  end
+  return false
+end
+
 if redis.call('EXISTS', k('alone', worker)) == 1 then return nil end
-local name, alone = next_suspect(), 0
-if name then
-  if redis.call('SCARD', k('held', worker)) == 0 then
-    alone = 1
-  else
-    -- One busy worker at a time runs empty to make room for the suspects, every one when they have waited long.
-    local drainer = redis.call('GET', k('drainer'))
-    local waited = now() - num(redis.call('ZSCORE', k('suspects'), name))
-    if not drainer or drainer == worker or waited > PATIENCE_MS then
-      redis.call('SET', k('drainer'), worker, 'PX', 60000)
-      return nil
-    end
-    name = nil
+
+-- Lanes in which the batch class has been passed over so often that it is its turn.
+local due
+for lane in pairs(served) do
+  if num(redis.call('HGET', k('passed'), lane)) >= BATCH_TURN - 1 then
+    due = due or {}
+    due[lane] = true
   end
 end
-name = name or next_first() or (extras and next_extra())
-if not name then return nil end
+local name, alone
+if due then name, alone = next_in('batch', due) end
+for _, class in ipairs(CLASSES) do
+  if not name then name, alone = next_in(class, served) end
+end
+name = name or (extras and next_extra())
+if not name or name == 'wait' then return nil end
 
 local cid, i = split_name(name)
 local key = k('span', cid, i)
@@ -121,10 +153,17 @@ local weight = math.max(1000, length_of(span) - num(span.done))
 redis.call('HSET', key, 'state', 'running', 'token', token, 'worker', worker, 'claimed', now(), 'weight', weight)
 redis.call('ZADD', k('leases'), now() + lease_ms, name)
 redis.call('SADD', k('held', worker), name)
-if alone == 1 then
-  redis.call('SET', k('alone', worker), name)
-  if redis.call('ZCARD', k('suspects')) == 0 then redis.call('DEL', k('drainer')) end
+local suspect = queue == 'suspect' or queue == 'solitary'
+if suspect then
+  redis.call('SET', k('suspect', worker), name)
+  redis.call('HSET', key, 'acquitted_at', num(span.windows) + 4 ^ math.max(0, num(span.crashes) - 1))
 end
+if alone then
+  redis.call('SET', k('alone', worker), name)
+  redis.call('DEL', k('drainer'))
+end
+local passed = c.class == 'interactive' and queue ~= 'extra' and batch_waits(c.lane)
+if passed then redis.call('HINCRBY', k('passed'), c.lane, 1) else redis.call('HDEL', k('passed'), c.lane) end
 add_running(c.tenant, weight)
 redis.call('HSET', k('served'), c.tenant, token)
 local attempt = num(span.attempts) + 1
@@ -134,6 +173,7 @@ audit('claimed', 'comp', cid, 'span', i, 'token', token, 'worker', worker, 'plac
 if c.status == 'queued' then move(cid, 'processing') end
 return { 'computation', cid, 'index', i, 'token', token, 'start', span.start, 'end', span['end'], 'attempt', attempt,
   'windows', span.windows, 'sha', c.sha, 'filename', c.filename, 'model', c.model, 'decoding', c.decoding,
-  'language', c.language or '', 'speech', span.speech or '', 'alone', alone, 'spans', c.spans,
+  'language', c.language or '', 'speech', span.speech or '', 'suspect', suspect and 1 or 0,
+  'alone', alone and 1 or 0, 'spans', c.spans,
   'request', c.request or '', 'trace', c.trace or '', 'faults', num(span.faults),
   'faulting', span.faulting and now() - num(span.faulting) or 0 }

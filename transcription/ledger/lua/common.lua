@@ -22,8 +22,9 @@
 --   comp:C:extra      zset    its spans that wait in `extra`, by index
 --   span:C:I          hash    state (pending running delayed done stopped), start, end, speech, token, worker,
 --                             attempts, windows; `place`: the queue it waits in, or was taken from last (first,
---                             extra, avoided, suspect); after a fault of the platform: faults, faulting (since
---                             when) and avoid (workers that met it, a line each)
+--                             extra, avoided, suspect, solitary); `crashes`: processes that died with it;
+--                             `acquitted_at`: windows after which it is no suspect any more; after a fault of the
+--                             platform: faults, faulting (since when) and avoid (workers that met it, a line each)
 --   segs:C:I          list    a span's segments, one JSON array for each window
 --   events:C          stream  what watchers are shown: changes of state, and which window was written
 --   changed           channel a message, the computation's id, for every change
@@ -36,17 +37,21 @@
 --   lengths           hash    span in `order` -> its length
 --   extra:L           zset    queue `extra`: further spans of computations in work, by class and age
 --   avoided:L         zset    queue `avoided`: spans that some workers must leave to others, by class and age
---   suspects          zset    queue `suspect`: spans that were running when a process died; each runs alone next
+--   suspects:L        zset    queue `suspect`: spans that were running when a process died, by class and time; a
+--                             process runs one of them at a time, beside ordinary spans
+--   solitary:L        zset    queue `solitary`: suspects before their last attempt, which nothing runs beside
 --   lanes             set     lanes with a span in one of the queues
 --   delayed           zset    spans that wait before their next attempt, by due time
 --   served            hash    tenant -> token of its last claim
+--   passed            hash    lane -> interactive claims in a row while a batch span waited
 --
 --   leases            zset    running spans by the end of their lease
 --   fence             string  the last fencing token
 --   running           hash    tenant -> audio of its running spans
 --   held:W            set     spans that a worker's process holds
---   alone:W           string  the suspect that a worker runs alone
---   drainer           string  the worker that takes nothing more, so as to have room for a suspect
+--   suspect:W         string  the suspect that a worker runs
+--   alone:W           string  the suspect that a worker runs with nothing beside it
+--   drainer           string  the worker that takes nothing more, so as to have room for a solitary suspect
 --   workers           zset    workers by their last heartbeat
 --   worker:W          hash    what a worker reports: incarnation, info (JSON), kind (models and traits), rate
 --
@@ -75,7 +80,8 @@
 --   lock:NAME         string  who reaps or sweeps now, see span_store.py; ends by itself
 --
 -- Invariants, which hold after every script and which a test checks after every step of random histories:
---   1. A span is in exactly one of first, extra, avoided, suspects, delayed and leases, unless it is done or stopped.
+--   1. A span is in exactly one of first, extra, avoided, suspects, solitary, delayed and leases, unless it is done or
+--      stopped.
 --   2. A running span has the token of its last claim, and it is in held:W of the worker that claimed it.
 --   3. A computation that isn't finished has a job, and a span that is running, delayed, in `first` or in `suspects`.
 --   4. backlog, running, counts and lead are what they total.
@@ -143,26 +149,6 @@ local function publish_progress(cid, kind, ...)
   publish_event(cid, kind, 'done', c[1], 'duration', c[2], ...)
 end
 
--- Keeps what a result lacks, counts it by code, and tells watchers; a computation keeps so much of it and no more.
-local MOST_WARNINGS = 40000
-local function warn(cid, written)
-  if written == '' then return end
-  local before = redis.call('HGET', k('comp', cid), 'warnings')
-  local all = before and (before .. '\n' .. written) or written
-  if #all > MOST_WARNINGS then return end
-  redis.call('HSET', k('comp', cid), 'warnings', all)
-  for code in string.gmatch('\n' .. written, '\n([%l_]+) ') do redis.call('HINCRBY', k('warnings'), code, 1) end
-  tell(cid, 'warning', 'warnings', written)
-end
-
--- A quota was charged with what a file says of its length; now that it is known, the day that was charged has the rest.
-local function settle(cid, true_ms)
-  local c = redis.call('HMGET', k('comp', cid), 'charged', 'charged_to')
-  if not c[1] then return end
-  if redis.call('EXISTS', c[2]) == 1 then redis.call('INCRBY', c[2], math.floor(true_ms) - num(c[1])) end
-  redis.call('HSET', k('comp', cid), 'charged', true_ms)
-end
-
 -- Keeps what a result lacks, counts it by code, and shows it to watchers; a computation keeps so much and no more.
 local MAX_WARNINGS_BYTES = 40000
 local function add_warnings(cid, written)
@@ -175,7 +161,7 @@ local function add_warnings(cid, written)
   publish_event(cid, 'warning', 'warnings', written)
 end
 
--- A quota was charged with what a file claims to be long; now that its length is known, the same day gets the difference.
+-- A quota was charged with what a file claims to be long; now that its length is known, the same day gets the rest.
 local function settle_quota(cid, true_ms)
   local c = redis.call('HMGET', k('comp', cid), 'charged', 'charged_to')
   if not c[1] then return end
@@ -198,12 +184,14 @@ local function enqueue(cid, i, queue)
   local c = redis.call('HMGET', k('comp', cid), 'class', 'lane', 'tenant', 'created', 'lead')
   local class, lane, tenant, created = c[1], c[2], c[3], num(c[4])
   local name, key = cid .. '/' .. i, k('span', cid, i)
-  if queue ~= 'suspect' then
+  if queue ~= 'suspect' and queue ~= 'solitary' then
     queue = redis.call('HEXISTS', key, 'avoid') == 1 and 'avoided' or num(c[5]) == 0 and 'first' or 'extra'
   end
   redis.call('HSET', key, 'state', 'pending', 'place', queue)
   if queue == 'suspect' then
-    redis.call('ZADD', k('suspects'), now(), name)
+    redis.call('ZADD', k('suspects', lane), (class == 'batch' and LATER or 0) + now(), name)
+  elseif queue == 'solitary' then
+    redis.call('ZADD', k('solitary', lane), (class == 'batch' and LATER or 0) + now(), name)
   elseif queue == 'avoided' then
     redis.call('ZADD', k('avoided', lane), (class == 'batch' and LATER or 0) + created, name)
   elseif queue == 'first' then
@@ -221,12 +209,9 @@ local function enqueue(cid, i, queue)
 end
 
 local function forget_empty_lane(lane)
-  local waiting = { k('extra', lane), k('avoided', lane) }
+  local waiting = { k('extra', lane), k('avoided', lane), k('suspects', lane), k('solitary', lane) }
   for _, class in ipairs(CLASSES) do waiting[#waiting + 1] = k('tenants', class, lane) end
   if redis.call('EXISTS', unpack(waiting)) > 0 then return end
-  for _, name in ipairs(redis.call('ZRANGE', k('suspects'), 0, -1)) do
-    if redis.call('HGET', k('comp', (split_name(name))), 'lane') == lane then return end
-  end
   redis.call('SREM', k('lanes'), lane)
 end
 
@@ -239,7 +224,9 @@ local function dequeue(cid, i)
     return
   end
   if span.place == 'suspect' then
-    redis.call('ZREM', k('suspects'), name)
+    redis.call('ZREM', k('suspects', lane), name)
+  elseif span.place == 'solitary' then
+    redis.call('ZREM', k('solitary', lane), name)
   elseif span.place == 'avoided' then
     redis.call('ZREM', k('avoided', lane), name)
   elseif span.place == 'first' then
@@ -303,10 +290,21 @@ local function end_run(cid, i, state)
   redis.call('ZREM', k('leases'), name)
   redis.call('SREM', k('held', span.worker), name)
   if redis.call('GET', k('alone', span.worker)) == name then redis.call('DEL', k('alone', span.worker)) end
+  if redis.call('GET', k('suspect', span.worker)) == name then redis.call('DEL', k('suspect', span.worker)) end
   redis.call('HSET', key, 'state', state)
   redis.call('HDEL', key, 'token')
   add_running(redis.call('HGET', k('comp', cid), 'tenant'), 0 - num(span.weight))
   redis.call('HINCRBY', k('comp', cid), 'lead', -1)
+end
+
+-- A suspect that has come past the windows that it may have died at is an ordinary span again, and leaves room for the
+-- next suspect. After each crash it has to come further; one that was charged stays a suspect to its end.
+local function acquit(cid, i, windows)
+  local key = k('span', cid, i)
+  local span = redis.call('HMGET', key, 'worker', 'place', 'acquitted_at', 'attempts')
+  if span[2] ~= 'suspect' or num(span[4]) > 0 or windows < num(span[3]) then return end
+  redis.call('HSET', key, 'place', 'first')
+  if redis.call('GET', k('suspect', span[1])) == cid .. '/' .. i then redis.call('DEL', k('suspect', span[1])) end
 end
 
 -- 'held', 'lost' (the token is old) or 'unwanted' (nobody waits for the computation any more).
@@ -451,33 +449,55 @@ local function leave_computation(id, cid, to)
   redis.call('PUBLISH', k('changed'), cid)
 end
 
--- The process that ran a span is gone. If the span was not alone in it, it is a suspect and no attempt is counted;
--- if it was, it is the culprit. Either way its next run is alone.
-local function lost_with(cid, i, crowd, max_attempts)
+-- Take a span from a process that is gone. Whoever is charged loses an attempt and is a suspect, before its last
+-- attempt one that runs alone; whoever is suspected loses none; all others come back as they were.
+local function lose(cid, i, verdict, crowd, max_attempts)
   local key = k('span', cid, i)
   local span = hash(key)
   end_run(cid, i, 'stopped')
   count('reaped')
-  audit('reaped', 'comp', cid, 'span', i, 'worker', span.worker, 'crowd', crowd, 'claimed', span.claimed)
-  if crowd == 1 then
+  audit('reaped', 'comp', cid, 'span', i, 'worker', span.worker, 'crowd', crowd, 'verdict', verdict,
+    'claimed', span.claimed)
+  local queue
+  if verdict == 'charged' then
     local attempts = redis.call('HINCRBY', key, 'attempts', 1)
     if attempts >= max_attempts then
       return fail_computation(cid, 'worker_lost', 'every worker that tried this recording died or hung; attempts: '
         .. attempts .. ' (MURMUR_LEASE__MAX_ATTEMPTS)', 1, 'engine')
     end
+    queue = attempts >= max_attempts - 1 and 'solitary' or 'suspect'
+  elseif verdict == 'suspected' then
+    queue = 'suspect'
   end
-  enqueue(cid, i, 'suspect')
+  if queue then redis.call('HINCRBY', key, 'crashes', 1) end
+  enqueue(cid, i, queue)
   promote(cid)
 end
 
--- A worker's process is gone: all that it held is lost in one step, whenever each lease would have ended. Deciding
--- span by span would blame the last one, which only seems to have been alone. Returns how many spans came back.
-local function process_died(worker, max_attempts)
-  local held = redis.call('SMEMBERS', k('held', worker))
-  for _, name in ipairs(held) do
+-- These spans of one process are lost in one step: it died with them, or hangs in them. Deciding span by span would
+-- blame the last one, which only seems to have been alone. The only one is charged. So is the suspect among others; the
+-- others are held to be good, but for those that were in a crash before. Among equals all are suspected.
+local function lose_all(worker, names, max_attempts)
+  local suspect, among = redis.call('GET', k('suspect', worker)), false
+  for _, name in ipairs(names) do among = among or name == suspect end
+  for _, name in ipairs(names) do
     local cid, i = split_name(name)
-    lost_with(cid, i, #held, max_attempts)
+    local verdict = 'suspected'
+    if #names == 1 or name == suspect then
+      verdict = 'charged'
+    elseif among and num(redis.call('HGET', k('span', cid, i), 'crashes')) == 0 then
+      verdict = 'innocent'
+    end
+    -- An earlier one of these may have failed the whole computation.
+    if redis.call('HGET', k('span', cid, i), 'state') == 'running' then lose(cid, i, verdict, #names, max_attempts) end
   end
-  redis.call('DEL', k('alone', worker))
-  return #held
+  return #names
+end
+
+-- A worker's process is gone: all that it held is lost in one step, whenever each lease would have ended. Returns how
+-- many spans came back.
+local function process_died(worker, max_attempts)
+  local lost = lose_all(worker, redis.call('SMEMBERS', k('held', worker)), max_attempts)
+  redis.call('DEL', k('alone', worker), k('suspect', worker))
+  return lost
 end
