@@ -11,7 +11,9 @@ from api import VERSION
 
 router = APIRouter(include_in_schema=False)
 
-ROOT = Path(__file__).parents[2]
+# In a checkout they lie at its top; a wheel brings them along inside this package.
+_PACKAGED = Path(__file__).parents[1] / "static"
+ROOT = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[2]
 WEB = ROOT / "web"
 CLIENT = ROOT / "clients" / "js" / "murmur.js"
 

@@ -14,7 +14,8 @@ from murmur.platform.local import ROOT
 LABEL = "io.murmuration.worker"
 END_S = 40.0
 POLL_INTERVAL_S = 0.2
-TEMPLATE = ROOT / "deploy" / "macos" / f"{LABEL}.plist"
+_PACKAGED = Path(__file__).with_name(f"{LABEL}.plist")  # a wheel brings it along
+TEMPLATE = _PACKAGED if _PACKAGED.is_file() else ROOT / "deploy" / "macos" / f"{LABEL}.plist"
 
 
 def property_list(arguments: Sequence[str], env: Mapping[str, str], *, directory: Path, log: Path) -> bytes:
