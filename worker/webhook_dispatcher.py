@@ -18,7 +18,7 @@ from transcription.webhook import Message, Verdict, asked_pause_s, next_try_s, p
 
 log = structlog.get_logger()
 
-AT_ONCE = 16
+AT_ONCE = 64
 POLL_INTERVAL_S = 1.0
 LEASE_MARGIN_S = 10.0
 FIRST_RETRY_S = 5.0

@@ -14,6 +14,16 @@ from transcription.settings import Settings
 from transcription.webhook import Message, Verdict
 
 LOG_LENGTH = 50
+
+OF_TENANT, OF_HOST = 8, 4
+"""Messages of a tenant that are sent at once, by all workers together, and those of them to one host."""
+
+NO_PLACE_S = 0.5
+MAX_SILENCES = 5
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 30.0, 600.0
+"""A host that gave no answer five times in a row is left alone for so long; then one message at a time tries it."""
+
+_AGAIN = 20
 GONE_S = 7 * 86_400.0
 
 
@@ -58,19 +68,28 @@ class RedisOutbox:
         self._scripts = Scripts(client, audit_length=settings.ledger.audit_length)
 
     async def claim(self, *, lease_s: float) -> Message | None:
-        """Take the message that has been due the longest; nobody else gets it for *lease_s*. LedgerUnavailable."""
+        """
+        Take the message that has been due the longest, of those whose tenant and host have a place free.
+
+        Nobody else gets it for *lease_s*. LedgerUnavailable.
+        """
         with translated():
-            found = await self._scripts.call("outbox_claim", ms(lease_s), LOG_LENGTH)
-        return None if found is None else _message(pairs(found[0]), found[1], int(found[2]))
+            for _ in range(_AGAIN):
+                limits = (OF_TENANT, OF_HOST, ms(NO_PLACE_S), MAX_SILENCES)
+                found = await self._scripts.call("outbox_claim", ms(lease_s), LOG_LENGTH, *limits)
+                if found != "again":
+                    break
+        return None if found is None or found == "again" else _message(pairs(found[0]), found[1], int(found[2]))
 
     async def settle(
         self, message: Message, outcome: Verdict, *, retry_in_s: float | None, status: int, error: str, took_s: float
     ) -> bool:
         """Write what a try came to; False when another worker has the message by now. LedgerUnavailable."""
         delay = -1 if retry_in_s is None else ms(retry_in_s)
+        breaker = (MAX_SILENCES, ms(FIRST_PAUSE_S), ms(LONGEST_PAUSE_S))
         args = (message.id, message.attempt, outcome.value, delay, status, error[:500], ms(took_s))
         with translated():
-            return bool(await self._scripts.call("outbox_settle", *args, LOG_LENGTH, ms(GONE_S)) == "ok")
+            return bool(await self._scripts.call("outbox_settle", *args, LOG_LENGTH, ms(GONE_S), *breaker) == "ok")
 
     async def log(self, job_id: str, *, tenant: str) -> DeliveryLog:
         """What was sent for a job, and what came of it. JobNotFound, LedgerUnavailable."""

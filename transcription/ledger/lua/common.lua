@@ -59,6 +59,9 @@
 --   hook:M            hash    a message: job, status, error, at, since, attempts, tries; state: pending, delivered,
 --                             failed, gone
 --   hooklog:ID        list    the last deliveries that were tried for a job, JSON
+--   sending:T         zset    messages of a tenant that are being sent, by the end of their sender's lease
+--   sending:T:H       zset    those of them to one host
+--   silent:T:H        hash    how often in a row a tenant's host gave no answer; `until`: nothing is sent to it before
 --   gone:T:U          string  a receiver that answered 410, by the digest of its URL
 --
 --   expiry            zset    finished jobs by the end of their retention
@@ -362,6 +365,8 @@ local function forget_job(id, tenant)
   redis.call('DEL', k('job', id))
   redis.call('ZREM', k('jobs', tenant), id)
 end
+
+local function host_of(url) return string.lower(string.match(url, '^%w+://([^/?#]*)') or '') end
 
 local function gone_key(job) return k('gone', job.tenant, redis.sha1hex(job.webhook)) end
 
