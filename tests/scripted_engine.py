@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from transcription.media.audio import Samples
 from transcription.options import Decoding
 from transcription.settings import Settings
+from transcription.spans import Span
 from transcription.transcript import Segment
 from worker.audio.windows import Window
 
@@ -32,6 +33,9 @@ class ScriptedEngine:
     compute_type = "none"
     steps = 0
 
+    def progress(self, owner: str) -> int | None:
+        return None
+
     def detect_language(self, window: Samples) -> tuple[str, float]:
         script.detections += 1
         return "fr", 0.75
@@ -44,6 +48,7 @@ class ScriptedEngine:
         language: str,
         owner: str,
         cancelled: Callable[[], bool],
+        skipped: Callable[[Span], None] = lambda _: None,
     ) -> Iterator[list[Segment]]:
         script.languages.append(language)
         for number, window in enumerate(windows):

@@ -1,7 +1,7 @@
 """The batcher: puts the rows of all jobs in a process together, so that the model works on many at once."""
 
 import threading
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass
@@ -135,6 +135,8 @@ class Batcher(Generic[Row]):
         self._limits: dict[int, int] = {}
         self._inside: dict[str, int] = {}
         self._running = 0
+        self._in_work: Counter[str] = Counter()
+        self._moved: Counter[str] = Counter()
         self._closed = False
         lock = threading.Lock()
         self._filled = threading.Condition(lock)
@@ -169,6 +171,11 @@ class Batcher(Generic[Row]):
             self._inside[owner] = self._inside.get(owner, 0) + 1
             self._put(entry, key)
         return entry.future
+
+    def progress(self, owner: str) -> int | None:
+        """How often rows of *owner* have come out of a batch; None while none of them is in one."""
+        with self._filled:
+            return self._moved.get(owner, 0) if self._in_work.get(owner) else None
 
     def close(self) -> None:
         """Let the batches in work end, and every row that isn't finished by then end with Stopped."""
@@ -210,6 +217,7 @@ class Batcher(Generic[Row]):
             with self._filled:
                 self._running -= 1
                 self.steps += 1
+                self._come_out(entries)
                 self._filled.notify_all()
 
     def _next(self, light: bool) -> tuple[Key, list[_Entry[Row]]] | None:
@@ -230,7 +238,15 @@ class Batcher(Generic[Row]):
             if not group:
                 del groups[key]
             self._running += 1
+            self._in_work.update(entry.owner for entry in entries)
             return key, entries
+
+    def _come_out(self, entries: Sequence[_Entry[Row]]) -> None:
+        for entry in entries:
+            self._in_work[entry.owner] -= 1
+            self._moved[entry.owner] += 1
+            if entry.owner not in self._inside:
+                del self._in_work[entry.owner], self._moved[entry.owner]
 
     def _choose(self, groups: dict[Key, _Group[Row]]) -> Key:
         def ready(key: Key) -> bool:

@@ -27,13 +27,15 @@ class Held:
     """
     A claimed span in this process.
 
-    ``progressed_at`` is the last sign of progress (monotonic seconds). While ``in_engine``, every step of the engine
-    is one, because windows wait their turn there.
+    ``progressed_at`` is the last sign of progress (monotonic seconds). While ``in_engine``, ``progress`` tells how far
+    its own windows are; while they wait for their turn (None), every step of the engine is a sign.
     """
 
     claim: Claim
     progressed_at: float = field(default_factory=time.monotonic)
     in_engine: bool = False
+    progress: Callable[[], int | None] = lambda: None
+    seen: int | None = None
     lost: bool = False
     unwanted: bool = False
     handed_back: bool = False
@@ -153,11 +155,14 @@ class Leases(threading.Thread):
     def _renew(self) -> None:
         now, held = time.monotonic(), self.holding()
         steps = self._steps()
-        if steps != self._seen_steps:
-            self._seen_steps = steps
-            for one in held:
-                if one.in_engine:
-                    one.touch()
+        stepped, self._seen_steps = steps != self._seen_steps, steps
+        for one in held:
+            if not one.in_engine:
+                continue
+            own = one.progress()
+            if own != one.seen or (own is None and stepped):
+                one.touch()
+            one.seen = own
         stalled = [one for one in held if now - one.progressed_at > self._settings.stall_s and not one.over]
         if any(now - one.progressed_at > self._settings.stall_s + self._settings.ttl_s for one in stalled):
             self._exit(stalled)

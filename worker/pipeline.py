@@ -12,6 +12,7 @@ from transcription.media.audio import RATE, normalize, sample_at
 from transcription.media.decoder import Decoder
 from transcription.media.recording import Recording, Sound, StoredRecording, write_pcm
 from transcription.ports import BlobStore, SpanStore
+from transcription.result_warning import ResultWarning, WarningCode
 from transcription.settings import Settings
 from transcription.spans import Piece, Span, pieces, span_length, windows
 from worker.audio.speech import detect_speech, everything
@@ -163,6 +164,8 @@ class Pipeline:
         groups = windows(piece.speech)[claim.windows_done :]
         if not groups or work.language is None:
             return
+        skipped: list[Span] = []
+        held.progress = lambda: engine.progress(claim.computation)
         held.in_engine = True
         written = engine.transcribe(
             (Window.joined(group, work.sound.cut) for group in groups),
@@ -170,10 +173,13 @@ class Pipeline:
             language=work.language,
             owner=claim.computation,
             cancelled=lambda: held.over,
+            skipped=skipped.append,
         )
         for number, (group, segments) in enumerate(zip(groups, written, strict=True), start=claim.windows_done):
             held.touch()
-            self._spans.append(claim, segments, window=number, audio_s=group[-1].end - piece.span.start)
+            done_s = group[-1].end - piece.span.start
+            self._spans.append(claim, segments, window=number, audio_s=done_s, warnings=map(_skipped, skipped))
+            skipped.clear()
             held.check()
         held.in_engine = False
 
@@ -190,3 +196,12 @@ def _touch_and_check(held: Held) -> None:
     """Say that there is progress, and stop where nobody wants it any more."""
     held.touch()
     held.check()
+
+
+def _skipped(part: Span) -> ResultWarning:
+    return ResultWarning(
+        code=WarningCode.SKIPPED,
+        message="the model got no further here; this part isn't transcribed",
+        start=part.start,
+        seconds=part.seconds,
+    )

@@ -12,6 +12,7 @@ from transcription.errors import ModelUnavailable, Stopped
 from transcription.media.audio import Samples
 from transcription.options import Decoding
 from transcription.settings import Settings
+from transcription.spans import Span
 from transcription.transcript import Segment
 from worker.audio.windows import Window
 
@@ -30,6 +31,9 @@ class StubEngine:
     compute_type = "none"
     steps = 0
 
+    def progress(self, owner: str) -> int | None:
+        return None
+
     def detect_language(self, window: Samples) -> tuple[str, float]:
         return "en", 1.0
 
@@ -41,6 +45,7 @@ class StubEngine:
         language: str,
         owner: str,
         cancelled: Callable[[], bool],
+        skipped: Callable[[Span], None] = lambda _: None,
     ) -> Iterator[list[Segment]]:
         for window in windows:
             misbehave(decoding.prompt)

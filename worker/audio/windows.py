@@ -49,6 +49,12 @@ class Window:
         """How much there is to hear."""
         return self.samples.size / RATE
 
+    def placed(self, part: Span) -> Span:
+        """A part of the window, in its own seconds, in the recording's."""
+        times = _Times(self.stretches)
+        moved = times.bounds(Segment(part.start, part.end, ""), times.first)
+        return Span(moved.start, moved.end)
+
     def restore(self, segments: Iterable[Segment]) -> list[Segment]:
         """
         Move *segments* from the window's time into the recording's.

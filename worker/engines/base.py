@@ -5,6 +5,7 @@ from typing import Protocol
 
 from transcription.media.audio import Samples
 from transcription.options import Decoding
+from transcription.spans import Span
 from transcription.transcript import Segment
 from worker.audio.windows import Window
 
@@ -26,6 +27,13 @@ class Engine(Protocol):
     def steps(self) -> int:
         """How often the model has come back with something; a number that stands still shows that it hangs."""
 
+    def progress(self, owner: str) -> int | None:
+        """
+        How far the windows of *owner* are: a number that stands still shows that one of them hangs.
+
+        None while none of them is being computed: they wait for their turn.
+        """
+
     def detect_language(self, window: Samples) -> tuple[str, float]:
         """
         Find the language of *window* (mono, float32, 16 kHz, at most 30 s): its ISO 639-1 code and probability.
@@ -42,6 +50,7 @@ class Engine(Protocol):
         language: str,
         owner: str,
         cancelled: Callable[[], bool],
+        skipped: Callable[[Span], None] = ...,
     ) -> Iterator[list[Segment]]:
         """
         Yield each window's segments, in order, in the recording's seconds; nothing for silence.
@@ -51,6 +60,7 @@ class Engine(Protocol):
             language: ISO 639-1 code.
             owner: Computation that the windows belong to; owners take turns.
             cancelled: Asked between batches; when it says so, the rest isn't computed.
+            skipped: Called, before a window's segments come, with each part of it that was left out.
 
         Raises:
             EngineFailed: the model raised an error on these windows.

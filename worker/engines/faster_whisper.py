@@ -20,6 +20,7 @@ from transcription.media.audio import Samples
 from transcription.observability.cores import available
 from transcription.options import Decoding, Task
 from transcription.settings import Settings
+from transcription.spans import Span
 from transcription.transcript import Segment
 from worker.audio.windows import Window
 from worker.batcher import POLL_INTERVAL_S, Batcher
@@ -29,6 +30,7 @@ from worker.engines.encoders.base import Encoder
 from worker.engines.encoders.selection import select
 from worker.engines.row import Context, Floats, LanguageRow, Row
 from worker.engines.stages import ENCODE, Stages
+from worker.engines.text import TextTokenizer
 from worker.metrics import counters
 
 NAME = "faster_whisper"
@@ -79,6 +81,10 @@ class FasterWhisper:
         """Batches that have been computed."""
         return self._batcher.steps
 
+    def progress(self, owner: str) -> int | None:
+        """How far the windows of *owner* are that are being computed: see Engine."""
+        return self._batcher.progress(owner)
+
     def detect_language(self, window: Samples) -> tuple[str, float]:
         """Find the language; the encoding is kept for the transcription of the same window."""
         if not self._whisper.model.is_multilingual:
@@ -97,6 +103,7 @@ class FasterWhisper:
         language: str,
         owner: str,
         cancelled: Callable[[], bool],
+        skipped: Callable[[Span], None] = lambda _: None,
     ) -> Iterator[list[Segment]]:
         """Yield each window's segments. Windows are prepared a few ahead in the caller's thread."""
         tokenizer = self._tokenizer(decoding.task, language)
@@ -109,9 +116,9 @@ class FasterWhisper:
                 row = self._row(window, tokenizer, decoding, context)
                 waiting.append((window, self._submit(row, owner=owner, cancelled=cancelled)))
                 if len(waiting) >= ahead:
-                    yield _segments(*waiting.popleft(), cancelled)
+                    yield _segments(*waiting.popleft(), cancelled, skipped)
             while waiting:
-                yield _segments(*waiting.popleft(), cancelled)
+                yield _segments(*waiting.popleft(), cancelled, skipped)
         finally:
             for _, future in waiting:
                 future.cancel()
@@ -142,13 +149,18 @@ class FasterWhisper:
         return cast("Future[AnyRow]", self._batcher.submit(row, ENCODE, owner=owner, cancelled=cancelled))
 
     def _new_tokenizer(self, task: Task, language: str) -> Tokenizer:
-        return Tokenizer(
+        return TextTokenizer(
             self._whisper.hf_tokenizer, self._whisper.model.is_multilingual, task=task.value, language=language
         )
 
 
-def _segments(window: Window, future: "Future[Row]", cancelled: Callable[[], bool]) -> list[Segment]:
-    return window.restore(_wait(future, cancelled).segments)
+def _segments(
+    window: Window, future: "Future[Row]", cancelled: Callable[[], bool], skipped: Callable[[Span], None]
+) -> list[Segment]:
+    row = _wait(future, cancelled)
+    for part in row.skipped:
+        skipped(window.placed(part))
+    return window.restore(row.segments)
 
 
 def _wait(future: "Future[AnyRow]", cancelled: Callable[[], bool]) -> AnyRow:

@@ -10,6 +10,7 @@ from faster_whisper.tokenizer import Tokenizer
 from numpy.typing import NDArray
 
 from transcription.options import Decoding
+from transcription.spans import Span
 from transcription.transcript import Segment
 
 COMPRESSION_RATIO_LIMIT = 2.4
@@ -28,13 +29,18 @@ def ladder(temperature: float) -> tuple[float, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What the model wrote at one temperature, and the figures by which that is judged."""
+    """
+    What the model wrote at one temperature, and the figures by which that is judged.
+
+    ``stuck``: it doesn't get the pass any further, and isn't taken.
+    """
 
     tokens: tuple[int, ...]
     temperature: float
     avg_logprob: float
     compression_ratio: float
     no_speech_prob: float
+    stuck: bool = False
 
     @property
     def repetitive(self) -> bool:
@@ -59,6 +65,7 @@ class Attempt:
 
 def best(attempts: Sequence[Attempt]) -> Attempt:
     """The attempt to take: the last one if it is good, else the most probable, of those that don't repeat if any."""
+    attempts = [attempt for attempt in attempts if not attempt.stuck] or attempts
     if not attempts[-1].low_confidence:
         return attempts[-1]
     steady = [attempt for attempt in attempts if not attempt.repetitive]
@@ -104,7 +111,7 @@ class Row:
 
     The model goes through it in passes: one, unless it leaves off before the window's end. ``features`` is the
     window's log-mel, shape (mels, frames); ``seek`` the frame at which the pass begins; ``encoding`` what the encoder
-    made of it, shape (1, 1500, width). ``segments`` have the window's own time.
+    made of it, shape (1, 1500, width). ``segments`` and ``skipped``, what was left out, have the window's own time.
     """
 
     features: Floats
@@ -121,6 +128,8 @@ class Row:
     pieces: list[dict[str, Any]] = field(default_factory=list)
     ends_whole: bool = False
     segments: list[Segment] = field(default_factory=list)
+    passes: int = 0
+    skipped: list[Span] = field(default_factory=list)
 
     @property
     def temperature(self) -> float:
@@ -128,9 +137,14 @@ class Row:
         return ladder(self.decoding.temperature)[len(self.attempts)]
 
     @property
+    def exhausted(self) -> bool:
+        """Whether every temperature was tried."""
+        return len(self.attempts) == len(ladder(self.decoding.temperature))
+
+    @property
     def settled(self) -> bool:
         """Whether no further temperature is to be tried."""
-        return not self.attempts[-1].low_confidence or len(self.attempts) == len(ladder(self.decoding.temperature))
+        return not self.attempts[-1].low_confidence or self.exhausted
 
 
 @dataclass(slots=True, eq=False)

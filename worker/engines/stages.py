@@ -3,6 +3,7 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import replace
 from enum import IntEnum
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,7 @@ from faster_whisper.tokenizer import Tokenizer
 from faster_whisper.transcribe import get_compression_ratio, get_ctranslate2_storage, get_suppressed_tokens
 
 from transcription.errors import EngineFailed
+from transcription.spans import Span
 from transcription.transcript import Segment, Word
 from worker.batcher import Key, OutOfMemory
 from worker.engines.encoders.base import Encoder
@@ -25,6 +27,9 @@ SECONDS_PER_FRAME = 0.01
 BEST_OF = 5
 LEAST_REST = 20
 """Frames that are worth another pass: in 0.2 s nobody says anything, but the model may make something up."""
+
+MAX_PASSES = 32
+"""Passes over one window, after which its rest is left out: 30 s of speech take a few."""
 
 LATEST_FIRST_TIMESTAMP = 50
 """In steps of 20 ms: the first segment of a window begins in its first second."""
@@ -155,12 +160,27 @@ class Stages:
         return results
 
     def _assess(self, row: Row) -> Key | None:
-        """Cut what was taken into segments; silence has none."""
+        """Cut what was taken into segments; silence has none. What doesn't get on is tried again, then skipped."""
         attempt = best(row.attempts)
         if attempt.silent:
             row.pieces = []
             row.seek += row.size
             return self._end_pass(row)
+        started = row.seek
+        self._split(row, attempt)
+        if row.seek - started < min(LEAST_REST, row.size):
+            row.pieces, row.seek = [], started
+            row.attempts = [replace(one, stuck=True) if one is attempt else one for one in row.attempts]
+            if not row.exhausted:
+                return self._decode_key(row)
+            if not all(one.stuck for one in row.attempts):
+                return self._assess(row)
+            return self._end_pass(_skip(row))
+        if row.decoding.word_timestamps and any(text_tokens(row)):
+            return Key(Stage.ALIGN, tuple(row.tokenizer.sot_sequence))
+        return self._end_pass(row)
+
+    def _split(self, row: Row, attempt: Attempt) -> None:
         started = row.seek
         row.pieces, row.seek, row.ends_whole = self._whisper._split_segments_by_timestamps(  # noqa: SLF001
             tokenizer=row.tokenizer,
@@ -170,9 +190,6 @@ class Stages:
             segment_duration=row.size * SECONDS_PER_FRAME,
             seek=started,
         )
-        if row.decoding.word_timestamps and any(text_tokens(row)):
-            return Key(Stage.ALIGN, tuple(row.tokenizer.sot_sequence))
-        return self._end_pass(row)
 
     def _align(self, rows: Sequence[Row]) -> list[Key | None]:
         for row, result in zip(rows, self._aligned(rows), strict=True):
@@ -185,7 +202,7 @@ class Stages:
                 [row.pieces], row.tokenizer, None, row.size, PREPENDED, APPENDED, last_speech_timestamp=0.0
             )
             ends = [word["end"] for piece in row.pieces for word in piece["words"]]
-            if not row.ends_whole and ends and ends[-1] > started * SECONDS_PER_FRAME:
+            if not row.ends_whole and ends and round(ends[-1] / SECONDS_PER_FRAME) >= started + LEAST_REST:
                 row.seek = round(ends[-1] / SECONDS_PER_FRAME)
         return [self._end_pass(row) for row in rows]
 
@@ -210,7 +227,17 @@ class Stages:
             row.segments.append(_segment(piece, text, attempt))
         row.context.end_pass(row.attempts[-1].temperature)
         row.encoding = None
+        row.passes += 1
+        if row.passes >= MAX_PASSES and row.seek + LEAST_REST < row.frames:
+            _skip(row)
         return ENCODE if row.seek + LEAST_REST < row.frames else None
+
+
+def _skip(row: Row) -> Row:
+    """Leave out the rest of the window, and take note of it."""
+    row.skipped.append(Span(row.seek * SECONDS_PER_FRAME, row.frames * SECONDS_PER_FRAME))
+    row.seek = row.frames
+    return row
 
 
 class _Aligned(WhisperModel):  # type: ignore[misc]

@@ -1,0 +1,128 @@
+"""Whatever a client's text says, a window is over after a bounded number of passes, each of which gets on."""
+
+import threading
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from worker.windows import Window
+
+from demo import SAMPLES
+from tests.platform import eventually
+from transcription.media.audio import RATE
+from transcription.media.codecs.decode import decode
+from transcription.options import Decoding, Task
+from transcription.settings import Settings
+from transcription.spans import Span
+from worker import model_cache
+from worker.batcher import Batcher, Key
+from worker.engines.faster_whisper import FasterWhisper
+from worker.engines.row import TEMPERATURES
+from worker.engines.stages import MAX_PASSES
+
+CONTROL = "<|startoftranscript|><|endoftext|><|0.00|><|notimestamps|><|nospeech|><|de|><|translate|>" * 20
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FasterWhisper]:
+    settings = Settings(data_dir=tmp_path_factory.mktemp("data"), model="demo")
+    loaded = model_cache.load("demo", settings)
+    assert isinstance(loaded, FasterWhisper)
+    yield loaded
+    loaded.close()
+
+
+@cache
+def window() -> Window:
+    samples = decode(Path(SAMPLES["short"].path), limit_s=60)
+    return Window.collect([Span(0.0, samples.size / RATE)], samples)
+
+
+def write(engine: FasterWhisper, **asked: Any) -> tuple[str, list[Span]]:
+    skipped: list[Span] = []
+    parts = engine.transcribe(
+        [window()], Decoding(**asked), language="en", owner="o", cancelled=lambda: False, skipped=skipped.append
+    )
+    return "".join(segment.text for part in parts for segment in part), skipped
+
+
+@pytest.mark.parametrize("text", [CONTROL, "<|endoftext|>", "<<|0.00|>>", "a<|en|>b <|", "<|startoftranscript"])
+def test_control_tokens_in_a_text_are_text(engine: FasterWhisper, text: str) -> None:
+    tokenizer = engine._tokenizer(Task.TRANSCRIBE, "en")
+    ids = tokenizer.encode(text)
+    assert all(token < tokenizer.eot for token in ids)
+    assert tokenizer.decode(ids).replace(" ", "") == text.replace(" ", "")
+    assert (
+        tokenizer.encode("Hello there, you.")
+        == tokenizer.tokenizer.encode("Hello there, you.", add_special_tokens=False).ids
+    )
+
+
+@pytest.mark.parametrize("option", ["prompt", "hotwords"])
+def test_a_prompt_of_control_tokens_costs_no_more_than_another(engine: FasterWhisper, option: str) -> None:
+    before = engine.steps
+    _, skipped = write(engine, **{option: CONTROL[:1400]})
+    assert engine.steps - before <= 3 * (len(TEMPERATURES) + 2)
+    assert not skipped
+
+
+def test_a_pass_that_does_not_get_on_is_tried_at_every_temperature_and_then_skipped(
+    engine: FasterWhisper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine._whisper, "_split_segments_by_timestamps", lambda **asked: ([], asked["seek"], False))
+    before = engine.steps
+    text, skipped = write(engine)
+    assert (text, len(skipped)) == ("", 1)
+    assert skipped[0].start == 0.0
+    assert skipped[0].end == pytest.approx(window().seconds, abs=0.05)
+    assert engine.steps - before == 1 + len(TEMPERATURES)
+
+
+def test_passes_over_a_window_are_bounded(engine: FasterWhisper, monkeypatch: pytest.MonkeyPatch) -> None:
+    crawl = 22  # frames
+    monkeypatch.setattr(
+        engine._whisper, "_split_segments_by_timestamps", lambda **asked: ([], asked["seek"] + crawl, False)
+    )
+    before = engine.steps
+    _, (skipped,) = write(engine, temperature=0.5)
+    assert skipped.start == pytest.approx(MAX_PASSES * crawl / 100, abs=0.01)
+    assert engine.steps - before <= 2 * MAX_PASSES
+
+
+class Hanging:
+    """An executor in which the rows of one owner never come back."""
+
+    splits = False
+
+    def __init__(self) -> None:
+        self.free = threading.Event()
+
+    def limit(self, stage: int) -> int:
+        return 1
+
+    def compute(self, key: Key, rows: Any) -> list[None]:
+        if rows[0] == "hangs":
+            self.free.wait(30)
+        return [None]
+
+
+def test_steps_for_others_are_no_progress_of_a_row_that_hangs() -> None:
+    executor = Hanging()
+    batcher: Batcher[str] = Batcher(executor, workers=2, capacity=10)
+    try:
+        hung = batcher.submit("hangs", Key(0), owner="a", cancelled=lambda: False)
+        eventually(lambda: batcher.progress("a") is not None)
+        seen, steps = batcher.progress("a"), batcher.steps
+        for _ in range(5):
+            batcher.submit("quick", Key(0), owner="b", cancelled=lambda: False).result(10)
+        assert batcher.steps > steps
+        assert batcher.progress("a") == seen
+        assert batcher.progress("b") is None
+        executor.free.set()
+        hung.result(10)
+        eventually(lambda: batcher.progress("a") is None)
+    finally:
+        executor.free.set()
+        batcher.close()
