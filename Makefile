@@ -2,7 +2,8 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
-DATA_DIR ?= .murmur
+# One directory for every command, ~/.murmur, unless this one says otherwise.
+DATA_DIR ?=
 ARGS ?=
 FUZZ_INPUTS ?= 10000
 FUZZ_SEED ?= 1
@@ -17,10 +18,10 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.local ## Transcribe a sample through the whole platform, then stop it
-	@$(BIN)/murmur demo --data-dir $(DATA_DIR) $(ARGS)
+	@$(BIN)/murmur demo $(if $(DATA_DIR),--data-dir $(DATA_DIR)) $(ARGS)
 
 run: $(VENV)/.local ## Run the platform on 127.0.0.1:8000 until Ctrl-C (ARGS="--port 9000 --workers 2 --model small")
-	@$(BIN)/murmur up --data-dir $(DATA_DIR) $(ARGS)
+	@$(BIN)/murmur up $(if $(DATA_DIR),--data-dir $(DATA_DIR)) $(ARGS)
 
 test: $(VENV)/.dev ## Run the tests (ARGS="tests/unit -k formats")
 	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
@@ -88,8 +89,8 @@ lock: $(VENV)/.dev ## Write the hashed locks in requirements/ anew from pyprojec
 	@$(BIN)/python -m pip install --quiet uv
 	@PATH="$(CURDIR)/$(BIN):$$PATH" requirements/lock.sh
 
-clean: ## Delete the environment, the caches and the platform's data
-	rm -rf $(VENV) $(DATA_DIR) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+clean: ## Delete the environment and the caches; recordings and transcripts in ~/.murmur stay
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The project runs in place: a path file puts the checkout on the environment's import path, and `murmur` beside it.

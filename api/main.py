@@ -6,19 +6,27 @@ from fastapi import FastAPI
 from api.app import create_app
 from api.server import Server
 from transcription.observability import logs
-from transcription.settings import Settings
+from transcription.settings import InvalidSettings, Settings, read_settings
 
 
 def create() -> FastAPI:
     """The application by the environment's settings, with its logs set up."""
-    settings = Settings()
+    settings = _settings()
     logs.configure(level=settings.log_level, style=settings.log_format, service="api")
     return create_app(settings)
 
 
+def _settings() -> Settings:
+    """The environment's settings; what is wrong with them ends the process with a sentence, not a traceback."""
+    try:
+        return read_settings()
+    except InvalidSettings as error:
+        raise SystemExit(f"settings: {error}") from None
+
+
 def main() -> None:
     """Serve until told to stop."""
-    api = Settings().api
+    api = _settings().api
     config = uvicorn.Config(
         "api.main:create",
         factory=True,

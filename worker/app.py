@@ -11,13 +11,22 @@ from celery.signals import setup_logging, worker_init, worker_shutting_down
 
 from transcription.ledger.broker import celery_app
 from transcription.observability.logs import configure
-from transcription.settings import Settings
+from transcription.settings import InvalidSettings, Settings, read_settings
 from worker import vital_threads
 from worker.engines.choice import choose
 from worker.runtime import WorkerRuntime
 from worker.tasks import register
 
-settings = Settings()
+
+def _settings() -> Settings:
+    """The environment's settings; what is wrong with them ends the process with a sentence, not a traceback."""
+    try:
+        return read_settings()
+    except InvalidSettings as error:
+        raise SystemExit(f"settings: {error}") from None
+
+
+settings = _settings()
 app: Celery = celery_app(settings)
 app.conf.worker_concurrency = choose(settings).slots
 _runtimes: list[WorkerRuntime] = []

@@ -11,22 +11,34 @@ from api.dependencies import Platform, PlatformDep
 from api.jobs.backpressure import ledger_full
 from api.problems import documented
 from api.schemas import worker_out
-from transcription.errors import LedgerUnavailable
+from transcription.errors import LedgerUnavailable, QueueFull, Unavailable
 from transcription.ports import Backlog
 
 router = APIRouter(tags=["health"])
 
 
+class RefusalOut(BaseModel):
+    """Why no job is taken at the moment."""
+
+    code: str = Field(examples=["disk_full"])
+    message: str
+
+
 class HealthOut(BaseModel):
     """How the platform is."""
 
-    status: str = Field(description="`ok` (a setting), `degraded` without workers, `unavailable` without the ledger.")
+    status: str = Field(
+        description="`ok` (a setting), `degraded` without workers or while no job is taken, else `unavailable`."
+    )
     memory_percent: float = Field(examples=[41.3])
     active_tasks: int = Field(description="Spans in work.")
     ledger: bool
     workers: int
     queued_audio_s: float
     version: str
+    refusal: RefusalOut | None = Field(
+        None, description="What a submit would be refused with now; absent: it is taken."
+    )
 
 
 class ReadyOut(BaseModel):
@@ -36,6 +48,9 @@ class ReadyOut(BaseModel):
     ledger: bool
     ledger_full: bool = Field(description="So little of its memory is left that no further job is taken.")
     workers: int
+    refusal: RefusalOut | None = Field(
+        None, description="What a submit would be refused with now; absent: it is taken."
+    )
 
 
 @router.get("/health", response_model=HealthOut, responses={503: {"model": HealthOut}})
@@ -43,13 +58,15 @@ async def health(platform: PlatformDep) -> Response:
     """How the platform is, at a glance; 503 while the ledger can't be reached."""
     backlog = await _backlog(platform)
     workers = len(backlog.workers) if backlog else 0
+    refusal = await _refusal(platform)
     shape = {
-        "status": _word(platform, backlog),
+        "status": _word(platform, backlog, refusal),
         "memory_percent": round((await platform.machine.read()).memory_percent, 1),
         "active_tasks": backlog.running_spans if backlog else 0,
         "ledger": backlog is not None,
         "workers": workers,
         "queued_audio_s": round(backlog.pending_audio_s, 1) if backlog else 0.0,
+        **({"refusal": refusal} if refusal else {}),
         "version": VERSION,
     }
     return _json(shape, 200 if backlog else 503)
@@ -63,16 +80,22 @@ async def live() -> dict[str, str]:
 
 @router.get("/health/ready", response_model=ReadyOut, responses={503: {"model": ReadyOut}})
 async def ready(platform: PlatformDep) -> Response:
-    """200 when the ledger answers and has room for a job, and a worker lives that claims, else 503."""
+    """
+    200 when the ledger answers, a worker lives that claims, and a submit would be taken, else 503.
+
+    A queue that is full alone is no reason: whoever waits for a result still has to be served.
+    """
     backlog = await _backlog(platform)
     workers = sum(worker.fit for worker in backlog.workers) if backlog else 0
     full = backlog is not None and ledger_full(backlog, platform.settings.limits)
-    fit = backlog is not None and workers > 0 and not full
+    refusal = await _refusal(platform)
+    fit = backlog is not None and workers > 0 and not full and (refusal is None or refusal["code"] == QueueFull.code)
     shape = {
         "status": "ready" if fit else "not ready",
         "ledger": backlog is not None,
         "ledger_full": full,
         "workers": workers,
+        **({"refusal": refusal} if refusal else {}),
     }
     return _json(shape, 200 if fit else 503)
 
@@ -82,7 +105,7 @@ async def asynchronous(platform: PlatformDep) -> dict[str, Any]:
     """The queue and the workers behind it."""
     backlog = await platform.backlog.now()
     return {
-        "status": _word(platform, backlog),
+        "status": _word(platform, backlog, await _refusal(platform)),
         "ledger": True,
         "queue": {
             "spans": backlog.pending_spans,
@@ -101,10 +124,20 @@ async def _backlog(platform: Platform) -> Backlog | None:
         return None
 
 
-def _word(platform: Platform, backlog: Backlog | None) -> str:
+async def _refusal(platform: Platform) -> dict[str, str] | None:
+    """What a submit of a small recording would meet before its body is read."""
+    try:
+        await platform.submissions.backpressure.check(coming_bytes=0)
+    except Unavailable as error:
+        return {"code": error.code, "message": error.message}
+    return None
+
+
+def _word(platform: Platform, backlog: Backlog | None, refusal: dict[str, str] | None) -> str:
     if backlog is None:
         return "unavailable"
-    return platform.settings.api.health_status if any(worker.fit for worker in backlog.workers) else "degraded"
+    fit = refusal is None and any(worker.fit for worker in backlog.workers)
+    return platform.settings.api.health_status if fit else "degraded"
 
 
 def _json(shape: dict[str, Any], status: int) -> Response:

@@ -41,6 +41,8 @@ def check(client: Client) -> Iterator[Finding]:
     yield Finding("ledger", bool(health["ledger"]), "answers" if health["ledger"] else "can't be reached by the API")
     if not health["ledger"]:
         return
+    if refusal := health.get("refusal"):
+        yield Finding("submits", False, f"{refusal['message']} ({refusal['code']})")
     try:
         workers, models = client.workers(), client.models()
     except ApiError as error:

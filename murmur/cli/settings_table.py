@@ -20,7 +20,7 @@ from transcription.settings import Settings
 BEGIN, END = "<!-- settings: `make docs` writes this table -->", "<!-- settings end -->"
 ENV_HEAD = """\
 # Settings of the platform, each with its default. Copy this file to .env, take away the # of what you change.
-# Compose reads .env by itself; for `murmur up`: set -a; . ./.env; set +a
+# Compose and `murmur` read .env by themselves. Lists may be written a,b.
 # `make docs` writes this file from transcription/settings/.
 """
 

@@ -1,23 +1,26 @@
 """Settings on their way to child processes, as the environment variables that Settings reads."""
 
 import os
+import sys
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from dotenv import dotenv_values
-from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic import BaseModel, SecretStr
 from pydantic_core import to_json
 
 from murmur.errors import CliError
-from transcription.settings import Settings
+from transcription.settings import Settings, read_settings
 
 PREFIX = "MURMUR_"
+DOTENV = Path(".env")
 
 
 def load(overrides: Mapping[str, Any] | None = None) -> Settings:
     """
-    Read the settings from the environment.
+    Read the settings: the command line's, then the environment's, then those of a file `.env` in this directory.
 
     Args:
         overrides: What the command line says, nested as the settings are; it wins. None is left out.
@@ -25,15 +28,17 @@ def load(overrides: Mapping[str, Any] | None = None) -> Settings:
     Raises:
         CliError: a variable's value isn't valid; the sentence names the variable.
     """
+    if DOTENV.is_file():
+        borrow(DOTENV)
     try:
-        return Settings(**_given(overrides or {}))
-    except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        name = PREFIX + "__".join(str(part) for part in problem["loc"]).upper()
-        got = "" if "SECRET" in name else f" (got {str(problem['input'])[:80]!r})"
-        raise CliError(f"{name}: {problem['msg']}{got}") from error
-    except ValueError as error:  # pydantic-settings: a variable that should hold JSON doesn't
-        raise CliError(f"the environment variables can't be read: {error}") from error
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always", FutureWarning)
+            settings = read_settings(**_given(overrides or {}))
+    except ValueError as error:
+        raise CliError(str(error)) from error
+    for sentence in dict.fromkeys(str(one.message) for one in told):
+        print(f"murmur: {sentence}", file=sys.stderr)
+    return settings
 
 
 def borrow(file: Path) -> None:

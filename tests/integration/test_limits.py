@@ -11,9 +11,11 @@ import yaml
 from pydantic import SecretStr
 from redis import Redis
 
+from murmur.cli.check import check
+from murmur.client.client import Client
 from tests import audio_files
 from tests.api_client import Bench
-from tests.live_api import live_api
+from tests.live_api import api_settings, live_api
 from tests.secured_api import WAV, bearer, secured, settings_for
 from transcription.access import Scope
 from transcription.settings import Ledger, Settings
@@ -184,3 +186,15 @@ async def test_no_origin_may_read_answers_unless_it_is_named(redis_url: str, tmp
         assert not [name for name in answer.headers if name.startswith("access-control-")]
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert answer.headers["cross-origin-resource-policy"] == "same-origin"
+
+
+def test_a_full_disk_is_told_by_health_before_a_submit_meets_it(redis_url: str, tmp_path: Path) -> None:
+    with live_api(api_settings(redis_url, tmp_path, min_free_disk_bytes=1 << 60)) as api:
+        refused = api.post("/v1/jobs", files={"file": b"any"})
+        assert (refused.status_code, refused.json()["code"]) == (503, "disk_full")
+        health, ready = api.get("/health").json(), api.get("/health/ready")
+        assert (health["status"], health["refusal"]["code"]) == ("degraded", "disk_full")
+        assert (ready.status_code, ready.json()["refusal"]["code"]) == (503, "disk_full")
+        with Client(str(api.base_url)) as client:
+            found = {finding.part: finding.fit for finding in check(client)}
+        assert found["submits"] is False

@@ -7,11 +7,12 @@ One module for each part; everything is imported from here.
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from transcription.models import PUBLISHED_NAMES, implied_aliases
 from transcription.settings.api import Api, Limits
+from transcription.settings.environment import Environment, InvalidSettings, explained, names
 from transcription.settings.ledger import Lease, Ledger, Retention
 from transcription.settings.outbound import Outbound, Webhook
 from transcription.settings.retired import without_retired
@@ -22,6 +23,7 @@ from transcription.settings.worker import Mlx, Needs, Worker
 __all__ = [
     "Api",
     "Blobs",
+    "InvalidSettings",
     "Lease",
     "Ledger",
     "Limits",
@@ -36,6 +38,7 @@ __all__ = [
     "Webhook",
     "Worker",
     "networks",
+    "read_settings",
 ]
 
 
@@ -101,7 +104,8 @@ class Settings(BaseSettings):
     def settings_customise_sources(
         cls, settings_cls: type[BaseSettings], *args: PydanticBaseSettingsSource, **sources: PydanticBaseSettingsSource
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Put the profile's defaults behind everything that is set."""
+        """Read the environment as people write it, and put the profile's defaults behind everything that is set."""
+        sources["env_settings"] = Environment(settings_cls)
         return (*args, *sources.values(), _Profile(settings_cls))
 
     def aliases(self) -> dict[str, str]:
@@ -134,3 +138,18 @@ class Settings(BaseSettings):
     def model_dir(self) -> Path:
         """Where models lie."""
         return self.data_dir / "models"
+
+
+def read_settings(**given: Any) -> Settings:
+    """
+    The settings by the environment, as an entry point reads them; *given* wins.
+
+    A FutureWarning tells of each variable that begins as ours and is none.
+
+    Raises:
+        InvalidSettings: what can't be used, each with its variable's name.
+    """
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        raise explained(error, frozenset(names(Settings))) from error
