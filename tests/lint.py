@@ -143,8 +143,9 @@ def _fixed_sleeps(function: Function) -> Iterator[tuple[int, str]]:
     """Sleeps of a set length that no loop repeats."""
     polling = {node for loop in ast.walk(function) if isinstance(loop, ast.While) for node in ast.walk(loop)}
     for node in ast.walk(function):
-        sleeps = isinstance(node, ast.Call) and _name(node) == "sleep" and node.args
-        if sleeps and node not in polling and isinstance(node.args[0], ast.Constant) and node.args[0].value:
+        if not (isinstance(node, ast.Call) and _name(node) == "sleep" and node.args) or node in polling:
+            continue
+        if isinstance(node.args[0], ast.Constant) and node.args[0].value:
             yield node.lineno, "a fixed sleep: poll with a deadline (tests.platform.eventually)"
 
 
