@@ -12,7 +12,7 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3 python;
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$python; break; }; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test mutants mutants-domain test-compose fuzz audit check format docs lock clean mac-up mac-worker chaos bench test-mlx
+.PHONY: help demo run test mutants mutants-domain test-compose fuzz audit check format docs lock clean mac-up mac-worker chaos bench test-mlx secrets
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,7 +43,7 @@ mac-up: .env ## Bring up everything but the worker in Docker (macOS)
 	@docker compose -f docker-compose.macos.yml up -d --build
 
 mac-worker: $(VENV)/.mlx .env ## Set up and start the native worker on Metal beside it (macOS; ARGS="--model small")
-	@$(BIN)/murmur worker --env-file .env --engine mlx --ledger "redis://127.0.0.1:$(call dotenv,MURMUR_LEDGER_PORT,6379)/0" \
+	@$(BIN)/murmur worker --env-file .env --engine mlx --ledger "redis://:$(call dotenv,MURMUR_REDIS_PASSWORD,)@127.0.0.1:$(call dotenv,MURMUR_LEDGER_PORT,6379)/0" \
 		--audio "http://127.0.0.1:$(call dotenv,MURMUR_HTTP_PORT,80)" $(ARGS)
 
 # The API and a worker without its disk must know one secret.
@@ -52,6 +52,11 @@ mac-worker: $(VENV)/.mlx .env ## Set up and start the native worker on Metal bes
 		echo "MURMUR_BLOBS__SECRET=$$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')" >> $@; echo "A new secret is in $@")
 
 FORCE:
+
+secrets: ## Write random passwords for Redis and for operators into .env, where there are none
+	@for name in MURMUR_REDIS_PASSWORD MURMUR_OPERATOR_PASSWORD; do \
+		grep -qs "^$$name=." .env || (umask 077; test -z "$$(tail -c 1 .env 2>/dev/null)" || echo >> .env; \
+		echo "$$name=$$(od -An -N24 -tx1 /dev/urandom | tr -d ' \n')" >> .env; echo "A new $$name is in .env"); done
 
 test-mlx: $(VENV)/.dev ## Ask everything of the MLX engine too (minutes where there is no Metal)
 	@TEST_MLX_WHOLE=1 $(BIN)/python -m pytest tests/contract/test_engines.py -k mlx $(ARGS)

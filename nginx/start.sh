@@ -68,6 +68,16 @@ add_header Cache-Control no-store always;
 return 200 '{"type":"urn:murmur:error:$problem_code","title":"$problem_code","status":$status,"detail":"$problem_detail","code":"$problem_code","request_id":"$edge_id"}';
 CONF
 
+# Who else may say where a client comes from: a load balancer in front, which must set X-Forwarded-For itself.
+: >"$run/proxies.conf"
+if [ -n "${MURMUR_EDGE_PROXIES:-}" ]; then
+    for network in $(echo "$MURMUR_EDGE_PROXIES" | tr ',' ' '); do
+        case $network in *[!0-9a-fA-F.:/]*) echo "MURMUR_EDGE_PROXIES: $network is no network" >&2; exit 2 ;; esac
+        echo "set_real_ip_from $network;" >>"$run/proxies.conf"
+    done
+    printf '%s\n' 'real_ip_header X-Forwarded-For;' 'real_ip_recursive on;' >>"$run/proxies.conf"
+fi
+
 # Who may see Flower and Grafana: a file that is mounted, or one name and password, or nobody.
 operators=${EDGE_OPERATORS_FILE:-/etc/nginx/operators}
 if [ ! -e "$operators" ] && [ -n "${MURMUR_OPERATOR_PASSWORD:-}" ]; then
@@ -84,9 +94,19 @@ else
 fi
 
 : >"$run/tls.conf"
+hsts=''
 if [ -e "$tls/tls.crt" ]; then
     if at_least 1.25.1; then http2='' on='http2 on;'; else http2=' http2' on=''; fi
+    port=${MURMUR_HTTPS_PORT:-443}
+    number MURMUR_HTTPS_PORT "$port"
+    if [ "$port" = 443 ]; then port=''; else port=:$port; fi
+    hsts='add_header Strict-Transport-Security "max-age=31536000" always;'
     cat >"$run/tls.conf" <<CONF
+$hsts
+# Nothing is told, and no key taken, over plain HTTP; only the health check is.
+set \$plain "\$scheme \$uri";
+if (\$plain = "http /-/edge") { set \$plain ""; }
+if (\$plain ~ "^http ") { return 308 https://\$host$port\$request_uri; }
 listen ${EDGE_HTTPS_LISTEN:-8443} ssl$http2;
 $on
 ssl_certificate $tls/tls.crt;
@@ -97,6 +117,9 @@ ssl_session_timeout 1d;
 ssl_session_tickets off;
 CONF
 fi
+
+# A location with a header of its own has none of the server's.
+[ -z "$hsts" ] || echo "$hsts" >>"$run/answer.conf"
 
 sed -e "s|@run@|$run|g" -e "s|@listen@|${EDGE_LISTEN:-8080}|g" -e "s|@resolver@|$resolver|g" \
     -e "s|@target@|$target|g" -e "s|@max_body@|$max_body|g" -e "s|@rate@|$rate|g" -e "s|@burst@|$burst|g" \

@@ -195,6 +195,17 @@ def test_client_can_not_choose_the_address_that_the_api_sees(http: httpx.Client)
     assert headers["x-forwarded-proto"] == "http"
 
 
+def test_a_load_balancer_in_front_may_name_the_client_and_nobody_else_may(
+    tmp_path: Path, names: Names, port: int, two: list[Replica]
+) -> None:
+    claimed = {"X-Forwarded-For": "9.9.9.9, 8.8.8.8"}
+    for trusted, seen in (("127.0.0.0/8,10.0.0.0/8", "8.8.8.8"), ("10.0.0.0/8", "127.0.0.1")):
+        run = tmp_path / trusted[:2]
+        run.mkdir()
+        with edge(run, names=names, port=port, MURMUR_EDGE_PROXIES=trusted) as nginx, nginx.client() as http:
+            assert http.get("/echo", headers=claimed).json()["headers"]["x-forwarded-for"] == seen
+
+
 def test_query_is_not_logged(shared: Edge, http: httpx.Client) -> None:
     http.get("/echo?prompt=secret")
     eventually(lambda: any('"path":"/echo"' in line for line in shared.lines))
@@ -350,10 +361,16 @@ def test_certificate_that_is_mounted_opens_https_with_http_2(
     make = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
     subprocess.run([*make, "-addext", "subjectAltName=IP:127.0.0.1", *files], check=True, capture_output=True)
     secure = free_port()
-    with edge(tmp_path, names=names, port=port, EDGE_HTTPS_LISTEN=f"127.0.0.1:{secure}"):
+    settings = {"EDGE_HTTPS_LISTEN": f"127.0.0.1:{secure}", "MURMUR_HTTPS_PORT": str(secure)}
+    with edge(tmp_path, names=names, port=port, **settings) as nginx:
+        plain = httpx.post(f"{nginx.url}/v1/jobs?a=b", headers={"Host": "stt.example"})
+        assert (plain.status_code, plain.headers["location"]) == (308, f"https://stt.example:{secure}/v1/jobs?a=b")
         context = ssl.create_default_context(cafile=str(tmp_path / "tls/tls.crt"))
         answer = httpx.get(f"https://127.0.0.1:{secure}/echo", verify=context)
         assert answer.json()["headers"]["x-forwarded-proto"] == "https"
+        for path in ("/echo", "/metrics"):  # the API's answer, and nginx's own
+            answer = httpx.get(f"https://127.0.0.1:{secure}{path}", verify=context)
+            assert answer.headers["strict-transport-security"] == "max-age=31536000"
         context.set_alpn_protocols(["h2", "http/1.1"])
         protocol = eventually(lambda: _negotiated(secure, context))
         assert protocol == "h2"

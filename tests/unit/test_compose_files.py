@@ -143,8 +143,8 @@ def test_only_the_network_that_leads_outside_leads_outside() -> None:
 
 def test_only_the_edge_is_open_to_others() -> None:
     ports = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
-    assert ports == {"nginx": ["80:8080"]}
-    assert stack(environment={"MURMUR_HTTP_PORT": "8088"})["services"]["nginx"]["ports"] == ["8088:8080"]
+    assert ports == {"nginx": ["127.0.0.1:80:8080"]}
+    assert stack(environment={"MURMUR_HTTP_PORT": "8088"})["services"]["nginx"]["ports"] == ["127.0.0.1:8088:8080"]
 
 
 @pytest.mark.parametrize("name", sorted(SERVICES))
@@ -264,10 +264,11 @@ def test_the_ledger_never_forgets_and_the_cache_may() -> None:
     ledger, cache = options("redis"), options("redis-cache")
     assert ledger == {
         "dir": "/data", "protected-mode": "no", "appendonly": "yes", "appendfsync": "everysec", "save": '""',
+        "requirepass": '""',
         "maxmemory-policy": "noeviction", "maxmemory": "1gb", "maxclients": "10000", "stream-node-max-bytes": "512",
     }  # fmt: skip
     assert cache == {
-        "dir": "/tmp", "protected-mode": "no", "appendonly": "no", "save": '""', "maxmemory-policy": "allkeys-lru",
+        "requirepass": '""', "dir": "/tmp", "protected-mode": "no", "appendonly": "no", "save": '""', "maxmemory-policy": "allkeys-lru",
         "maxmemory": "256mb",
     }  # fmt: skip
     # Rewriting the append-only file can take as much again.
@@ -283,8 +284,8 @@ def test_the_ledger_never_forgets_and_the_cache_may() -> None:
 @pytest.mark.parametrize("name", ["api", "worker", "models"])
 def test_settings_lead_to_the_services_that_there_are(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     told = settings_of(SERVICES[name], monkeypatch)
-    assert told.ledger.url.get_secret_value() == told.ledger.broker() == "redis://redis:6379/0"
-    assert told.ledger.cache() == "redis://redis-cache:6379/0"
+    assert told.ledger.url.get_secret_value() == told.ledger.broker() == "redis://:@redis:6379/0"
+    assert told.ledger.cache() == "redis://:@redis-cache:6379/0"
     assert told.data_dir == Path("/data")
     assert told.model == "base"
     assert str(told.data_dir) in mounts(SERVICES[name]) or str(told.model_dir) in mounts(SERVICES[name])
@@ -410,7 +411,7 @@ def test_a_mac_has_everything_but_the_worker_and_opens_the_ledger_to_itself_alon
 
 def test_https_is_published_beside_http_with_certificates_that_can_not_be_written() -> None:
     nginx = stack("docker-compose.tls.yml")["services"]["nginx"]
-    assert nginx["ports"] == ["80:8080", "443:8443"]
+    assert nginx["ports"] == ["127.0.0.1:80:8080", "127.0.0.1:443:8443"]
     assert mounts(nginx)["/etc/nginx/tls"] == "./tls:ro"
     assert "EDGE_HTTPS_LISTEN:-8443}" in (ROOT / "nginx" / "start.sh").read_text("utf-8")
 
@@ -434,7 +435,7 @@ def test_workers_with_a_gpu_have_one_and_compute_on_it() -> None:
     (device,) = worker["deploy"]["resources"]["reservations"]["devices"]
     assert device == {"driver": "nvidia", "count": "1", "capabilities": ["gpu"]}
     assert memory(worker["mem_limit"]) == 12 << 30
-    assert worker["environment"]["MURMUR_LEDGER__URL"] == "redis://redis:6379/0"
+    assert worker["environment"]["MURMUR_LEDGER__URL"] == "redis://:@redis:6379/0"
 
 
 def test_variables_are_filled_in_as_compose_does() -> None:
@@ -442,3 +443,27 @@ def test_variables_are_filled_in_as_compose_does() -> None:
     assert filled("${A:-x}", {"A": ""}) == "x"
     with pytest.raises(Missing, match="say which"):
         filled("${A:?say which}", {})
+
+
+def test_redis_asks_for_the_password_that_its_clients_have() -> None:
+    services = stack(environment={"MURMUR_REDIS_PASSWORD": "s3cret"})["services"]
+    for name in ("redis", "redis-cache"):
+        assert '--requirepass "s3cret"' in services[name]["command"]
+        assert services[name]["environment"]["REDISCLI_AUTH"] == "s3cret"
+    for name in ("api", "worker"):
+        environment = services[name]["environment"]
+        urls = [value for key, value in environment.items() if key.startswith("MURMUR_LEDGER__") and "redis" in value]
+        assert len(urls) == 3
+        assert all(url.startswith("redis://:s3cret@") for url in urls)
+    assert services["flower"]["environment"]["CELERY_BROKER_URL"].startswith("redis://:s3cret@")
+
+
+def test_the_platform_is_published_to_this_machine_until_it_is_opened() -> None:
+    assert stack()["services"]["nginx"]["ports"] == ["127.0.0.1:80:8080"]
+    opened = stack(environment={"MURMUR_HTTP_ADDRESS": "0.0.0.0"})["services"]["nginx"]["ports"]
+    assert opened == ["0.0.0.0:80:8080"]
+
+
+@pytest.mark.parametrize("service", sorted(SERVICES))
+def test_no_service_can_fill_the_host_with_processes(service: str) -> None:
+    assert SERVICES[service]["pids_limit"] == 512
