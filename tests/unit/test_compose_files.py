@@ -268,7 +268,8 @@ def test_the_ledger_never_forgets_and_the_cache_may() -> None:
         "maxmemory-policy": "noeviction", "maxmemory": "1gb", "maxclients": "10000", "stream-node-max-bytes": "512",
     }  # fmt: skip
     assert cache == {
-        "requirepass": '""', "dir": "/tmp", "protected-mode": "no", "appendonly": "no", "save": '""', "maxmemory-policy": "allkeys-lru",
+        "requirepass": '""',
+        "dir": "/tmp", "protected-mode": "no", "appendonly": "no", "save": '""', "maxmemory-policy": "allkeys-lru",
         "maxmemory": "256mb",
     }  # fmt: skip
     # Rewriting the append-only file can take as much again.
