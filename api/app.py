@@ -128,6 +128,7 @@ def _platform(
         jobs=jobs,
         blobs=blobs,
         hints=hints,
+        lane=settings.lane,
         probes=probes,
         probe=probe,
         submission_quotas=submission_quotas,

@@ -188,8 +188,8 @@ class MemoryQueue:
     def __init__(self) -> None:
         self.hints = 0
 
-    def hint(self, count: int = 1) -> None:
+    def hint(self, lane: str, count: int = 1) -> None:
         self.hints += count
 
-    def waiting(self) -> int:
+    def waiting(self, lane: str) -> int:
         return self.hints

@@ -1,6 +1,6 @@
 """Lanes: what a computation needs of a worker, and what a worker has; the claim script brings them together."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 ANY_LANGUAGE = "language=*"
 
@@ -31,3 +31,12 @@ def traits(*, engine: str, device: str, languages: Iterable[str]) -> tuple[str, 
     """What a worker has, as lanes ask for it; no *languages* are all of them."""
     spoken = tuple(f"language={language}" for language in languages) or (ANY_LANGUAGE,)
     return (f"engine={engine}", f"device={device}", *spoken)
+
+
+def suits(lane: str, *, models: Collection[str], traits: Collection[str]) -> bool:
+    """Whether a worker has all that a lane asks for, as the claim script sees it."""
+    model, needs = needed(lane)
+    any_language = ANY_LANGUAGE in traits
+    told = [need for need in needs if need.startswith("language=")]
+    spoken = any_language or (bool(told) and all(need in traits for need in told))
+    return model in models and spoken and all(need in traits for need in needs if need not in told)

@@ -65,12 +65,13 @@ class Lane:
     """
     What a lane (see `transcription.lanes`) has of live workers: how many suit it, and their measured speed together.
 
-    ``unserved`` are the recordings that wait in it while none does.
+    ``unserved`` are the recordings that wait in it while none does, ``pending`` all spans that wait in it.
     """
 
     workers: int
     rate: float
     unserved: int
+    pending: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,11 +287,11 @@ class BlobStore(Protocol):
 class JobQueue(Protocol):
     """Hints to the workers that there is something to claim. Losing one, or getting it twice, doesn't matter."""
 
-    def hint(self, count: int = 1) -> None:
-        """Send *count* hints; never raises: a lost hint is topped up."""
+    def hint(self, lane: str, count: int = 1) -> None:
+        """Send *count* hints to workers that suit a lane; never raises: a lost hint is sent again."""
 
-    def waiting(self) -> int:
-        """Hints not yet taken."""
+    def waiting(self, lane: str) -> int:
+        """Hints of a lane that no worker has taken yet."""
 
 
 @dataclass(frozen=True, slots=True)

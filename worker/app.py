@@ -1,18 +1,21 @@
 """
-The worker's entry point: `celery --app worker.app worker --pool threads`.
+The worker's entry point: `celery --app worker.app worker`.
 
 Settings are read here, once; the host is built when Celery has started, in the process that works.
 """
 
 from typing import Any
 
+import structlog
 from celery import Celery
-from celery.signals import setup_logging, worker_init, worker_shutting_down
+from celery.concurrency import get_implementation
+from celery.signals import celeryd_init, setup_logging, worker_init, worker_shutdown, worker_shutting_down
+from kombu.entity import Queue
 
-from transcription.ledger.broker import celery_app
+from transcription.ledger.broker import QUEUE, celery_app, queue_of
 from transcription.observability.logs import configure
 from transcription.settings import InvalidSettings, Settings, read_settings
-from worker import vital_threads
+from worker import control, vital_threads
 from worker.engines.choice import choose
 from worker.runtime import WorkerRuntime
 from worker.tasks import register
@@ -29,6 +32,8 @@ def _settings() -> Settings:
 settings = _settings()
 app: Celery = celery_app(settings)
 app.conf.worker_concurrency = choose(settings).slots
+app.conf.task_queues = [Queue(name) for name in (QUEUE, *map(queue_of, sorted(settings.served)))]  # type: ignore[no-untyped-call]
+log = structlog.get_logger()
 _runtimes: list[WorkerRuntime] = []
 
 
@@ -37,14 +42,28 @@ def _log(**_: Any) -> None:
     configure(level=settings.log_level, style=settings.log_format, service="worker")
 
 
+@celeryd_init.connect  # type: ignore[untyped-decorator]
+def _refuse(options: dict[str, Any], **_: Any) -> None:
+    if options.get("autoscale"):
+        raise SystemExit("this worker's threads are set by MURMUR_WORKER__SLOTS: leave --autoscale out")
+
+
 @worker_init.connect  # type: ignore[untyped-decorator]
 def _start(sender: Any, **_: Any) -> None:
+    if "thread" not in get_implementation(sender.pool_cls).__module__:
+        raise SystemExit("this worker needs Celery's pool of threads: leave --pool (-P) out, or say --pool threads")
     vital_threads.watch()
-    runtime = WorkerRuntime(sender.hostname, settings, app)
+    try:
+        runtime = WorkerRuntime(sender.hostname, settings, app)
+        runtime.start()
+    except Exception as error:
+        # Celery would log it and go on, as a worker that looks alive and does nothing.
+        log.exception("the worker can't start")
+        raise SystemExit(1) from error
     _runtimes.append(runtime)
-    runtime.start()
 
 
+@worker_shutdown.connect  # type: ignore[untyped-decorator]
 @worker_shutting_down.connect  # type: ignore[untyped-decorator]
 def _stop(**_: Any) -> None:
     for runtime in _runtimes:
@@ -52,3 +71,4 @@ def _stop(**_: Any) -> None:
 
 
 register(app, lambda: _runtimes[0])
+control.install(lambda: _runtimes[0])

@@ -33,6 +33,7 @@ class Held:
 
     claim: Claim
     progressed_at: float = field(default_factory=time.monotonic)
+    claimed_at: float = field(default_factory=time.monotonic)
     in_engine: bool = False
     progress: Callable[[], int | None] = lambda: None
     seen: int | None = None

@@ -13,6 +13,9 @@ from transcription.storage.stores import Blobs
 
 log = structlog.get_logger()
 
+MOST_HINTS = 500
+"""For one lane in one round: no worker gets through more before the next."""
+
 SWEEP_INTERVAL_S = 60.0
 
 
@@ -57,10 +60,13 @@ class Maintenance(threading.Thread):
         self.top_up()
 
     def top_up(self) -> None:
-        """Send hints until there are as many as there are pending spans, or places to work on them."""
-        pending = self._spans.pending()
-        if pending:
-            self._queue.hint(max(0, min(pending, self._spans.slots()) - self._queue.waiting()))
+        """Send hints until each lane has as many as spans that wait in it; none where no worker could claim them."""
+        if not self._spans.pending():
+            return
+        for lane, waits in self._spans.lanes().items():
+            missing = waits.pending - self._queue.waiting(lane) if waits.workers else 0
+            if missing > 0:
+                self._queue.hint(lane, min(missing, MOST_HINTS))
 
     def sweep(self) -> None:
         """Expire jobs, and delete uploads, blobs and decoded sound that nobody needs."""

@@ -1,20 +1,21 @@
-"""The worker process: everything in it that lives as long as it does, and one step of work."""
+"""The worker process: everything in it that lives as long as it does, and the way of one span through it."""
 
 import os
 import random
 import socket
 import threading
 import time
+from collections import deque
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 from celery import Celery
-from kombu.exceptions import OperationalError
-from redis.exceptions import RedisError
 
+from transcription.computation import Claim
 from transcription.errors import Fault, LeaseLost, LedgerUnavailable, MurmurationError, Stopped
-from transcription.lanes import traits
-from transcription.ledger.broker import QUEUE, CeleryQueue
+from transcription.lanes import suits, traits
+from transcription.ledger.broker import CeleryQueue
 from transcription.ledger.connections import connect, connect_broker
 from transcription.ledger.span_store import RedisSpans
 from transcription.media.decoder import Decoder
@@ -30,6 +31,7 @@ from worker.model_cache import ModelCache
 from worker.pipeline import Pipeline
 from worker.probes import Probes
 from worker.quarantine import Quarantine
+from worker.queues import Queues
 from worker.webhook_dispatcher import WebhookDispatcher
 
 log = structlog.get_logger()
@@ -54,18 +56,39 @@ class SpanResult:
 
 
 class SpanFailed(Exception):
-    """A span's attempt failed; the ledger knows already."""
+    """A span's attempt failed; the ledger knows already. It is tried again in ``retry_in_s``, None: never."""
+
+    def __init__(self, message: str, *, retry_in_s: float | None) -> None:
+        super().__init__(message)
+        self.retry_in_s = retry_in_s
+
+
+class GivenUp(Exception):
+    """A span is somebody else's now, or, when its jobs were ``canceled``, nobody's."""
+
+    def __init__(self, message: str, *, canceled: bool) -> None:
+        super().__init__(message)
+        self.canceled = canceled
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A claimed span as Celery's events and Flower show it: a task whose id begins with its first job's."""
+
+    id: str
+    priority: str
+    retries: int
+    shown: dict[str, Any]
 
 
 class WorkerRuntime:
-    """One worker process. Celery's threads call `step`; the rest happens in its own threads."""
+    """One worker process. Celery's consumer calls `take`, its threads `work`; the rest happens in its own threads."""
 
     def __init__(self, name: str, settings: Settings, app: Celery) -> None:
         self.name = name
         self._settings = settings
         self._started_at = time.time()
         self._rate: float | None = None
-        self._app = app
         self._client = connect(settings.ledger)
         self._spans = RedisSpans(self._client, settings)
         self._queue = CeleryQueue(app, connect_broker(settings.ledger))
@@ -84,8 +107,14 @@ class WorkerRuntime:
             settings=settings,
             rate=lambda: self._rate,
         )
+        self._queues = Queues(
+            app, name, models=self._models_served, waiting=self._spans.waiting_lanes, suits=self._suits
+        )
+        self._taken: dict[str, deque[Held]] = {}
         self._probes = Probes(settings, self._blobs, self._models, lambda: self._spans.waiting_audio(WAITING_PROBED))
-        self._quarantine = Quarantine(self._probes, changed=self._consume, limit=settings.worker.quarantine_after)
+        self._quarantine = Quarantine(
+            self._probes, changed=self._queues.consume, limit=settings.worker.quarantine_after
+        )
         self._leases = Leases(self._spans, settings.lease, steps=lambda: self._models.steps, info=self._info)
         self._maintenance = Maintenance(self._spans, self._queue, self._blobs, settings)
         self._webhook_dispatcher = WebhookDispatcher(settings)
@@ -97,10 +126,14 @@ class WorkerRuntime:
         self._maintenance.start()
         threading.Thread(target=self._decoder.start, name="decoder", daemon=True).start()
         self._webhook_dispatcher.start()
+        self._queues.start()
         endpoint.serve(self._settings.worker.metrics_port, self._state)
 
     def stop(self) -> None:
         """Hand everything back, and end the process soon after; safe to be called from a signal handler."""
+        if not self._leases.is_alive():
+            return
+        self._queues.stop()
         self._maintenance.stop()
         self._webhook_dispatcher.stop()
         self._quarantine.close()
@@ -114,25 +147,38 @@ class WorkerRuntime:
         time.sleep(EXIT_DELAY_S)
         os._exit(0)
 
-    def step(self) -> SpanResult | None:
-        """
-        Claim one span and take it to its end; None when there was nothing to claim, or it was lost on the way.
-
-        Raises:
-            SpanFailed: the attempt failed.
-        """
+    def take(self) -> Taken | None:
+        """Claim a span, whose work must follow with the same id; None when there is nothing to claim."""
         models = self._quarantine.without(self._models_served)
         if not self._leases.open or not models:
             return None
         try:
             extras = self._may_take_extras()
             claim = self._spans.claim(self.name, models=models, extras=extras, traits=self._traits)
+            if claim is None:
+                return None
+            held = self._leases.add(claim)
+            priority, jobs = self._spans.whose(claim)
         except LedgerUnavailable as error:
             log.warning("ledger unavailable", error=error.message)
             return None
-        if claim is None:
-            return None
-        held = self._leases.add(claim)
+        taken = _taken(claim, priority, jobs)
+        self._taken.setdefault(taken.id, deque()).append(held)
+        return taken
+
+    def work(self, task_id: str) -> SpanResult:
+        """
+        Take a span that `take` has claimed to its end.
+
+        Raises:
+            SpanFailed: the attempt failed.
+            GivenUp: it was lost or canceled on the way.
+        """
+        waiting = self._taken[task_id]
+        held = waiting.popleft()
+        if not waiting:
+            self._taken.pop(task_id, None)
+        claim = held.claim
         with structlog.contextvars.bound_contextvars(
             request_id=claim.request_id, computation=claim.computation, span=claim.index, token=claim.token
         ):
@@ -140,20 +186,39 @@ class WorkerRuntime:
                 return self._traced(held)
             finally:
                 self._leases.remove(held)
-                self._send_hint()
 
-    def _traced(self, held: Held) -> SpanResult | None:
+    def in_work(self) -> list[dict[str, Any]]:
+        """The spans in work, for `celery inspect spans`."""
+        now = time.monotonic()
+        return [
+            {
+                "computation": held.claim.computation,
+                "span": held.claim.index,
+                "model": held.claim.model,
+                "attempt": held.claim.attempt,
+                "age_s": round(now - held.claimed_at, 1),
+                "windows_done": held.claim.windows_done,
+                "idle_s": round(now - held.progressed_at, 1),
+                "jobs": self._spans.whose(held.claim)[1],
+            }
+            for held in self._leases.holding()
+        ]
+
+    def cancel(self, job_id: str) -> str:
+        """Cancel a job, as `celery control revoke` asks for it."""
+        return self._spans.cancel(job_id)
+
+    def _traced(self, held: Held) -> SpanResult:
         claim = held.claim
         ids = {"murmur.computation": claim.computation, "murmur.request_id": claim.request_id}
         with self._traces.span(
             "span", parent=claim.traceparent, **ids, **{"murmur.span": claim.index, "murmur.attempt": claim.attempt}
         ) as trace:
             done = self._run(held)
-            if done:
-                trace.set_attributes({"murmur.audio_s": done.audio_s, "murmur.real_time_factor": done.real_time_factor})
+            trace.set_attributes({"murmur.audio_s": done.audio_s, "murmur.real_time_factor": done.real_time_factor})
             return done
 
-    def _run(self, held: Held) -> SpanResult | None:
+    def _run(self, held: Held) -> SpanResult:
         claim = held.claim
         log.info("claimed", attempt=claim.attempt, suspect=claim.suspect, windows_done=claim.windows_done)
         try:
@@ -161,14 +226,14 @@ class WorkerRuntime:
         except (LeaseLost, Stopped) as error:
             counters.spans.labels("given_up").inc()
             log.info("given up", reason=error.code)
-            return None
+            raise GivenUp(error.message, canceled=held.unwanted) from error
         except MemoryError:
             # Nothing in this process can be trusted to have room now: it ends, and its spans are suspects.
             log.exception("out of memory; the process exits")
             os._exit(EXIT_NO_MEMORY)
         except Exception as error:  # whatever it is, it's this span's alone
-            self._report(held, classified(error))
-            raise SpanFailed(f"{claim.name}: {error}") from error
+            retry_in_s = self._report(held, classified(error))
+            raise SpanFailed(f"{claim.name}: {error}", retry_in_s=retry_in_s) from error
         self._quarantine.passed(model=claim.model)
         counters.finished(timing)
         done = SpanResult(claim.name, timing.audio_s, timing.real_time_factor)
@@ -176,7 +241,8 @@ class WorkerRuntime:
         log.info("finished", audio_s=timing.audio_s, real_time_factor=round(timing.real_time_factor, 4))
         return done
 
-    def _report(self, held: Held, error: MurmurationError) -> None:
+    def _report(self, held: Held, error: MurmurationError) -> float | None:
+        """Tell the ledger of a failed attempt; in how many seconds the next one is due, None: there is none."""
         claim, lease = held.claim, self._settings.lease
         history = History(attempt=claim.attempt, faults=claim.faults, faulting_s=claim.faulting_s)
         patience = Patience(max_attempts=lease.max_attempts, platform_s=lease.platform_patience_s)
@@ -189,27 +255,15 @@ class WorkerRuntime:
         else:
             counters.spans.labels("failed").inc()
             self._quarantine.passed(model=claim.model)
+        retry_in_s = next_step.delay_s if isinstance(next_step, Retry) else None
         try:
-            retry_in_s = next_step.delay_s if isinstance(next_step, Retry) else None
             self._spans.fail(claim, next_step.failure, retry_in_s=retry_in_s)
         except (LeaseLost, Stopped, LedgerUnavailable) as unheard:
             log.info("the failure counts no more", reason=unheard.code)
+        return retry_in_s
 
-    def _send_hint(self) -> None:
-        """A place is free: see that there is a hint for it."""
-        try:
-            if self._leases.open and self._spans.pending() and not self._queue.waiting():
-                self._queue.hint()
-        except LedgerUnavailable:
-            return
-
-    def _consume(self, on: bool) -> None:
-        """Take hints, or leave them to others."""
-        control = self._app.control
-        try:
-            (control.add_consumer if on else control.cancel_consumer)(QUEUE, destination=[self.name])
-        except (OperationalError, RedisError, OSError) as error:
-            log.warning("Celery's consumer can't be told", error=str(error))
+    def _suits(self, lane: str) -> bool:
+        return suits(lane, models=self._models_served, traits=self._traits)
 
     def _may_take_extras(self) -> bool:
         """Half of the places stay free for recordings that nobody works on."""
@@ -245,3 +299,17 @@ class WorkerRuntime:
             quarantine=self._quarantine.reason,
             withdrawn=tuple(sorted(set(self._models_served) - set(self._quarantine.without(self._models_served)))),
         )
+
+
+def _taken(claim: Claim, priority: str, jobs: list[str]) -> Taken:
+    first = jobs[0] if jobs else claim.computation
+    shown = {
+        "job": first,
+        "span": claim.index,
+        "attempt": claim.attempt,
+        "model": claim.model,
+        "audio_s": round(claim.span.seconds, 1),
+    }
+    if len(jobs) > 1:
+        shown["jobs"] = len(jobs)
+    return Taken(id=f"{first}-{claim.index}", priority=priority, retries=claim.attempt - 1, shown=shown)

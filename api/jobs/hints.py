@@ -1,6 +1,7 @@
 """Hints to the workers, off the request's way: an accepted job doesn't wait for the broker."""
 
 import asyncio
+from collections import Counter
 from contextlib import suppress
 
 from transcription.ports import JobQueue
@@ -17,12 +18,12 @@ class Hints:
 
     def __init__(self, queue: JobQueue) -> None:
         self._queue = queue
-        self._unsent = 0
+        self._unsent: Counter[str] = Counter()
         self._sending: asyncio.Task[None] | None = None
 
-    def send(self) -> None:
-        """Send one more hint, soon."""
-        self._unsent += 1
+    def send(self, lane: str) -> None:
+        """Send one more hint to workers that suit a lane, soon."""
+        self._unsent[lane] += 1
         if self._sending is None:
             self._sending = asyncio.create_task(self._send())
 
@@ -35,7 +36,8 @@ class Hints:
     async def _send(self) -> None:
         try:
             while self._unsent:
-                count, self._unsent = self._unsent, 0
-                await asyncio.to_thread(self._queue.hint, count)
+                unsent, self._unsent = self._unsent, Counter()
+                for lane, count in unsent.items():
+                    await asyncio.to_thread(self._queue.hint, lane, count)
         finally:
             self._sending = None

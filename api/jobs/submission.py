@@ -37,6 +37,7 @@ class SubmissionService:
     jobs: JobStore
     blobs: BlobStore
     hints: Hints
+    lane: Callable[..., str]
     backpressure: Backpressure
     catalogue: Catalogue
     probes: Executor
@@ -128,7 +129,7 @@ class SubmissionService:
         job, outcome = await self.submission_quotas.record(request, self.jobs, submission)
         structlog.contextvars.bind_contextvars(job_id=job.id, computation=job.computation, outcome=outcome.value)
         if outcome is Outcome.NEW:
-            self.hints.send()
+            self.hints.send(self.lane(submission.model, language=submission.options.language))
         return job, outcome
 
 

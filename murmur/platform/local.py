@@ -148,8 +148,6 @@ def worker_argv(name: str) -> list[str]:
     python = [sys.executable, "-W", "ignore:You're running the worker with superuser privileges"]
     # Workers learn nothing from each other that the ledger doesn't know, and asking around takes a second.
     flags = [
-        "--pool",
-        "threads",
         "-n",
         f"{name}@%h",
         "--without-gossip",

@@ -146,7 +146,7 @@ class Storm:
         self.flock.start(name)
 
     def _lose_hints(self) -> None:
-        self._at_ledger(lambda: self.flock.redis().delete("murmur"))
+        self._at_ledger(lambda: self.flock.redis().delete("murmur.demo"))
 
     def _cut_connections(self) -> None:
         self._at_ledger(lambda: self.flock.redis().execute_command("CLIENT", "KILL", "TYPE", "normal"))

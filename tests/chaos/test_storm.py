@@ -102,7 +102,7 @@ def nothing_is_left_over(redis: Redis, flock: Flock, clients: int) -> None:
     assert redis.hget("murmur:backlog", "spans") == "0"
     assert not list(redis.scan_iter("murmur:held:*"))
     assert not redis.hgetall("murmur:running")
-    eventually(lambda: not redis.llen("murmur") and not redis.hlen("unacked"), 40)
+    eventually(lambda: not redis.llen("murmur.demo") and not redis.hlen("unacked"), 40)
     pcm = flock.settings.pcm_dir
     # A worker that was killed in the middle of one leaves its draft; a swept hour later it is gone.
     assert not list(pcm.glob("*.pcm"))

@@ -72,7 +72,7 @@ def test_job_goes_from_submit_to_result(api: httpx.Client, worker: Worker, redis
     job = accepted.json()
     assert job["status"] == "queued"
     assert job["queue"]["position"] == 1
-    eventually(lambda: redis_server.llen("murmur") == 1)
+    eventually(lambda: redis_server.llen("murmur.demo") == 1)
     worker.work(finish=False)
     running = api.get(job["urls"]["self"]).json()
     assert running["status"] == "processing"
@@ -105,7 +105,7 @@ def test_identical_submits_at_the_same_time_are_one_computation(api: httpx.Clien
     assert {answer.status_code for answer in answers} == {202}
     assert len({answer.json()["id"] for answer in answers}) == 48
     assert len(redis_server.keys("murmur:dedup:*")) == 1
-    eventually(lambda: redis_server.llen("murmur") == 1)
+    eventually(lambda: redis_server.llen("murmur.demo") == 1)
 
 
 def test_long_poll_ends_when_the_worker_does(api: httpx.Client, worker: Worker, redis_server: Redis) -> None:

@@ -80,7 +80,7 @@ def test_upload_that_is_cut_off_leaves_no_file_and_no_job(
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     eventually(lambda: not files(data_dir))
     assert not redis_server.keys("murmur:job:*")
-    assert redis_server.llen("murmur") == 0
+    assert redis_server.llen("murmur.demo") == 0
 
 
 def test_upload_that_falls_silent_is_given_up_with_408(api: httpx.Client, data_dir: Path) -> None:

@@ -121,8 +121,8 @@ def test_recording_that_no_living_worker_suits_is_told_and_counted(settings: Set
     live(spans, "mac", MAC, "demo", "large-v3", rate=5.0)
     light, heavy = submit(settings, "demo"), submit(settings, "large-v3", language="de")
     lanes = asked(settings, RedisJobs.backlog).lanes
-    assert lanes["demo"] == Lane(workers=1, rate=5.0, unserved=0)
-    assert lanes["large-v3\nlanguage=de\ndevice=cuda"] == Lane(workers=0, rate=0.0, unserved=1)
+    assert lanes["demo"] == Lane(workers=1, rate=5.0, unserved=0, pending=1)
+    assert lanes["large-v3\nlanguage=de\ndevice=cuda"] == Lane(workers=0, rate=0.0, unserved=1, pending=1)
     assert place_of(settings, light).waits_for is None
     waiting = place_of(settings, heavy)
     assert (waiting.waits_for, waiting.eta_s) == ("large-v3, language=de, device=cuda", None)

@@ -67,11 +67,11 @@ def test_retried_dead_letter_is_queued_with_its_options_and_a_hint(
     api: httpx.Client, worker: LedgerWorker, redis_server: Redis
 ) -> None:
     job = died(api, worker, language="de", temperature="0.5", response_format="srt")
-    eventually(lambda: redis_server.llen("murmur") == 1)
-    redis_server.delete("murmur")
+    eventually(lambda: redis_server.llen("murmur.demo.language=de") == 1)
+    redis_server.delete("murmur.demo.language=de")
     (letter,) = api.get("/admin/dead").json()["dead_letters"]
     assert api.post(f"/admin/dead/{letter['computation']}/retry").status_code == 204
-    eventually(lambda: redis_server.llen("murmur") == 1)
+    eventually(lambda: redis_server.llen("murmur.demo.language=de") == 1)
     again = api.get(f"/v1/jobs/{job['id']}").json()
     assert (again["status"], again["options"], again["error"]) == ("queued", job["options"], None)
     assert api.get("/admin/dead").json() == {"dead_letters": []}

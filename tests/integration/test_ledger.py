@@ -22,7 +22,7 @@ from transcription.errors import (
 )
 from transcription.job import Audio, Failure, Job, Outcome, Status, Submission
 from transcription.ledger import change_feed
-from transcription.ledger.broker import QUEUE, CeleryQueue, celery_app
+from transcription.ledger.broker import CeleryQueue, celery_app, queue_of
 from transcription.ledger.connections import connect, connect_async, connect_broker
 from transcription.ledger.job_store import RedisJobs
 from transcription.ledger.span_store import RedisSpans
@@ -136,9 +136,9 @@ def test_hints_are_counted_in_the_broker_that_they_are_sent_to(redis_url: str, r
     apart = Settings(ledger={"url": redis_url, "broker_url": redis_url.removesuffix("/0") + "/1"})
     with connect_broker(apart.ledger) as client, celery_app(apart) as app:
         queue = CeleryQueue(app, client)
-        queue.hint(3)
-        assert queue.waiting() == 3
-    assert not redis_server.exists(QUEUE)
+        queue.hint("demo", 3)
+        assert queue.waiting("demo") == 3
+    assert not redis_server.exists(queue_of("demo"))
 
 
 def test_a_job_goes_from_queued_to_completed_with_its_transcript(settings: Settings, spans: RedisSpans) -> None:

@@ -26,7 +26,7 @@ from transcription.ledger.span_store import RedisSpans
 from transcription.media.codecs.decode import decode
 from transcription.settings import Lease, Limits, Security, Settings, Worker
 from worker import runtime as runtime_module
-from worker.runtime import SpanFailed, SpanResult, WorkerRuntime
+from worker.runtime import GivenUp, SpanFailed, SpanResult, WorkerRuntime
 
 
 @pytest.fixture
@@ -86,12 +86,16 @@ class Site:
         return self.client.ask(lambda jobs: jobs.get(answer.json()["id"], tenant="default"))
 
     def step(self) -> SpanResult | None:
-        return self.worker.step()
+        taken = self.worker.take()
+        try:
+            return self.worker.work(taken.id) if taken else None
+        except GivenUp:
+            return None
 
     def steps(self) -> int:
         """Take steps until there is nothing to claim; how many spans were finished."""
         count = 0
-        while self.worker.step():
+        while self.step():
             count += 1
         return count
 

@@ -339,10 +339,10 @@ class Hints:
         self.sent: list[int] = []
         self._waiting = waiting
 
-    def hint(self, count: int = 1) -> None:
+    def hint(self, lane: str, count: int = 1) -> None:
         self.sent.append(count)
 
-    def waiting(self) -> int:
+    def waiting(self, lane: str) -> int:
         return self._waiting
 
 
@@ -390,7 +390,7 @@ def test_one_worker_at_a_time_looks_after_the_platform(spans: RedisSpans, settin
 
 
 @pytest.mark.parametrize(
-    ("jobs", "slots", "waiting", "sent"), [(0, 3, 0, []), (2, 3, 0, [2]), (5, 3, 0, [3]), (5, 3, 1, [2])]
+    ("jobs", "slots", "waiting", "sent"), [(0, 3, 0, []), (2, 3, 0, [2]), (5, 3, 0, [5]), (5, 3, 1, [4]), (2, 0, 0, [])]
 )
 def test_hints_are_topped_up_to_what_can_be_claimed(  # noqa: PLR0917 - a table
     client: LedgerClient, spans: RedisSpans, settings: Settings, jobs: int, slots: int, waiting: int, sent: list[int]

@@ -22,11 +22,11 @@ class SlowQueue:
         self.go_on = threading.Event()
         self.calls: list[int] = []
 
-    def hint(self, count: int = 1) -> None:
+    def hint(self, lane: str, count: int = 1) -> None:
         self.calls.append(count)
         self.go_on.wait(10)
 
-    def waiting(self) -> int:
+    def waiting(self, lane: str) -> int:
         return 0
 
 
@@ -34,7 +34,7 @@ async def test_hanging_broker_holds_one_thread_and_later_hints_go_out_together()
     queue = SlowQueue()
     hints = Hints(queue)
     for _ in range(3):
-        hints.send()
+        hints.send("demo")
         await eventually_async(lambda: queue.calls == [1])
     queue.go_on.set()
     await hints.close()

@@ -41,5 +41,5 @@ def test_a_script_names_its_arguments_and_what_it_returns(name: str) -> None:
 
 def test_a_script_comes_with_what_all_share() -> None:
     text = source("claim", 7)
-    assert text.startswith("local AUDIT, BOUNDS_S = 7, { 1, 5, 15, 30, 60, 120, 300, 900, 3600, 14400 }")
+    assert text.startswith("local AUDIT = 7\nlocal BOUNDS_S = { 1, 5, 15, 30, 60, 120, 300, 900, 3600, 14400 }")
     assert text.index("local P = KEYS[1]") < text.index("local VERSION") < text.index("next_suspect")

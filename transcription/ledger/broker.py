@@ -9,6 +9,14 @@ from transcription.settings import Settings
 
 PULL = "murmur.pull"
 QUEUE = "murmur"
+"""The start of every queue's name; a queue of this name alone takes hints of versions that had only one."""
+
+
+def queue_of(lane: str) -> str:
+    """The Celery queue of a lane: `murmur.large-v3`, `murmur.large-v3.device=cuda.language=en`."""
+    return ".".join([QUEUE, *lane.split("\n")])
+
+
 VISIBILITY_TIMEOUT_S = 60
 """Age at which Celery sends a hint again that a dead worker had taken."""
 
@@ -40,6 +48,8 @@ def celery_app(settings: Settings) -> Celery:
             "health_check_interval": 10,
             "retry_on_timeout": False,
         },
+        # The threads share the model; a process that Celery forks would have neither the model nor the leases.
+        worker_pool="threads",
         worker_prefetch_multiplier=1,
         worker_disable_prefetch=True,
         worker_send_task_events=True,
@@ -55,17 +65,17 @@ class CeleryQueue:
         self._app = app
         self._client = client
 
-    def hint(self, count: int = 1) -> None:
-        """Send *count* hints; never raises: a lost hint is topped up."""
+    def hint(self, lane: str, count: int = 1) -> None:
+        """Send *count* hints; never raises: a lost hint is sent again."""
         try:
             for _ in range(count):
-                self._app.send_task(PULL, retry=False)
+                self._app.send_task(PULL, queue=queue_of(lane), retry=False)
         except (OperationalError, RedisError, OSError):
             return
 
-    def waiting(self) -> int:
+    def waiting(self, lane: str) -> int:
         """Hints not yet taken; 0 while the broker can't be reached."""
         try:
-            return int(self._client.llen(QUEUE))
+            return int(self._client.llen(queue_of(lane)))
         except (RedisError, OSError):
             return 0

@@ -27,7 +27,7 @@ from transcription.errors import (
     outage_endured,
 )
 from transcription.job import Job, Outcome, QueuePosition, Status, Submission
-from transcription.lanes import lane, needed
+from transcription.lanes import needed
 from transcription.ledger import records, stats
 from transcription.ledger.change_feed import Watch
 from transcription.ledger.connections import (
@@ -42,7 +42,7 @@ from transcription.ledger.fail_fast import FailFastRedis
 from transcription.ledger.scripts import PREFIX, Scripts, noting, pairs
 from transcription.options import fingerprint
 from transcription.ports import Backlog, Lane, Mark, Page, Server
-from transcription.settings import Needs, Settings
+from transcription.settings import Settings
 from transcription.transcript import Segment, Transcript
 
 _FULL_RETRY_S = 600
@@ -113,10 +113,6 @@ class RedisJobs:
             raise RedisTimeoutError(f"not on the server's disk within {patience_ms} ms")
         return answer
 
-    def _lane(self, submission: Submission) -> str:
-        needs = self._settings.needs.get(submission.model, Needs()).given()
-        return lane(submission.model, language=submission.options.language, needs=needs)
-
     def _request(self, submission: Submission) -> dict[str, Any]:
         audio, options = submission.audio, submission.options
         name = fingerprint(audio.sha256, submission.model, submission.revision, options.decoding())
@@ -131,7 +127,7 @@ class RedisJobs:
             "fingerprint": name,
             "payload": payload,
             "idempotency_key": submission.idempotency_key or False,
-            "lane": self._lane(submission),
+            "lane": self._settings.lane(submission.model, language=options.language),
             "max_jobs": submission.max_jobs,
             "max_bytes": submission.max_bytes,
             "sha": audio.sha256,

@@ -13,12 +13,12 @@ from transcription.computation import Claim, Facts, Hold, Timing
 from transcription.errors import LeaseLost, Stopped
 from transcription.job import Failure
 from transcription.lanes import ANY_LANGUAGE
-from transcription.ledger import records
+from transcription.ledger import records, stats
 from transcription.ledger.connections import is_fault, too_new, translated, unavailable
 from transcription.ledger.records import ms
 from transcription.ledger.scripts import PREFIX, Scripts, pairs
 from transcription.options import Priority
-from transcription.ports import WorkerInfo
+from transcription.ports import Lane, WorkerInfo
 from transcription.result_warning import ResultWarning
 from transcription.settings import Settings
 from transcription.spans import Piece
@@ -140,11 +140,31 @@ class RedisSpans:
         with translated():
             return int(self._client.hget(f"{PREFIX}backlog", "spans") or 0)
 
-    def slots(self) -> int:
-        """Spans that all live workers together can have in work."""
+    def lanes(self) -> dict[str, Lane]:
+        """What waits in each lane, and how many live workers suit it."""
+        gone_ms = ms(3 * self._settings.lease.renew_s)
         with translated():
-            workers = pairs(self._scripts.call("backlog", self._gone_ms))["workers"]
-        return sum(int(orjson.loads(info)["slots"]) for info in workers[::2])
+            return stats.backlog(self._scripts.call("backlog", gone_ms)).lanes
+
+    def waiting_lanes(self) -> list[str]:
+        """The lanes in which anything waits."""
+        with translated():
+            return [str(name) for name in self._client.hkeys(f"{PREFIX}pending")]
+
+    def whose(self, claim: Claim) -> tuple[str, list[str]]:
+        """The class of a claimed span, and the jobs that wait for it."""
+        key = f"{PREFIX}comp:{claim.computation}"
+        with translated(), self._client.pipeline(transaction=False) as pipe:
+            pipe.hget(key, "class")
+            pipe.smembers(f"{key}:jobs")
+            name, jobs = pipe.execute()
+        return str(name or "batch"), sorted(jobs)
+
+    def cancel(self, job_id: str) -> str:
+        """Cancel a job, whoever's it is; `ok`, `finished` or `unknown`."""
+        with translated():
+            tenant = self._client.hget(f"{PREFIX}job:{job_id}", "tenant")
+            return str(self._scripts.call("cancel", job_id, str(tenant or ""))[0])
 
     def lock(self, name: str, *, seconds: float) -> bool:
         """True for one worker at a time, for so many seconds."""

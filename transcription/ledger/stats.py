@@ -77,8 +77,8 @@ def _waiting(flat: Sequence[Any]) -> Iterator[tuple[Priority, Waiting]]:
 
 
 def _lanes(flat: Sequence[Any]) -> Iterator[tuple[str, Lane]]:
-    for name, workers, rate, unserved in zip(*(flat[start::4] for start in range(4)), strict=True):
-        yield name, Lane(int(workers), float(rate), int(unserved))
+    for name, workers, rate, unserved, pending in zip(*(flat[start::5] for start in range(5)), strict=True):
+        yield name, Lane(int(workers), float(rate), int(unserved), int(pending))
 
 
 def _latency(name: str, totals: Mapping[str, int]) -> Latency:

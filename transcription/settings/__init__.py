@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from transcription.lanes import lane
 from transcription.models import PUBLISHED_NAMES, implied_aliases
 from transcription.settings.api import Api, Limits
 from transcription.settings.environment import Environment, InvalidSettings, explained, names
@@ -113,6 +114,10 @@ class Settings(BaseSettings):
         if self.model == "demo":
             return dict.fromkeys(PUBLISHED_NAMES, self.model) | self.model_aliases
         return implied_aliases(self.model, self.served) | self.model_aliases
+
+    def lane(self, model: str, *, language: str | None) -> str:
+        """The lane of jobs for a model: see `transcription.lanes`."""
+        return lane(model, language=language, needs=self.needs.get(model, Needs()).given())
 
     @property
     def served(self) -> frozenset[str]:

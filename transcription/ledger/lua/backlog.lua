@@ -2,7 +2,8 @@
 -- Returns names and values in turn: pending_spans, pending_ms, running_spans, oldest_ms (or ''), dead, counts, stats,
 -- failures, warnings and latencies (hashes), workers {info (JSON), spans held...},
 -- waiting {class, recordings, audio ms, oldest age ms or ''...},
--- lanes {lane, workers that suit it, their audio-seconds per second, recordings that wait because none does...}.
+-- lanes {lane, workers that suit it, their audio-seconds per second, recordings that wait because none does, spans that
+-- wait...}.
 local SCAN_LIMIT = 50
 
 local gone_ms = num(ARGV[1])
@@ -64,7 +65,8 @@ for _, lane in ipairs(redis.call('SMEMBERS', k('lanes'))) do
   for _, kind in pairs(kinds) do
     if suits(lane, kind.models, kind.has) then count, rate = count + kind.count, rate + kind.rate end
   end
-  for _, value in ipairs({ lane, count, tostring(rate), count == 0 and recordings_in(lane) or 0 }) do
+  for _, value in ipairs({ lane, count, tostring(rate), count == 0 and recordings_in(lane) or 0,
+    num(redis.call('HGET', k('pending'), lane)) }) do
     lanes[#lanes + 1] = value
   end
 end

@@ -41,6 +41,7 @@
 --                             process runs one of them at a time, beside ordinary spans
 --   solitary:L        zset    queue `solitary`: suspects before their last attempt, which nothing runs beside
 --   lanes             set     lanes with a span in one of the queues
+--   pending           hash    lane -> spans that wait in one of the queues
 --   delayed           zset    spans that wait before their next attempt, by due time
 --   served            hash    tenant -> token of its last claim
 --   passed            hash    lane -> interactive claims in a row while a batch span waited
@@ -208,6 +209,7 @@ local function enqueue(cid, i, queue)
     redis.call('ZADD', k('comp', cid, 'extra'), i, i)
   end
   redis.call('SADD', k('lanes'), lane)
+  redis.call('HINCRBY', k('pending'), lane, 1)
   add_to_backlog(class, length_of(hash(key)), 1)
 end
 
@@ -245,6 +247,7 @@ local function dequeue(cid, i)
     redis.call('ZREM', k('comp', cid, 'extra'), i)
   end
   add_to_backlog(class, 0 - length_of(span), -1)
+  if redis.call('HINCRBY', k('pending'), lane, -1) <= 0 then redis.call('HDEL', k('pending'), lane) end
   forget_empty_lane(lane)
 end
 
