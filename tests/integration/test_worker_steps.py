@@ -20,8 +20,8 @@ from tests.platform import eventually
 from tests.scripted_engine import Script
 from transcription.errors import CorruptAudio, LedgerUnavailable
 from transcription.job import Job, Status
-from transcription.ledger.broker import CeleryQueue, celery_app
-from transcription.ledger.connections import connect, connect_broker
+from transcription.ledger.broker import celery_app
+from transcription.ledger.connections import connect
 from transcription.ledger.span_store import RedisSpans
 from transcription.media.codecs.decode import decode
 from transcription.settings import Lease, Limits, Security, Settings, Worker
@@ -301,7 +301,7 @@ def test_half_of_the_places_stay_free_for_recordings_that_nobody_works_on(site: 
 
     site.step()  # it is cut, and its first span done
     script.before = wait
-    threads = [threading.Thread(target=site.worker.step) for _ in range(2)]
+    threads = [threading.Thread(target=site.step) for _ in range(2)]
     for thread in threads:
         thread.start()
     for _ in threads:
@@ -309,22 +309,11 @@ def test_half_of_the_places_stay_free_for_recordings_that_nobody_works_on(site: 
     try:
         assert len(site.worker._leases.holding()) == 2
         # One span of the recording waits among the first where nobody is on it; the others wait for idle workers.
-        assert site.worker.step() is None
+        assert site.step() is None
     finally:
         gate.set()
         for thread in threads:
             thread.join(60)
-
-
-def test_a_place_that_is_free_again_asks_for_more_work(site: Site, settings: Settings) -> None:
-    client = connect_broker(settings.ledger)
-    queue = CeleryQueue(site.app, client)
-    site.submit(SHORT, language="en")
-    site.submit(audio_files.wav(2.0), language="en")
-    client.delete("murmur")
-    site.step()
-    assert queue.waiting() >= 1
-    client.close()
 
 
 def test_what_a_worker_has_measured_of_itself_is_told(site: Site) -> None:
