@@ -419,7 +419,7 @@ def test_nothing_is_left_after_a_full_life_and_nothing_went_early(
     worker.claim()
     LedgerWorker(spans, "w1", pid=2)  # its process died with the span in work
     alone = worker.claim()
-    assert alone.alone
+    assert alone.suspect
     worker.finish(alone)
     kept.append(client.new("f", **hooked))
     worker.fail()
