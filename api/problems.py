@@ -1,5 +1,6 @@
 """The one place where errors become HTTP: RFC 9457 problems."""
 
+import difflib
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
@@ -198,6 +199,8 @@ async def _framework(request: Request, error: Exception) -> Response:
     phrase = _phrase(error.status_code)
     code = _FRAMEWORK_CODES.get(error.status_code, re.sub(r"\W+", "_", phrase.lower()))
     detail = f"{request.method} {request.url.path[:200]}: {error.detail}"
+    if error.status_code == HTTPStatus.NOT_FOUND and "route" not in request.scope:
+        detail += _meant(request)
     structlog.contextvars.bind_contextvars(error=code)
     return problem(
         error.status_code,
@@ -218,6 +221,18 @@ def _allow(request: Request, error: HTTPException) -> Mapping[str, str] | None:
 def _json_pointer(location: tuple[Any, ...] | list[Any]) -> str:
     """`("query", "limit")` is `limit` to a client."""
     return ".".join(str(part) for part in location[1:]) or str(location[0])
+
+
+def _meant(request: Request) -> str:
+    """Which path was meant, where one is near: the same last word, or nearly the same letters."""
+    asked = request.url.path.rstrip("/")[:200]
+    paths = list(request.app.openapi()["paths"])
+    last = asked.rpartition("/")[2]
+    alike = [path for path in paths if path.rpartition("/")[2] == last]
+    near = difflib.get_close_matches(asked, paths, n=1, cutoff=0.8) or difflib.get_close_matches(
+        asked, alike or paths, n=1, cutoff=0.0 if alike else 0.6
+    )
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 _HANDLERS: dict[type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = {

@@ -1,6 +1,8 @@
 """The models that can be asked for, and the names they go by."""
 
-from collections.abc import Collection, Iterable, Mapping
+import difflib
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from transcription.errors import ModelNotServed
@@ -29,6 +31,10 @@ CHECKPOINTS = [
 # What hosted services call their models: here they stand for the platform's own.
 HOSTED_NAMES = ("whisper-1", "gpt-transcribe", "gpt-4o-transcribe", "gpt-4o-mini-transcribe")
 PUBLISHED_NAMES = (*CHECKPOINTS, *HOSTED_NAMES, *[f"whisper-{name}" for name in CHECKPOINTS])
+_DATE = re.compile(r"-\d{4}-?\d{2}-?\d{2}$")
+_FORMAT = re.compile(r"-(ct2|mlx|ggml|gguf|onnx)$")
+_TURBO = ("large-v3-turbo", "turbo")
+_LISTED, _NEAREST = 12, 6
 _LARGEST_FIRST = ("large-v3", "large", "large-v2", "large-v1")
 
 
@@ -69,8 +75,32 @@ def resolve(requested: str | None, *, default: str, served: Iterable[str], alias
     """
     name = requested or default
     served = tuple(served)
-    if name not in served:
-        name = aliases.get(name, name)
-    if name not in served:
-        raise ModelNotServed(f"model {requested!r} isn't served here; served: {', '.join(sorted({*served, *aliases}))}")
-    return name
+    for spelling in _spellings(name):
+        for known in (spelling, aliases.get(spelling, spelling)):
+            if known in served:
+                return known
+    raise ModelNotServed(f"model {str(requested)[:200]!r} isn't served here; served: {_few({*served, *aliases}, name)}")
+
+
+def _spellings(name: str) -> Iterator[str]:
+    """
+    What is meant by *name*, as it stands first: without its owner on a hub, the date of a hosted model, and the words
+    for a format of weights. `Systran/faster-whisper-small` and `mlx-community/whisper-small-mlx` are `small`.
+    """
+    yield name
+    bare = _DATE.sub("", name.rpartition("/")[2] if name.count("/") == 1 and not name.startswith(("/", ".")) else name)
+    yield bare
+    bare = _FORMAT.sub("", bare.lower().removeprefix("faster-").replace("distil-whisper-", "distil-"))
+    yield bare
+    size = bare.removeprefix("whisper-")
+    yield size
+    if size in _TURBO:
+        yield from _TURBO
+
+
+def _few(names: Collection[str], wanted: str) -> str:
+    """Some of many *names*: all where they are few, else those that look most like what was *wanted*."""
+    if len(names) <= _LISTED:
+        return ", ".join(sorted(names))
+    nearest = difflib.get_close_matches(wanted, names, n=_NEAREST, cutoff=0.0)
+    return f"{', '.join(nearest)} and {len(names) - len(nearest)} more names (GET /v1/models)"

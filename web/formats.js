@@ -28,7 +28,7 @@ const WRITERS = {
  * their length. What a person wrote is sure.
  */
 export function retimed(segment, text) {
-  const changed = { ...segment, text: ` ${text}`, doubtful: false };
+  const changed = { ...segment, text: ` ${text}`, low_confidence: false, doubtful: false };
   if (!segment.words) return changed;
   const old = segment.words;
   const fresh = text.split(" ").filter(Boolean);

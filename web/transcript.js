@@ -22,7 +22,7 @@ export function transcriptView({ seek, changed }) {
 
   function row(segment, index) {
     const text = h("p", { class: "text" });
-    const mark = segment.doubtful ? h("span", { class: "doubt", title: "The model was unsure of this segment" }, "unsure") : null;
+    const mark = (segment.low_confidence ?? segment.doubtful) ? h("span", { class: "doubt", title: "The model was unsure of this segment" }, "unsure") : null;
     const item = h("li", { class: "segment", dataset: { index, speaker: speakerNumber(segment.speaker) } },
       h("button", { type: "button", class: "time", "aria-label": `Play from ${clock(segment.start)}`, onclick: () => seek(segment.start) }, clock(segment.start)),
       h("div", { class: "said" }, segment.speaker ? h("span", { class: "speaker" }, segment.speaker) : null, text),

@@ -4,6 +4,7 @@ from fastapi import FastAPI
 
 from api.dialects import microservice, mlx_mvp, openai, openai_server, production_scale, shared_paths
 from api.dialects.error_bodies import ErrorBodyMiddleware
+from api.dialects.openai_paths import OpenAIPathMiddleware
 
 _ROUTERS = (
     shared_paths.router,
@@ -15,7 +16,7 @@ _ROUTERS = (
 )
 # Whose body an error has, by its path; everywhere else it is a problem.
 _SHAPES = {
-    r"/v1/(audio/.*|models/.+|chat/completions)|/debug/audio-info": openai.error_body,
+    r"(?s)/v1/(audio/.*|models(/.+)?|chat/completions)|/debug/audio-info": openai.error_body,
     r"/v1/transcribe": mlx_mvp.busy,
     r"/transcribe": shared_paths.error_body,
 }
@@ -26,3 +27,4 @@ def install(app: FastAPI) -> None:
     for router in _ROUTERS:
         app.include_router(router)
     app.add_middleware(ErrorBodyMiddleware, shapes=_SHAPES)
+    app.add_middleware(OpenAIPathMiddleware)

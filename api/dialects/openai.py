@@ -1,5 +1,6 @@
 """OpenAI's audio API: transcriptions, translations, models."""
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,9 +19,10 @@ from api.dialects.openai_stream import events
 from api.dialects.waiting import completed, submit
 from api.routes.models import listed
 from api.uploads.receive import Received, RequestFormat
-from transcription.errors import InvalidOption, MalformedRequest, ModelNotServed
+from transcription.errors import InvalidOption, MalformedRequest
 from transcription.formats import CONTENT_TYPES, WRITERS
 from transcription.job import Job
+from transcription.models import resolve
 from transcription.options import Options, ResponseFormat, Task
 from transcription.transcript import Transcript
 
@@ -28,8 +30,30 @@ from transcription.transcript import Transcript
 IGNORED = ("chunking_strategy", "include")
 REFUSED = ("known_speaker_names", "known_speaker_references")
 
-# What OpenAI answers otherwise than our table of statuses.
-_STATUSES = {"model_not_served": 404, "invalid_option": 400, "unknown_option": 400}
+# What clients of other Whisper servers, and of OpenAI's other APIs, send along, and what changes nothing for the worse:
+# it is let go, and a header says so.
+HARMLESS = frozenset(
+    (
+        "append_punctuations", "batch_size", "best_of", "chunk_length", "clip_timestamps",
+        "compression_ratio_threshold", "compute_type", "device", "encode", "extra_body", "extra_headers",
+        "fp16", "frequency_penalty",
+        "hallucination_silence_threshold", "initial_prompt", "language_detection_segments",
+        "language_detection_threshold", "length_penalty", "log_prob_threshold", "log_progress", "logprob_threshold",
+        "logprobs", "max_completion_tokens", "max_initial_timestamp", "max_new_tokens", "max_tokens", "metadata",
+        "multilingual", "n", "no_repeat_ngram_size", "no_speech_threshold", "output", "patience", "prefix",
+        "prepend_punctuations", "presence_penalty", "prompt_reset_on_temperature", "repetition_penalty", "seed",
+        "service_tier", "store", "stream_options", "suppress_blank", "suppress_tokens", "timeout", "top_k",
+        "top_logprobs", "top_p", "user", "vad_parameters", "verbose", "without_timestamps",
+    )
+) - set(Options.model_fields)  # fmt: skip
+# Whisper takes the end of a prompt, 224 tokens; what comes before it is dropped there, and here.
+_PROMPT_LENGTH = 4000
+
+# What OpenAI answers otherwise than our table of statuses: a recording that can't be read is a bad request there.
+_BAD_REQUEST = (
+    "invalid_option", "unknown_option", "unsupported_media", "no_audio_stream", "no_samples", "corrupt_audio",
+)  # fmt: skip
+_STATUSES = {"model_not_served": 404, **dict.fromkeys(_BAD_REQUEST, 400)}
 _CODES = {"model_not_served": "model_not_found"}
 _PARAMS = {"missing_file": "file", "empty_file": "file", "too_many_files": "file", "model_not_served": "model"}
 _NAMED = re.compile(r"(?:unknown option '([^']+)'|(\w+): )")
@@ -57,6 +81,7 @@ class StreamChoice:
     """What a client asked for that is no option of a job."""
 
     stream: bool = False
+    ignored: tuple[str, ...] = ()
 
 
 def error_body(
@@ -72,7 +97,7 @@ def error_body(
         message=problem["detail"],
         type=_type(status),
         param=param if known else None,
-        code=_CODES.get(code, code),
+        code="invalid_language_format" if (code, param) == ("invalid_option", "language") else _CODES.get(code, code),
     )
     return status, ErrorBody(error=detail).model_dump()
 
@@ -108,13 +133,23 @@ async def transcribe(request: Request, platform: Platform, caller: Principal, *,
     """Answer a form as OpenAI does; *task* where the path decides it."""
     stream_choice = StreamChoice()
     request_format = RequestFormat(
-        options=partial(options, stream_choice=stream_choice, task=task, ttl_s=platform.settings.api.sync_ttl_s)
+        options=partial(
+            options,
+            stream_choice=stream_choice,
+            task=task,
+            ttl_s=platform.settings.api.sync_ttl_s,
+            deployment=request.scope.get("state", {}).get("deployment"),
+        )
     )
     job = await submit(request, platform, tenant=caller.tenant, request_format=request_format)
     if stream_choice.stream:
-        return StreamingResponse(events(platform, job), media_type="text/event-stream", headers=_headers(job))
+        return StreamingResponse(
+            events(platform, job), media_type="text/event-stream", headers=_headers(job, stream_choice)
+        )
     job = await completed(request, platform, job)
-    return written(job, await platform.jobs.transcript(job))
+    answer = written(job, await platform.jobs.transcript(job))
+    answer.headers.update(_headers(job, stream_choice))
+    return answer
 
 
 @router.post(
@@ -135,14 +170,14 @@ async def model(
 ) -> dict[str, Any]:
     """One model by its name or an alias."""
     offer = await platform.catalogue.offer()
-    for found in listed(offer):
-        if found["id"] == model_id:
-            return found
-    names = ", ".join(sorted({*offer.served, *offer.aliases}))
-    raise ModelNotServed(f"model {model_id[:200]!r} isn't served here; served: {names}")
+    named = resolve(model_id, default=offer.default, served=offer.served, aliases=offer.aliases)
+    models = {found["id"]: found for found in listed(offer)}
+    return models.get(model_id) or {**models[named], "id": model_id, "alias_of": named}
 
 
-def options(received: Received, *, stream_choice: StreamChoice, task: Task | None, ttl_s: int) -> dict[str, object]:
+def options(
+    received: Received, *, stream_choice: StreamChoice, task: Task | None, ttl_s: int, deployment: str | None = None
+) -> dict[str, object]:
     """
     OpenAI's fields as ours.
 
@@ -151,6 +186,12 @@ def options(received: Received, *, stream_choice: StreamChoice, task: Task | Non
         InvalidOption: `stream` is no yes or no.
     """
     fields = {name: value for name, value in received.fields.items() if name.partition("[")[0] not in IGNORED}
+    stream_choice.ignored = tuple(sorted({name for name in fields if name.partition("[")[0] in HARMLESS}))
+    fields = {name: value for name, value in fields.items() if name not in stream_choice.ignored}
+    if deployment:
+        fields.setdefault("model", deployment)
+    if isinstance(fields.get("prompt"), str):
+        fields["prompt"] = str(fields["prompt"])[-_PROMPT_LENGTH:]
     refused = [name for name in fields if name.removesuffix("[]") in REFUSED]
     if refused or fields.get("response_format") == "diarized_json":
         what = refused[0] if refused else "response_format"
@@ -168,14 +209,20 @@ def options(received: Received, *, stream_choice: StreamChoice, task: Task | Non
 
 
 def written(job: Job, transcript: Transcript) -> Response:
-    """The transcript in the job's format."""
+    """The transcript in the job's format, as OpenAI writes it."""
     wanted = job.options.response_format
+    if wanted is ResponseFormat.TEXT:
+        return Response(f"{transcript.text}\n", headers=_headers(job), media_type=CONTENT_TYPES[wanted])
     body = WRITERS[wanted](transcript)
     if isinstance(body, dict):
-        usage = {"type": "duration", "seconds": round(transcript.duration, 3)}
+        # Whole seconds that have begun.
+        usage = {"type": "duration", "seconds": math.ceil(round(transcript.duration, 3))}
         shape = {"text": transcript.text} if wanted is ResponseFormat.JSON else _verbose(body)
+        if job.options.timestamp_granularities == ("word",):
+            shape.pop("segments", None)
         return Response(orjson.dumps({**shape, "usage": usage}), headers=_headers(job), media_type="application/json")
-    return Response(body, headers=_headers(job), media_type=CONTENT_TYPES[wanted])
+    kind = CONTENT_TYPES[ResponseFormat.TEXT if wanted is ResponseFormat.SRT else wanted]
+    return Response(body, headers=_headers(job), media_type=kind)
 
 
 def _verbose(shape: dict[str, Any]) -> dict[str, Any]:
@@ -184,9 +231,12 @@ def _verbose(shape: dict[str, Any]) -> dict[str, Any]:
     return {**shape, "words": words} if words else shape
 
 
-def _headers(job: Job) -> dict[str, str]:
-    """Where the native routes know this transcription."""
-    return {"murmur-job": job.id}
+def _headers(job: Job, choice: StreamChoice | None = None) -> dict[str, str]:
+    """Where the native routes know this transcription, and which fields were let go."""
+    headers = {"murmur-job": job.id}
+    if choice and choice.ignored:
+        headers["warning"] = f'299 - "without effect here: {", ".join(choice.ignored)}"'
+    return headers
 
 
 def flag(value: object) -> bool:

@@ -188,7 +188,9 @@ export class Murmur {
     const key = this.key ? { Authorization: `Bearer ${this.key}` } : {};
     const answer = await send(this.url + path, { ...init, headers: { ...init.headers, ...key } });
     if (answer.ok) return answer;
-    const problem = await answer.json().catch(() => ({}));
+    const said = await answer.json().catch(() => ({}));
+    // OpenAI's shape, on its routes.
+    const problem = said.error?.message ? { ...said.error, detail: said.error.message } : said;
     const seconds = Number.parseFloat(answer.headers.get("retry-after"));
     const retryAfter = Number.isFinite(seconds) ? seconds : null;
     throw new ApiError(problem, answer.status, { retryAfter, requestId: answer.headers.get("x-request-id") });

@@ -125,6 +125,8 @@ def refusal(response: httpx.Response) -> ApiError:
         problem = {}
     if not isinstance(problem, dict):
         problem = {}
+    if isinstance(problem.get("error"), dict):  # OpenAI's shape, on its routes
+        problem = {**problem["error"], "detail": problem["error"].get("message")}
     named = response.headers.get("retry-after", "")
     status = response.status_code
     return _KINDS.get(status, Unavailable if status >= 500 else ApiError)(

@@ -121,15 +121,15 @@ def test_published_fields_without_a_meaning_here_do_no_harm(client: OpenAI) -> N
     ("options", "kind", "param", "code"),
     [
         ({"model": "no-such-model"}, openai.NotFoundError, "model", "model_not_found"),
-        ({"language": "xx"}, openai.BadRequestError, "language", "invalid_option"),
+        ({"language": "xx"}, openai.BadRequestError, "language", "invalid_language_format"),
         ({"temperature": 7}, openai.BadRequestError, "temperature", "invalid_option"),
         ({"response_format": "yaml"}, openai.BadRequestError, "response_format", "invalid_option"),
         ({"response_format": "diarized_json"}, openai.BadRequestError, "response_format", "malformed_request"),
         ({"known_speaker_names": ["Ann"]}, openai.BadRequestError, "known_speaker_names", "malformed_request"),
-        ({"extra_body": {"best_of": 3}}, openai.BadRequestError, "best_of", "unknown_option"),
+        ({"extra_body": {"nonsense": 3}}, openai.BadRequestError, "nonsense", "unknown_option"),
         ({"extra_body": {"stream": "perhaps"}}, openai.BadRequestError, "stream", "invalid_option"),
         ({"file": ("a.mp3", b"")}, openai.BadRequestError, "file", "empty_file"),
-        ({"file": ("a.mp4", audio_files.video(sound=False))}, openai.UnprocessableEntityError, None, "no_audio_stream"),
+        ({"file": ("a.mp4", audio_files.video(sound=False))}, openai.BadRequestError, None, "no_audio_stream"),
     ],
 )
 def test_a_mistake_is_the_client_s_own_exception(
@@ -146,9 +146,9 @@ def test_a_mistake_is_the_client_s_own_exception(
 
 
 def test_text_that_is_called_mp3_is_unsupported_media(client: OpenAI) -> None:
-    with pytest.raises(openai.APIStatusError) as caught:
+    with pytest.raises(openai.BadRequestError) as caught:
         create(client, file=("a.mp3", audio_files.text()))
-    assert (caught.value.status_code, caught.value.code) == (415, "unsupported_media")
+    assert (caught.value.status_code, caught.value.code) == (400, "unsupported_media")
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_text_that_is_called_mp3_is_unsupported_media(client: OpenAI) -> None:
     [
         ({"files": {"audio": ("a.wav", b"x")}}, 400, "missing_file"),
         ({"data": {"model": "whisper-1"}}, 400, "missing_file"),
-        ({"content": b"x", "headers": {"content-type": "text/plain"}}, 415, "unsupported_media"),
+        ({"content": b"x", "headers": {"content-type": "text/plain"}}, 400, "unsupported_media"),
     ],
 )
 def test_a_body_without_a_file_has_openai_s_error(
@@ -200,3 +200,74 @@ def test_the_retry_of_a_slow_request_attaches_to_the_running_computation(platfor
         assert (grown("new"), grown("joined") + grown("cached")) == (1, 1)
         (first, second) = native.jobs(limit=2).jobs
         assert [job.status.value for job in (first, second)] == ["completed", "completed"]
+
+
+def test_words_alone_bring_no_segments(client: OpenAI) -> None:
+    answer = create(client, response_format="verbose_json", timestamp_granularities=["word"])
+    assert answer.words
+    assert not answer.segments
+
+
+def test_text_is_one_line_and_subtitles_are_plain_text_and_seconds_are_whole(client: OpenAI) -> None:
+    assert create(client, response_format="text").strip().count("\n") == 0
+    raw = client.audio.transcriptions.with_raw_response.create(
+        model="whisper-1", file=SHORT.path, response_format="srt"
+    )
+    assert raw.headers["content-type"].startswith("text/plain")
+    seconds = create(client).usage.seconds
+    assert seconds == int(seconds)
+    assert 0 <= seconds - SHORT.segments[-1].end < 3
+
+
+def test_harmless_fields_of_others_are_let_go_and_named_and_a_long_prompt_is_cut(client: OpenAI) -> None:
+    raw = client.audio.transcriptions.with_raw_response.create(
+        model="whisper-1", file=SHORT.path, prompt="word " * 2000, extra_body={"best_of": 3, "seed": 1, "user": "u"}
+    )
+    assert words(raw.parse().text)
+    for name in ("best_of", "seed", "user"):
+        assert name in raw.headers["warning"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "openai/whisper-large-v3-turbo",
+        "Systran/faster-whisper-small",
+        "distil-whisper/distil-large-v3",
+        "Systran/faster-distil-whisper-large-v3",
+        "deepdml/faster-whisper-large-v3-turbo-ct2",
+        "mlx-community/whisper-tiny-mlx",
+        "gpt-4o-mini-transcribe-2025-12-15",
+    ],
+)
+def test_names_of_other_places_mean_the_same_model(client: OpenAI, name: str) -> None:
+    assert words(create(client, model=name).text) == words(SHORT.transcript)
+    assert client.models.retrieve(name).id == name
+
+
+@pytest.mark.parametrize("path", ["", "/openai/v1"])
+def test_the_api_answers_under_other_paths(platform: TestPlatform, path: str) -> None:
+    with OpenAI(base_url=f"{platform.url}{path}", api_key="unused", max_retries=0) as client:
+        assert words(create(client).text) == words(SHORT.transcript)
+
+
+def test_azure_s_client_works(platform: TestPlatform) -> None:
+    with openai.AzureOpenAI(
+        azure_endpoint=platform.url, api_key="unused", api_version="2025-03-01", max_retries=0
+    ) as client:
+        assert words(create(client).text) == words(SHORT.transcript)
+
+
+def test_errors_about_models_are_openai_s_whatever_stands_in_the_path(platform: TestPlatform) -> None:
+    answer = httpx.get(f"{platform.url}/v1/models/x%0A")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "model_not_found")
+
+
+@pytest.mark.parametrize(
+    ("asked", "meant"),
+    [("/v1/transcriptions", "/v1/audio/transcriptions"), ("/v1/job", "/v1/jobs"), ("/healthz", "/health")],
+)
+def test_a_near_miss_is_told_what_was_meant(platform: TestPlatform, asked: str, meant: str) -> None:
+    answer = httpx.get(platform.url + asked)
+    assert answer.status_code == 404
+    assert f"did you mean {meant}?" in answer.text

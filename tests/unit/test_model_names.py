@@ -44,3 +44,19 @@ def test_a_directory_s_revision_changes_with_its_weights(tmp_path: Path) -> None
     before = revision(str(tmp_path))
     (tmp_path / "model.bin").write_bytes(b"other weights")
     assert revision(str(tmp_path)) != before
+
+
+def test_a_name_without_its_owner_and_format_means_the_size_and_no_other() -> None:
+    settings = Settings(model="base", models=("turbo", "distil-large-v3"))
+    assert ask("Systran/faster-whisper-base", settings) == "base"
+    assert ask("openai/whisper-large-v3-turbo", settings) == "turbo"
+    assert ask("distil-whisper/distil-large-v3", settings) == "distil-large-v3"
+    for other in ("Systran/faster-whisper-small", "openai/whisper-large-v3", "base/../etc", "/base"):
+        with pytest.raises(ModelNotServed):
+            ask(other, settings)
+
+
+def test_of_many_names_few_are_listed() -> None:
+    with pytest.raises(ModelNotServed) as error:
+        ask("no-such-model", Settings(model="demo"))
+    assert len(error.value.message) < 300

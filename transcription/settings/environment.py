@@ -86,7 +86,7 @@ def warn_of_unknown(known: frozenset[str], variables: Iterable[str]) -> None:
     for name in sorted(variables):
         ours = name.upper().startswith(PREFIX) and name.upper() not in known | NOT_SETTINGS
         if ours and "__" not in name.upper().removeprefix(PREFIX):  # of a part that exists, validation says it
-            warnings.warn(f"{name} is no setting{nearest(name.upper(), known)}", FutureWarning, stacklevel=3)
+            warnings.warn(f"{name.upper()} is no setting{nearest(name.upper(), known)}", FutureWarning, stacklevel=3)
 
 
 def names(part: type[BaseModel], prefix: str = PREFIX) -> Iterator[str]:

@@ -1,0 +1,44 @@
+"""Other paths under which clients look for OpenAI's API, and what in their requests belongs to the path."""
+
+import re
+from urllib.parse import parse_qsl, urlencode
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+_AUDIO = r"audio/(?:transcriptions|translations)"
+_PATHS = (
+    # Azure's: the deployment names the model.
+    re.compile(rf"/openai/deployments/(?P<deployment>[^/]+)/(?P<rest>{_AUDIO})"),
+    re.compile(r"/openai/v1/(?P<rest>.+)"),
+    re.compile(rf"/(?P<rest>{_AUDIO})"),
+)
+
+
+class OpenAIPathMiddleware:
+    """Serves `/audio/…`, `/openai/v1/…` and Azure's deployments as `/v1/…`."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] == "http":
+            found = next((match for path in _PATHS if (match := path.fullmatch(scope["path"]))), None)
+            if found:
+                scope = _rewritten(scope, f"/v1/{found['rest']}", found.groupdict().get("deployment"))
+        await self._app(scope, receive, send)
+
+
+def _rewritten(scope: Scope, path: str, deployment: str | None) -> Scope:
+    # Azure's clients say which version of the API they mean, which is no option, and have a header for the key.
+    query = [pair for pair in parse_qsl(scope["query_string"].decode("latin-1"), True) if pair[0] != "api-version"]
+    headers = [(b"x-api-key" if name == b"api-key" else name, value) for name, value in scope["headers"]]
+    state = scope.setdefault("state", {})
+    state["deployment"] = deployment
+    return {
+        **scope,
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": urlencode(query).encode(),
+        "headers": headers,
+    }
