@@ -93,22 +93,27 @@ def unfit(mutant: Mutant, root: Path = ROOT) -> str:
     return "" if mutant.tests or mutant.argued else "it names no test"
 
 
-@contextmanager
-def copies(count: int) -> Iterator["SimpleQueue[Runner]"]:
-    """Runners in so many copies of the tree as it stands, tracked or not, without what git ignores."""
+def copied(target: Path) -> None:
+    """Copy the tree as it stands, tracked or not, without what git ignores."""
     names = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT, check=True, capture_output=True, text=True,
     ).stdout.split("\0")  # fmt: skip
+    for name in filter(None, names):
+        if (ROOT / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, target / name)
+
+
+@contextmanager
+def copies(count: int) -> Iterator["SimpleQueue[Runner]"]:
+    """Runners in so many copies of the tree."""
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         runners: list[Runner] = []
         free: SimpleQueue[Runner] = SimpleQueue()
         for number in range(count):
             copy = Path(folder) / str(number)
-            for name in filter(None, names):
-                if (ROOT / name).is_file():
-                    (copy / name).parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copy2(ROOT / name, copy / name)
+            copied(copy)
             runners.append(Runner(copy))
             free.put(runners[-1])
         try:

@@ -67,3 +67,14 @@ def test_no_text_breaks_a_cue_out_of_its_place(text: str, start: float) -> None:
 def test_merged_spans_are_in_the_order_of_time() -> None:
     first, second = Segment(0, 1, " a"), Segment(5, 6, " b")
     assert merge([[second], [first]]) == (first, second)
+
+
+def test_times_are_rounded_to_the_nearest_millisecond_in_every_shape_that_has_them() -> None:
+    fine = transcript(Segment(0.0006, 1.9996, " Ja."), Segment(2.0004, 59.9995, " Nein."))
+    assert "00:00:00,001 --> 00:00:02,000" in as_srt(fine)
+    assert "00:00:02.000 --> 00:01:00.000" in as_vtt(fine)
+    assert as_tsv(fine).splitlines()[1:] == ["1\t2000\tJa.", "2000\t60000\tNein."]
+
+
+def test_tsv_has_the_milliseconds_of_both_ends_of_every_segment() -> None:
+    assert as_tsv(TALK).splitlines()[2].split("\t")[:2] == ["3723004", "3725500"]

@@ -63,3 +63,9 @@ def test_windows_hold_all_speech_once_and_at_most_thirty_seconds(recording: tupl
 
 def test_a_stretch_longer_than_a_window_is_cut_at_the_limit() -> None:
     assert windows([Span(0, 70)]) == [[Span(0, 30)], [Span(30, 60)], [Span(60, 70)]]
+
+
+def test_windows_are_filled_with_the_stretches_that_follow_each_other() -> None:
+    ten = [Span(t, t + 10) for t in range(0, 70, 12)]
+    assert [len(group) for group in windows(ten)] == [3, 3]
+    assert [len(group) for group in windows([Span(0, 29), Span(30, 31), Span(40, 40.5), Span(50, 79)])] == [2, 2]

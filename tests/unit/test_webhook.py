@@ -184,3 +184,12 @@ def test_name_of_which_one_address_is_private_is_refused(monkeypatch: pytest.Mon
 def test_webhook_url_must_be_one(url: str) -> None:
     with pytest.raises(InvalidOption, match="webhook_url"):
         parse_options({"webhook_url": url})
+
+
+def test_receivers_that_come_back_are_not_met_by_all_at_once() -> None:
+    waits = [
+        next_try_s(MESSAGE, first_s=100, longest_s=3600, give_up_s=86_400, jitter=jitter, asked_s=asked)
+        for asked in (0, 200)
+        for jitter in (0.0, 0.5, 0.999)
+    ]
+    assert [round(wait or 0) for wait in waits] == [80, 100, 120, 200, 200, 240]
