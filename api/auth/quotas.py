@@ -1,21 +1,30 @@
 """What a client may still hand in: looked at before its upload, taken when its job is recorded."""
 
-from contextlib import suppress
-from dataclasses import replace
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
 
 from fastapi import Request
 
 from api.auth.audit import asking
-from api.auth.rate_limits import RateLimits, tier_of
+from api.auth.rate_limits import LimitState, RateLimits, tier_of
 from transcription.access import Principal
 from transcription.errors import InvalidOption, LedgerUnavailable, OutcomeUnknown
-from transcription.job import Job, Outcome, Submission
+from transcription.job import Outcome, Submission
 from transcription.options import Options
-from transcription.ports import JobStore, QuotaBook
+from transcription.ports import QuotaBook
 from transcription.settings import Settings
 
 # Where a container doesn't say how long it is, its bytes do, as in speech at 32 kbit/s.
 _BYTES_PER_S = 4000
+
+
+@dataclass(slots=True)
+class Charge:
+    """A submission at the expense of a client's quotas; ``outcome`` is what it met, None until that is known."""
+
+    submission: Submission
+    outcome: Outcome | None = None
 
 
 class SubmissionQuotas:
@@ -26,54 +35,58 @@ class SubmissionQuotas:
         self._rates = rates
         self._quotas = quotas
 
-    async def check(self, request: Request) -> None:
+    async def check(self, client: Principal, limit_states: list[LimitState]) -> None:
         """
         Count a submit, and refuse what will be refused anyway, before its body is read.
 
         Raises:
             RateLimited, QuotaExceeded, LedgerUnavailable.
         """
-        client = caller(request)
-        await self._rates.submit(client, getattr(request.state, "limit_states", []))
+        await self._rates.submit(client, limit_states)
         if self._quotas is not None:
             await self._quotas.take(client.tenant, tier_of(client, self._settings))
 
-    def check_options(self, request: Request, options: Options) -> None:
+    def check_options(self, client: Principal, options: Options) -> None:
         """Refuse what the client's tier doesn't allow. InvalidOption."""
-        longest = tier_of(caller(request), self._settings).max_ttl_s
+        longest = tier_of(client, self._settings).max_ttl_s
         if longest and options.ttl_s is not None and options.ttl_s > longest:
             raise InvalidOption(
                 f"ttl_s: {options.ttl_s} s is longer than your tier keeps a result: {longest} s "
                 "(MURMUR_SECURITY__TIERS, max_ttl_s)"
             )
 
-    async def record(self, request: Request, jobs: JobStore, submission: Submission) -> tuple[Job, Outcome]:
+    @asynccontextmanager
+    async def charged(self, client: Principal, submission: Submission) -> AsyncIterator[Charge]:
         """
-        Submit to *jobs*, at the expense of the client's quotas; what needs no computing of its own costs nothing.
+        Let the block submit at the expense of the client's quotas; what needs no computing of its own costs nothing.
+
+        The block submits ``charge.submission`` and sets ``charge.outcome``. An error gives back what was taken, but for
+        OutcomeUnknown: the job may run.
 
         Raises:
-            QuotaExceeded, IdempotencyConflict, LedgerUnavailable.
+            QuotaExceeded, LedgerUnavailable.
         """
-        tier = tier_of(caller(request), self._settings)
+        tier = tier_of(client, self._settings)
         submission = replace(submission, max_jobs=tier.stored_jobs, max_bytes=tier.stored_bytes)
         if self._quotas is None:
-            return await jobs.submit(submission)
+            yield Charge(submission)
+            return
         tenant, job_id = submission.tenant, submission.job_id
         audio_s = submission.audio.duration_s or submission.audio.bytes / _BYTES_PER_S
         await self._quotas.take(tenant, tier, job_id=job_id, audio_s=audio_s)
+        charge = Charge(replace(submission, charged_s=audio_s if tier.audio_s_per_day else None))
         try:
-            job, outcome = await jobs.submit(replace(submission, charged_s=audio_s if tier.audio_s_per_day else None))
+            yield charge
         except OutcomeUnknown:
-            raise  # the job may run
+            raise
         except Exception:
             with suppress(LedgerUnavailable):
                 await self._quotas.restore(tenant, tier, job_id=job_id, audio_s=audio_s)
             raise
-        if outcome is not Outcome.NEW:
-            open_id = "" if outcome is Outcome.JOINED else job_id
+        if charge.outcome is not Outcome.NEW:
+            open_id = "" if charge.outcome is Outcome.JOINED else job_id
             with suppress(LedgerUnavailable):  # the job was accepted, whatever becomes of this
                 await self._quotas.restore(tenant, tier, job_id=open_id, audio_s=audio_s)
-        return job, outcome
 
 
 def caller(request: Request) -> Principal:

@@ -13,6 +13,7 @@ from api.dialects import chat, forms, openai
 from api.dialects.containers import format_of
 from api.dialects.waiting import completed, submit
 from api.uploads.form import Form
+from api.uploads.incoming import incoming
 from api.uploads.json_form import JsonForm
 from api.uploads.receive import Received, RequestFormat
 from transcription.job import Job
@@ -98,7 +99,7 @@ async def chat_completions(request: Request, platform: PlatformDep, caller: Call
 async def audio_info(request: Request, platform: PlatformDep, caller: Caller) -> AudioInfo:
     """Judge a recording by its content; nothing of it is kept."""
     del caller  # whoever may not submit may not probe either
-    async with platform.submissions.probed(request) as (received, found):
+    async with platform.submissions.probed(incoming(request)) as (received, found):
         first = found.streams[0]
         return AudioInfo(
             format=format_of(received.head),

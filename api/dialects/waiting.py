@@ -8,6 +8,7 @@ from fastapi import Request
 from starlette.exceptions import HTTPException
 
 from api.dependencies import Platform
+from api.uploads.incoming import incoming
 from api.uploads.receive import RequestFormat
 from transcription.errors import (
     EngineFailed,
@@ -37,7 +38,11 @@ async def submit(request: Request, platform: Platform, *, tenant: str, request_f
     key = request.headers.get("idempotency-key")
     try:
         job, outcome = await platform.submissions.submit(
-            request, job_id=uuid.uuid4().hex, tenant=tenant, idempotency_key=key, request_format=request_format
+            incoming(request),
+            job_id=uuid.uuid4().hex,
+            tenant=tenant,
+            idempotency_key=key,
+            request_format=request_format,
         )
     except MurmurationError as error:
         platform.meters.refused(error.code)

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
-from fastapi import Request
 
 from api.auth.quotas import SubmissionQuotas
 from api.jobs.backpressure import Backpressure
 from api.jobs.catalogue import Catalogue
 from api.jobs.hints import Hints
-from api.uploads.receive import Received, RequestFormat, declared_bytes, receive
+from api.uploads.incoming import Incoming
+from api.uploads.receive import Received, RequestFormat, receive
+from transcription.access import Principal
 from transcription.errors import MalformedRequest
 from transcription.job import Audio, Job, Outcome, Submission
 from transcription.media.findings import Probe
@@ -46,7 +47,7 @@ class SubmissionService:
 
     async def submit(
         self,
-        request: Request,
+        incoming: Incoming,
         *,
         job_id: str,
         tenant: str,
@@ -54,7 +55,7 @@ class SubmissionService:
         request_format: RequestFormat | None = None,
     ) -> tuple[Job, Outcome]:
         """
-        Take the audio and the options that *request* brings, and make a job of them.
+        Take the audio and the options that *incoming* brings, and make a job of them.
 
         Nothing is kept before it is known that it can be transcribed: options, model and content are checked while
         the audio is still a part file. *request_format* is how a dialect spells all that; by default the native way.
@@ -66,14 +67,14 @@ class SubmissionService:
             InvalidRequest, InvalidAudio, Unavailable: see their leaves; nothing usable is left behind.
         """
         _check_key(idempotency_key)
-        await self.submission_quotas.check(request)
-        await self.backpressure.check(coming_bytes=declared_bytes(request))
+        await self.submission_quotas.check(incoming.client, incoming.limit_states)
+        await self.backpressure.check(coming_bytes=incoming.declared_bytes)
         request_format = request_format or RequestFormat()
         async with receive(
-            request, blobs=self.blobs, limits=self.limits, outbound=self.outbound, request_format=request_format
+            incoming, blobs=self.blobs, limits=self.limits, outbound=self.outbound, request_format=request_format
         ) as received:
             options = parse_options(request_format.options(received))
-            self.submission_quotas.check_options(request, options)
+            self.submission_quotas.check_options(incoming.client, options)
             model = await self.catalogue.resolve(options.model)
             audio = await self._keep(received, track=options.audio_track)
         submission = Submission(
@@ -84,22 +85,22 @@ class SubmissionService:
             revision=model.revision,
             options=options,
             idempotency_key=idempotency_key,
-            request_id=request.scope.get("state", {}).get("request_id", ""),
-            traceparent=request.scope.get("state", {}).get("traceparent", ""),
+            request_id=incoming.request_id,
+            traceparent=incoming.traceparent,
         )
-        return await self._record(request, submission)
+        return await self._record(incoming.client, submission)
 
     @asynccontextmanager
-    async def probed(self, request: Request) -> AsyncIterator[tuple[Received, Probe]]:
+    async def probed(self, incoming: Incoming) -> AsyncIterator[tuple[Received, Probe]]:
         """
-        Take the audio that *request* brings and say what it is; nothing of it is kept. It counts as a submit.
+        Take the audio that *incoming* brings and say what it is; nothing of it is kept. It counts as a submit.
 
         Raises:
             InvalidRequest, InvalidAudio, Unavailable: as for a submit.
         """
-        await self.submission_quotas.check(request)
-        await self.backpressure.check(coming_bytes=declared_bytes(request))
-        async with receive(request, blobs=self.blobs, limits=self.limits) as received:
+        await self.submission_quotas.check(incoming.client, incoming.limit_states)
+        await self.backpressure.check(coming_bytes=incoming.declared_bytes)
+        async with receive(incoming, blobs=self.blobs, limits=self.limits) as received:
             yield received, await self._probe(received)
 
     async def forget(self, job_id: str, *, tenant: str) -> None:
@@ -125,8 +126,10 @@ class SubmissionService:
         # Codecs are C and may take a while, so they have threads of their own: neither the loop nor writes wait.
         return await asyncio.get_running_loop().run_in_executor(self.probes, self.probe, path)
 
-    async def _record(self, request: Request, submission: Submission) -> tuple[Job, Outcome]:
-        job, outcome = await self.submission_quotas.record(request, self.jobs, submission)
+    async def _record(self, client: Principal, submission: Submission) -> tuple[Job, Outcome]:
+        async with self.submission_quotas.charged(client, submission) as charge:
+            job, outcome = await self.jobs.submit(charge.submission)
+            charge.outcome = outcome
         structlog.contextvars.bind_contextvars(job_id=job.id, computation=job.computation, outcome=outcome.value)
         if outcome is Outcome.NEW:
             self.hints.send(self.lane(submission.model, language=submission.options.language))

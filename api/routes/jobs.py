@@ -14,6 +14,7 @@ from api.dependencies import Caller, JobId, PlatformDep
 from api.openapi import SUBMIT_BODY
 from api.problems import documented
 from api.schemas import JobOut, JobsOut, job_out, jobs_out
+from api.uploads.incoming import incoming
 from transcription.errors import MurmurationError
 from transcription.job import Job, Outcome, Status
 
@@ -61,7 +62,7 @@ async def submit(
     began = time.perf_counter()
     try:
         job, outcome = await platform.submissions.submit(
-            request, job_id=uuid.uuid4().hex, tenant=caller.tenant, idempotency_key=idempotency_key
+            incoming(request), job_id=uuid.uuid4().hex, tenant=caller.tenant, idempotency_key=idempotency_key
         )
     except MurmurationError as error:
         platform.meters.refused(error.code)

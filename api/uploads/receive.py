@@ -6,13 +6,10 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 
-from fastapi import Request
-from starlette.requests import ClientDisconnect
-
-from api.auth.quotas import caller
 from api.uploads.fetch import HEAD_BYTES, fetch
 from api.uploads.filenames import DEFAULT, disposition
 from api.uploads.form import Form, printable
+from api.uploads.incoming import Incoming
 from api.uploads.json_form import JsonForm
 from api.uploads.multipart import MultipartForm
 from transcription.errors import (
@@ -64,7 +61,7 @@ class RequestFormat:
 
 @asynccontextmanager
 async def receive(
-    request: Request,
+    incoming: Incoming,
     *,
     blobs: BlobStore,
     limits: Limits,
@@ -75,7 +72,7 @@ async def receive(
     Read the request's body; whatever isn't committed inside the block is gone after it.
 
     Args:
-        request: Multipart, raw audio, or JSON.
+        incoming: Multipart, raw audio, or JSON.
         blobs: Where the audio goes.
         limits: Largest upload in bytes, longest silence in seconds.
         outbound: Where audio may be fetched from; by default from nowhere.
@@ -89,19 +86,19 @@ async def receive(
         UrlNotAllowed, UrlUnreachable: see `fetch`.
     """
     request_format = request_format or RequestFormat()
-    form = request_format.form = _form(request, request_format)
-    _check_declared(request, form, limits)
-    _add_query(request, form)
+    form = request_format.form = _form(incoming, request_format)
+    _check_declared(incoming, form, limits)
+    _add_query(incoming, form)
     upload = blobs.upload()
     try:
-        head = await _fill(upload, form, request, limits)
+        head = await _fill(upload, form, incoming, limits)
         form.close()
         if form.url is not None:
             if upload.size:
                 raise MalformedRequest("both 'audio' and 'url' came; send one recording with each request")
             # What is wrong with the options is said before anything is fetched.
             parse_options(request_format.options(Received(upload, form.filename, form.fields)))
-            fetched = await fetch(form.url, upload, limits=limits, outbound=outbound, owner=caller(request).tenant)
+            fetched = await fetch(form.url, upload, limits=limits, outbound=outbound, owner=incoming.client.tenant)
             head = fetched.head
             form.filename = fetched.filename if form.filename == DEFAULT else form.filename
         if not upload.size:
@@ -111,29 +108,16 @@ async def receive(
         await upload.abort()
 
 
-def declared_bytes(request: Request) -> int:
-    """
-    The body's length by its header, 0 where it isn't said.
-
-    Raises:
-        MalformedRequest: the header isn't a number.
-    """
-    header = request.headers.get("content-length", "0")
-    if not (header.isascii() and header.isdigit() and len(header) < 20):
-        raise MalformedRequest(f"Content-Length is {printable(header)!r}, which is no number of bytes")
-    return int(header)
-
-
-def _form(request: Request, request_format: RequestFormat) -> Form:
+def _form(incoming: Incoming, request_format: RequestFormat) -> Form:
     file_field = request_format.file_fields[0]
-    header = request.headers.get("content-type", "")
+    header = incoming.headers.get("content-type", "")
     kind = header.partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
         return MultipartForm(header, file_fields=request_format.file_fields)
     if kind == "application/json":
         return request_format.json_form()
     if kind in _RAW_TYPES or kind.startswith(("audio/", "video/")):
-        return Form(disposition(request.headers.get("content-disposition", ""))[1])
+        return Form(disposition(incoming.headers.get("content-disposition", ""))[1])
     if kind == "application/x-www-form-urlencoded":
         raise MissingFile(f"this form can't bring a file; send multipart/form-data with the field {file_field!r}")
     raise UnsupportedMedia(
@@ -142,28 +126,28 @@ def _form(request: Request, request_format: RequestFormat) -> Form:
     )
 
 
-def _add_query(request: Request, form: Form) -> None:
+def _add_query(incoming: Incoming, form: Form) -> None:
     """Options may stand in the query too; with a raw body there is no other place."""
-    names = dict(request.query_params.multi_items())
+    names = dict(incoming.query)
     if type(form) is Form and "filename" in names:
         form.filename = Form(names["filename"]).filename
-    for name, value in request.query_params.multi_items():
+    for name, value in incoming.query:
         if name != "filename":
             form.add(name, value)
 
 
-def _check_declared(request: Request, form: Form, limits: Limits) -> None:
-    declared = declared_bytes(request)
+def _check_declared(incoming: Incoming, form: Form, limits: Limits) -> None:
+    declared = incoming.declared_bytes
     if declared > form.body_limit(limits.max_upload_bytes):
         raise _too_large(form.audio_at_least(declared), limits)
 
 
-async def _fill(upload: Upload, form: Form, request: Request, limits: Limits) -> bytes:
+async def _fill(upload: Upload, form: Form, incoming: Incoming, limits: Limits) -> bytes:
     """Write the audio as it comes; its first bytes."""
     head = b""
     body_limit = form.body_limit(limits.max_upload_bytes)
     body_bytes = 0
-    async with aclosing(_body(request, limits)) as chunks:
+    async with aclosing(_body(incoming, limits)) as chunks:
         async for chunk in chunks:
             body_bytes += len(chunk)
             if body_bytes > body_limit:
@@ -176,8 +160,8 @@ async def _fill(upload: Upload, form: Form, request: Request, limits: Limits) ->
     return head
 
 
-async def _body(request: Request, limits: Limits) -> AsyncGenerator[bytes, None]:
-    chunks, timeout_s = request.stream(), limits.upload_timeout_s
+async def _body(incoming: Incoming, limits: Limits) -> AsyncGenerator[bytes, None]:
+    chunks, timeout_s = incoming.body(), limits.upload_timeout_s
     began, received_bytes = time.monotonic(), 0
     while True:
         _check_pace(time.monotonic() - began, received_bytes, limits)
@@ -188,8 +172,6 @@ async def _body(request: Request, limits: Limits) -> AsyncGenerator[bytes, None]
             raise UploadIncomplete(
                 f"no byte came for {timeout_s:g} s in the middle of the upload (MURMUR_LIMITS__UPLOAD_TIMEOUT_S)"
             ) from error
-        except ClientDisconnect as error:
-            raise UploadIncomplete("the connection ended before the body did; nothing was kept") from error
         if chunk is None:
             return
         received_bytes += len(chunk)

@@ -139,7 +139,8 @@ class Storm:
 
     def _kill_in_upload(self, name: str) -> None:
         with socket.create_connection(("127.0.0.1", self.flock.ports[name]), timeout=5) as wire:
-            head = "POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: audio/wav\r\nContent-Length: 5000000\r\n\r\n"
+            head = "POST /v1/jobs HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: audio/wav\r\n"
+            head += "Content-Length: 5000000\r\n\r\n"
             wire.sendall(head.encode() + b"RIFF" + bytes(2_000_000))
             time.sleep(0.2)  # fine: the kill comes somewhere in the upload
             self.flock.kill(name)

@@ -280,7 +280,7 @@ def test_an_unreachable_ledger_is_said_within_a_second_and_everything_recovers(f
 
 def test_an_upload_that_is_cut_off_with_its_api_leaves_nothing_usable(flock: Flock, client: Client) -> None:
     with socket.create_connection(("127.0.0.1", flock.ports["api2"]), timeout=5) as wire:
-        head = "POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: audio/wav\r\nContent-Length: 9000000\r\n\r\n"
+        head = "POST /v1/jobs HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: audio/wav\r\nContent-Length: 9000000\r\n\r\n"
         wire.sendall(head.encode() + b"RIFF" + bytes(3_000_000))
         blobs = flock.settings.blob_dir
         eventually(lambda: list((blobs / "parts").glob("*.part")), 5)

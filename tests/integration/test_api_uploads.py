@@ -51,7 +51,7 @@ def connection(api: httpx.Client) -> Iterator[socket.socket]:
 
 
 def head(kind: str, **headers: str | int) -> bytes:
-    lines = ["POST /v1/jobs HTTP/1.1", "Host: api", f"Content-Type: {kind}"]
+    lines = ["POST /v1/jobs HTTP/1.1", "Host: 127.0.0.1", f"Content-Type: {kind}"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
 

@@ -111,7 +111,7 @@ async def test_a_client_that_hangs_up_leaves_its_job(api: Bench, monkeypatch: py
         "method": "POST",
         "path": "/v1/transcribe",
         "query_string": b"",
-        "headers": [(b"content-type", b"multipart/form-data; boundary=X")],
+        "headers": [(b"host", b"127.0.0.1"), (b"content-type", b"multipart/form-data; boundary=X")],
         "app": api.app,
     }
     await asyncio.wait_for(api.app(scope, receive, send), 10)
