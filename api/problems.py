@@ -63,7 +63,10 @@ STATUSES: dict[type[MurmurationError], int] = {
     errors.EngineFailed: 500,
     errors.ModelUnavailable: 503,
     errors.BlobMissing: 500,
+    errors.BlobDamaged: 500,
     errors.ScratchFailed: 500,
+    errors.ResultIncomplete: 500,
+    errors.NameTaken: 500,
     errors.LeaseLost: 500,
     errors.Stopped: 500,
 }

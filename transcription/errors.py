@@ -52,7 +52,10 @@ Everything that can go wrong, as one tree.
         ├── EngineFailed          engine_failed
         ├── ModelUnavailable      model_unavailable
         ├── BlobMissing           blob_missing
+        ├── BlobDamaged           blob_damaged
         ├── ScratchFailed         scratch_failed
+        ├── ResultIncomplete      result_incomplete
+        ├── NameTaken             name_taken       (never shown: two workers have one name)
         ├── LeaseLost             lease_lost       (never shown: another worker holds the span)
         └── Stopped               stopped          (never shown: the span was handed back)
 
@@ -422,6 +425,23 @@ class BlobMissing(ComputeError):
     )
 
 
+class BlobDamaged(ComputeError):
+    """The stored bytes aren't those that were uploaded; they were set aside."""
+
+    code = "blob_damaged"
+    retryable = True
+    fault = Fault.PLATFORM
+    advice = "Look at the disk or bucket of the audio; submit the recording again, and the job goes on by itself."
+
+
+class ResultIncomplete(ComputeError):
+    """What was written doesn't cover the recording, again and again."""
+
+    code = "result_incomplete"
+    retryable = True
+    advice = "Look whether the ledger lost writes (its AOF, its disk), then submit the recording again and drop this."
+
+
 class ScratchFailed(ComputeError):
     """This worker's own disk can't be read or written."""
 
@@ -429,6 +449,16 @@ class ScratchFailed(ComputeError):
     retryable = True
     fault = Fault.PLATFORM
     advice = "Look at the disk of the host that the message names, then retry it."
+
+
+class NameTaken(ComputeError):
+    """Another worker of this name lives; ``for_good``: it has this one's place."""
+
+    code = "name_taken"
+
+    def __init__(self, message: str, *, for_good: bool) -> None:
+        super().__init__(message)
+        self.for_good = for_good
 
 
 class LeaseLost(ComputeError):

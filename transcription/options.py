@@ -125,6 +125,11 @@ class Options(Decoding):
     )
     priority: Priority = Field(Priority.INTERACTIVE, description="`interactive` goes before `batch`.")
     webhook_url: str | None = Field(None, max_length=2000, description="Where to send word of the job's end.")
+    cache: Literal["on", "off"] = Field(
+        "on",
+        exclude_if=lambda value: value == "on",
+        description="`off`: compute it anew though there is a result; what is being computed is still joined.",
+    )
     ttl_s: int | None = Field(
         None, ge=60, le=30 * 86400, description="How long the result is kept once it is there, in seconds."
     )

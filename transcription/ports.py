@@ -277,6 +277,9 @@ class BlobStore(Protocol):
     def fetch(self, sha256: str, *, progressed: Callable[[], None] = ...) -> Path:
         """A local path with the blob's bytes; *progressed* is called while they come. BlobMissing."""
 
+    def set_aside(self, sha256: str) -> None:
+        """Take a damaged blob out of use; the next upload of the recording replaces it."""
+
     def discard(self, sha256: str, *, older_than_s: float) -> None:
         """Delete a blob that came in longer ago than that; nothing happens when there is none."""
 

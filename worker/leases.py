@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from transcription.computation import Claim
-from transcription.errors import LeaseLost, LedgerUnavailable, Stopped
+from transcription.errors import LeaseLost, LedgerUnavailable, NameTaken, Stopped
 from transcription.ledger.span_store import RedisSpans
 from transcription.ports import WorkerInfo
 from transcription.settings import Lease
@@ -19,6 +19,7 @@ from transcription.settings import Lease
 log = structlog.get_logger()
 
 EXIT_HUNG = 70
+EXIT_NAME_TAKEN = 73
 EXIT_FAULT = 72
 
 
@@ -79,6 +80,7 @@ class Leases(threading.Thread):
         self._wake = threading.Event()
         self._stopping = False
         self._registered = False
+        self._first_refused = 0.0
         self._seen_steps = -1
 
     def add(self, claim: Claim) -> Held:
@@ -127,6 +129,8 @@ class Leases(threading.Thread):
                     registered = time.monotonic()
                     self._registered = True
                 self._renew()
+            except NameTaken as error:
+                self._refused(error)
             except LedgerUnavailable as error:
                 log.warning("ledger unavailable", error=error.message)
                 for held in self.holding():
@@ -139,6 +143,14 @@ class Leases(threading.Thread):
                 os._exit(EXIT_FAULT)
             self._wake.wait(self._settings.poll_s)
         self.hand_back()
+
+    def _refused(self, error: NameTaken) -> None:
+        """Wait for the other worker to fall silent, as a dead one does, and end if it doesn't."""
+        log.error("two workers have one name; give each its own (celery worker -n NAME)", error=error.message)
+        self._first_refused = self._first_refused or time.monotonic()
+        if error.for_good or time.monotonic() - self._first_refused > 6 * self._settings.renew_s:
+            # Nothing is handed back: what is held under this name is the other one's.
+            os._exit(EXIT_NAME_TAKEN)
 
     def hand_back(self) -> None:
         """Release every span, so that others can claim them at once."""

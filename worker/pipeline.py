@@ -15,6 +15,7 @@ from transcription.ports import BlobStore, SpanStore
 from transcription.result_warning import ResultWarning, WarningCode
 from transcription.settings import Settings
 from transcription.spans import Piece, Span, pieces, span_length, windows
+from transcription.storage.verify import Verified
 from worker.audio.speech import detect_speech, everything
 from worker.audio.windows import Window
 from worker.engines.base import Engine
@@ -71,6 +72,7 @@ class Pipeline:
         self._blobs = blobs
         self._models = models
         self._decoder = decoder
+        self._verify = Verified(blobs.set_aside)
         self._limit_span_s = settings.worker.span_s
         self._rate = rate
         self._pcm_dir = settings.pcm_dir
@@ -136,7 +138,9 @@ class Pipeline:
 
     def _decode(self, held: Held) -> Recording:
         decoding = held.claim.decoding
-        path = self._blobs.fetch(held.claim.audio_sha256, progressed=lambda: _touch_and_check(held))
+        sha256 = held.claim.audio_sha256
+        path = self._blobs.fetch(sha256, progressed=lambda: _touch_and_check(held))
+        self._verify(path, sha256, progressed=lambda: _touch_and_check(held))
         recording = self._decoder.decode(
             path, progressed=held.touch, check=held.check, track=decoding.audio_track, language=decoding.language
         )

@@ -1,6 +1,7 @@
 """Audio for workers that share no disk with the API; only signed links that are still good open anything."""
 
 import time
+from contextlib import suppress
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -8,8 +9,9 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse
 
 from api.dependencies import PlatformDep
-from transcription.errors import BlobMissing, Forbidden, JobNotFound
+from transcription.errors import BlobDamaged, BlobMissing, Forbidden, JobNotFound
 from transcription.storage.signed_links import valid
+from transcription.storage.verify import verify
 
 
 async def _signed(
@@ -40,6 +42,18 @@ async def fetch(platform: PlatformDep, sha256: str) -> FileResponse:
     except BlobMissing as error:
         raise JobNotFound(error.message) from error
     return FileResponse(path, media_type="application/octet-stream")
+
+
+@router.post("/{sha256}/verify", status_code=204)
+async def check(platform: PlatformDep, sha256: str) -> None:
+    """Compare the audio with its SHA-256, and set it aside if it isn't that recording."""
+    blobs = platform.submissions.blobs
+
+    def look() -> None:
+        with suppress(BlobMissing, BlobDamaged):
+            verify(blobs.fetch(sha256), sha256, damaged=blobs.set_aside)
+
+    await run_in_threadpool(look)
 
 
 @router.get("")

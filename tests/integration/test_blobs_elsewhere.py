@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.live_api import live_api
-from transcription.errors import BlobMissing, Stopped, StorageUnavailable
+from transcription.errors import BlobDamaged, BlobMissing, Stopped, StorageUnavailable
 from transcription.settings import Settings
 from transcription.storage.cached import CachedBlobs
 from transcription.storage.disk import DiskBlobs
@@ -117,7 +117,7 @@ def test_audio_that_came_damaged_is_not_taken(host: Callable[..., CachedBlobs], 
     sha256 = stored(host("api"))
     worker = host("mac")
     worker._source.read = lambda _: iter([AUDIO[:-1]])  # type: ignore[method-assign]
-    with pytest.raises(StorageUnavailable, match="isn't that audio"):
+    with pytest.raises(BlobDamaged, match="isn't that audio"):
         worker.fetch(sha256)
     assert not [path for path in (tmp_path / "mac").rglob("*") if path.is_file()]
 

@@ -79,7 +79,7 @@ def test_a_fault_of_the_platform_uses_up_no_attempt_and_waits_longer_each_time_u
 
 def test_everything_that_can_become_a_dead_letter_says_what_to_do() -> None:
     for leaf in errors.leaves(errors.ComputeError):
-        if leaf not in (errors.LeaseLost, errors.Stopped):
+        if leaf not in (errors.LeaseLost, errors.NameTaken, errors.Stopped):
             assert errors.advice(leaf.code) == leaf.advice != ""
     assert errors.advice("disk_full")
     assert errors.advice("storage_unavailable")

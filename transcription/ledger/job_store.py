@@ -126,6 +126,7 @@ class RedisJobs:
             "computation": uuid.uuid4().hex,
             "fingerprint": name,
             "payload": payload,
+            "cache": options.cache == "on",
             "idempotency_key": submission.idempotency_key or False,
             "lane": self._settings.lane(submission.model, language=options.language),
             "max_jobs": submission.max_jobs,

@@ -1,6 +1,7 @@
 """The ledger for a worker: spans in Redis, sync."""
 
 import time
+import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -10,11 +11,11 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from transcription.computation import Claim, Facts, Hold, Timing
-from transcription.errors import LeaseLost, Stopped
+from transcription.errors import LeaseLost, NameTaken, Stopped
 from transcription.job import Failure
 from transcription.lanes import ANY_LANGUAGE
 from transcription.ledger import records, stats
-from transcription.ledger.connections import is_fault, too_new, translated, unavailable
+from transcription.ledger.connections import is_fault, too_new, translated, unavailable, unchanged
 from transcription.ledger.records import ms
 from transcription.ledger.scripts import PREFIX, Scripts, pairs
 from transcription.options import Priority
@@ -34,6 +35,7 @@ class RedisSpans:
         self._client = client
         self._settings = settings
         self._lease_ms = ms(settings.lease.ttl_s)
+        self._known: set[tuple[str, str]] = set()
         self._gone_ms = ms(3 * settings.lease.renew_s)
         self._scripts = Scripts(
             client,
@@ -45,11 +47,17 @@ class RedisSpans:
         self, worker: str, *, models: Sequence[str], extras: bool, traits: Sequence[str] = (ANY_LANGUAGE,)
     ) -> Claim | None:
         """Take the next span under a lease: see SpanStore."""
-        with translated():
-            fields = self._scripts.call(
-                "claim", worker, self._lease_ms, int(extras), "\n".join(traits), self._gone_ms, *models
-            )
-        return records.claim(pairs(fields)) if fields else None
+        request, ends = uuid.uuid4().hex, time.monotonic() + self._settings.lease.ttl_s / 2
+        asked: list[str | int] = [worker, self._lease_ms, int(extras), "\n".join(traits), self._gone_ms, request]
+        while True:
+            try:
+                fields = self._scripts.call("claim", *asked, *models)
+                return records.claim(pairs(fields)) if fields else None
+            except (RedisError, OSError) as error:
+                # A claim whose answer was lost may hold a span: the same request gets the same one.
+                if unchanged(error) or is_fault(error) or too_new(error) or time.monotonic() > ends:
+                    unavailable(error)
+                time.sleep(0.25)
 
     def renew(self, claims: Sequence[Claim]) -> dict[int, Hold]:
         """Prolong leases; what each token's renewal found."""
@@ -109,13 +117,19 @@ class RedisSpans:
             self._scripts.call("release", *_name(claim))
 
     def register(self, info: WorkerInfo) -> int:
-        """Say that this worker lives: see SpanStore. Returns how many spans came back."""
+        """Say that this worker lives: see SpanStore. Returns how many spans came back. NameTaken."""
         incarnation = f"{info.pid}-{info.started_at}"
         fit = [model for model in info.models if model not in info.withdrawn]
         kind = "\n".join(fit) + "\n\n" + "\n".join(info.traits)
         cuts = (info.id, incarnation, orjson.dumps(info).decode(), self._settings.lease.max_attempts, kind)
+        known = int((info.id, incarnation) in self._known)
         with translated():
-            return int(self._scripts.call("register", *cuts, info.rate or 0))
+            answer = self._scripts.call("register", *cuts, info.rate or 0, info.host, known, self._gone_ms)
+        if answer in ("taken", "replaced"):
+            where = "on another host" if answer == "taken" else "and was started after this one"
+            raise NameTaken(f"another worker called {info.id!r} lives {where}", for_good=answer == "replaced")
+        self._known.add((info.id, incarnation))
+        return int(answer)
 
     def depart(self, worker: str) -> None:
         """Say goodbye."""

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
-from transcription.errors import BlobMissing, StorageUnavailable
+from transcription.errors import BlobDamaged, BlobMissing, StorageUnavailable
 from transcription.storage.disk import DiskBlobs, DiskUpload, blob_path, disk_errors
 
 RETRY_AFTER_S = 10
@@ -25,6 +25,9 @@ class Source(Protocol):
 
     def write(self, sha256: str, path: Path) -> None:
         """Keep the bytes of *path*; they are durable when this returns. The same bytes again count as new."""
+
+    def set_aside(self, sha256: str) -> None:
+        """Look whether a blob is damaged, and take it out of use; what writes over it mends it as well."""
 
     def discard(self, sha256: str, *, older_than_s: float) -> None:
         """Delete a blob that came in longer ago than that; nothing happens when there is none."""
@@ -99,6 +102,10 @@ class CachedBlobs:
         self._prune(besides=target)
         return target
 
+    def set_aside(self, sha256: str) -> None:
+        """Take a damaged copy out of use: the next fetch brings another."""
+        self._disk.set_aside(sha256)
+
     def discard(self, sha256: str, *, older_than_s: float) -> None:
         """Delete a blob that came in longer ago than that; nothing happens when there is none."""
         self._source.discard(sha256, older_than_s=older_than_s)
@@ -121,10 +128,8 @@ class CachedBlobs:
                 file.write(chunk)
                 progressed()
         if digest.hexdigest() != sha256:
-            raise StorageUnavailable(
-                f"what came for audio {sha256} isn't that audio: its SHA-256 is {digest.hexdigest()}",
-                retry_after_s=RETRY_AFTER_S,
-            )
+            self._source.set_aside(sha256)
+            raise BlobDamaged(f"what came for audio {sha256} isn't that audio: its SHA-256 is {digest.hexdigest()}")
 
     def _prune(self, besides: Path | None = None) -> None:
         # What was asked for lately may not have been opened yet. What is open stays readable.

@@ -96,6 +96,8 @@ class DiskUpload:
             if descriptor is None:
                 raise RuntimeError("commit() of an upload that was aborted")
             try:
+                if target.stat().st_size != self.size:  # it was cut, or grew: what lies there isn't this recording
+                    set_aside(self._root, sha256)
                 # A fresh time keeps the sweeper away until the ledger knows the job.
                 os.utime(target)
                 self._part.unlink()
@@ -142,6 +144,10 @@ class DiskBlobs:
             raise BlobMissing(f"audio {sha256} isn't in {self.root}; was it deleted, or does this host not share it?")
         return path
 
+    def set_aside(self, sha256: str) -> None:
+        """Take a damaged blob out of use; the next upload of the recording replaces it."""
+        set_aside(self.root, sha256)
+
     def discard(self, sha256: str, *, older_than_s: float) -> None:
         """Delete a blob, unless it came in later than that: a job for it may be on its way to the ledger."""
         path, before = blob_path(self.root, sha256), time.time() - older_than_s
@@ -170,7 +176,8 @@ class DiskBlobs:
         return [path.name for path in self._older(before)]
 
     def _sweep_parts(self, before: float) -> int:
-        stale = [path for path in (self.root / "parts").glob("*") if _modified(path) < before]
+        stale = [path for path in self.root.glob("parts/*") if _modified(path) < before]
+        stale += [path for path in self.root.glob("damaged/*") if _modified(path) < before]
         for path in stale:
             path.unlink(missing_ok=True)
         return len(stale)
@@ -198,6 +205,15 @@ def blob_path(root: Path, sha256: str) -> Path:
     if not _SHA256.fullmatch(sha256):
         raise BlobMissing(f"{sha256[:80]!r} is no SHA-256: 64 hexadecimal digits in lower case")
     return root / sha256[:2] / sha256
+
+
+def set_aside(root: Path, sha256: str) -> None:
+    """Move a damaged blob to `root/damaged`, where it is kept for as long as files that nobody needs."""
+    aside = root / "damaged" / f"{sha256}.{uuid.uuid4().hex[:8]}"
+    aside.parent.mkdir(exist_ok=True)
+    with suppress(FileNotFoundError):
+        blob_path(root, sha256).rename(aside)
+        os.utime(aside)
 
 
 def _modified(path: Path) -> float:

@@ -57,6 +57,9 @@ class S3Source:
         with self._translated():
             obstore.put(self._store, _key(sha256), path)
 
+    def set_aside(self, sha256: str) -> None:
+        """Leave it to the next upload, which writes over it whatever lies there."""
+
     def discard(self, sha256: str, *, older_than_s: float) -> None:
         """Delete a blob that came in longer ago than that; nothing happens when there is none. StorageUnavailable."""
         with self._translated(), suppress(FileNotFoundError):

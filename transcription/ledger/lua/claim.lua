@@ -1,13 +1,15 @@
 -- Take the next span under a lease: by class, and in each a suspect if this worker runs none, then what some workers
 -- must leave to others, then by the tenant with the least audio running and by age. Of ten claims of a lane one is
 -- for the batch class, if any waits. Further spans of computations in work come only when nothing else waits.
--- ARGV: worker, lease ms, extras (0 or 1), traits (a line each), ms after which a silent worker is gone, models...
+-- ARGV: worker, lease ms, extras (0 or 1), traits (a line each), ms after which a silent worker is gone, the request's
+-- id, models...; the same request gets the same claim, whatever became of the first answer.
 -- Returns the claim's fields, each after its name, or nil.
 local BATCH_TURN = 10
 local CHUNK = 100
 local worker, lease_ms, extras = ARGV[1], num(ARGV[2]), ARGV[3] == '1'
 local has, gone_ms, models, served = lines(ARGV[4]), num(ARGV[5]), {}, {}
-for i = 6, #ARGV do models[ARGV[i]] = true end
+local request = ARGV[6]
+for i = 7, #ARGV do models[ARGV[i]] = true end
 
 for _, lane in ipairs(redis.call('SMEMBERS', k('lanes'))) do
   if suits(lane, models, has) then served[lane] = true end
@@ -124,6 +126,25 @@ local function batch_waits(lane)
   return false
 end
 
+local function fields(name)
+  local cid, i = split_name(name)
+  local span, c = hash(k('span', cid, i)), hash(k('comp', cid))
+  return {
+    'computation', cid, 'index', i, 'token', span.token, 'start', span.start, 'end', span['end'],
+    'attempt', num(span.attempts) + 1, 'windows', span.windows, 'sha', c.sha, 'filename', c.filename,
+    'model', c.model, 'decoding', c.decoding,
+    'language', c.language or '', 'speech', span.speech or '',
+    'suspect', redis.call('GET', k('suspect', worker)) == name and 1 or 0,
+    'alone', redis.call('GET', k('alone', worker)) == name and 1 or 0, 'spans', c.spans,
+    'request', c.request or '', 'trace', c.trace or '', 'faults', num(span.faults),
+    'faulting', span.faulting and now() - num(span.faulting) or 0 }
+end
+
+for _, name in ipairs(redis.call('SMEMBERS', k('held', worker))) do
+  local cid, i = split_name(name)
+  if redis.call('HGET', k('span', cid, i), 'request') == request then return fields(name) end
+end
+
 if redis.call('EXISTS', k('alone', worker)) == 1 then return nil end
 
 -- Lanes in which the batch class has been passed over so often that it is its turn.
@@ -147,10 +168,11 @@ local key = k('span', cid, i)
 local queue = redis.call('HGET', key, 'place')
 dequeue(cid, i)
 redis.call('HINCRBY', k('comp', cid), 'lead', 1)
-local token = redis.call('INCR', k('fence'))
+local token = next_token()
 local span, c = hash(key), hash(k('comp', cid))
 local weight = math.max(1000, length_of(span) - num(span.done))
-redis.call('HSET', key, 'state', 'running', 'token', token, 'worker', worker, 'claimed', now(), 'weight', weight)
+redis.call('HSET', key, 'state', 'running', 'token', token, 'worker', worker, 'claimed', now(), 'weight', weight,
+  'request', request)
 redis.call('ZADD', k('leases'), now() + lease_ms, name)
 redis.call('SADD', k('held', worker), name)
 local suspect = queue == 'suspect' or queue == 'solitary'
@@ -171,9 +193,4 @@ if attempt > num(c.attempts) then redis.call('HSET', k('comp', cid), 'attempts',
 count('claimed')
 audit('claimed', 'comp', cid, 'span', i, 'token', token, 'worker', worker, 'place', queue)
 if c.status == 'queued' then move(cid, 'processing') end
-return { 'computation', cid, 'index', i, 'token', token, 'start', span.start, 'end', span['end'], 'attempt', attempt,
-  'windows', span.windows, 'sha', c.sha, 'filename', c.filename, 'model', c.model, 'decoding', c.decoding,
-  'language', c.language or '', 'speech', span.speech or '', 'suspect', suspect and 1 or 0,
-  'alone', alone and 1 or 0, 'spans', c.spans,
-  'request', c.request or '', 'trace', c.trace or '', 'faults', num(span.faults),
-  'faulting', span.faulting and now() - num(span.faulting) or 0 }
+return fields(name)

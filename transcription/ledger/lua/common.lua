@@ -21,8 +21,8 @@
 --   comp:C:jobs       set     jobs that wait for it or keep its result; when the last one leaves, it is deleted
 --   comp:C:extra      zset    its spans that wait in `extra`, by index
 --   span:C:I          hash    state (pending running delayed done stopped), start, end, speech, token, worker,
---                             attempts, windows; `place`: the queue it waits in, or was taken from last (first,
---                             extra, avoided, suspect, solitary); `crashes`: processes that died with it;
+--                             request (the claim's), attempts, windows; `place`: the queue it waits in, or was
+--                             taken from last (first, extra, avoided, suspect, solitary); `crashes`: processes that died with it;
 --                             `acquitted_at`: windows after which it is no suspect any more; after a fault of the
 --                             platform: faults, faulting (since when) and avoid (workers that met it, a line each)
 --   segs:C:I          list    a span's segments, one JSON array for each window
@@ -47,7 +47,7 @@
 --   passed            hash    lane -> interactive claims in a row while a batch span waited
 --
 --   leases            zset    running spans by the end of their lease
---   fence             string  the last fencing token
+--   fence             string  the last fencing token: microseconds of the server's clock, and always growing
 --   running           hash    tenant -> audio of its running spans
 --   held:W            set     spans that a worker's process holds
 --   suspect:W         string  the suspect that a worker runs
@@ -289,6 +289,15 @@ local function add_running(tenant, by)
   end
 end
 
+-- A fencing token that no earlier claim had, not even one that a server forgot which lost its last writes: it is the
+-- time, in microseconds, or one more than the last token.
+local function next_token()
+  local t = redis.call('TIME')
+  local token = string.format('%.0f', math.max(num(redis.call('GET', k('fence'))) + 1, t[1] * 1000000 + t[2]))
+  redis.call('SET', k('fence'), token)
+  return token
+end
+
 -- Ends a run, whatever comes next. The token in the span's hash is void from here on, because the state has changed.
 local function end_run(cid, i, state)
   local name, key = cid .. '/' .. i, k('span', cid, i)
@@ -428,6 +437,38 @@ local function fail_computation(cid, code, message, retryable, fault)
     redis.call('HSET', k('comp', cid), 'dead_until', now() + DEAD_MS)
   end
   move(cid, 'failed')
+end
+
+-- Whether the spans, one after the other, are the whole recording.
+local function covered(cid)
+  local c = redis.call('HMGET', k('comp', cid), 'spans', 'duration')
+  local reached = 0
+  for i = 0, num(c[1]) - 1 do
+    local span = redis.call('HMGET', k('span', cid, i), 'state', 'start', 'end')
+    if span[1] ~= 'done' or num(span[2]) ~= reached then return false end
+    reached = num(span[3])
+  end
+  return reached == num(c[2])
+end
+
+local MAX_RESTARTS = 2
+
+-- What was written isn't the whole recording: a transcript with a hole is never given out, the computation begins anew.
+local function start_over(cid)
+  local comp = k('comp', cid)
+  audit('started over', 'comp', cid)
+  count('started_over')
+  local last = num(redis.call('HGET', comp, 'spans')) - 1
+  if redis.call('HINCRBY', comp, 'restarts', 1) > MAX_RESTARTS then
+    fail_computation(cid, 'result_incomplete', 'the spans that were written do not cover the recording', 1, 'engine')
+    return 'unwanted'
+  end
+  for i = 0, last do redis.call('DEL', k('span', cid, i), k('segs', cid, i)) end
+  redis.call('HSET', comp, 'spans', 1, 'spans_done', 0, 'done', 0)
+  redis.call('HSET', k('span', cid, 0), 'start', 0, 'end', redis.call('HGET', comp, 'duration'), 'done', 0,
+    'windows', 0, 'attempts', 0)
+  enqueue(cid, 0)
+  return 'held'
 end
 
 local function drop_computation(cid)

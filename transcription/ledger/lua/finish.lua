@@ -17,6 +17,7 @@ redis.call('HINCRBY', k('stats'), 'vad_ms', vad_ms)
 redis.call('HINCRBY', k('stats'), 'compute_ms', compute_ms)
 audit('finished', 'comp', cid, 'span', i, 'token', token, 'worker', span.worker)
 if redis.call('HINCRBY', comp, 'spans_done', 1) == num(redis.call('HGET', comp, 'spans')) then
+  if not covered(cid) then return start_over(cid) end
   move(cid, 'completed')
   return 'completed'
 end

@@ -28,6 +28,7 @@ end
 local cid = redis.call('GET', k('dedup', r.fingerprint))
 local status = cid and redis.call('HGET', k('comp', cid), 'status')
 local outcome = 'new'
+if status == 'completed' and not r.cache then status = nil end
 if status then
   outcome = status == 'completed' and 'cached' or 'joined'
 else

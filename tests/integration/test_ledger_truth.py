@@ -1,0 +1,137 @@
+"""What a ledger says is so, though answers were lost, a server forgot its last writes, or a worker's twin came up."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from redis import Redis
+from redis.exceptions import TimeoutError as RedisTimeout
+
+from tests.ledger_client import LedgerClient
+from tests.ledger_worker import LedgerWorker
+from tests.platform import running_ledger
+from transcription.errors import LeaseLost, NameTaken
+from transcription.job import Outcome, Status
+from transcription.ledger.connections import connect
+from transcription.ledger.span_store import RedisSpans
+from transcription.settings import Ledger, Settings
+
+
+@pytest.fixture
+def spans(worker: LedgerWorker) -> RedisSpans:
+    return worker.spans
+
+
+@pytest.fixture
+def client(settings: Settings) -> LedgerClient:
+    return LedgerClient(settings)
+
+
+def test_tokens_of_a_server_that_forgot_its_last_writes_are_never_given_out_again(tmp_path: Path) -> None:
+    with running_ledger(tmp_path / "first") as server:
+        settings = Settings(ledger=Ledger.model_validate({"url": server.url}))
+        with connect(settings.ledger) as redis, Redis.from_url(server.url) as raw:
+            spans, client = RedisSpans(redis, settings), LedgerClient(settings)
+            client.new("a")
+            worker = LedgerWorker(spans)
+            # What reached the disk: the job, and not the claim.
+            before = {key: raw.dump(key) for key in raw.keys("*")}
+            held = worker.claim()
+            worker.prepare(held, (4.0, 10.0))
+            redis.flushall()
+            for key, value in before.items():
+                raw.restore(key, 0, value)
+            other = LedgerWorker(spans, "w2")
+            heir = other.claim()
+            assert (heir.computation, heir.index) == (held.computation, held.index)
+            assert heir.token > held.token
+            other.prepare(heir, (10.0,))
+            with pytest.raises(LeaseLost):
+                worker.write(held, 0, " from another cut", audio_s=4.0)
+            with pytest.raises(LeaseLost):
+                worker.finish(held)
+
+
+def test_transcript_with_a_hole_is_never_given_out_and_its_computation_begins_anew(
+    client: LedgerClient, worker: LedgerWorker, redis_server: Redis
+) -> None:
+    job = client.new("a")
+    held = worker.claim()
+    worker.prepare(held, (4.0, 10.0))
+    worker.write(held, 0, " half", audio_s=4.0)
+    worker.finish(held)
+    second = worker.claim()
+    redis_server.hset(f"murmur:span:{second.computation}:1", "start", 6000)  # two seconds are nobody's
+    worker.finish(second)
+    assert client.status(job) is Status.PROCESSING
+    worker.work(" the whole of it")
+    assert client.status(job) is Status.COMPLETED
+    assert client.text(job) == "the whole of it"
+
+
+def test_claim_whose_answer_was_lost_is_the_same_claim_when_it_is_asked_for_again(
+    client: LedgerClient, worker: LedgerWorker, redis_server: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for letter in "ab":
+        client.new(letter)
+    call, lost = worker.spans._scripts.call, []
+
+    def losing(name: str, *args: str) -> object:
+        answer = call(name, *args)
+        if name == "claim" and not lost:
+            lost.append(answer)
+            raise RedisTimeout("Timeout reading from socket")
+        return answer
+
+    monkeypatch.setattr(worker.spans._scripts, "call", losing)
+    held = worker.claim()
+    assert lost
+    assert redis_server.zcard("murmur:leases") == 1
+    assert str(held.token) in map(str, lost[0])
+    assert worker.claim().computation != held.computation
+
+
+def test_worker_of_another_host_is_refused_while_one_of_its_name_lives(
+    spans: RedisSpans, worker: LedgerWorker, client: LedgerClient
+) -> None:
+    client.new("a")
+    held = worker.claim()
+    twin = replace(worker.info, host="elsewhere", pid=77)
+    with pytest.raises(NameTaken, match="another worker called 'w1' lives") as refused:
+        spans.register(twin)
+    assert not refused.value.for_good
+    assert spans.renew([held])[held.token].held
+
+
+def test_worker_whose_place_another_process_has_is_told_so(spans: RedisSpans, worker: LedgerWorker) -> None:
+    LedgerWorker(spans, worker.name, pid=worker.pid + 1)
+    with pytest.raises(NameTaken) as refused:
+        spans.register(worker.info)
+    assert refused.value.for_good
+
+
+def test_cache_off_computes_anew_joins_what_is_being_computed_and_serves_the_newer_result(
+    client: LedgerClient, worker: LedgerWorker
+) -> None:
+    client.new("a")
+    worker.work(" old")
+    assert client.submit("a")[1] is Outcome.CACHED
+    fresh, outcome = client.submit("a", cache="off")
+    assert outcome is Outcome.NEW
+    assert client.submit("a", cache="off")[1] is Outcome.JOINED
+    worker.work(" new")
+    assert client.text(fresh) == "new"
+    again, outcome = client.submit("a")
+    assert (outcome, client.text(again)) == (Outcome.CACHED, "new")
+
+
+def test_batch_work_gets_a_tenth_of_the_claims_under_interactive_load(
+    client: LedgerClient, worker: LedgerWorker
+) -> None:
+    for number in range(3):
+        client.new("abc"[number], priority="batch")
+    for code in range(ord("D"), ord("D") + 26):
+        client.new(chr(code))
+    taken = "".join(worker.claim().audio_sha256[0] for _ in range(29))
+    assert [match.start() for match in re.finditer("[abc]", taken)] == [9, 19, 28]

@@ -1,0 +1,78 @@
+"""Stored bytes are what their name says, or they are set aside."""
+
+import asyncio
+import hashlib
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from transcription.errors import BlobDamaged, BlobMissing, ScratchFailed
+from transcription.retry import classified
+from transcription.storage.disk import DiskBlobs
+from transcription.storage.verify import Verified, verify
+
+AUDIO = os.urandom(3_000_000)
+SHA256 = hashlib.sha256(AUDIO).hexdigest()
+
+
+def keep(blobs: DiskBlobs) -> str:
+    async def upload() -> str:
+        one = blobs.upload()
+        await one.write(AUDIO)
+        return await one.commit()
+
+    return asyncio.run(upload())
+
+
+def test_upload_of_the_whole_recording_replaces_one_that_was_cut(tmp_path: Path) -> None:
+    blobs = DiskBlobs(tmp_path)
+    path = blobs.fetch(keep(blobs))
+    path.write_bytes(AUDIO[: len(AUDIO) // 2])
+    assert keep(blobs) == SHA256
+    assert path.read_bytes() == AUDIO
+    (aside,) = (tmp_path / "damaged").iterdir()
+    assert aside.stat().st_size == len(AUDIO) // 2
+
+
+def test_blob_with_other_bytes_of_the_same_length_is_set_aside_and_the_next_upload_mends_it(tmp_path: Path) -> None:
+    blobs = DiskBlobs(tmp_path)
+    path = blobs.fetch(keep(blobs))
+    path.write_bytes(AUDIO[:-1] + bytes([AUDIO[-1] ^ 1]))
+    with pytest.raises(BlobDamaged, match=SHA256):
+        verify(path, SHA256, damaged=blobs.set_aside)
+    with pytest.raises(BlobMissing):
+        blobs.fetch(SHA256)
+    keep(blobs)
+    verify(blobs.fetch(SHA256), SHA256, damaged=blobs.set_aside)
+
+
+def test_each_blob_is_read_once_and_again_when_it_has_changed(tmp_path: Path) -> None:
+    blobs, pieces = DiskBlobs(tmp_path), list[int]()
+    path, look = blobs.fetch(keep(blobs)), Verified(blobs.set_aside)
+    for _ in range(3):
+        look(path, SHA256, progressed=lambda: pieces.append(1))
+    assert len(pieces) == 3  # mebibytes
+    path.write_bytes(AUDIO[:-1])
+    with pytest.raises(BlobDamaged):
+        look(path, SHA256, progressed=lambda: None)
+
+
+def test_file_that_cannot_be_read_is_not_called_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "blob"
+    path.symlink_to("/proc/self/mem")
+    with pytest.raises(OSError, match="Input/output") as caught:
+        verify(path, SHA256, damaged=lambda _: pytest.fail("it was set aside"))
+    assert isinstance(classified(caught.value), ScratchFailed)
+
+
+def test_what_was_set_aside_is_deleted_with_what_nobody_needs(tmp_path: Path) -> None:
+    blobs = DiskBlobs(tmp_path)
+    blobs.fetch(keep(blobs))
+    blobs.set_aside(SHA256)
+    blobs.sweep(older_than_s=60, held=lambda _: True)
+    (aside,) = (tmp_path / "damaged").iterdir()
+    os.utime(aside, (time.time() - 120,) * 2)
+    blobs.sweep(older_than_s=60, held=lambda _: True)
+    assert not aside.exists()
