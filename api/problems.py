@@ -143,6 +143,11 @@ def problem(
     return Response(orjson.dumps(shape, default=str), status, headers=dict(headers or {}), media_type=MEDIA_TYPE)
 
 
+def status_of(error: MurmurationError) -> int:
+    """The status that *error* is answered with."""
+    return STATUSES.get(type(error), 500)
+
+
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The error answers of a route, for OpenAPI."""
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}

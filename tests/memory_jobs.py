@@ -129,6 +129,7 @@ class MemoryJobs:
             task=job.options.task.value,
             model=job.model,
             complete=complete,
+            warnings=job.warnings,
         )
 
     async def written(self, job: Job, mark: Mark) -> tuple[tuple[Segment, ...], Mark]:

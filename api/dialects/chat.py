@@ -78,7 +78,7 @@ class ChatForm(JsonForm):
         kind = _format(self.fields.get("messages"))
         if kind:
             self.filename = safe_name(f"audio.{kind}")
-        self.fields = {name: self.fields[name] for name in _KEPT if name in self.fields}
+        self.fields = {name: self.fields[name] for name in _KEPT if name in self.fields} | self.from_query
 
 
 async def chunks(platform: Platform, job: Job, *, model: str) -> AsyncIterator[bytes]:

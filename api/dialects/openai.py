@@ -18,6 +18,7 @@ from api.dialects import forms
 from api.dialects.openai_stream import events
 from api.dialects.waiting import completed, submit
 from api.routes.models import listed
+from api.routes.results import warning_header
 from api.uploads.receive import Received, RequestFormat
 from transcription.errors import InvalidOption, MalformedRequest
 from transcription.formats import CONTENT_TYPES, WRITERS
@@ -211,18 +212,24 @@ def options(
 def written(job: Job, transcript: Transcript) -> Response:
     """The transcript in the job's format, as OpenAI writes it."""
     wanted = job.options.response_format
+    headers = {**_headers(job), **warning_header(transcript)}
     if wanted is ResponseFormat.TEXT:
-        return Response(f"{transcript.text}\n", headers=_headers(job), media_type=CONTENT_TYPES[wanted])
+        return Response(f"{transcript.text}\n", headers=headers, media_type=CONTENT_TYPES[wanted])
     body = WRITERS[wanted](transcript)
     if isinstance(body, dict):
         # Whole seconds that have begun.
         usage = {"type": "duration", "seconds": math.ceil(round(transcript.duration, 3))}
-        shape = {"text": transcript.text} if wanted is ResponseFormat.JSON else _verbose(body)
+        shape = _plain(body) if wanted is ResponseFormat.JSON else _verbose(body)
         if job.options.timestamp_granularities == ("word",):
             shape.pop("segments", None)
-        return Response(orjson.dumps({**shape, "usage": usage}), headers=_headers(job), media_type="application/json")
+        return Response(orjson.dumps({**shape, "usage": usage}), headers=headers, media_type="application/json")
     kind = CONTENT_TYPES[ResponseFormat.TEXT if wanted is ResponseFormat.SRT else wanted]
-    return Response(body, headers=_headers(job), media_type=kind)
+    return Response(body, headers=headers, media_type=kind)
+
+
+def _plain(shape: dict[str, Any]) -> dict[str, Any]:
+    """OpenAI's JSON has the text alone; what it lacks stands beside it."""
+    return {name: shape[name] for name in ("text", "warnings") if shape[name] or name == "text"}
 
 
 def _verbose(shape: dict[str, Any]) -> dict[str, Any]:

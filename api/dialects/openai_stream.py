@@ -8,6 +8,7 @@ import orjson
 
 from api.dependencies import Platform
 from api.dialects.waiting import completed_or_reason
+from api.problems import status_of
 from transcription.errors import MurmurationError, outage_endured
 from transcription.job import Job
 from transcription.transcript import Segment
@@ -62,9 +63,17 @@ async def events(platform: Platform, job: Job) -> AsyncIterator[bytes]:
                 yield line(_segment(piece, number))
                 number += 1
             else:
-                yield line({"type": "transcript.text.done", "text": piece})
+                yield line({"type": "transcript.text.done", "text": piece, **await _lacking(platform, job)})
     except MurmurationError as error:
         yield failed(error)
+
+
+async def _lacking(platform: Platform, job: Job) -> dict[str, Any]:
+    """What the transcript lacks, where it lacks anything."""
+    with outage_endured():
+        warnings = (await platform.jobs.get(job.id, tenant=job.tenant)).warnings
+        return {"warnings": [warning.shape() for warning in warnings]} if warnings else {}
+    return {}
 
 
 def _segment(segment: Segment, number: int) -> dict[str, Any]:
@@ -74,8 +83,9 @@ def _segment(segment: Segment, number: int) -> dict[str, Any]:
 
 
 def failed(error: MurmurationError) -> bytes:
-    """The event that OpenAI's clients raise as an error."""
-    return line({"error": {"message": error.message, "type": "server_error", "param": None, "code": error.code}})
+    """The event that OpenAI's clients raise as an error; its type is that of the same error without a stream."""
+    kind = "server_error" if status_of(error) >= 500 else "invalid_request_error"
+    return line({"error": {"message": error.message, "type": kind, "param": None, "code": error.code}})
 
 
 def line(event: dict[str, Any]) -> bytes:

@@ -13,6 +13,7 @@ from api.metrics.process import ApiMetrics
 from api.problems import unexpected
 
 _SANE_ID = re.compile(r"[A-Za-z0-9._:\-]{1,128}")
+_SLASHES = re.compile(r"/{2,}")
 _QUIET = ("/health", "/metrics")
 _HEADERS = (
     (b"x-content-type-options", b"nosniff"),
@@ -30,6 +31,10 @@ def _empty_fields() -> dict[str, None]:
     """Fields that every request's line has, and that this one's route had nothing to say of."""
     bound = structlog.contextvars.get_contextvars()
     return {name: None for name in ("audio_hash", "file_size_bytes", "error_message") if name not in bound}
+
+
+class HeadAnswered(OSError):
+    """The answer to a HEAD is out, and whoever goes on writing its body is told to stop, as if the client had left."""
 
 
 class RequestMiddleware:
@@ -56,7 +61,9 @@ class RequestMiddleware:
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
         began = time.perf_counter()
-        status = 0
+        status, method = 0, scope["method"]
+        _tidy(scope)
+        send = send if method != "HEAD" else _without_body(scope, send)
 
         async def finish(message: Message) -> None:
             nonlocal status
@@ -68,11 +75,16 @@ class RequestMiddleware:
         with self._meters.in_flight.track_inprogress():
             try:
                 await self._app(scope, receive, finish)
+            except HeadAnswered:
+                pass
             except Exception as error:
+                if status and method == "HEAD":
+                    return
                 if status:
                     raise
                 await unexpected(request_id, error)(scope, receive, finish)
             finally:
+                scope["method"] = method
                 self._write(scope, status, time.perf_counter() - began)
 
     def _write(self, scope: Scope, status: int, seconds: float) -> None:
@@ -91,6 +103,36 @@ class RequestMiddleware:
             **_empty_fields(),
             client_ip=client_address(scope) or None,
         )
+
+
+def _tidy(scope: Scope) -> None:
+    """Take a slash too many out of the path: clients put their own after the base's, or one at the end."""
+    path = scope["path"]
+    if "//" not in path and (not path.endswith("/") or path.startswith("/web") or len(path) < 2):
+        return
+    tidy = _SLASHES.sub("/", path)
+    scope["path"] = tidy if tidy.startswith("/web") else tidy.rstrip("/") or "/"
+    if "raw_path" in scope:
+        raw = re.sub(rb"/{2,}", b"/", scope["raw_path"])
+        scope["raw_path"] = raw if tidy.startswith("/web") else raw.rstrip(b"/") or b"/"
+
+
+def _without_body(scope: Scope, send: Send) -> Send:
+    """Answer HEAD as GET is answered, without the body; an answer that is long, or never ends, is broken off."""
+    scope["method"] = "GET"
+    answered = False
+
+    async def send_head(message: Message) -> None:
+        nonlocal answered
+        if message["type"] == "http.response.start":
+            await send(message)
+        elif not answered:
+            answered = True
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        if message["type"] == "http.response.body" and message.get("more_body"):
+            raise HeadAnswered
+
+    return send_head
 
 
 def _request_id(scope: Scope) -> str:

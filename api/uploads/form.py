@@ -14,6 +14,7 @@ MAX_FIELDS_BYTES = 64 * 1024
 OVERHEAD_BYTES = 256 * 1024
 
 _LISTS = {name for name, field in Options.model_fields.items() if get_origin(field.annotation) is tuple}
+_INDEX = re.compile(r"\[\d{0,3}\]$")
 _NAME = re.compile(r"[\x20-\x7e]{1,200}")
 
 
@@ -53,7 +54,7 @@ class Form:
         Raises:
             MalformedRequest: too many fields, or one that came twice and is no list.
         """
-        plain = name.removesuffix("[]")
+        plain = _INDEX.sub("", name)
         if not value.strip():
             return  # a browser sends every field of a form, the empty ones too
         several = self.fields.setdefault(plain, []) if plain in _LISTS or plain != name else None

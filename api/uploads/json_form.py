@@ -7,18 +7,24 @@ from collections.abc import Iterable
 import orjson
 
 from api.uploads.filenames import safe_name
-from api.uploads.form import MAX_FIELDS_BYTES, OVERHEAD_BYTES, Form
+from api.uploads.form import MAX_FIELDS_BYTES, OVERHEAD_BYTES, Form, printable
 from transcription.errors import BadBase64, MalformedRequest, MissingFile, TooManyFiles
 
 _STRUCTURE = re.compile(rb'["{}\[\],:]')
 _IN_STRING = re.compile(rb'["\\]')
 _MAX_KEY_BYTES = 256
+_DATA_URL = b"data:"
+_MAX_HEAD_BYTES = 256
 
 
 class Base64Stream:
-    """Base64 in pieces of any length. JSON's escapes for a slash and for line ends are understood."""
+    """
+    Base64 in pieces of any length. JSON's escapes for a slash and for line ends are understood, and so is a data URL:
+    `data:audio/wav;base64,…`.
+    """
 
     def __init__(self) -> None:
+        self._head: bytes | None = b""
         self._rest = b""
         self._padded = False
 
@@ -29,7 +35,7 @@ class Base64Stream:
         Raises:
             BadBase64: characters that aren't base64, or a length that can't be.
         """
-        data = self._rest + piece
+        data = self._rest + self._without_head(piece, last=last)
         if b"\\" in data:
             held = data[-1:] if data.endswith(b"\\") and not last else b""
             data = data[: len(data) - len(held)].replace(b"\\/", b"/").replace(b"\\n", b"").replace(b"\\r", b"")
@@ -45,6 +51,25 @@ class Base64Stream:
             return binascii.a2b_base64(block, strict_mode=True)
         except binascii.Error as error:
             raise BadBase64(f"the field 'audio' isn't base64 (RFC 4648, with padding): {error}") from error
+
+    def _without_head(self, piece: bytes, *, last: bool) -> bytes:
+        """*piece* without what a data URL begins with, which may come in pieces too."""
+        if self._head is None:
+            return piece
+        head = self._head + piece
+        if not _DATA_URL.startswith(head[:5].lower()) or (last and len(head) < len(_DATA_URL)):
+            self._head = None
+            return head
+        mark, comma, rest = head.partition(b",")
+        if not comma:
+            if last or len(head) > _MAX_HEAD_BYTES:
+                raise BadBase64("the field 'audio' begins as a data URL, but no comma ends its head")
+            self._head = head
+            return b""
+        if not mark.lower().rstrip().endswith(b";base64"):
+            raise BadBase64("the field 'audio' is a data URL that isn't base64: data:audio/wav;base64,…")
+        self._head = None
+        return rest
 
 
 class JsonForm(Form):
@@ -66,6 +91,7 @@ class JsonForm(Form):
         self._value_next = False
         self._audio: Base64Stream | None = None
         self._audios = 0
+        self.from_query: dict[str, object] = {}
 
     def body_limit(self, max_audio_bytes: int) -> int:
         """The longest body that can bring *max_audio_bytes* of audio."""
@@ -113,7 +139,12 @@ class JsonForm(Form):
         if not isinstance(parsed, dict):
             raise MalformedRequest("the body must be a JSON object with 'audio' in it")
         # A null is what a typed client sends for a field that isn't set.
+        self.from_query = self.fields
         self.fields = {name: value for name, value in parsed.items() if value is not None}
+        twice = sorted(self.fields.keys() & self.from_query.keys())
+        if twice:
+            raise MalformedRequest(f"field {printable(twice[0])!r} came twice, in the body and in the query")
+        self.fields |= self.from_query
         audio, url = self.fields.pop("audio", None), self.fields.pop("url", None)
         filename = self.fields.pop("filename", None)
         self.filename = safe_name(filename if isinstance(filename, str) else None)

@@ -81,11 +81,18 @@ class Transcriber:
                 self._tell(task, job, note="submitted")
                 return
             job = self._follow(job, bar)
+            self._warn(task, job)
             self._write(task, job, missing or list(self.plan.formats), digests)
         except BaseException:
             self.progress.update(bar, description="[red]failed")
             raise
         self.progress.update(bar, description="cached" if job.cached else "done", completed=1, total=1)
+
+    def _warn(self, task: Task, job: RemoteJob) -> None:
+        """A line for each thing that the transcript lacks: on standard error, so that the text stays the text."""
+        for warning in job.warnings:
+            line = f"murmur: {task.source.said}: warning: {warning}"
+            self.progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def stop(self) -> None:
         """Give up what isn't finished."""

@@ -57,6 +57,34 @@ class RemoteAudio(Remote):
     filename: str = ""
 
 
+class RemoteWarning(Remote):
+    """Something that a result lacks; ``start`` and ``seconds`` say where and how much, where that is known."""
+
+    code: str
+    message: str
+    start: float | None = None
+    seconds: float | None = None
+    bytes: int | None = None
+    count: int = 1
+
+    def __str__(self) -> str:
+        where = "" if self.start is None else f" at {self.start:.1f} s"
+        return f"{self.code}{where}: {self.message}" + (f" ({self.count} times)" if self.count > 1 else "")
+
+
+class RemoteTrack(Remote):
+    """An audio track of a recording; ``taken`` is the one that was transcribed."""
+
+    number: int
+    codec: str = ""
+    channels: int = 0
+    sample_rate: int = 0
+    language: str | None = None
+    title: str | None = None
+    default: bool = False
+    taken: bool = False
+
+
 class RemoteFailure(Remote):
     """Why a job failed."""
 
@@ -83,6 +111,8 @@ class RemoteJob(Remote):
     cached: bool = False
     attempts: int = 0
     compute_s: float | None = None
+    warnings: tuple[RemoteWarning, ...] = ()
+    tracks: tuple[RemoteTrack, ...] = ()
     error: RemoteFailure | None = None
     urls: dict[str, str] = Field(default_factory=dict)
 

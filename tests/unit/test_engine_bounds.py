@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from worker.windows import Window
 
 from demo import SAMPLES
 from tests.platform import eventually
@@ -17,6 +16,7 @@ from transcription.options import Decoding, Task
 from transcription.settings import Settings
 from transcription.spans import Span
 from worker import model_cache
+from worker.audio.windows import Window
 from worker.batcher import Batcher, Key
 from worker.engines.faster_whisper import FasterWhisper
 from worker.engines.row import TEMPERATURES
