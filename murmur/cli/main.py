@@ -12,6 +12,7 @@ from murmur.cli.common import Url, connect
 from murmur.cli.top import top as show_top
 from murmur.client.errors import ApiError, JobEnded
 from murmur.errors import CliError
+from murmur.packages import enable
 from murmur.version import __version__
 
 EPILOG = """\
@@ -70,6 +71,7 @@ def _register() -> None:
     app.command()(top)
     app.add_typer(dead.app, name="dead")
     app.add_typer(webhooks.app, name="webhooks")
+    enable()
     try:
         importlib.import_module("murmur.cli.platform_commands").register(app)
     except ModuleNotFoundError as error:

@@ -2,7 +2,7 @@
 
 from murmur.client.client import Client
 from murmur.client.errors import ApiError
-from transcription.job import Status
+from murmur.client.responses import Status
 
 # Its turn came, or somebody else was faster.
 _GONE = ("job_finished", "job_not_found")

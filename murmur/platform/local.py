@@ -5,12 +5,12 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from pydantic import SecretStr
 
 from murmur.client.client import Client
 from murmur.errors import CliError
+from murmur.packages import ROOT as ROOT  # noqa: PLC0414  others take it from here
 from murmur.platform import allocator, ledger_server
 from murmur.platform.environment import exported
 from murmur.platform.processes import Process, Program, Sink
@@ -18,7 +18,6 @@ from murmur.platform.supervisor import QUICK_DEATHS, Supervisor
 from transcription.observability.cores import available
 from transcription.settings import Settings
 
-ROOT = Path(__file__).resolve().parents[2]
 API_GRACE_S = 4
 WORKER_GRACE_S = 10.0
 POLL_INTERVAL_S = 0.05

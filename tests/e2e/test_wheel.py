@@ -1,5 +1,6 @@
 """The package as others install it: from its wheel, in an environment that has never seen the checkout."""
 
+import importlib.metadata
 import json
 import os
 import subprocess
@@ -12,7 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
+import murmur
 from murmur.client.client import Client
 from murmur.platform.ledger_server import free_port
 from tests.platform import eventually
@@ -71,13 +75,15 @@ def run(python: Path, *arguments: str, cwd: Path, timeout_s: float = 60) -> str:
 def test_the_wheel_has_all_data_and_nothing_that_only_developers_need(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     for name in (
-        "transcription/ledger/lua/common.lua", "demo/weights.npz", "demo/samples/short.flac",
-        "api/static/web/index.html", "api/static/clients/js/murmur.js",
-        "murmur/platform/io.murmuration.worker.plist", "murmur/py.typed",
-        "transcription/py.typed",
+        "_platform/transcription/ledger/lua/common.lua", "_platform/demo/weights.npz",
+        "_platform/demo/samples/short.flac", "_platform/api/static/web/index.html",
+        "_platform/api/static/clients/js/murmur.js", "platform/io.murmuration.worker.plist", "py.typed",
+        "_platform/transcription/py.typed",
     ):  # fmt: skip
-        assert name in names
-    assert not [name for name in names if name.startswith(("tests/", "bench/", "demo/training/", "docs/"))]
+        assert f"murmur/{name}" in names
+    assert not [name for name in names if "training/" in name]
+    # Nothing comes into an environment that may be somebody else's name.
+    assert {name.partition("/")[0] for name in names} == {"murmur", f"murmuration_asr-{murmur.__version__}.dist-info"}
 
 
 def test_its_client_is_imported_from_the_wheel(python: Path, tmp_path: Path) -> None:
@@ -87,10 +93,60 @@ def test_its_client_is_imported_from_the_wheel(python: Path, tmp_path: Path) -> 
     assert module.startswith("murmur.client")
 
 
-def test_its_demo_runs(python: Path, tmp_path: Path) -> None:
-    murmur = python.with_name("murmur")
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """Somebody's directory, with modules of the names that the platform's packages have."""
+    for name in ("transcription", "api", "worker", "demo"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('the wrong module')\n")
+    return tmp_path
+
+
+def test_a_project_with_modules_of_such_names_is_left_alone(python: Path, project: Path) -> None:
+    (project / "transcription.py").write_text("MINE = True\n")
+    code = "from murmur import Client; import transcription; print(transcription.MINE, Client.__name__)"
+    assert run(python, "-c", code, cwd=project).split() == ["True", "Client"]
+    (project / "transcription.py").write_text("raise SystemExit('the wrong module')\n")
+    assert "up" in run(python, "-m", "murmur", "--help", cwd=project)
+
+
+def test_the_base_install_is_client_and_command_line_and_names_the_extra(wheel: Path, tmp_path: Path) -> None:
+    here, bare = Path(sysconfig.get_path("purelib")), tmp_path / "bare"
+    needed = set(needs(wheel))
+    assert len(needed) <= 18
+    bare.mkdir()
+    for name in needed:
+        for file in {Path(str(file)).parts[0] for file in importlib.metadata.files(name) or ()} - {".."}:
+            (bare / file).symlink_to(here / file)
+    zipfile.ZipFile(wheel).extractall(bare)
+    code = "import sys; sys.path.insert(0, sys.argv.pop(1)); from murmur.cli.main import main; main()"
+    assert "transcribe" in run(Path(sys.executable), "-S", "-c", code, str(bare), "--help", cwd=tmp_path)
+    started = [sys.executable, "-S", "-c", code, str(bare), "up"]
+    done = subprocess.run(started, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "pip install 'murmuration-asr[local]'" in done.stderr
+
+
+def needs(wheel: Path) -> Iterator[str]:
+    """The packages that come with the wheel when no extra is named, by what those of this environment ask for."""
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+        metadata = archive.read(name).decode()
+    waiting = [line.partition(": ")[2] for line in metadata.splitlines() if line.startswith("Requires-Dist: ")]
+    seen: set[str] = set()
+    while waiting:
+        wanted = Requirement(waiting.pop())
+        if wanted.name in seen or (wanted.marker and not wanted.marker.evaluate({"extra": ""})):
+            continue
+        seen.add(wanted.name)
+        yield canonicalize_name(wanted.name)
+        waiting += importlib.metadata.requires(wanted.name) or ()
+
+
+def test_its_demo_runs(python: Path, project: Path) -> None:
+    tmp_path = project
+    command = python.with_name("murmur")
     # It fails by itself when the transcript isn't what is said in the sample.
-    assert run(python, str(murmur), "demo", "--data-dir", str(tmp_path / "data"), cwd=tmp_path, timeout_s=240)
+    assert run(python, str(command), "demo", "--data-dir", str(tmp_path / "data"), cwd=tmp_path, timeout_s=240)
 
 
 @contextmanager
@@ -105,7 +161,8 @@ def up(python: Path, folder: Path, port: int) -> Iterator[subprocess.Popen[bytes
             process.wait(60)
 
 
-def test_its_platform_runs_with_its_page_and_stops(python: Path, tmp_path: Path) -> None:
+def test_its_platform_runs_with_its_page_and_stops(python: Path, project: Path) -> None:
+    tmp_path = project
     port = free_port("127.0.0.1")
     with up(python, tmp_path, port) as process, Client(f"http://127.0.0.1:{port}") as client:
         eventually(client.ready, 120)
