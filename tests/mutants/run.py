@@ -27,7 +27,7 @@ from queue import SimpleQueue
 ROOT = Path(__file__).parents[2]
 LISTS = Path(__file__).parent
 FLOOR = 0.95
-LONGEST_S = 600
+LONGEST_S = 240
 NOTICED, SURVIVED, ARGUED, BROKEN = "noticed", "SURVIVED", "argued", "BROKEN"
 # What pytest's exit status says: a failed test, or a tree that can't even be imported.
 FAILED, INTERRUPTED = 1, 2
