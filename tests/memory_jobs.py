@@ -145,6 +145,13 @@ class MemoryJobs:
         self.finish(job_id, status=Status.CANCELED)
         return self.jobs[job_id]
 
+    async def expect(self, sha256: str, *, job_id: str) -> bool:
+        self._check()
+        return True
+
+    async def deleted(self, sha256: str) -> None:
+        self._check()
+
     async def forget(self, job_id: str, *, tenant: str) -> str | None:
         job = await self.get(job_id, tenant=tenant)
         del self.jobs[job_id]

@@ -34,11 +34,11 @@ def settings_for(redis_url: str, root: Path, **security: Any) -> Settings:
 
 @asynccontextmanager
 async def secured(
-    settings: Settings, *, address: tuple[str, int] = LAN, jobs: MemoryJobs | None = None
+    settings: Settings, *, address: tuple[str, int] = LAN, jobs: MemoryJobs | None = None, sandboxed: bool = False
 ) -> AsyncIterator[Bench]:
     """Run the API's lifespan around a client that comes from *address*; *jobs*: a ledger of its own kind."""
     jobs, queue = jobs or MemoryJobs(), MemoryQueue()
-    app = create_app(settings, jobs=jobs, queue=queue, probe=in_process.look(settings))
+    app = create_app(settings, jobs=jobs, queue=queue, probe=None if sandboxed else in_process.look(settings))
     transport = httpx.ASGITransport(app, client=address)
     async with (
         app.router.lifespan_context(app),

@@ -163,6 +163,12 @@ class JobStore(Protocol):
     async def cancel(self, job_id: str, *, tenant: str) -> Job:
         """Give up the ticket; the last one to go stops the computation. JobNotFound, JobFinished."""
 
+    async def expect(self, sha256: str, *, job_id: str) -> bool:
+        """Say that a job for a recording is on its way; False while its bytes are being deleted."""
+
+    async def deleted(self, sha256: str) -> None:
+        """Say that a recording's bytes, which `forget` named, are gone."""
+
     async def forget(self, job_id: str, *, tenant: str) -> str | None:
         """Delete the job, and the result that nobody else holds; the SHA-256 of audio that nobody needs any more."""
 
@@ -263,6 +269,9 @@ class Upload(Protocol):
 
     async def commit(self) -> str:
         """Make the file durable under its SHA-256, and return that (64 hexadecimal digits)."""
+
+    def sha256(self) -> str:
+        """Its SHA-256, after `path`, which looked at all of its bytes."""
 
     async def abort(self) -> None:
         """Leave nothing behind; does nothing after a commit."""

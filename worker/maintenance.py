@@ -72,6 +72,9 @@ class Maintenance(threading.Thread):
         """Expire jobs, and delete uploads, blobs and decoded sound that nobody needs."""
         orphan_s = self._settings.retention.orphan_s
         expired = self._expire()
+        rewrite_s = self._settings.retention.rewrite_s
+        if rewrite_s:
+            self._spans.rewrite(after_s=rewrite_s)
         files = self._blobs.sweep(older_than_s=orphan_s, held=self._spans.holds_blob)
         files += self._sweep_pcm(orphan_s)
         if expired or files:

@@ -16,7 +16,7 @@ from api.jobs.hints import Hints
 from api.uploads.incoming import Incoming
 from api.uploads.receive import Received, RequestFormat, receive
 from transcription.access import Principal
-from transcription.errors import MalformedRequest
+from transcription.errors import MalformedRequest, StorageUnavailable
 from transcription.job import Audio, Job, Outcome, Submission
 from transcription.media.findings import Probe
 from transcription.options import parse_options
@@ -26,7 +26,10 @@ from transcription.settings.outbound import Outbound
 from transcription.tracks import choose
 
 _KEY_LIMIT = 255
-_SETTLED_S = 60.0
+_DELETING_TRIES = 50
+_DELETING_WAIT_S = 0.1
+# The store's clock may be ahead of ours.
+_CLOCKS_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +79,7 @@ class SubmissionService:
             options = parse_options(request_format.options(received))
             self.submission_quotas.check_options(incoming.client, options)
             model = await self.catalogue.resolve(options.model)
-            audio = await self._keep(received, track=options.audio_track)
+            audio = await self._keep(received, job_id=job_id, track=options.audio_track)
         submission = Submission(
             job_id=job_id,
             tenant=tenant,
@@ -104,22 +107,28 @@ class SubmissionService:
             yield received, await self._probe(received)
 
     async def forget(self, job_id: str, *, tenant: str) -> None:
-        """
-        Delete a job, and the result and audio that nobody else holds. JobNotFound.
-
-        Audio that came in within the last minute is left to the sweeper: another job may be about to need it.
-        """
+        """Delete a job, and at once the result and audio that nobody else holds. JobNotFound."""
         unneeded = await self.jobs.forget(job_id, tenant=tenant)
         if unneeded:
-            await asyncio.to_thread(self.blobs.discard, unneeded, older_than_s=_SETTLED_S)
+            await asyncio.to_thread(self.blobs.discard, unneeded, older_than_s=-_CLOCKS_S)
+            await self.jobs.deleted(unneeded)
 
-    async def _keep(self, received: Received, *, track: str | None) -> Audio:
+    async def _keep(self, received: Received, *, job_id: str, track: str | None) -> Audio:
         found = await self._probe(received)
         if track is not None and found.tracks:
             choose(found.tracks, wanted=track, language=None)  # what isn't there is refused at once
+        await self._expect(received.upload.sha256(), job_id)
         sha256 = await received.upload.commit()
         structlog.contextvars.bind_contextvars(audio_hash=sha256, file_size_bytes=received.upload.size)
         return Audio(sha256=sha256, bytes=received.upload.size, duration_s=found.duration_s, filename=received.filename)
+
+    async def _expect(self, sha256: str, job_id: str) -> None:
+        """Keep the recording from being deleted with another's last job, while this one is on its way."""
+        for _ in range(_DELETING_TRIES):
+            if await self.jobs.expect(sha256, job_id=job_id):
+                return
+            await asyncio.sleep(_DELETING_WAIT_S)
+        raise StorageUnavailable("the same recording is being deleted just now", retry_after_s=5)
 
     async def _probe(self, received: Received) -> Probe:
         path = await received.upload.path()

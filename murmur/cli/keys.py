@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 from pydantic import SecretStr
+from redis import Redis
 from rich.console import Console
 from rich.table import Table
 
@@ -87,7 +88,8 @@ def revoke(
 
 
 @contextmanager
-def _key_store(url: str | None, data_dir: Path | None) -> Iterator[tuple[ApiKeyStore, Settings]]:
+def connected(url: str | None, data_dir: Path | None) -> Iterator[tuple[Redis, Settings]]:
+    """A client of the ledger that *url* names, else of the one that the settings or `murmur up` name."""
     settings = load({"ledger": {"url": url}, "data_dir": data_dir})
     ledger = settings.ledger
     own = ledger_server.running_in(settings.data_dir / "ledger")
@@ -95,11 +97,17 @@ def _key_store(url: str | None, data_dir: Path | None) -> Iterator[tuple[ApiKeyS
         ledger = ledger.model_copy(update={"url": SecretStr(own)})
     client = connect(ledger)
     try:
-        yield ApiKeyStore(client), settings
+        yield client, settings
     except LedgerUnavailable as error:
         raise CliError(f"{error.message}; --ledger or MURMUR_LEDGER__URL says where it is", status=1) from error
     finally:
         client.close()
+
+
+@contextmanager
+def _key_store(url: str | None, data_dir: Path | None) -> Iterator[tuple[ApiKeyStore, Settings]]:
+    with connected(url, data_dir) as (client, settings):
+        yield ApiKeyStore(client), settings
 
 
 def _may(key: ApiKey) -> str:

@@ -13,6 +13,7 @@ from murmur.cli import demo as demonstration
 from murmur.cli import keys
 from murmur.cli import models as local_models
 from murmur.cli.common import AsJson, Url, connect, print_json
+from murmur.cli.tenant import purge_tenant
 from murmur.client.errors import ApiError
 from murmur.errors import CliError
 from murmur.platform import up as running
@@ -97,6 +98,7 @@ def register(app: typer.Typer) -> None:
     """Add these commands."""
     for command in (up, demo, check):
         app.command()(command)
+    app.command("purge-tenant")(purge_tenant)
     app.add_typer(models_app, name="models")
     app.add_typer(keys.app, name="keys")
     app.add_typer(worker.app, name="worker")

@@ -59,7 +59,7 @@ class InstantJobs(MemoryJobs):
 async def api(redis_url: str, tmp_path: Path) -> AsyncIterator[Bench]:
     settings = settings_for(redis_url, tmp_path / "data", require_keys=False)
     limits = settings.limits.model_copy(update={"max_upload_bytes": 1_000_000, "max_duration_s": 60.0})
-    async with secured(settings.model_copy(update={"limits": limits}), jobs=InstantJobs()) as running:
+    async with secured(settings.model_copy(update={"limits": limits}), jobs=InstantJobs(), sandboxed=True) as running:
         yield running
 
 

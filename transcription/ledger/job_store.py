@@ -46,6 +46,7 @@ from transcription.settings import Settings
 from transcription.transcript import Segment, Transcript
 
 _FULL_RETRY_S = 600
+_COMING_MS = 300_000
 
 SCAN, SCANS = 200, 20
 """Where only jobs in one state are wanted: how many are read at once, and how often for one page."""
@@ -237,6 +238,16 @@ class RedisJobs:
         if answer == "finished":
             raise JobFinished(f"job {job_id!r} is {job.status.value} already")
         return job
+
+    async def expect(self, sha256: str, *, job_id: str) -> bool:
+        """Say that a job for a recording is on its way; False while its bytes are being deleted. LedgerUnavailable."""
+        with translated():
+            return bool(await self._scripts.call("expect", sha256, job_id, _COMING_MS))
+
+    async def deleted(self, sha256: str) -> None:
+        """Say that a recording's bytes, which `forget` named, are gone. LedgerUnavailable."""
+        with translated():
+            await self._client.delete(f"{PREFIX}deleting:{sha256}")
 
     async def forget(self, job_id: str, *, tenant: str) -> str | None:
         """Delete the job, and what nobody else holds: see JobStore. JobNotFound."""

@@ -7,8 +7,9 @@ from dataclasses import asdict
 from typing import Any
 
 import orjson
+import structlog
 from redis import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from transcription.computation import Claim, Facts, Hold, Timing
 from transcription.errors import LeaseLost, NameTaken, Stopped
@@ -24,6 +25,8 @@ from transcription.result_warning import ResultWarning
 from transcription.settings import Settings
 from transcription.spans import Piece
 from transcription.transcript import Segment
+
+log = structlog.get_logger()
 
 NO_FACTS = Facts()
 
@@ -148,6 +151,21 @@ class RedisSpans:
         with translated():
             kept = self._settings.retention
             return int(self._scripts.call("sweep", kept.tombstone_ttl_s * 1000, kept.result_ttl_s * 1000))
+
+    def rewrite(self, *, after_s: float) -> bool:
+        """Have the append-only file written anew when something was deleted longer ago than that; whether it began."""
+        with translated():
+            deleted = self._client.hget(f"{PREFIX}config", "deleted")
+            seconds, microseconds = self._client.time()
+            if deleted is None or seconds + microseconds / 1e6 - float(deleted) / 1000 < after_s:
+                return False
+            try:
+                self._client.bgrewriteaof()
+            except ResponseError as error:  # one is under way, or the server is somebody else's
+                log.info("the append-only file isn't written anew", reason=str(error)[:200])
+                return False
+            self._client.hdel(f"{PREFIX}config", "deleted")
+            return True
 
     def pending(self) -> int:
         """Spans that could be claimed now."""

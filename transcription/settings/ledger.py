@@ -60,4 +60,7 @@ class Retention(Part):
     dead_letter_ttl_s: int = Field(
         30 * 86_400, gt=0, description="How long a dead letter is kept, with its jobs and audio."
     )
+    rewrite_s: float = Field(
+        3600.0, ge=0, description="How long what was deleted may stay in the ledger's append-only file; 0: for ever."
+    )
     orphan_s: float = Field(3600.0, gt=0, description="Age at which files that no job needs are deleted.")

@@ -56,6 +56,10 @@ class DiskUpload:
         await asyncio.to_thread(self._spill, rest)
         return self._part
 
+    def sha256(self) -> str:
+        """The SHA-256 of the bytes so far; of all of them after `path`."""
+        return self._hash.hexdigest()
+
     async def commit(self) -> str:
         """Make the file durable under its SHA-256 and return that. DiskFull."""
         await self.path()

@@ -9,6 +9,8 @@
 -- Keys, where ID is a job, T a tenant, C a computation, I the index of a span in it, L a lane (see lanes.py), W a
 -- worker, M a message, F a fingerprint, S a SHA-256, CLASS `interactive` or `batch`:
 --
+--   coming:S          zset    jobs for a recording that are on their way, by when they are given up
+--   deleting:S        string  a recording whose bytes are being deleted now
 --   stored            hash    tenant -> bytes of the ledger that its jobs' requests take
 --   job:ID            hash    a job: tenant, comp, options, audio, ttl, stored; `canceled` or `expired`: when that was
 --   jobs:T            zset    a tenant's jobs by the time of their submission

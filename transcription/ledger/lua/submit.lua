@@ -46,6 +46,7 @@ redis.call('HINCRBY', k('counts'), status, 1)
 count('submitted')
 count(outcome)
 
+redis.call('ZREM', k('coming', r.sha), r.id)
 if outcome == 'new' then
   redis.call('HSET', k('comp', cid), 'id', cid, 'status', 'queued', 'fingerprint', r.fingerprint, 'sha', r.sha,
     'filename', r.filename, 'model', r.model, 'lane', r.lane, 'decoding', decoding, 'class', r.class,

@@ -41,6 +41,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', k('expiry'), '-inf', at, 'LIMIT'
     leave_computation(id, job.comp, 'expired')
     redis.call('ZADD', k('tombs'), at + tombstone_ms, id)
     audit('expired', 'job', id, 'comp', job.comp)
+    redis.call('HSETNX', k('config'), 'deleted', at)
     moved = moved + 1
   end
 end

@@ -1,0 +1,33 @@
+"""`murmur purge-tenant`: delete everything of one tenant, straight in the ledger and the store of recordings."""
+
+import typer
+
+from murmur.cli.keys import DataDir, Ledger, connected
+from murmur.errors import CliError
+from transcription.ledger.api_keys import ApiKeyStore
+from transcription.ledger.tenants import TenantStore
+from transcription.storage.stores import open_blobs
+
+_CLOCKS_S = 3600.0
+
+
+def purge_tenant(
+    tenant: str = typer.Argument(help="Whose jobs, results, recordings and keys are deleted."),
+    yes: bool = typer.Option(False, "--yes", help="Don't ask."),
+    ledger: Ledger = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Delete a tenant's jobs, results, recordings that nobody else needs, and keys."""
+    if not yes:
+        typer.confirm(f"Delete everything of the tenant {tenant}?", abort=True)
+    with connected(ledger, data_dir) as (client, settings):
+        blobs = open_blobs(settings)
+        keys = ApiKeyStore(client)
+        # Keys first: nothing may come after its jobs were looked up.
+        revoked = sum(keys.revoke(key.id) for key in keys.list() if key.tenant == tenant)
+        jobs = TenantStore(client, settings).purge(
+            tenant, discard=lambda sha256: blobs.discard(sha256, older_than_s=-_CLOCKS_S)
+        )
+    if not jobs and not revoked:
+        raise CliError(f"there is nothing of a tenant {tenant[:80]!r}", status=1)
+    print(f"{jobs} jobs and {revoked} keys of {tenant} are deleted; SECURITY.md says what may remain, and for how long")
