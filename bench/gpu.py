@@ -195,6 +195,15 @@ def in_process(size: str, name: str, which: Sequence[str], count: int, **worker:
                 list(pool.map(lambda clip, task=task: task(clip.path), warm))
             more = {"size": size, "engine": name, "options": label, **worker}
             measured(f"ours, {name}, {label}", task, given, AT_ONCE, **more)
+            _slots(cache, loaded)
+
+
+def _slots(cache: ModelCache, name: str) -> None:
+    """How full torch's slots have been so far, and how long its thread waited for the card."""
+    with cache.get(name) as loaded:
+        figures = getattr(loaded._whisper.model, "figures", None)  # type: ignore[attr-defined]  # noqa: SLF001
+        if figures:
+            say(what="slots", **{f"beams_{beams}": found for beams, found in figures().items()})
 
 
 def torch() -> None:
@@ -234,7 +243,7 @@ def lab() -> None:
     script = Path(".gpu/gpu_lab.py")
     if not script.is_file():
         return
-    env = {**os.environ, "DEV": DEVICE, "RESULTS": str(OUT / "lab.jsonl")}
+    env = {**os.environ, "DEV": DEVICE, "RESULTS": str(OUT / "results.jsonl")}
     subprocess.run([sys.executable, str(script)], env=env, check=False, timeout=120)
 
 

@@ -41,6 +41,7 @@ for row in ${GPU_ROWS:-check kernels torch lab ct2 transformers peers sizes plat
   [ "$left" -gt 15 ] || { echo "gpu.sh: no time left for $row and what follows" | tee -a "$OUT/errors.txt"; break; }
   echo "== $row ($left s left)"
   most=${GPU_ROW_SECONDS:-200}; [ "$left" -lt "$most" ] && most=$left
-  timeout -k 5 "$most" "$python" -m bench.gpu "$row" 2>"$OUT/$row.err" || { echo "gpu.sh: $row ended with $?" | tee -a "$OUT/errors.txt"; tail -5 "$OUT/$row.err"; }
+  timeout -k 5 "$most" "$python" -m bench.gpu "$row" 2>"$OUT/.row" || echo "gpu.sh: $row ended with $?" | tee -a "$OUT/errors.txt"
+  { echo "== $row"; tail -30 "$OUT/.row"; } >> "$OUT/errors.txt"; rm -f "$OUT/.row"
 done
 "$python" -m bench.gpu table | tee "$OUT/table.md"

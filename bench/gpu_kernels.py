@@ -12,7 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 from torch.profiler import ProfilerActivity, profile
 
-from worker.engines.torch.attention import Attention
+from worker.engines.torch.attention import quickest
 from worker.engines.torch.graphs import Steps
 from worker.engines.torch.model import marks_of
 from worker.engines.torch.network import Network
@@ -40,7 +40,7 @@ def profile_engine(directory: Path, out: Path, say: Say) -> None:
     tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
     marks = marks_of(tokenizer, network.vocabulary)
     rules = Rules(marks, (), network.suppressed_first, "cuda")
-    with torch.inference_mode():
+    with torch.inference_mode(), torch.cuda.stream(torch.cuda.Stream()):
         for batch in (1, 8, 16, 32):
             mel = torch.randn(batch, network.mels, 3000, device="cuda")
             each = ms(lambda mel=mel: network.encoder(mel), 3)
@@ -55,16 +55,16 @@ def profile_engine(directory: Path, out: Path, say: Say) -> None:
 
 def _steps(network: Network, marks: Any, rules: Rules, beams: int, say: Say) -> str:
     count = 64
-    slots = Slots(network, marks, rules, Attention(), count=count, beams=beams)
-    sound = torch.randn(8, 1500, network.width, device="cuda", dtype=network.dtype)
+    slots = Slots(network, marks, rules, quickest(network, count), count=count, beams=beams)
+    sounds = [torch.randn(1, 1500, network.width, device="cuda", dtype=network.dtype)] * 8
     asked = [Asked((marks.start, marks.start + 1, marks.start + 101), 0, beams, 0.0, True, 220)] * 8
 
     def place() -> None:
-        slots.place(torch.arange(8, device="cuda"), sound, asked)
+        slots.place(list(range(8)), sounds, asked)
 
     say(what="kernel", label="place 8 windows", beams=beams, ms=round(ms(place), 2))
     for start in range(0, count, 8):
-        slots.place(torch.arange(start, start + 8, device="cuda"), sound, asked)
+        slots.place(list(range(start, start + 8)), sounds, asked)
     steps = Steps(slots)
     for rows in (8, 32, count):
         for length in (64, 256):

@@ -102,7 +102,7 @@ class ModelBin:
         version = reader.number("I")
         if not LEAST_VERSION <= version <= NEWEST_VERSION:
             raise ValueError(f"binary version {version}; known are {LEAST_VERSION} to {NEWEST_VERSION}")
-        reader.text()
+        self.architecture = reader.text()
         reader.number("I")
         self._head = reader.skip(0)
         variables = {}

@@ -7,60 +7,81 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from worker.engines.alignment import MEDIAN_WIDTH, Alignment, path_through
-from worker.engines.torch.network import Network
+from worker.engines.torch.captured import Captured, pinned
+from worker.engines.torch.network import TEXT_POSITIONS, Network
 from worker.engines.torch.rules import Marks
+from worker.engines.torch.slots import fitting
+
+ROWS = (1, 2, 4, 8)
+LENGTHS = (32, 48, 64, 96, 128, 256, TEXT_POSITIONS)
 
 
-def attend(
-    network: Network,
-    marks: Marks,
-    sound: Tensor,
-    starts: Sequence[Sequence[int]],
-    *,
-    texts: Sequence[Sequence[int]],
-    frames: Sequence[int],
-) -> tuple[Tensor, Tensor]:
-    """
-    Read texts that are known, and look where in the sound each of their tokens is.
+class Attention:
+    """Reads texts that are known, and looks where in the sound each of their tokens is."""
 
-    Args:
-        sound: What the encoder made of the windows, shape (rows, 1500, width).
-        starts: The tokens that each transcript begins with, of one length.
-        texts: Each row's tokens, without times.
-        frames: Each row's length in frames of 10 ms.
+    def __init__(self, network: Network, marks: Marks) -> None:
+        """Look through *network*."""
+        self._network, self._marks = network, marks
+        self._captured = Captured(self._attend, network.device)
 
-    Returns:
-        The cost of saying a token at a step, shape (rows, tokens + 1, 1500), and each token's probability, shape
-        (rows, tokens). What is beyond a row's own tokens and steps means nothing.
-    """
-    longest, begun = max(map(len, texts)), len(starts[0])
-    padded = [
-        [*start, marks.timestamps - 1, *text, *[marks.end] * (longest - len(text) + 1)]
-        for start, text in zip(starts, texts, strict=True)
-    ]
-    tokens = torch.tensor(padded).to(sound.device, non_blocking=True)
-    lengths = torch.tensor([length // 2 for length in frames]).to(sound.device, non_blocking=True)
-    decoder = network.decoder
-    x = decoder.embed(tokens, torch.arange(tokens.shape[1], device=tokens.device))
-    weights: list[Tensor] = []
-    for number, layer in enumerate(decoder.layers):
-        query, key, value = (part.transpose(1, 2) for part in layer.split(x, decoder.heads))
-        found = scaled_dot_product_attention(query, key, value, is_causal=True)
-        x = x + layer.out(found.transpose(1, 2).flatten(2))
-        assert layer.cross is not None  # noqa: S101
-        keys, values = layer.cross.keys_values(sound, decoder.heads)
-        heads = [head for index, head in network.alignment_heads if index == number]
-        if heads:
+    def __call__(
+        self,
+        sounds: Sequence[Tensor],
+        starts: Sequence[Sequence[int]],
+        *,
+        texts: Sequence[Sequence[int]],
+        frames: Sequence[int],
+    ) -> tuple[Tensor, Tensor]:
+        """
+        Attend; call it on the device's thread.
+
+        Args:
+            sounds: What the encoder made of the windows, shape (1, 1500, width) each.
+            starts: The tokens that each transcript begins with, of one length.
+            texts: Each row's tokens, without times.
+            frames: Each row's length in frames of 10 ms.
+
+        Returns:
+            The cost of saying a token at a step, shape (rows, tokens, 1500), from the first start token on, and each
+            token's probability, shape (rows, tokens). What is beyond a row's own tokens and steps means nothing.
+        """
+        begun, missing = len(starts[0]), fitting(ROWS, len(texts)) - len(texts)
+        longest = fitting(LENGTHS, begun + 2 + max(map(len, texts)))
+        padded = [
+            [*start, self._marks.timestamps - 1, *text, *[self._marks.end] * (longest - begun - 1 - len(text))]
+            for start, text in zip(starts, texts, strict=True)
+        ]
+        bounds = [[begun + 2 + len(text), length // 2] for text, length in zip(texts, frames, strict=True)]
+        device = self._network.device
+        costs, chances = self._captured(
+            torch.cat([*sounds, *[sounds[-1]] * missing]),
+            pinned([*padded, *[padded[-1]] * missing], torch.int64, device=device),
+            pinned([*bounds, *[bounds[-1]] * missing], torch.int64, device=device),
+        )
+        # The window's end hears nothing that anybody asks for.
+        return costs[: len(texts), :, : max(frames) // 2], chances[: len(texts)]
+
+    def _attend(self, sound: Tensor, tokens: Tensor, bounds: Tensor) -> tuple[Tensor, Tensor]:
+        network, decoder = self._network, self._network.decoder
+        x = decoder.embed(tokens, torch.arange(tokens.shape[1], device=tokens.device))
+        weights: list[Tensor] = []
+        for number, layer in enumerate(decoder.layers):
+            query, key, value = (part.transpose(1, 2) for part in layer.split(x, decoder.heads))
+            found = scaled_dot_product_attention(query, key, value, is_causal=True)
+            x = x + layer.out(found.transpose(1, 2).flatten(2))
+            assert layer.cross is not None  # noqa: S101
+            keys, values = layer.cross.keys_values(sound, decoder.heads)
             query = layer.cross.query(layer.cross.norm(x)).unflatten(-1, (decoder.heads, -1)).transpose(1, 2)
-            scores = query[:, heads] @ keys[:, heads].transpose(2, 3) * query.shape[-1] ** -0.5
-            weights.append(scores.float())
-        x = decoder.listen(layer, x, keys, values, scaled_dot_product_attention)
-        x = layer.feed(x)
-    text = x[:, begun : begun + longest]
-    chances = decoder.logits(text)[:, :, : marks.end].softmax(-1)
-    picked = chances.gather(-1, tokens[:, begun + 1 : begun + 1 + longest, None].clamp(max=marks.end - 1))[:, :, 0]
-    ends = torch.tensor([begun + 1 + len(row) + 1 for row in texts]).to(sound.device, non_blocking=True)
-    return _costs(torch.cat(weights, 1), lengths, ends)[:, begun : begun + longest + 1], picked
+            for index, head in network.alignment_heads:
+                if index == number:
+                    scores = query[:, head] @ keys[:, head].transpose(1, 2) * query.shape[-1] ** -0.5
+                    weights.append(scores.float())
+            x = decoder.listen(layer, x, keys, values, scaled_dot_product_attention)
+            x = layer.feed(x)
+        logits = decoder.logits(x[:, :-1])[:, :, : self._marks.end]
+        following = tokens[:, 1:, None].clamp(max=self._marks.end - 1)
+        chances = (logits.gather(-1, following)[:, :, 0] - logits.logsumexp(-1)).exp()
+        return _costs(torch.stack(weights, 1), bounds[:, 1], bounds[:, 0]), chances
 
 
 def _costs(scores: Tensor, lengths: Tensor, ends: Tensor) -> Tensor:
@@ -95,10 +116,12 @@ def _median(weights: Tensor, lengths: Tensor) -> Tensor:
     return torch.where((lengths > margin)[:, None, None, None], smoothed, weights)
 
 
-def aligned(costs: Tensor, chances: Tensor, texts: Sequence[Sequence[int]], frames: Sequence[int]) -> list[Alignment]:
-    """The paths through *costs*; on the host, in the thread of whoever asked."""
+def aligned(
+    costs: Tensor, chances: Tensor, texts: Sequence[Sequence[int]], frames: Sequence[int], *, begun: int
+) -> list[Alignment]:
+    """The paths through *costs*, after *begun* start tokens; on the host, in the thread of whoever asked."""
     found = []
     for row, (text, length) in enumerate(zip(texts, frames, strict=True)):
-        cost = costs[row, : len(text) + 1, : length // 2].numpy()
-        found.append(Alignment(path_through(cost), chances[row, : len(text)].tolist()))
+        cost = costs[row, begun : begun + len(text) + 1, : length // 2].numpy()
+        found.append(Alignment(path_through(cost), chances[row, begun : begun + len(text)].tolist()))
     return found

@@ -1,16 +1,129 @@
-"""Attention for a few queries over many keys, by whichever of torch's kernels is quickest on this device."""
+"""Attention for a few queries over many keys, by whichever way is quickest on this device."""
 
+import importlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import structlog
+import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
+from worker.engines.torch.network import AUDIO_POSITIONS, Network
 
+Way = Callable[..., Tensor]
+"""Of queries, keys, values, and a mask of (rows, 1, n, keys) or None."""
+
+TIMES = 20
+TOLERANCE = 0.02
+BEAMS, LOOKED_BACK = 5, 64
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
 class Attention:
     """The decoder's two attentions; of (rows, heads, n, width of a head) each."""
 
+    of_sound: Way
+    of_past: Way
+
     def whole(self, query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """Attend to everything."""
-        return scaled_dot_product_attention(query, keys, values)
+        return self.of_sound(query, keys, values, None)
 
     def past(self, query: Tensor, keys: Tensor, values: Tensor, heeded: Tensor) -> Tensor:
         """Attend to what *heeded*, shape (rows, 1, n, keys), adds zero to; the rest has minus infinity there."""
-        return scaled_dot_product_attention(query, keys, values, attn_mask=heeded.expand(-1, query.shape[1], -1, -1))
+        return self.of_past(query, keys, values, heeded)
+
+
+def plain(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
+    """Torch's own choice."""
+    if mask is not None:
+        mask = mask.expand(-1, query.shape[1], -1, -1)
+    return scaled_dot_product_attention(query, keys, values, attn_mask=mask)
+
+
+def _by(backend: SDPBackend, query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
+    with sdpa_kernel(backend):
+        return plain(query, keys, values, mask)
+
+
+def _products(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
+    """Two products: what a few queries need is no more than that."""
+    scores = torch.matmul(query * query.shape[-1] ** -0.5, keys.transpose(2, 3))
+    return torch.matmul(torch.softmax(scores if mask is None else scores + mask, -1), values)
+
+
+def quickest(network: Network, rows: int) -> Attention:
+    """Measure the ways on the device with *rows* windows; a CPU takes torch's own."""
+    if network.device.type != "cuda":
+        return Attention(plain, plain)
+    heads, head = network.decoder.heads, network.width // network.decoder.heads
+
+    def noise(*shape: int) -> Tensor:
+        return torch.randn(*shape, device=network.device, dtype=network.dtype)
+
+    query = noise(rows, BEAMS, heads, head).transpose(1, 2)
+    sound = [noise(rows, heads, AUDIO_POSITIONS, head) for _ in range(2)]
+    past = [noise(rows, BEAMS * LOOKED_BACK, heads, head).transpose(1, 2) for _ in range(2)]
+    mask = torch.zeros(rows, 1, BEAMS, BEAMS * LOOKED_BACK, device=network.device, dtype=network.dtype)
+    mask[:, :, :, 100:] = -torch.inf
+    ways = _ways()
+    return Attention(_best("sound", ways, query, *sound, None), _best("past", ways, query, *past, mask))
+
+
+def _ways() -> dict[str, Way]:
+    found: dict[str, Way] = {
+        "torch": plain,
+        "flash": partial(_by, SDPBackend.FLASH_ATTENTION),
+        "efficient": partial(_by, SDPBackend.EFFICIENT_ATTENTION),
+        "cudnn": partial(_by, SDPBackend.CUDNN_ATTENTION),
+        "products": _products,
+    }
+    try:
+        kernels = importlib.import_module("worker.engines.torch.kernels")
+    except ImportError:  # Triton comes with torch for CUDA, but needn't
+        return found
+    for block, warps in ((64, 4), (128, 4), (128, 8), (64, 2)):
+        found[f"triton, blocks of {block}, {warps} warps"] = partial(kernels.few_queries, block=block, warps=warps)
+    return found
+
+
+def _best(what: str, ways: dict[str, Way], *given: Tensor | None) -> Way:
+    """The quickest of those that run and say the same as torch's own."""
+    like = plain(*given)
+    times: dict[str, float] = {}
+    for name, way in ways.items():
+        try:
+            off = (way(*given) - like).abs().max().item()
+            if off < TOLERANCE:  # and so no NaN
+                times[name] = _ms(partial(way, *given))
+        except Exception as error:  # noqa: BLE001  a compiler that isn't there, a kernel that the card lacks
+            log.debug("no such attention here", way=name, error=repr(error)[:200])
+    chosen = min(times, key=times.__getitem__)
+    log.info("attention measured", of=what, chosen=chosen, ms={name: round(ms, 3) for name, ms in times.items()})
+    return ways[chosen]
+
+
+def _ms(task: Callable[[], Tensor]) -> float:
+    """A launch's time within a captured step, where Python costs nothing."""
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.stream(torch.cuda.Stream()):
+        task()
+        torch.cuda.synchronize()
+        graph.capture_begin(capture_error_mode="thread_local")
+        try:
+            for _ in range(TIMES):
+                task()
+        finally:
+            graph.capture_end()
+        graph.replay()
+        torch.cuda.synchronize()
+        start = time.perf_counter()
+        graph.replay()
+        torch.cuda.synchronize()
+    return (time.perf_counter() - start) / TIMES * 1e3

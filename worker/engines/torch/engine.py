@@ -5,6 +5,7 @@ Its model stands where CTranslate2's would: prompts, temperatures, thresholds, s
 those of the faster-whisper engine.
 """
 
+import sys
 from pathlib import Path
 
 import torch
@@ -25,6 +26,8 @@ from worker.engines.torch.mel import Sound
 from worker.engines.torch.model import TorchModel
 from worker.engines.torch.stages import TorchStages
 from worker.engines.torch.weights import DTYPES, read_network
+
+SWITCH_S = 0.0005
 
 
 class TorchWhisper(WhisperModel):  # type: ignore[misc]
@@ -57,6 +60,9 @@ def load(name: str, directory: Path, settings: Settings, *, device: str, compute
         raise ModelUnavailable(f"{directory} has no tokenizer.json; fetch it beside the weights")
     if device == "cpu":
         torch.set_num_threads(available())
+    else:
+        # The thread that feeds the device asks for Python between launches; others may not keep it for long.
+        sys.setswitchinterval(SWITCH_S)
     try:
         network = read_network(directory, device=device, compute_type=compute_type)
         tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))

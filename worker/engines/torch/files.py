@@ -1,19 +1,16 @@
 """Tensors on disk: CTranslate2's `model.bin` and Hugging Face's safetensors, by one set of names."""
 
 import json
-import mmap
 import re
-import struct
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-BINARY_VERSION = 6
-TYPES = (torch.float32, torch.int8, torch.int16, torch.int32, torch.float16, torch.bfloat16)
-"""CTranslate2's types by their number in a file."""
+from worker.engines.model_bin import ModelBin
 
 RENAMED = (
     (r"^model\.", ""),
@@ -42,61 +39,38 @@ class NotWhisper(ValueError):
     """The files hold something else than a whole Whisper model."""
 
 
-def read_ct2(path: Path) -> dict[str, Tensor]:
-    """
-    Read CTranslate2's *path*, as it is: what was quantised has its scale beside it, under its name and `_scale`.
+class Ct2Tensors(Mapping[str, Tensor]):
+    """CTranslate2's `model.bin` as tensors by name, each read when it is asked for; quantised ones come as float32."""
 
-    Tensors are views of the file, which stays open as long as one of them lives.
+    def __init__(self, path: Path) -> None:
+        """
+        Read the table of contents of *path*.
 
-    Raises:
-        NotWhisper: another architecture or version, or the file was cut.
-    """
-    try:
-        with path.open("rb") as file:
-            return _variables(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))
-    except NotWhisper as error:
-        raise NotWhisper(f"{path}: {error}") from error
-    except (struct.error, ValueError, IndexError, KeyError, RuntimeError) as error:
-        raise NotWhisper(f"{path} was cut, or isn't CTranslate2's: {error}") from error
+        Raises:
+            ModelUnavailable: it can't be read, or was cut.
+            NotWhisper: another architecture.
+        """
+        self._file = ModelBin(path)
+        if self._file.architecture != "WhisperSpec":
+            raise NotWhisper(f"{path} holds a {self._file.architecture.removesuffix('Spec')} model, not Whisper")
 
+    def __getitem__(self, name: str) -> Tensor:
+        if name not in self._file:
+            raise KeyError(name)
+        stored = self._file.raw(name)
+        if stored.dtype == np.uint16:
+            return torch.from_numpy(stored.copy()).view(torch.bfloat16)
+        tensor = torch.from_numpy(np.array(stored))
+        scale = f"{name}_scale"
+        if tensor.dtype not in {torch.int8, torch.int16} or scale not in self._file:
+            return tensor
+        return tensor.float() / self[scale].view(-1, *[1] * (tensor.dim() - 1))
 
-def _variables(content: mmap.mmap) -> dict[str, Tensor]:
-    at = 0
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._file.names())
 
-    def take(form: str) -> Any:
-        nonlocal at
-        value = struct.unpack_from("<" + form, content, at)
-        at += struct.calcsize("<" + form)
-        return value if len(value) > 1 else value[0]
-
-    def text() -> str:
-        nonlocal at
-        length = take("H")
-        at += length
-        return content[at - length : at - 1].decode()
-
-    version = take("I")
-    if version != BINARY_VERSION:
-        raise NotWhisper(f"its binary version is {version}, and {BINARY_VERSION} is known: convert the model anew")
-    architecture, _ = text(), take("I")
-    if architecture != "WhisperSpec":
-        raise NotWhisper(f"it is a {architecture.removesuffix('Spec')} model, not Whisper")
-    tensors: dict[str, Tensor] = {}
-    for _ in range(take("I")):
-        name = text()
-        shape = [take("I") for _ in range(take("B"))]
-        dtype, size = TYPES[take("B")], take("I")
-        if at + size > len(content):
-            raise NotWhisper("the file ends in the middle of its weights: fetch it anew")
-        count = size // dtype.itemsize
-        tensors[name] = torch.frombuffer(content, dtype=dtype, count=count, offset=at).reshape(shape)
-        at += size
-    for _ in range(take("I")):
-        alias, name = text(), text()
-        for kind in ("", "_scale"):
-            if name + kind in tensors:
-                tensors[alias + kind] = tensors[name + kind]
-    return tensors
+    def __len__(self) -> int:
+        return len(self._file.names())
 
 
 def read_safetensors(directory: Path) -> dict[str, Tensor]:

@@ -1,5 +1,6 @@
 """Steps on the device: captured once for each size, then replayed; and what of them comes back to the host."""
 
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -26,6 +27,7 @@ class Steps:
         self._read: deque[tuple[Tensor, Callable[[], None], int]] = deque()
         self._fresh: dict[int, int] = {}
         self._number = 0
+        self.waited_s = 0.0
 
     def placed(self, numbers: list[int]) -> None:
         """Slots have new rows: what was read of the steps before doesn't concern them."""
@@ -53,7 +55,9 @@ class Steps:
         found: list[int] = []
         while len(self._read) > self._on_gpu:
             flags, wait, step = self._read.popleft()
+            start = time.perf_counter()
             wait()
+            self.waited_s += time.perf_counter() - start
             found = [number for number in flags.nonzero()[:, 0].tolist() if self._fresh.get(number, 0) < step]
         return found
 

@@ -1,7 +1,7 @@
 """The one thread that gives the device its work: batches in between, and a step of all rows after another."""
 
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from transcription.errors import Stopped
+from worker.engines.torch.captured import pinned
 from worker.engines.torch.graphs import Steps
-from worker.engines.torch.slots import LENGTHS, Asked, Slots, Written
+from worker.engines.torch.slots import FILLED, LENGTHS, Asked, Slots, Written, fitting
 
 Made = TypeVar("Made")
 MakeSlots = Callable[[int], Slots]
@@ -21,6 +22,8 @@ MakeSlots = Callable[[int], Slots]
 
 ROWS = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128)
 BEAMS = (1, 5, 10)
+EARLY = 2
+"""Batches to encode between two steps: more rows come than leave, until the slots are full."""
 
 
 @dataclass(eq=False, slots=True)
@@ -43,6 +46,11 @@ class _Group:
         self.slots = slots
         self.rows: list[_Row | None] = [None] * slots.count
         self._steps = Steps(slots)
+        self.figures: Counter[str] = Counter()
+
+    @property
+    def waited_s(self) -> float:
+        return self._steps.waited_s
 
     @property
     def active(self) -> list[int]:
@@ -61,7 +69,10 @@ class _Group:
             self.rows[number] = row
             row.position = row.asked.begins
         self._steps.placed(free)
-        self.slots.place(_numbers(free, self.slots), torch.cat([row.sound for row in rows]), [r.asked for r in rows])
+        for start in range(0, len(rows), FILLED[-1]):
+            part = rows[start : start + FILLED[-1]]
+            numbers = free[start : start + FILLED[-1]]
+            self.slots.place(numbers, [row.sound for row in part], [row.asked for row in part])
 
     def step(self) -> None:
         """Take everybody one token further, and see who had ended one step ago."""
@@ -71,6 +82,7 @@ class _Group:
         rows = [row for number in active if (row := self.rows[number])]
         count = min(fitting(ROWS, active[-1] + 1), self.slots.count)
         length = fitting(LENGTHS, max(row.position for row in rows) + 1)
+        self.figures.update(steps=1, rows=len(rows), looked_at=count)
         self._steps.run(count, length, drawing=any(row.asked.temperature > 0 for row in rows))
         for row in rows:
             row.position += 1
@@ -102,12 +114,8 @@ class _Group:
 
 
 def _numbers(numbers: list[int], slots: Slots) -> Tensor:
-    return torch.tensor(numbers).to(slots.done.device, non_blocking=True)
-
-
-def fitting(sizes: Sequence[int], needed: int) -> int:
-    """The least of *sizes* that is enough, or the last."""
-    return next((size for size in sizes if size >= needed), sizes[-1])
+    device = slots.done.device
+    return pinned(numbers, torch.int64, device=device).to(device, non_blocking=True)
 
 
 class Loop:
@@ -156,6 +164,10 @@ class Loop:
             self._changed.notify()
         return [row.future for row in rows]
 
+    def figures(self) -> dict[int, dict[str, float]]:
+        """For each number of beams: steps so far, rows in them, slots looked at, seconds that the thread waited."""
+        return {beams: {**group.figures, "waited_s": group.waited_s} for beams, group in self._groups.items()}
+
     def close(self) -> None:
         """End the thread; who waits gets Stopped."""
         with self._changed:
@@ -178,17 +190,17 @@ class Loop:
         self._groups.clear()
 
     def _next(self) -> bool:
-        """Do one call, if there is one; wait while there is nothing to do at all. False: closed."""
+        """Do the calls that there are, and some of the early ones; wait while there is nothing to do. False: closed."""
         with self._changed:
             while not self._closed and not self._calls and not self._early and not self._busy():
                 self._changed.wait()
             if self._closed:
                 return False
-            crowded = sum(map(len, self._waiting.values())) >= self._crowd
-            queue = self._calls or (None if crowded else self._early)
-            call = queue.popleft() if queue else None
-        if call is not None:
-            work, future = call
+            calls = [*self._calls]
+            self._calls.clear()
+            if sum(map(len, self._waiting.values())) < self._crowd:
+                calls += [self._early.popleft() for _ in range(min(EARLY, len(self._early)))]
+        for work, future in calls:
             try:
                 _settle(future, work())
             except BaseException as error:  # noqa: BLE001  it's the caller's

@@ -10,13 +10,15 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from worker.engines.alignment import Alignment
-from worker.engines.torch.align import aligned, attend
-from worker.engines.torch.attention import Attention
+from worker.engines.torch.align import Attention as TextAttention
+from worker.engines.torch.align import aligned
+from worker.engines.torch.attention import quickest
+from worker.engines.torch.captured import Captured
 from worker.engines.torch.loop import Loop
 from worker.engines.torch.mel import LogMel, Sound
 from worker.engines.torch.network import Network
 from worker.engines.torch.rules import Marks, Rules
-from worker.engines.torch.slots import Asked, Slots
+from worker.engines.torch.slots import FILLED, Asked, Slots, fitting
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,10 @@ class TorchModel:
         self._network = network
         self._marks = marks_of(tokenizer, network.vocabulary)
         self._rules = Rules(self._marks, suppressed, network.suppressed_first, str(network.device))
-        self._attention = Attention()
+        with torch.inference_mode():
+            self._attention = quickest(network, slots)
+        self._attend = TextAttention(network, self._marks)
+        self._encoder = Captured(lambda mel: [network.encoder(mel)], network.device)
         self._log_mel = LogMel(network.mels, network.device)
         self._languages = network.languages or tuple(
             range(self._marks.start + 1, tokenizer.token_to_id("<|translate|>") or self._marks.start + 1)
@@ -80,20 +85,20 @@ class TorchModel:
         frames: Sequence[int],
     ) -> list[Alignment]:
         """When the tokens of every row were said."""
-        read = self._loop.call(
-            lambda: self._to_host(
-                *attend(self._network, self._marks, torch.cat(list(encoded)), starts, texts=texts, frames=frames)
-            )
-        )
+        read = self._loop.call(lambda: self._to_host(*self._attend(encoded, starts, texts=texts, frames=frames)))
         costs, chances = read()
-        return aligned(costs, chances, texts, frames)
+        return aligned(costs, chances, texts, frames, begun=len(starts[0]))
 
     def unload_model(self) -> None:
         """Give the memory back to the system."""
         self._loop.close()
-        del self._network, self._rules, self._log_mel
+        del self._network, self._rules, self._log_mel, self._attend, self._encoder
         if self.device == "cuda":
             torch.cuda.empty_cache()
+
+    def figures(self) -> dict[int, dict[str, float]]:
+        """How full the slots were: see `Loop.figures`."""
+        return self._loop.figures()
 
     def start_of(self, prompt: Sequence[int]) -> int:
         """Where the transcript's start mark is in *prompt*."""
@@ -103,11 +108,11 @@ class TorchModel:
         new = list({id(sound): sound for sound, _, _ in sounds if sound.mel is None}.values())
         for sound, mel in zip(new, self._log_mel([sound.samples for sound in new]) if new else [], strict=True):
             sound.mel = mel
-        windows = torch.zeros(len(sounds), self.n_mels, 3000, device=self._network.device)
+        windows = torch.zeros(fitting(FILLED, len(sounds)), self.n_mels, 3000, device=self._network.device)
         for row, (sound, start, size) in enumerate(sounds):
             assert sound.mel is not None  # noqa: S101
             windows[row, :, :size] = sound.mel[:, start : start + size]
-        return list(self._network.encoder(windows).split(1))
+        return list(self._encoder(windows)[0][: len(sounds)].clone().split(1))
 
     def _tell_language(self, sound: Tensor) -> Tensor:
         decoder = self._network.decoder
@@ -124,6 +129,7 @@ class TorchModel:
     def _to_host(self, *tensors: Tensor) -> Callable[[], list[Tensor]]:
         """Send *tensors* to the host; the function waits for them."""
         on_gpu = self._network.device.type == "cuda"
+        tensors = tuple(tensor.contiguous() for tensor in tensors)
         kept = [torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=on_gpu) for tensor in tensors]
         for host, tensor in zip(kept, tensors, strict=True):
             host.copy_(tensor, non_blocking=True)

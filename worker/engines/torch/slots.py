@@ -1,5 +1,6 @@
 """Windows that are being written down together: static tensors of one size, and one step of all of them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor
 
 from worker.engines.torch.attention import Attention
+from worker.engines.torch.captured import Captured, pinned
 from worker.engines.torch.network import TEXT_POSITIONS, Network
 from worker.engines.torch.rules import Marks, Rules
 
@@ -14,7 +16,15 @@ LENGTHS = (64, 128, 256, TEXT_POSITIONS)
 """Sizes of what a step looks back on: it reads as much as the longest row needs."""
 
 
+FILLED = (1, 2, 4, 8)
+"""Windows that are put into slots at once."""
+
 LONG = 8
+
+
+def fitting(sizes: Sequence[int], needed: int) -> int:
+    """The least of *sizes* that is enough, or the last."""
+    return next((size for size in sizes if size >= needed), sizes[-1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,29 +112,43 @@ class Slots:
             self.token, self.ancestors, self.history, self.score, self.last, self.before, self.latest, self.found,
             self.done, self.best_tokens, self.best_length, self.best_score, self.no_speech,
         )  # fmt: skip
+        self._fill = Captured(self._filled, device)
         self._beam = torch.arange(beams, device=device)
         self._rank = torch.arange(2 * beams, device=device)
         self._steps = torch.arange(TEXT_POSITIONS, device=device)
         self._row = torch.arange(count, device=device)
 
-    def place(self, where: Tensor, sound: Tensor, asked: list[Asked]) -> None:
-        """Put windows, whose encoded *sound* has shape (rows, 1500, width), into the slots *where*."""
-        device = where.device
-        meta = [[a.begins, len(a.prompt), a.limit, a.width, a.timed, a.start] for a in asked]
-        self.meta[where] = torch.tensor(meta).to(device, non_blocking=True)
-        prompts = torch.zeros(len(asked), TEXT_POSITIONS, dtype=torch.int64)
-        for row, a in enumerate(asked):
-            prompts[row, : len(a.prompt)] = torch.tensor(a.prompt)
-        prompts = prompts.to(device, non_blocking=True)
+    def place(self, numbers: list[int], sounds: list[Tensor], asked: list[Asked]) -> None:
+        """Put windows, whose encoded *sounds* have shape (1, 1500, width), into the slots *numbers*."""
+        device = self.done.device
+        # A few sizes only: the last window fills up, and is written to its place more than once.
+        missing = fitting(FILLED, len(numbers)) - len(numbers)
+        where = pinned([*numbers, *numbers[-1:] * missing], torch.int64, device=device)
+        asked_ = [*asked, *asked[-1:] * missing]
+        meta = [[a.begins, len(a.prompt), a.limit, a.width, a.timed, a.start] for a in asked_]
+        prompts = [[*a.prompt, *[0] * (TEXT_POSITIONS - len(a.prompt))] for a in asked_]
+        self._fill(
+            where,
+            torch.cat([*sounds, *sounds[-1:] * missing]),
+            pinned(meta, torch.int64, device=device),
+            pinned(prompts, torch.int64, device=device),
+            pinned([a.temperature for a in asked_], torch.float32, device=device),
+        )
+        for number, a in zip(numbers, asked, strict=True):
+            if a.begins:
+                slot = pinned([number], torch.int64, device=device).to(device, non_blocking=True)
+                self._read_prompt(slot, self.prompt[slot, : len(a.prompt) - 1], a)
+
+    def _filled(self, where: Tensor, sound: Tensor, meta: Tensor, prompts: Tensor, temperature: Tensor) -> list[Tensor]:
+        self.meta[where] = meta
         self.prompt[where] = prompts
-        self.temperature[where] = torch.tensor([a.temperature for a in asked]).to(device, non_blocking=True)
-        first = prompts.gather(1, self.position[where][:, None])
-        self.token[where] = first.expand(-1, self.beams)
+        self.temperature[where] = temperature
+        self.token[where] = prompts.gather(1, meta[:, :1]).expand(-1, self.beams)
         self.ancestors[where] = 0
         # In the first step all beams are one: the others come to life as its continuations. Draws live from the start.
-        alive = (self._beam < self.width[where][:, None]) & ((self._beam == 0) | (self.temperature[where] > 0)[:, None])
+        alive = (self._beam < meta[:, 3:4]) & ((self._beam == 0) | (temperature > 0)[:, None])
         self.score[where] = torch.where(alive, 0.0, -torch.inf)
-        for tensor in (self.last, self.before, self.latest, self.found, self.best_length, self.no_speech):
+        for tensor in (self.last, self.before, self.latest, self.found, self.best_length, self.no_speech, self.done):
             tensor[where] = 0
         self.best_score[where] = -torch.inf
         for number, layer in enumerate(self._network.decoder.layers):
@@ -132,10 +156,7 @@ class Slots:
             keys, values = layer.cross.keys_values(sound, self._network.decoder.heads)
             self.sound_keys[number][where] = keys
             self.sound_values[number][where] = values
-        for row, a in enumerate(asked):
-            if a.begins:
-                self._read_prompt(where[row : row + 1], prompts[row : row + 1, : len(a.prompt) - 1], a)
-        self.done[where] = False
+        return []
 
     def _read_prompt(self, where: Tensor, tokens: Tensor, asked: Asked) -> None:
         """Read a long prompt at once; its last token is left to the first step. Short ones are read step by step."""

@@ -2,13 +2,14 @@
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from worker.engines.torch.files import NotWhisper, read_ct2, read_safetensors
+from worker.engines.torch.files import Ct2Tensors, NotWhisper, read_safetensors
 from worker.engines.torch.network import (
     AUDIO_POSITIONS,
     TEXT_POSITIONS,
@@ -39,7 +40,8 @@ def read_network(directory: Path, *, device: str, compute_type: str) -> Network:
     """
     config = _json(directory / "config.json")
     if (directory / "model.bin").is_file():
-        tensors, said = read_ct2(directory / "model.bin"), config
+        tensors: Mapping[str, Tensor] = Ct2Tensors(directory / "model.bin")
+        said = config
         heads = tuple(int(tensors[f"{side}/num_heads"]) for side in ("encoder", "decoder"))
     else:
         if config.get("model_type") != "whisper":
@@ -80,7 +82,7 @@ def _late_heads(decoder: Decoder) -> list[tuple[int, int]]:
 class _Reader:
     """Takes tensors by their names, and says which of them is missing or has a strange shape."""
 
-    def __init__(self, directory: Path, tensors: dict[str, Tensor], device: str, dtype: torch.dtype) -> None:
+    def __init__(self, directory: Path, tensors: Mapping[str, Tensor], device: str, dtype: torch.dtype) -> None:
         self._directory, self._tensors, self._device, self._dtype = directory, tensors, device, dtype
 
     def encoder(self, heads: int) -> Encoder:
@@ -141,7 +143,4 @@ class _Reader:
         tensor = self._tensors.get(name)
         if tensor is None:
             raise NotWhisper(f"{self._directory} has no {name}: the model isn't whole, fetch it anew")
-        tensor, scale = tensor.to(self._device), self._tensors.get(f"{name}_scale")
-        if scale is not None:
-            tensor = tensor.float() / scale.to(self._device).view(-1, *[1] * (tensor.dim() - 1))
-        return tensor.to(self._dtype).contiguous()
+        return tensor.to(self._device).to(self._dtype).contiguous()
