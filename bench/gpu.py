@@ -175,6 +175,7 @@ def measured(
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "beam 5, words": {"word_timestamps": True},
+    "beam 5, words, timestamps": {"word_timestamps": True, "segmentation": "timestamps"},
     "beam 5": {},
     "greedy": {"beam_size": 1},
 }
@@ -209,7 +210,7 @@ def _slots(cache: ModelCache, name: str) -> None:
 def torch() -> None:
     """Ours with torch, with its kernels' times; then one long file, and short jobs beside it."""
     for size in SIZES:
-        in_process(size, "torch", tuple(OPTIONS), CLIPS)
+        in_process(size, "torch", tuple(OPTIONS) if size == SIZES[0] else ("beam 5, words",), CLIPS)
         with engine(size, "torch") as (cache, name):
             _long_and_short(size, cache, name)
 
@@ -250,7 +251,8 @@ def lab() -> None:
 def ct2() -> None:
     """Ours with CTranslate2."""
     for size in SIZES[:1]:
-        in_process(size, "faster_whisper", ("beam 5, words",), min(CLIPS, 192))
+        in_process(size, "faster_whisper", ("beam 5, words",), min(CLIPS, 256))
+        in_process(size, "faster_whisper", ("beam 5, words, timestamps",), min(CLIPS, 128))
 
 
 def peers() -> None:
@@ -314,7 +316,7 @@ def transformers() -> None:
 
 def sizes() -> None:
     """Ours with torch and other numbers of windows at once."""
-    for slots in (2,) if TINY else (32, 96, 128):
+    for slots in (2,) if TINY else (32, 96):
         in_process(SIZES[0], "torch", ("beam 5, words",), min(CLIPS, 384), batch=slots)
 
 

@@ -10,7 +10,8 @@ import re
 from packaging.requirements import Requirement
 there = {"python_version": "3.12", "python_full_version": "3.12.3", "sys_platform": "linux", "platform_system": "Linux",
          "platform_machine": "x86_64", "implementation_name": "cpython", "platform_python_implementation": "CPython"}
-without = {"torch", "numpy", "onnxruntime", "tokenizers", "hf-xet", "setuptools", "sympy", "mpmath", "networkx"}
+without = {"torch", "numpy", "onnxruntime", "tokenizers", "hf-xet", "setuptools", "sympy", "mpmath", "networkx",
+           "openvino", "openvino-telemetry"}
 for line in open("requirements/local.txt"):
     if re.match(r"[A-Za-z0-9]", line):
         wanted = Requirement(line.rstrip().rstrip("\\"))
@@ -25,6 +26,6 @@ printf '%s\n' safetensors nvidia-ml-py >> .gpu/wheels.txt
 for wheel in .gpu/wheels/*.whl; do "$python" -m zipfile -e "$wheel" .gpu/site; done
 find .gpu/site -name '*.so*' -type f -exec sh -c 'strip -g "$1" 2>/dev/null || true' _ {} \;
 find .gpu/site -type d \( -name tests -o -name test -o -name __pycache__ \) -prune -exec rm -rf {} +
-tar -C .gpu/site -cf - . | xz -T0 -6 > .gpu/wheels.tar.xz
-rm -rf .gpu/wheels .gpu/site
+tar -C .gpu/site -cf - . | xz -T0 -6 > .gpu/new.tar.xz
+mv .gpu/new.tar.xz .gpu/wheels.tar.xz; rm -rf .gpu/wheels .gpu/site
 ls -l .gpu/wheels.tar.xz

@@ -55,6 +55,7 @@ def test_every_option_that_can_change_the_transcript_changes_the_fingerprint_and
         "condition_on_previous_text": True,
         "normalize": True,
         "audio_track": "2",
+        "segmentation": "words",
     }
     assert set(other) == set(Decoding.model_fields), "a new option needs a value here"
     plain = fingerprint("a" * 64, "demo", "r1", Options().decoding())

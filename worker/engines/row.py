@@ -129,6 +129,9 @@ class Row:
     ends_whole: bool = False
     segments: list[Segment] = field(default_factory=list)
     passes: int = 0
+    timed: bool = True
+    """Whether the model writes timestamps; else segments are cut from words."""
+
     skipped: list[Span] = field(default_factory=list)
 
     @property

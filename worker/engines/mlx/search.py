@@ -60,6 +60,10 @@ class _Grammar:
         best_word = mx.max(logits[:, : self._marks.timestamps], axis=-1, keepdims=True)
         return mx.where(~is_time & (chance > best_word), -mx.inf, logits)
 
+    def words(self, logits: mx.array) -> mx.array:
+        """*logits*, minus infinity for times and for what is never written."""
+        return mx.where(self._banned & (self._ids < self._marks.timestamps), logits, -mx.inf)
+
     def add(self, tokens: mx.array, *, first: bool = False) -> None:
         """Take note of each row's next token."""
         is_time = tokens >= self._marks.timestamps
@@ -101,6 +105,7 @@ def write(
     """
     rows = len(prompts)
     grammar = _Grammar(marks, suppressed, rows)
+    timed = prompts[0][-1] != marks.timestamps - 1
     logits, cache, _ = decoder(mx.array([list(prompt) for prompt in prompts]), sound)
     at_start = logits[:, list(prompts[0]).index(marks.start)].astype(mx.float32)
     no_speech = mx.softmax(at_start, axis=-1)[:, marks.no_speech]
@@ -108,7 +113,10 @@ def write(
     columns: list[mx.array] = []
     for step in range(limit):
         scores = logits[:, -1].astype(mx.float32)
-        scores = grammar.allowed(scores) if step else grammar.first(scores, latest_first)
+        if timed:
+            scores = grammar.allowed(scores) if step else grammar.first(scores, latest_first)
+        else:
+            scores = grammar.words(scores)
         chosen = mx.random.categorical(scores / temperature) if temperature else mx.argmax(scores, axis=-1)
         chosen = mx.where(done, marks.end, chosen)
         logprob = mx.take_along_axis(scores, chosen[:, None], axis=-1)[:, 0] - mx.logsumexp(scores, axis=-1)

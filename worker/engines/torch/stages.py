@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from transcription.options import Decoding, Segmentation
 from worker.batcher import Key
 from worker.engines.encoders.base import Encoder
 from worker.engines.row import LanguageRow, Row
@@ -29,6 +30,13 @@ class TorchStages(Stages):
             whisper, encode_batch=encode_batch, decode_batch=decode_batch, encoder=encoder or OnDevice(whisper.model)
         )
         self.splits = False
+        self.timed_by_default = True
+
+    def _is_timed(self, decoding: Decoding) -> bool:
+        """On a GPU words that are aligned anyway save a fifth of the steps; timestamps cost nothing beside that."""
+        if decoding.segmentation is Segmentation.AUTO and self._whisper.model.device == "cuda":
+            return not decoding.word_timestamps or decoding.condition_on_previous_text
+        return super()._is_timed(decoding)
 
     def _encoded(self, rows: Sequence[Row | LanguageRow]) -> list[Any]:
         passes = []
@@ -57,7 +65,7 @@ class TorchStages(Stages):
             start=self._whisper.model.start_of(row.prompt),
             width=BEST_OF if row.temperature > 0 else row.decoding.beam_size,
             temperature=row.temperature,
-            timed=row.tokenizer.no_timestamps != row.prompt[-1],
+            timed=row.timed,
             limit=min(longest // 2, longest - before),
         )
 

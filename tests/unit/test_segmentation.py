@@ -1,0 +1,78 @@
+"""Where a text that was written without timestamps is cut into segments."""
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.engines.segmentation import TimedWord, cut
+
+
+def spoken(text: str, *, seconds_each: float = 0.4, pauses: dict[str, float] | None = None) -> list[TimedWord]:
+    """Words of *text* in a steady pace; after those that *pauses* names there is silence."""
+    words, at = [], 0.0
+    for word in text.split():
+        words.append(TimedWord(f" {word}", at, at + seconds_each))
+        at += seconds_each + (pauses or {}).get(word, 0.0)
+    return words
+
+
+def segments(words: list[TimedWord], **how: float) -> list[str]:
+    return ["".join(word.text for word in words[part.start : part.stop]).strip() for part in cut(words, **how)]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("One sentence. Another one! A third?", ["One sentence.", "Another one!", "A third?"]),
+        ("He said “stop.” Then he left.", ["He said “stop.”", "Then he left."]),
+        ("Dr. Brown met Mr. Green.", ["Dr. Brown met Mr. Green."]),
+        ("J. R. Smith paid 3.5 dollars.", ["J. R. Smith paid 3.5 dollars."]),
+        ("and so on. and on without capitals", ["and so on. and on without capitals"]),
+        ("no punctuation at all", ["no punctuation at all"]),
+        ("«Wirklich?» fragte er.", ["«Wirklich?»", "fragte er."]),
+        ("你好。 再见。", ["你好。", "再见。"]),
+    ],
+)
+def test_segments_end_with_sentences(text: str, expected: list[str]) -> None:
+    assert segments(spoken(text)) == expected
+
+
+def test_a_pause_ends_a_segment_in_the_middle_of_a_sentence() -> None:
+    words = spoken("first we wait and then go on", pauses={"wait": 1.5})
+    assert segments(words) == ["first we wait", "and then go on"]
+
+
+def test_what_gets_too_long_is_cut_at_its_longest_pause() -> None:
+    words = spoken("a b c d e f g h i j", pauses={"c": 0.3, "g": 0.5})
+    assert segments(words, longest_s=3.2) == ["a b c d e f g", "h i j"]
+    assert segments(words, longest_s=2.0) == ["a b c", "d e f g", "h i j"]
+
+
+def test_without_pauses_what_is_too_long_is_cut_after_a_comma_or_in_the_middle() -> None:
+    assert segments(spoken("a b c, d e f"), longest_s=2.0) == ["a b c,", "d e f"]
+    assert segments(spoken("a b c d e f"), longest_s=2.0) == ["a b c", "d e f"]
+
+
+def test_no_words_make_no_segments() -> None:
+    assert cut([]) == []
+
+
+timed = st.lists(st.tuples(st.text(min_size=0, max_size=6), st.floats(0, 5), st.floats(0, 3)), min_size=1, max_size=40)
+
+
+@given(timed, st.floats(0.1, 10), st.floats(0.1, 5))
+def test_segments_cover_all_words_in_order(
+    said: list[tuple[str, float, float]], longest_s: float, pause_s: float
+) -> None:
+    words, at = [], 0.0
+    for text, gap, length in said:
+        words.append(TimedWord(text, at + gap, at + gap + length))
+        at += gap + length
+    parts = cut(words, longest_s=longest_s, pause_s=pause_s)
+    assert all(len(part) for part in parts)
+    assert parts[0].start == 0
+    assert parts[-1].stop == len(words)
+    assert all(before.stop == after.start for before, after in pairwise(parts))
+    assert all(len(part) == 1 or words[part[-1]].end - words[part[0]].start <= longest_s for part in parts)

@@ -1,0 +1,108 @@
+"""Segments from words: where a text that was written without timestamps is cut."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from faster_whisper.tokenizer import Tokenizer
+
+LONGEST_S = 20.0
+PAUSE_S = 1.0
+ENDS = ".!?。！？…"
+CLOSING = "\"'”’»)]}」』"
+ABBREVIATIONS = frozenset({"mr", "mrs", "ms", "dr", "prof", "st", "vs", "etc", "bzw", "ca", "z.b", "d.h", "e.g"})
+
+
+class TimedWord(NamedTuple):
+    """A word as it is written, with its punctuation and the space before it, and its times in seconds."""
+
+    text: str
+    start: float
+    end: float
+
+
+def cut(words: Sequence[TimedWord], *, longest_s: float = LONGEST_S, pause_s: float = PAUSE_S) -> list[range]:
+    """
+    Cut *words* into segments: at the ends of sentences, at pauses, and where a segment would get too long.
+
+    Args:
+        words: In order.
+        longest_s: What is longer is cut at its longest pause.
+        pause_s: Silence between two words that ends a segment in the middle of a sentence.
+
+    Returns:
+        Ranges of words, one after another, that cover all of them; none is empty.
+    """
+    starts = [0]
+    for number in range(1, len(words)):
+        before, word = words[number - 1], words[number]
+        if word.start - before.end >= pause_s or _ends_sentence(before.text, word.text):
+            starts.append(number)
+    sentences = [range(a, b) for a, b in zip(starts, [*starts[1:], len(words)], strict=True) if b > a]
+    return [part for sentence in sentences for part in _shortened(words, sentence, longest_s)]
+
+
+def _ends_sentence(text: str, following: str) -> bool:
+    said = text.strip().rstrip(CLOSING)
+    if not said or said[-1] not in ENDS:
+        return False
+    following = following.strip().lstrip(CLOSING + "“‘«([{「『¿¡-—–")
+    if said[-1] != ".":
+        return True
+    word = said.rstrip(ENDS).lower()
+    is_short = word in ABBREVIATIONS or (len(word) == 1 and word.isalpha())
+    return not is_short and not following[:1].islower()
+
+
+def _shortened(words: Sequence[TimedWord], part: range, longest_s: float) -> Iterator[range]:
+    """*part*, cut at its longest pause as often as it is too long; commas count as pauses."""
+    if len(part) < 2 or words[part[-1]].end - words[part[0]].start <= longest_s:
+        yield part
+        return
+    middle = (words[part[0]].start + words[part[-1]].end) / 2
+
+    def fitness(number: int) -> tuple[float, bool, float]:
+        before, word = words[number - 1], words[number]
+        pause = round(word.start - before.end, 1)
+        return pause, before.text.rstrip(CLOSING)[-1:] in {",", ";", ":", "，", "、"}, -abs(word.start - middle)
+
+    at = max(part[1:], key=fitness)
+    yield from _shortened(words, range(part.start, at), longest_s)
+    yield from _shortened(words, range(at, part.stop), longest_s)
+
+
+def pieces_of_words(piece: dict[str, Any], tokenizer: Tokenizer, *, keep_words: bool) -> list[dict[str, Any]]:
+    """
+    Cut a window's one *piece*, as faster-whisper has it after its words were timed, into one for each segment.
+
+    Args:
+        keep_words: Whether words' times were asked for, and not only needed here.
+    """
+    words = piece["words"]
+    if not words:
+        return [piece] if keep_words else [{name: value for name, value in piece.items() if name != "words"}]
+    ends = _token_ends(words, piece["tokens"], tokenizer)
+    pieces = []
+    for part in cut([TimedWord(word["word"], word["start"], word["end"]) for word in words]):
+        said = words[part.start : part.stop]
+        tokens = piece["tokens"][ends[part.start - 1] if part.start else 0 : ends[part.stop - 1]]
+        cut_out = {"seek": piece["seek"], "start": said[0]["start"], "end": said[-1]["end"], "tokens": tokens}
+        pieces.append(cut_out | ({"words": said} if keep_words else {}))
+    return pieces
+
+
+def _token_ends(words: Sequence[dict[str, Any]], tokens: Sequence[int], tokenizer: Tokenizer) -> list[int]:
+    """Where in *tokens* each word ends. Punctuation was joined to its neighbours, so that texts are counted."""
+    texts, groups = tokenizer.split_to_word_tokens([*tokens, tokenizer.eot])
+    read = written = number = 0
+    group = 0
+    ends = []
+    for word in words:
+        written += len(word["word"])
+        while group < len(groups) - 1 and read < written:
+            read += len(texts[group])
+            number += len(groups[group])
+            group += 1
+        ends.append(number)
+    if ends:
+        ends[-1] = len(tokens)
+    return ends
