@@ -36,6 +36,53 @@ def test_every_alert_fires_at_its_fault_and_is_silent_otherwise(tmp_path: Path) 
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
+def test_alerts_wake_people_as_soon_and_as_loudly_as_the_runbook_was_written_for() -> None:
+    told = {rule["alert"]: (rule.get("for", "0s"), rule["labels"]["severity"]) for rule in alerts()}
+    assert told == {
+        "ApiDown": ("1m", "page"),
+        "LedgerDown": ("30s", "page"),
+        "NoWorkers": ("1m", "page"),
+        "NoSuitableWorker": ("2m", "page"),
+        "WorkerQuarantined": ("2m", "ticket"),
+        "WorkersDie": ("0s", "ticket"),
+        "HttpErrors": ("2m", "page"),
+        "QueueOld": ("2m", "page"),
+        "BacklogGrowing": ("10m", "ticket"),
+        "ObjectiveBurnsFast": ("0s", "page"),
+        "ObjectiveBurnsSlowly": ("0s", "ticket"),
+        "Failures": ("2m", "page"),
+        "DeadLetters": ("1m", "ticket"),
+        "RedisMemory": ("5m", "page"),
+        "RedisNotDurable": ("1m", "page"),
+        "RedisEvicts": ("1m", "page"),
+        "DiskLow": ("5m", "page"),
+        "MemoryPressure": ("5m", "page"),
+    }
+
+
+def test_thresholds_are_those_of_the_objective_and_of_the_runbook() -> None:
+    """What promtool's cases don't come close to: every number and every label that a rule compares with."""
+    numbers = {rule["alert"]: re.findall(r"(?<![\w\[.])\d+(?:\.\d+)?(?![\w\].])", rule["expr"]) for rule in alerts()}
+    assert numbers["ApiDown"] == ["1"]
+    assert numbers["WorkersDie"] == ["3"]
+    assert numbers["HttpErrors"] == ["0.05"]
+    assert numbers["QueueOld"] == ["60"]
+    assert numbers["BacklogGrowing"] == ["0", "0.001", "1800"]
+    assert numbers["ObjectiveBurnsFast"] == ["1", "14.4", "0.01"] * 2
+    assert numbers["ObjectiveBurnsSlowly"] == ["1", "6", "0.01"] * 2
+    assert numbers["Failures"] == ["0.05", "2"]
+    assert numbers["RedisMemory"] == ["0", "0.85"]
+    assert numbers["DiskLow"] == ["0.10"]
+    assert numbers["MemoryPressure"] == ["90"]
+    windows = {rule["alert"]: re.findall(r"\[(\w+(?::\w+)?)\]", rule["expr"]) for rule in alerts()}
+    assert windows["WorkersDie"] == ["15m"]
+    assert windows["HttpErrors"] == ["5m", "5m"]
+    assert windows["BacklogGrowing"] == ["15m:1m"]
+    assert windows["ObjectiveBurnsFast"] == ["1h", "1h", "5m", "5m"]
+    assert windows["ObjectiveBurnsSlowly"] == ["6h", "6h", "30m", "30m"]
+    assert windows["Failures"] == ["15m"] * 3
+
+
 def test_no_alert_is_without_a_fault_that_makes_it_fire() -> None:
     fired = set()
     for case in yaml.safe_load(CASES.read_text(encoding="utf-8"))["tests"]:
