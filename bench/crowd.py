@@ -174,6 +174,6 @@ def _take_care(spans: RedisSpans, reap_s: float) -> None:
     if spans.lock("reap", seconds=reap_s * 0.9):
         spans.reap()
         if spans.pending():
-            spans.slots()
+            spans.lanes()
     if spans.lock("sweep", seconds=57.0):
         spans.sweep()

@@ -79,12 +79,12 @@ class MemoryJobs:
             j for j in self.jobs.values() if j.audio.sha256 == submission.audio.sha256 and j.status is Status.COMPLETED
         ]
         self._ended[submission.job_id] = asyncio.Event()
-        self.jobs[submission.job_id] = self._ticket(submission, cached=bool(done))
+        self.jobs[submission.job_id] = self._job(submission, cached=bool(done))
         if done:
             self.finish(submission.job_id)
         return self.jobs[submission.job_id], Outcome.CACHED if done else Outcome.NEW
 
-    def _ticket(self, submission: Submission, *, cached: bool) -> Job:
+    def _job(self, submission: Submission, *, cached: bool) -> Job:
         return Job(
             id=submission.job_id,
             tenant=submission.tenant,

@@ -14,6 +14,7 @@ from transcription.result_warning import ResultWarning
 from transcription.settings.security import Tier
 from transcription.spans import Piece
 from transcription.transcript import Segment, Transcript
+from transcription.webhook import DeliveryLog, Message, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,7 +162,7 @@ class JobStore(Protocol):
         """
 
     async def cancel(self, job_id: str, *, tenant: str) -> Job:
-        """Give up the ticket; the last one to go stops the computation. JobNotFound, JobFinished."""
+        """Cancel the job; the last one to go stops the computation. JobNotFound, JobFinished."""
 
     async def expect(self, sha256: str, *, job_id: str) -> bool:
         """Say that a job for a recording is on its way; False while its bytes are being deleted."""
@@ -255,6 +256,39 @@ class SpanStore(Protocol):
     def pending(self) -> int:
         """Spans that could be claimed now."""
 
+    def depart(self, worker: str) -> None:
+        """Say that this worker stops."""
+
+    def sweep(self) -> int:
+        """Let jobs expire whose retention is over, a part of them at a time; how many moved."""
+
+    def rewrite(self, *, after_s: float) -> bool:
+        """Have the append-only file written anew when something was deleted longer ago than that; whether it began."""
+
+    def lanes(self) -> dict[str, Lane]:
+        """What waits in each lane, and how many live workers suit it."""
+
+    def waiting_lanes(self) -> list[str]:
+        """The lanes in which anything waits."""
+
+    def whose(self, claim: Claim) -> tuple[str, list[str]]:
+        """The class of a claimed span, and the jobs that wait for it."""
+
+    def cancel(self, job_id: str) -> str:
+        """Cancel a job, whatever its tenant; `ok`, `finished` or `unknown`."""
+
+    def lock(self, name: str, *, seconds: float) -> bool:
+        """True for one worker at a time, for so many seconds."""
+
+    def holds_blob(self, sha256: str) -> bool:
+        """Whether a computation needs the audio."""
+
+    def waiting_audio(self, limit: int) -> list[str]:
+        """SHA-256 of recordings that wait for their first worker, the oldest of each class first."""
+
+    def works_on(self, computation: str) -> bool:
+        """Whether a computation is still to be finished."""
+
 
 class Upload(Protocol):
     """A file on its way in."""
@@ -295,6 +329,9 @@ class BlobStore(Protocol):
     def old(self, *, older_than_s: float) -> list[str]:
         """The blobs that came in longer ago than that; uploads that began then and never ended are deleted."""
 
+    def sweep(self, *, older_than_s: float, held: Callable[[str], bool]) -> int:
+        """Delete what came in longer ago than that and is not *held*, and uploads that never ended; how many files."""
+
 
 class JobQueue(Protocol):
     """Hints to the workers that there is something to claim. Losing one, or getting it twice, doesn't matter."""
@@ -325,6 +362,24 @@ class EventLog(Protocol):
         None means that there is nothing to tell: at the start, and then after every *quiet_s* seconds. Holds neither
         a thread nor a connection. MalformedRequest: *after* isn't the id of an event.
         """
+
+
+class Outbox(Protocol):
+    """Messages about jobs' ends: workers claim and settle them, the API shows and replays them."""
+
+    async def claim(self, *, lease_s: float) -> Message | None:
+        """Take a message that is due; nobody else gets it for *lease_s*. LedgerUnavailable."""
+
+    async def settle(
+        self, message: Message, outcome: Verdict, *, retry_in_s: float | None, status: int, error: str, took_s: float
+    ) -> bool:
+        """Write what a try came to; False when another worker has the message by now. LedgerUnavailable."""
+
+    async def log(self, job_id: str, *, tenant: str) -> DeliveryLog:
+        """What was sent for a job, and what came of it. JobNotFound, LedgerUnavailable."""
+
+    async def replay(self, job_id: str, *, tenant: str) -> None:
+        """Send a job's last message again, under its own id. JobNotFound, NoWebhook, LedgerUnavailable."""
 
 
 class KeyRing(Protocol):

@@ -45,6 +45,40 @@ class Message:
     now: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Try:
+    """One try at a delivery, or a message that wasn't sent because the receiver wants no more. Unix seconds."""
+
+    message: str
+    at: float
+    outcome: Verdict
+    attempt: int | None = None
+    status: int | None = None
+    error: str | None = None
+    took_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PendingDelivery:
+    """A message of a job: `pending`, or what became of it; when it is tried next."""
+
+    id: str
+    status: str
+    at: float
+    state: str
+    attempts: int
+    next_try_at: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryLog:
+    """A job's messages and the latest tries at them, the oldest first."""
+
+    url: str | None
+    messages: tuple[PendingDelivery, ...]
+    tries: tuple[Try, ...]
+
+
 def signing_key(secret: str) -> bytes:
     """The key of a secret such as `whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw`. ValueError: not 24 to 64 bytes."""
     try:

@@ -12,8 +12,7 @@ import structlog
 
 from transcription.computation import Claim
 from transcription.errors import LeaseLost, LedgerUnavailable, NameTaken, Stopped
-from transcription.ledger.span_store import RedisSpans
-from transcription.ports import WorkerInfo
+from transcription.ports import SpanStore, WorkerInfo
 from transcription.settings import Lease
 
 log = structlog.get_logger()
@@ -68,7 +67,7 @@ class Leases(threading.Thread):
     """
 
     def __init__(
-        self, spans: RedisSpans, settings: Lease, *, steps: Callable[[], int], info: Callable[[int], WorkerInfo]
+        self, spans: SpanStore, settings: Lease, *, steps: Callable[[], int], info: Callable[[int], WorkerInfo]
     ) -> None:
         super().__init__(name="leases", daemon=True)
         self._spans = spans

@@ -6,10 +6,8 @@ import time
 import structlog
 
 from transcription.errors import LedgerUnavailable
-from transcription.ledger.span_store import RedisSpans
-from transcription.ports import JobQueue
+from transcription.ports import BlobStore, JobQueue, SpanStore
 from transcription.settings import Settings
-from transcription.storage.stores import Blobs
 
 log = structlog.get_logger()
 
@@ -26,7 +24,7 @@ class Maintenance(threading.Thread):
     Every worker has one; a lock in the ledger lets one at a time work. There is no process for it that could die.
     """
 
-    def __init__(self, spans: RedisSpans, queue: JobQueue, blobs: Blobs, settings: Settings) -> None:
+    def __init__(self, spans: SpanStore, queue: JobQueue, blobs: BlobStore, settings: Settings) -> None:
         super().__init__(name="maintenance", daemon=True)
         self._spans = spans
         self._queue = queue

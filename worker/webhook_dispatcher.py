@@ -13,6 +13,7 @@ from transcription.errors import LedgerUnavailable, UrlNotAllowed, UrlUnreachabl
 from transcription.ledger.connections import connect_async
 from transcription.ledger.webhook_outbox import RedisOutbox
 from transcription.network.guard import client, opened
+from transcription.ports import Outbox
 from transcription.settings import Settings
 from transcription.webhook import Message, Verdict, asked_pause_s, next_try_s, payload, signatures, verdict
 
@@ -62,7 +63,7 @@ class WebhookDispatcher(threading.Thread):
                 task.add_done_callback(lambda _: slots.release())
         await redis.aclose()
 
-    async def _next(self, outbox: RedisOutbox) -> Message | None:
+    async def _next(self, outbox: Outbox) -> Message | None:
         try:
             return await outbox.claim(lease_s=self._settings.webhook.timeout_s + LEASE_MARGIN_S)
         except LedgerUnavailable as error:
@@ -71,7 +72,7 @@ class WebhookDispatcher(threading.Thread):
             log.exception("the webhook dispatcher failed")
         return None
 
-    async def _handle(self, outbox: RedisOutbox, http: httpx.AsyncClient, message: Message) -> None:
+    async def _handle(self, outbox: Outbox, http: httpx.AsyncClient, message: Message) -> None:
         began = time.monotonic()
         status, asked_s, error = 0, 0.0, ""
         final = False

@@ -11,7 +11,7 @@ from transcription.ledger.change_feed import Watch
 from transcription.ledger.connections import connect_async
 from transcription.ledger.event_log import RedisEvents
 from transcription.ledger.webhook_outbox import RedisOutbox
-from transcription.ports import EventLog
+from transcription.ports import EventLog, Outbox
 from transcription.settings import Settings
 
 
@@ -20,7 +20,7 @@ class Notifications:
     """The ledger's side of it. Its connections are its own: thousands who listen don't delay a submit."""
 
     events: EventLog
-    outbox: RedisOutbox
+    outbox: Outbox
 
 
 def notifications(settings: Settings, log: AuditLog, stack: AsyncExitStack) -> Notifications:

@@ -9,8 +9,7 @@ from api.dependencies import Caller, JobId
 from api.jobs.notifications import NotificationsDep
 from api.problems import documented
 from api.schemas import rfc3339
-from transcription.ledger.webhook_outbox import DeliveryLog
-from transcription.webhook import Verdict
+from transcription.webhook import DeliveryLog, Verdict
 
 router = APIRouter(prefix="/v1/jobs", tags=["webhooks"])
 

@@ -200,14 +200,14 @@ def test_failed_attempt_waits_its_time(
     assert worker.claim().attempt == 2
 
 
-def test_worker_counts_while_it_gives_signs_of_life_and_is_forgotten_after_an_hour(
+def test_worker_counts_while_its_heartbeats_come_and_is_forgotten_after_an_hour(
     client: LedgerClient, worker: LedgerWorker, spans: RedisSpans, ledger_clock: LedgerClock, redis_server: Redis
 ) -> None:
-    assert (spans.slots(), [one.id for one in client.backlog().workers]) == (1, ["w1"])
+    assert [one.id for one in client.backlog().workers] == ["w1"]
     ledger_clock.advance(14)
-    assert spans.slots() == 1
+    assert [one.id for one in client.backlog().workers] == ["w1"]
     ledger_clock.advance(3)
-    assert (spans.slots(), client.backlog().workers) == (0, ())
+    assert client.backlog().workers == ()
     ledger_clock.advance(3500)
     spans.sweep()
     assert redis_server.exists("murmur:worker:w1")

@@ -1,6 +1,5 @@
 """The ledger's outbox: messages are put there by the very step that ends a job, and stay until they are settled."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -11,7 +10,7 @@ from transcription.ledger.connections import translated
 from transcription.ledger.records import ms
 from transcription.ledger.scripts import Scripts, pairs
 from transcription.settings import Settings
-from transcription.webhook import Message, Verdict
+from transcription.webhook import DeliveryLog, Message, PendingDelivery, Try, Verdict
 
 LOG_LENGTH = 50
 
@@ -25,40 +24,6 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 30.0, 600.0
 
 _AGAIN = 20
 GONE_S = 7 * 86_400.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Try:
-    """One try at a delivery, or a message that wasn't sent because the receiver wants no more. Unix seconds."""
-
-    message: str
-    at: float
-    outcome: Verdict
-    attempt: int | None = None
-    status: int | None = None
-    error: str | None = None
-    took_s: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PendingDelivery:
-    """A message of a job: `pending`, or what became of it; when it is tried next."""
-
-    id: str
-    status: str
-    at: float
-    state: str
-    attempts: int
-    next_try_at: float | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeliveryLog:
-    """A job's messages and the latest tries at them, the oldest first."""
-
-    url: str | None
-    messages: tuple[PendingDelivery, ...]
-    tries: tuple[Try, ...]
 
 
 class RedisOutbox:

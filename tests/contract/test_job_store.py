@@ -1,0 +1,124 @@
+"""One contract for every JobStore: the ledger in Redis, and the double that the tests of the routes stand on."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.memory_jobs import MemoryJobs
+from transcription.errors import IdempotencyConflict, JobFinished, JobNotFound
+from transcription.job import Audio, Outcome, Status, Submission
+from transcription.ledger.connections import connect_async
+from transcription.ledger.job_store import RedisJobs
+from transcription.options import Options
+from transcription.ports import JobStore
+from transcription.settings import Settings
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(params=["memory", "redis"])
+async def store(request: pytest.FixtureRequest) -> AsyncIterator[JobStore]:
+    if request.param == "memory":
+        yield MemoryJobs()
+        return
+    settings = Settings(ledger={"url": request.getfixturevalue("redis_url")})
+    jobs = RedisJobs(connect_async(settings.ledger), settings)
+    yield jobs
+    await jobs.close()
+
+
+def submission(letter: str = "a", **changes: Any) -> Submission:
+    made = Submission(
+        job_id=uuid.uuid4().hex,
+        tenant="default",
+        audio=Audio(sha256=letter * 64, bytes=10, duration_s=2.0, filename="a.wav"),
+        model="demo",
+        revision="1",
+        options=Options(language="en"),
+    )
+    return replace(made, **changes)
+
+
+async def test_an_accepted_job_waits_and_can_be_looked_up_by_its_tenant_alone(store: JobStore) -> None:
+    one = submission()
+    job, outcome = await store.submit(one)
+    assert (job.id, job.status, outcome) == (one.job_id, Status.QUEUED, Outcome.NEW)
+    assert job.queue is not None
+    assert (await store.get(job.id, tenant="default")).audio == one.audio
+    with pytest.raises(JobNotFound):
+        await store.get(job.id, tenant="other")
+    with pytest.raises(JobNotFound):
+        await store.get("nobody", tenant="default")
+
+
+async def test_an_idempotency_key_gives_the_same_job_for_the_same_payload_and_refuses_another(store: JobStore) -> None:
+    first, _ = await store.submit(submission(idempotency_key="k"))
+    again, outcome = await store.submit(submission(idempotency_key="k"))
+    assert (again.id, outcome) == (first.id, Outcome.REPEATED)
+    with pytest.raises(IdempotencyConflict):
+        await store.submit(submission("b", idempotency_key="k"))
+
+
+async def test_jobs_are_listed_newest_first_page_by_page(store: JobStore) -> None:
+    made = []
+    for letter in "abcde":
+        made.append((await store.submit(submission(letter)))[0].id)
+        await asyncio.sleep(0.002)  # the ledger tells jobs of one millisecond apart by their ids
+    await store.submit(submission("f", tenant="other"))
+    seen: list[str] = []
+    cursor = None
+    for _ in range(4):
+        page = await store.list(tenant="default", status=None, limit=2, cursor=cursor)
+        seen += [job.id for job in page.jobs]
+        cursor = page.cursor
+        if cursor is None:
+            break
+    assert seen == made[::-1]
+    assert not (await store.list(tenant="default", status=Status.COMPLETED, limit=2, cursor=None)).jobs
+
+
+async def test_a_canceled_job_has_ended_and_cannot_be_canceled_again(store: JobStore) -> None:
+    job, _ = await store.submit(submission())
+    canceled = await store.cancel(job.id, tenant="default")
+    assert canceled.status is Status.CANCELED
+    assert canceled.completed_at is not None
+    assert canceled.queue is None
+    with pytest.raises(JobFinished):
+        await store.cancel(job.id, tenant="default")
+    with pytest.raises(JobNotFound):
+        await store.cancel(job.id, tenant="other")
+
+
+async def test_a_deleted_job_is_gone_and_gives_up_its_audio(store: JobStore) -> None:
+    job, _ = await store.submit(submission())
+    assert await store.forget(job.id, tenant="default") == "a" * 64
+    with pytest.raises(JobNotFound):
+        await store.get(job.id, tenant="default")
+    with pytest.raises(JobNotFound):
+        await store.forget(job.id, tenant="default")
+
+
+async def test_waiting_returns_at_the_end_or_when_the_time_is_over(store: JobStore) -> None:
+    job, _ = await store.submit(submission())
+    assert (await store.wait(job, seconds=0.05)).status is Status.QUEUED
+    waiting = asyncio.create_task(store.wait(job, seconds=20))
+    await asyncio.sleep(0.05)
+    await store.cancel(job.id, tenant="default")
+    assert (await asyncio.wait_for(waiting, 10)).status is Status.CANCELED
+
+
+async def test_figures_count_what_waits(store: JobStore) -> None:
+    await store.submit(submission())
+    backlog = await store.backlog()
+    assert backlog.pending_spans == 1
+    assert backlog.jobs[Status.QUEUED] == 1
+    assert not (await store.server()).evicts
