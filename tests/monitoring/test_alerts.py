@@ -68,8 +68,8 @@ def test_thresholds_are_those_of_the_objective_and_of_the_runbook() -> None:
     assert numbers["HttpErrors"] == ["0.05"]
     assert numbers["QueueOld"] == ["60"]
     assert numbers["BacklogGrowing"] == ["0", "0.001", "1800"]
-    assert numbers["ObjectiveBurnsFast"] == ["1", "14.4", "0.01"] * 2
-    assert numbers["ObjectiveBurnsSlowly"] == ["1", "6", "0.01"] * 2
+    assert numbers["ObjectiveBurnsFast"] == ["1", "60.0", "14.4", "0.01"] * 2
+    assert numbers["ObjectiveBurnsSlowly"] == ["1", "60.0", "6", "0.01"] * 2
     assert numbers["Failures"] == ["0.05", "2"]
     assert numbers["RedisMemory"] == ["0", "0.85"]
     assert numbers["DiskLow"] == ["0.10"]
