@@ -21,15 +21,16 @@ def tone(seconds: float, *, rate: int = 16_000, hertz: float = 440.0, channels: 
 
 def wav(seconds: float = 1.0, *, rate: int = 16_000, hertz: float = 440.0, channels: int = 1) -> bytes:
     """A WAV file with a sine; silence with *hertz* 0."""
-    return _wav(tone(seconds, rate=rate, hertz=hertz, channels=channels), rate=rate)
+    return wav_of(tone(seconds, rate=rate, hertz=hertz, channels=channels), rate=rate)
 
 
 def recording(samples: NDArray[np.float32]) -> bytes:
     """A WAV file of 16 kHz with *samples* in [-1, 1]."""
-    return _wav(np.rint(samples[:, None] * 32767).astype(np.int16), rate=16_000)
+    return wav_of(np.rint(samples[:, None] * 32767).astype(np.int16), rate=16_000)
 
 
-def _wav(samples: NDArray[np.int16], *, rate: int) -> bytes:
+def wav_of(samples: NDArray[np.int16], *, rate: int) -> bytes:
+    """A WAV file with *samples*, shape (n, channels)."""
     file = io.BytesIO()
     with wave.open(file, "wb") as out:
         out.setnchannels(samples.shape[1])

@@ -13,6 +13,7 @@ from typing import Any
 
 from tests import audio_files
 from tests.fuzz.mutations import damaged
+from tests.recordings.hostile import matroska
 
 _TYPES = (
     "multipart/form-data; boundary=XX", "application/json", "audio/wav", "video/mp4", "application/octet-stream",
@@ -36,7 +37,19 @@ def recordings() -> tuple[bytes, ...]:
     video = audio_files.video(seconds=0.2)
     kinds = (("flac", "flac", 16_000), ("ogg", "libopus", 48_000), ("webm", "libopus", 48_000), ("ipod", "aac", 16_000))
     encoded = [audio_files.encoded(kind, codec, seconds=0.2, rate=rate) for kind, codec, rate in kinds]
-    return (audio_files.wav(0.05, rate=8000), audio_files.mp3(0.3), _tiny(), video, *encoded)
+    plain = (audio_files.wav(0.05, rate=8000), audio_files.mp3(0.3), _tiny(), video, *encoded)
+    return (*plain, *_odd(encoded))
+
+
+def _odd(encoded: list[bytes]) -> Iterator[bytes]:
+    """Those that take the long way: glued, with gaps and jumps, with many tracks, with channels that nobody named."""
+    yield encoded[1] * 3
+    yield encoded[3] * 3 + bytes(100)
+    yield audio_files.wav(0.05) + encoded[0] + audio_files.wav(0.05, channels=9)
+    yield audio_files.encoded("amr", "libopencore_amrnb", seconds=0.3, rate=8000) * 2
+    yield audio_files.encoded("adts", "aac", seconds=0.3)
+    yield audio_files.encoded("wv", "wavpack", seconds=0.2) * 2
+    yield matroska(3, [0, 100, 9000, 100_000, 50, 99_999_999])
 
 
 def _tiny() -> bytes:

@@ -19,6 +19,8 @@ UNKNOWN_SIZE = 0x7FFF_0000
 
 LEAST_LIKE = 0.5
 _NO_SIZE = 1 << 60
+_AMR_ROW, _LEAST_AMR = 12, 6
+_FIRST_OF_CHANNELS = 0x800
 
 _ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 _ASF_DATA = bytes.fromhex("3626b2758e66cf11a6d900aa0062ce6c")
@@ -30,7 +32,7 @@ _AMR = {b"#!AMR\n": (12, 13, 15, 17, 19, 20, 26, 31, 5), b"#!AMR-WB\n": (17, 23,
 _BOXES = {b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"styp"}
 
 # What a container begins with, each so long that sound hardly ever holds it by chance.
-_STARTS = (_EBML, _ASF, _W64, *_FLAC, *_AMR, b"FLV\x01", b"OggS\x00\x02", b".snd\x00\x00\x00", b"caff\x00\x01")
+_STARTS = (b"wvpk", _EBML, _ASF, _W64, *_FLAC, *_AMR, b"FLV\x01", b"OggS\x00\x02", b".snd\x00\x00\x00", b"caff\x00\x01")
 
 
 class Bytes:
@@ -74,7 +76,8 @@ class Part:
     One container in a file: the bytes from ``start`` to ``end``.
 
     ``missing`` bytes were claimed beyond the file's end; ``patch`` stands in place of the bytes at ``patched``, where a
-    header claims too little or a hole must be leapt over.
+    header claims too little or a hole must be leapt over. ``broken`` bytes in it are none of the container's;
+    ``behind`` bytes before it couldn't be read, and only they tell how much is missing.
     """
 
     start: int
@@ -82,6 +85,8 @@ class Part:
     missing: int = 0
     patched: int = 0
     patch: bytes = b""
+    broken: int = 0
+    behind: int = 0
 
 
 def part_at(file: Bytes, start: int) -> Part:
@@ -100,6 +105,8 @@ def resumed(file: Bytes, part: Part, position: int) -> Part | None:
     if head[:4] == b"wvpk":
         found = file.find((b"wvpk",), position + 1)
         return Part(found, part.end) if found < part.end else None
+    if head[:5] == b"#!AMR":
+        return _amr_again(file, part) if part.broken else None
     if head[4:8] not in _BOXES:
         return None
     first = _first_fragment(file, part)
@@ -267,21 +274,22 @@ def _asf(file: Bytes, start: int) -> Part:
 
 def _ogg(file: Bytes, start: int) -> Part:
     """One link of a chain: up to the first page of a stream that begins after the others have begun."""
-    at, begun, ended = start, False, False
+    at, begun, ended, broken = start, False, False, 0
     for _ in range(MOST_STEPS):
         head = file.get(at, 27)
         if len(head) < 27:
             break
         if head[:4] != b"OggS":
-            at = file.find((b"OggS",), at + 1)
+            again = file.find((b"OggS",), at + 1)
+            at, broken = again, broken + again - at
             continue
         begins = bool(head[5] & 2)
         if begins and begun:
-            return Part(start, at)
+            return Part(start, at, broken=broken)
         begun, ended = begun or not begins, bool(head[5] & 4)
         lacing = file.get(at + 27, head[26])
         at += 27 + head[26] + sum(lacing)
-    return Part(start, file.size, 0 if ended else max(1, at - file.size))
+    return Part(start, file.size, 0 if ended else max(1, at - file.size), broken=broken)
 
 
 def _ebml(file: Bytes, start: int) -> Part:
@@ -313,14 +321,63 @@ def _flac(file: Bytes, start: int) -> Part:
 
 def _amr(file: Bytes, start: int) -> Part:
     mark = next(mark for mark in _AMR if file.get(start, len(mark)) == mark)
-    sizes, at = _AMR[mark], start + len(mark)
+    at = start + len(mark)
     for _ in range(MOST_STEPS):
         head = file.get(at, len(mark))
         if not head or head == mark:
             break
-        kind = head[0] >> 3 & 15
-        at += 1 + (sizes[kind] if kind < len(sizes) else 0)
+        if head[0] & 0x83:  # bits that are 0 in every frame
+            return Part(start, at, broken=1)
+        at += _amr_frame(mark, head[0])
     return _clipped(file, start, at)
+
+
+def _amr_frame(mark: bytes, head: int) -> int:
+    """Bytes of a frame that begins with *head*."""
+    sizes, kind = _AMR[mark], head >> 3 & 15
+    return 1 + (sizes[kind] if kind < len(sizes) else 0)
+
+
+def _amr_again(file: Bytes, part: Part) -> Part | None:
+    """What follows a hole: frames have no mark, so that a row of some like each other is looked for."""
+    mark = next(mark for mark in _AMR if file.get(part.start, len(mark)) == mark or part.patch == mark)
+    for again in range(part.end + 1, min(file.size, part.end + BLOCK)):
+        kind, at = file.get(again, 1)[0], again
+        step = _amr_frame(mark, kind)
+        if kind & 0x87 != 0x04 or step < _LEAST_AMR:
+            continue
+        if all(file.get(at + n * step, 1) == file.get(again, 1) for n in range(_AMR_ROW)):
+            rest = _amr_rest(file, mark, again)
+            begin = again - len(mark)
+            return Part(begin, rest.end, patched=begin, patch=mark, broken=rest.broken, behind=again - part.end)
+    return None
+
+
+def _amr_rest(file: Bytes, mark: bytes, at: int) -> Part:
+    for _ in range(MOST_STEPS):
+        head = file.get(at, len(mark))
+        if not head or head == mark:
+            break
+        if head[0] & 0x83:
+            return Part(at, at, broken=1)
+        at += _amr_frame(mark, head[0])
+    return Part(at, min(at, file.size))
+
+
+def _wavpack(file: Bytes, start: int) -> Part:
+    """Blocks, each with the number of its first sample: where that is 0 again, another file begins."""
+    at = start
+    for _ in range(MOST_STEPS):
+        head = file.get(at, 28)
+        if head[:8] == b"APETAGEX":  # what a file ends with
+            return Part(start, at)
+        if len(head) < 28 or head[:4] != b"wvpk":
+            break
+        size, index, flags = struct.unpack("<4xI8xI4xI", head)
+        if index == 0 and flags & _FIRST_OF_CHANNELS and at > start:
+            return Part(start, at)
+        at += 8 + size
+    return Part(start, file.size)
 
 
 def _sized(at: int, kind: str, *, header: int | None = None) -> Callable[[Bytes, int], Part]:
@@ -360,6 +417,7 @@ _WALKS: tuple[tuple[Callable[[bytes], bool], Callable[[Bytes, int], Part]], ...]
     (lambda head: head == _ASF, _asf),
     (lambda head: head[:4] == b"fLaC", _flac),
     (lambda head: head[:5] == b"#!AMR" and any(head.startswith(mark) for mark in _AMR), _amr),
+    (lambda head: head[:4] == b"wvpk", _wavpack),
     (lambda head: head[:4] == b".snd", _sized(8, ">I", header=4)),
     (lambda head: head == _W64, _sized(16, "<Q")),
     (lambda head: head[:4] == b"caff", _caf),

@@ -28,6 +28,9 @@ MOST_FAULTS = 16
 SAME_PLACE_S = 2.0
 """Errors within so much sound are told as one."""
 
+_WITHOUT_PAUSES = {"flac", "tta", "wv", "caf", "ape", "tak"}
+"""Containers in which a gap of the stamps is no pause, but a loss."""
+
 LEAST_TRAILING = 16
 """Bytes that may follow a container's end without a word."""
 
@@ -63,6 +66,7 @@ class Reader:
         self._claims_sound = False
         self._fault: str | None = None
         self._break: str | None = None
+        self._unbroken = False
         self._read_to = 0
         self._damage: ResultWarning | None = None
 
@@ -127,6 +131,7 @@ class Reader:
                 stream = container.streams.audio[track.number - 1]
                 self._claims_sound = self._claims_sound or bool(stream.duration)
                 frames = Frames(container, stream, file, origin=origin)
+                self._unbroken = bool(part.broken) or container.format.name in _WITHOUT_PAUSES
                 began = self._place.end
                 for placed in frames:
                     yield from self._placed(placed)
@@ -137,6 +142,8 @@ class Reader:
                     self._check_end(container, track, frames, part, began)
                     return
                 self._break = frames.fault or "bytes were left out"
+                yield from self._behind(following, (self._place.end - began) / max(1, part.end - part.start))
+                origin = None if following.behind else origin
             part = following
             self._read_to = part.end
 
@@ -145,6 +152,14 @@ class Reader:
         read_to = part.start + frames.read_to
         early = part.end < self._file.size or read_to + LEAST_TRAILING < part.end
         return resumed(self._file, part, max(read_to, part.start + 1)) if early else None
+
+    def _behind(self, part: Part, seconds_a_byte: float) -> Iterator[Pcm]:
+        """Where only bytes tell how much is missing before *part*, put so much silence there."""
+        if part.behind:
+            yield from self._flushed()
+            self._place.end += min(part.behind * seconds_a_byte, self._limit_s)
+            self._place.begin()
+            yield from self._silence()
 
     def _opened(self, file: PartFile) -> InputContainer:
         try:
@@ -174,6 +189,8 @@ class Reader:
     def _placed(self, placed: Placed) -> Iterator[Pcm]:
         frame = placed.frame
         gap = self._place.gap(placed.time)
+        if gap and self._unbroken and not placed.lost:
+            placed = replace(placed, lost="packets are missing")
         self._note_damage(placed, gap or 0.0)
         if gap is None:
             self._warn(WarningCode.DISCONTINUITY, "the time stamps jump; the sound goes on without silence here")

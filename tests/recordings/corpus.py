@@ -1,0 +1,185 @@
+"""Recordings as people have them: every container and codec that is taken, each whole, late, holed, cut, glued …"""
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import av
+import numpy as np
+from av.audio.stream import AudioStream
+from av.container import OutputContainer
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from demo import SAMPLES
+from tests.audio_files import wav_of
+from transcription.media.audio import RATE
+from transcription.media.codecs.decode import decode
+
+Pcm = NDArray[np.int16]
+
+LATE_S, GAP_AT_S, GAP_S = 10.0, 5.9, 20.0
+HOLE_AT, HOLE = 0.3, 0.12
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A container with a codec. ``stamped``: packets have time stamps that may have gaps; ``picture``: a film's."""
+
+    container: str
+    codec: str
+    rate: int = 16_000
+    stamped: bool = False
+    picture: str = ""
+    options: dict[str, str] = field(default_factory=dict)
+
+
+_FRAGMENTED = {"movflags": "frag_keyframe+empty_moov+default_base_moof", "frag_duration": "1000000"}
+FORMS: dict[str, Form] = {
+    "WAV": Form("wav", "pcm_s16le"),
+    "AIFF": Form("aiff", "pcm_s16be"),
+    "AU": Form("au", "pcm_s16be"),
+    "CAF, ALAC": Form("caf", "alac"),
+    "FLAC": Form("flac", "flac"),
+    "MP3": Form("mp3", "libmp3lame"),
+    "MP2": Form("mp2", "mp2"),
+    "AAC (ADTS)": Form("adts", "aac"),
+    "AC-3": Form("ac3", "ac3", 48_000),
+    "AMR": Form("amr", "libopencore_amrnb", 8_000),
+    "True Audio": Form("tta", "tta"),
+    "WavPack": Form("wv", "wavpack"),
+    "Ogg, Opus": Form("ogg", "libopus", 48_000),
+    "WebM, Opus": Form("webm", "libopus", 48_000, stamped=True),
+    "Matroska, AAC": Form("matroska", "aac", stamped=True, picture="mpeg4"),
+    "Matroska, FLAC": Form("matroska", "flac", stamped=True),
+    "MP4, AAC": Form("mp4", "aac", stamped=True, picture="mpeg4"),
+    "MP4 in fragments": Form("mp4", "aac", stamped=True, picture="mpeg4", options=_FRAGMENTED),
+    "QuickTime, ALAC": Form("mov", "alac", stamped=True, picture="mpeg4"),
+    "FLV, AAC": Form("flv", "aac", 44_100, stamped=True),
+    "AVI, MP3": Form("avi", "libmp3lame", 44_100),
+    "ASF, WMA": Form("asf", "wmav2", 44_100, stamped=True),
+    "MPEG-TS, AAC": Form("mpegts", "aac", stamped=True, picture="mpeg2video"),
+    "MPEG-PS, MP2": Form("mpeg", "mp2", 48_000),
+}
+_NO_PARTS = {"AVI, MP3", "MPEG-PS, MP2", "True Audio"}
+
+
+@cache
+def speech() -> Pcm:
+    """The sample that is in all of them: 11 s of speech, mono, 16 kHz."""
+    return np.rint(decode(Path(SAMPLES["short"].path), limit_s=60) * 32767).astype(np.int16)
+
+
+def kinds(name: str) -> tuple[str, ...]:
+    """What a form can be tried as."""
+    form = FORMS[name]
+    found = ["plain", "hole", "cut"]
+    found += ["glued"] if name not in _NO_PARTS else []
+    found += ["gap"] if form.stamped else []
+    found += ["late"] if form.picture else []
+    return tuple(found)
+
+
+def made(name: str, kind: str) -> bytes:
+    """The recording."""
+    form = FORMS[name]
+    if kind == "glued":
+        parts = np.split(speech(), [round(3.8 * RATE), round(5.9 * RATE)])
+        return b"".join(written(form, [part]) for part in parts)
+    if kind == "late":
+        return written(form, [speech()], start_s=LATE_S, picture=True)
+    if kind == "gap":
+        return written(form, [speech()], gap=(GAP_AT_S, GAP_S))
+    whole = written(form, [speech()])
+    if kind == "cut":
+        return whole[: len(whole) * 6 // 10]
+    if kind == "hole":
+        first, length = round(len(whole) * HOLE_AT), round(len(whole) * HOLE)
+        junk = random.Random(5).randbytes(length)
+        return whole[:first] + junk + whole[first + length :]
+    return whole
+
+
+def place(kind: str) -> Callable[[float], float]:
+    """Where what the sample says at some time stands in a recording of *kind*."""
+    if kind == "late":
+        return lambda time: time + LATE_S
+    if kind == "gap":
+        return lambda time: time if time < GAP_AT_S else time + GAP_S
+    return lambda time: time
+
+
+def written(
+    form: Form,
+    tracks: Sequence[Pcm],
+    *,
+    start_s: float = 0.0,
+    gap: tuple[float, float] = (0.0, 0.0),
+    picture: bool = False,
+    languages: Sequence[str] = (),
+) -> bytes:
+    """Encode *tracks*; their stamps begin at *start_s*, and from the gap's first second on they are later."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "recording"
+        with av.open(str(path), "w", format=form.container, options=form.options) as out:
+            pictures = _pictures(out, form) if picture else None
+            streams = [_stream(out, form) for _ in tracks]
+            for stream, language in zip(streams, languages, strict=False):
+                stream.metadata["language"] = language
+            if pictures is not None:
+                _film(out, pictures, seconds=start_s + 15)
+            for stream, samples in zip(streams, tracks, strict=True):
+                _encode(out, stream, form, samples, start_s=start_s, gap=gap)
+        return path.read_bytes()
+
+
+def wave(channels: Sequence[Pcm]) -> bytes:
+    """A WAV file of channels that nobody has named."""
+    return wav_of(np.stack(channels, axis=1), rate=RATE)
+
+
+def _stream(out: OutputContainer, form: Form) -> AudioStream:
+    stream = out.add_stream(form.codec, rate=form.rate, layout="mono")
+    assert isinstance(stream, AudioStream)
+    if form.codec == "libopencore_amrnb":
+        stream.bit_rate = 12_200
+    if form.codec == "wmav2":
+        stream.bit_rate = 64_000
+    return stream
+
+
+def _encode(
+    out: OutputContainer, stream: AudioStream, form: Form, samples: Pcm, *, start_s: float, gap: tuple[float, float]
+) -> None:
+    context = stream.codec_context
+    if not context.is_open:
+        context.open()
+    size = context.frame_size or 1024
+    resampler = av.AudioResampler(format=context.format, layout="mono", rate=form.rate, frame_size=size)
+    frame = av.AudioFrame.from_ndarray(samples[None, :], format="s16", layout="mono")
+    frame.sample_rate, frame.pts, frame.time_base = RATE, 0, Fraction(1, RATE)
+    at = 0
+    for part in [*resampler.resample(frame), *resampler.resample(None)]:
+        later = gap[1] if gap[1] and at / form.rate >= gap[0] else 0.0
+        part.pts, part.time_base = at + round((start_s + later) * form.rate), Fraction(1, form.rate)
+        at += part.samples
+        out.mux(stream.encode(part))
+    out.mux(stream.encode(None))
+
+
+def _pictures(out: OutputContainer, form: Form) -> VideoStream:
+    pictures = out.add_stream(form.picture, rate=25)
+    assert isinstance(pictures, VideoStream)
+    pictures.width, pictures.height, pictures.pix_fmt = 64, 48, "yuv420p"
+    return pictures
+
+
+def _film(out: OutputContainer, pictures: VideoStream, *, seconds: float) -> None:
+    for _ in range(round(25 * seconds)):
+        frame = av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="rgb24")
+        out.mux(pictures.encode(frame))
+    out.mux(pictures.encode(None))
