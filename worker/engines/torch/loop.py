@@ -17,13 +17,12 @@ from worker.engines.torch.graphs import Steps
 from worker.engines.torch.slots import FILLED, LENGTHS, Asked, Slots, Written, fitting
 
 Made = TypeVar("Made")
+Encode = Callable[[Sequence[Any]], Sequence[Tensor]]
 MakeSlots = Callable[[int], Slots]
 """Makes slots of so many beams."""
 
 ROWS = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128)
 BEAMS = (1, 5, 10)
-EARLY = 2
-"""Batches to encode between two steps: more rows come than leave, until the slots are full."""
 
 
 @dataclass(eq=False, slots=True)
@@ -124,34 +123,45 @@ class Loop:
     aligns a batch. So one long text keeps nobody waiting.
     """
 
-    def __init__(self, make_slots: MakeSlots, *, stream: Callable[[], Any], crowd: int) -> None:
+    def __init__(self, make_slots: MakeSlots, encode: Encode, *, stream: Callable[[], Any], crowd: int) -> None:
         """
         Start the thread.
 
         Args:
             make_slots: Called when the first row of so many beams comes.
+            encode: Encodes a few windows, whoever's they are.
             stream: A context that the thread works in.
             crowd: Rows waiting for slots at which nothing more is encoded.
         """
-        self._make_slots, self._stream, self._crowd = make_slots, stream, crowd
+        self._make_slots, self._encode, self._stream, self._crowd = make_slots, encode, stream, crowd
         self._groups: dict[int, _Group] = {}
         self._waiting: dict[int, deque[_Row]] = {beams: deque() for beams in BEAMS}
         self._calls: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
-        self._early: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
+        self._sounds: deque[tuple[Any, Future[Tensor]]] = deque()
         self._changed = threading.Condition()
         self._closed = False
         self._thread = threading.Thread(target=self._work, name="torch", daemon=True)
         self._thread.start()
 
-    def call(self, work: Callable[[], Made], *, early: bool = False) -> Made:
-        """Do *work* between two steps, and wait for it. *early*: it makes rows, of which there may be enough."""
+    def call(self, work: Callable[[], Made]) -> Made:
+        """Do *work* between two steps, and wait for it."""
         future: Future[Made] = Future()
         with self._changed:
             if self._closed:
                 raise _stopped()
-            (self._early if early else self._calls).append((work, future))
+            self._calls.append((work, future))
             self._changed.notify()
         return future.result()
+
+    def encode(self, sounds: Sequence[Any]) -> list[Tensor]:
+        """Have windows encoded, together with others', when there are few that wait for slots."""
+        futures: list[Future[Tensor]] = [Future() for _ in sounds]
+        with self._changed:
+            if self._closed:
+                raise _stopped()
+            self._sounds += zip(sounds, futures, strict=True)
+            self._changed.notify()
+        return [future.result() for future in futures]
 
     def write(self, sounds: Sequence[Tensor], asked: Sequence[Asked]) -> "list[Future[Callable[[], Written]]]":
         """Have windows, whose sounds have shape (1, 1500, width), written down; each is read by calling what comes."""
@@ -185,27 +195,40 @@ class Loop:
                         self._fail(beams, error)
         left = [row for waiting in self._waiting.values() for row in waiting]
         left += [row for group in self._groups.values() for row in group.rows if row]
-        for future in [*(row.future for row in left), *(future for _, future in (*self._calls, *self._early))]:
+        for future in [*(row.future for row in left), *(future for _, future in (*self._calls, *self._sounds))]:
             _settle(future, error=_stopped())
         self._groups.clear()
 
     def _next(self) -> bool:
-        """Do the calls that there are, and some of the early ones; wait while there is nothing to do. False: closed."""
+        """Do the calls that there are, and encode a batch; wait while there is nothing to do. False: closed."""
         with self._changed:
-            while not self._closed and not self._calls and not self._early and not self._busy():
+            while not self._closed and not self._calls and not self._sounds and not self._busy():
                 self._changed.wait()
             if self._closed:
                 return False
             calls = [*self._calls]
             self._calls.clear()
+            sounds = []
             if sum(map(len, self._waiting.values())) < self._crowd:
-                calls += [self._early.popleft() for _ in range(min(EARLY, len(self._early)))]
+                sounds = [self._sounds.popleft() for _ in range(min(FILLED[-1], len(self._sounds)))]
         for work, future in calls:
             try:
                 _settle(future, work())
             except BaseException as error:  # noqa: BLE001  it's the caller's
                 _settle(future, error=error)
+        if sounds:
+            self._encode_all(sounds)
         return True
+
+    def _encode_all(self, sounds: "Sequence[tuple[Any, Future[Tensor]]]") -> None:
+        try:
+            made = self._encode([sound for sound, _ in sounds])
+        except BaseException as error:  # noqa: BLE001  the batcher tries them again, fewer together
+            for _, future in sounds:
+                _settle(future, error=error)
+            return
+        for (_, future), encoding in zip(sounds, made, strict=True):
+            _settle(future, encoding)
 
     def _busy(self) -> bool:
         return any(self._waiting.values()) or any(group.active for group in self._groups.values())

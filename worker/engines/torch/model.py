@@ -58,11 +58,11 @@ class TorchModel:
         self._languages = network.languages or tuple(
             range(self._marks.start + 1, tokenizer.token_to_id("<|translate|>") or self._marks.start + 1)
         )
-        self._loop = Loop(self._make_slots, stream=self._stream, crowd=slots)
+        self._loop = Loop(self._make_slots, self._encode, stream=self._stream, crowd=max(FILLED[-1], slots // 4))
 
     def encode(self, sounds: Sequence[tuple[Sound, int, int]]) -> list[Tensor]:
         """Encode passes, each a window's sound from a frame on, so many frames; shape (1, 1500, width) each."""
-        return self._loop.call(lambda: self._encode(sounds), early=True)
+        return self._loop.encode(sounds)
 
     def detect_language(self, encoded: Sequence[Tensor]) -> list[list[tuple[str, float]]]:
         """Each row's languages, as («<|en|>», probability), the most probable first."""
