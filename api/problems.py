@@ -64,6 +64,7 @@ STATUSES: dict[type[MurmurationError], int] = {
     errors.ModelUnavailable: 503,
     errors.BlobMissing: 500,
     errors.BlobDamaged: 500,
+    errors.DeadlineExceeded: 504,
     errors.ScratchFailed: 500,
     errors.ResultIncomplete: 500,
     errors.NameTaken: 500,

@@ -36,7 +36,7 @@ class ScriptedEngine:
     def progress(self, owner: str) -> int | None:
         return None
 
-    def detect_language(self, window: Samples) -> tuple[str, float]:
+    def detect_language(self, window: Samples, **_: object) -> tuple[str, float]:
         script.detections += 1
         return "fr", 0.75
 

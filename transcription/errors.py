@@ -53,6 +53,7 @@ Everything that can go wrong, as one tree.
         ├── ModelUnavailable      model_unavailable
         ├── BlobMissing           blob_missing
         ├── BlobDamaged           blob_damaged
+        ├── DeadlineExceeded      deadline_exceeded
         ├── ScratchFailed         scratch_failed
         ├── ResultIncomplete      result_incomplete
         ├── NameTaken             name_taken       (never shown: two workers have one name)
@@ -440,6 +441,15 @@ class ResultIncomplete(ComputeError):
     code = "result_incomplete"
     retryable = True
     advice = "Look whether the ledger lost writes (its AOF, its disk), then submit the recording again and drop this."
+
+
+class DeadlineExceeded(ComputeError):
+    """The job wasn't done before its deadline."""
+
+    code = "deadline_exceeded"
+    retryable = True
+    fault = Fault.PLATFORM
+    advice = "Look why it waited so long: workers that suit it, the length of the queue; then retry it, or drop it."
 
 
 class ScratchFailed(ComputeError):

@@ -144,6 +144,13 @@ class Options(Decoding):
     )
     priority: Priority = Field(Priority.INTERACTIVE, description="`interactive` goes before `batch`.")
     webhook_url: str | None = Field(None, max_length=2000, description="Where to send word of the job's end.")
+    deadline_s: int | None = Field(
+        None,
+        ge=1,
+        le=30 * 86400,
+        exclude_if=_is_none,
+        description="Seconds after which an unfinished job fails with `deadline_exceeded`; nothing: its priority's.",
+    )
     cache: Literal["on", "off"] = Field(
         "on",
         exclude_if=lambda value: value == "on",

@@ -244,6 +244,9 @@ class SpanStore(Protocol):
     def fail(self, claim: Claim, failure: Failure, *, retry_in_s: float | None) -> None:
         """Report a failed attempt; without *retry_in_s* the computation fails."""
 
+    def hung(self, worker: str, claims: Sequence[Claim]) -> int:
+        """Say that these spans stand still and the worker ends for them; how many came back."""
+
     def release(self, claim: Claim) -> None:
         """Hand a span back, as if it had never been claimed."""
 

@@ -62,8 +62,8 @@ class Leases(threading.Thread):
     """
     Renews what is held, says that the worker lives, and hears of cancels.
 
-    A span without progress for ``stall_s`` isn't renewed. Once its lease is surely over the process hands back what
-    else it holds and exits: a call into a model can't be stopped in any other way.
+    A span without progress for ``stall_s`` isn't renewed. If it goes on standing still, the process says so, hands back
+    what else it holds and exits: a call into a model can't be stopped in any other way.
     """
 
     def __init__(
@@ -176,7 +176,7 @@ class Leases(threading.Thread):
                 one.touch()
             one.seen = own
         stalled = [one for one in held if now - one.progressed_at > self._settings.stall_s and not one.over]
-        if any(now - one.progressed_at > self._settings.stall_s + self._settings.ttl_s for one in stalled):
+        if any(now - one.progressed_at > self._settings.stall_s + self._settings.ttl_s / 2 for one in stalled):
             self._exit(stalled)
         moving = [one for one in held if one not in stalled and not one.over]
         found = self._spans.renew([one.claim for one in moving])
@@ -187,13 +187,15 @@ class Leases(threading.Thread):
 
     def _exit(self, stalled: list[Held]) -> None:
         log.error("hung; the process exits", spans=[one.claim.name for one in stalled])
+        # Before their leases are over, which would put the blame on all that this process holds.
+        self._try(lambda: self._spans.hung(self._info(0).id, [one.claim for one in stalled]))
         for one in stalled:
             self.remove(one)
         self.hand_back()
         os._exit(EXIT_HUNG)
 
     @staticmethod
-    def _try(action: Callable[[], None]) -> None:
+    def _try(action: Callable[[], object]) -> None:
         try:
             action()
         except LedgerUnavailable as error:

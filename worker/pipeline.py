@@ -119,7 +119,7 @@ class Pipeline:
         held.check()
         parts = pieces(stretches, recording.duration_s, target_s=span_length(self._limit_span_s, self._rate()))
         with clock.measure("compute"):
-            language, probability = self._language(claim, engine, speech or stretches, recording)
+            language, probability = self._language(held, engine, speech or stretches, recording)
         facts = Facts(warnings=recording.warnings, tracks=recording.tracks)
         if len(parts) > 1:
             self._keep(claim, recording)
@@ -129,12 +129,18 @@ class Pipeline:
         return Work(parts[0], recording, language)
 
     def _language(
-        self, claim: Claim, engine: Engine, speech: list[Span], sound: Sound
+        self, held: Held, engine: Engine, speech: list[Span], sound: Sound
     ) -> tuple[str | None, float | None]:
+        claim = held.claim
         if claim.decoding.language or not speech:
             return claim.decoding.language, None
         first = windows(speech)[0]
-        return engine.detect_language(Window.joined(first, sound.cut).samples)
+        held.progress = lambda: engine.progress(claim.computation)
+        held.in_engine = True
+        heard = Window.joined(first, sound.cut).samples
+        found = engine.detect_language(heard, owner=claim.computation, cancelled=lambda: held.over)
+        held.in_engine = False
+        return found
 
     def _decode(self, held: Held) -> Recording:
         decoding = held.claim.decoding
@@ -144,6 +150,8 @@ class Pipeline:
         recording = self._decoder.decode(
             path, progressed=held.touch, check=held.check, track=decoding.audio_track, language=decoding.language
         )
+        # It may have been cut while it was read; the file is read again only if it has changed.
+        self._verify(path, sha256, progressed=lambda: _touch_and_check(held))
         if decoding.normalize:
             normalize(recording.samples)
         return recording

@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 
 from tests.chaos.flock import APIS, WORKERS, Client, Flock
 from tests.chaos.recordings import recording
+from tests.chaos.sickness import sickness
 
 
 @dataclass(slots=True)
@@ -42,6 +43,8 @@ class Plan:
     pace_s: float
     window_s: float
     clients: int = 8
+    sick: int = 0
+    """How often each of the faults comes that aren't a process's death: see `tests.chaos.sickness`."""
 
 
 @dataclass(slots=True)
@@ -52,6 +55,8 @@ class Storm:
     plan: Plan
     seed: int
     jobs: list[PlannedJob] = field(default_factory=list)
+    poisons: list[str] = field(default_factory=list)
+    repaired: list[tuple[str, str, bytes]] = field(default_factory=list)
     deaths: list[tuple[str, float]] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
 
@@ -80,6 +85,8 @@ class Storm:
             for name, fault in faults:
                 self.said.append(name)
                 fault()
+                if self.plan.sick:
+                    self.flock.restart_exited()
                 time.sleep(dice.expovariate(1 / self.plan.pace_s))
             for one in asked:
                 one.result()
@@ -106,6 +113,7 @@ class Storm:
         faults += [("kill an API in an upload", lambda: self._kill_in_upload(dice.choice(APIS)))] * 2
         faults += [("lose the hints", self._lose_hints)] * 2
         faults += [("cut the connections", self._cut_connections)] * 2
+        faults += [(name, fault) for name, fault in sickness(self, dice) for _ in range(plan.sick)]
         dice.shuffle(faults)
         return faults
 

@@ -34,7 +34,7 @@ class StubEngine:
     def progress(self, owner: str) -> int | None:
         return None
 
-    def detect_language(self, window: Samples) -> tuple[str, float]:
+    def detect_language(self, window: Samples, **_: object) -> tuple[str, float]:
         return "en", 1.0
 
     def transcribe(

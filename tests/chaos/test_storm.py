@@ -24,6 +24,15 @@ LONG = Plan(
     pace_s=4.0,
     window_s=3.0,
 )
+EVERYTHING = Plan(
+    jobs=int(os.environ.get("CHAOS_JOBS", "500")),
+    worker_kills=10,
+    ledger_kills=2,
+    stop_s=8.0,
+    pace_s=3.0,
+    window_s=0.5,
+    sick=2,
+)
 UPLOADS_CUT = 2
 """APIs that are killed in an upload."""
 QUICK = Lease(ttl_s=3, renew_s=1, max_attempts=5)
@@ -42,6 +51,63 @@ def test_a_short_storm_loses_and_doubles_nothing(tmp_path: Path) -> None:
 def test_a_long_storm_with_real_leases_loses_and_doubles_nothing(tmp_path: Path) -> None:
     seed = int(os.environ.get("CHAOS_SEED") or time.time())
     weather(tmp_path, LONG, REAL, seed=seed, settle_s=600, reclaimed_within_s=30)
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(1800)
+@pytest.mark.skipif("CHAOS_LONG" not in os.environ, reason="`make chaos` runs it: it takes minutes")
+def test_a_storm_of_all_kinds_of_faults_fails_nothing_but_the_poisons(tmp_path: Path) -> None:
+    seed = int(os.environ.get("CHAOS_SEED") or time.time())
+    print(f"CHAOS_SEED={seed}")
+    lease = Lease(ttl_s=5, renew_s=1, stall_s=10, max_attempts=4)
+    with Flock(tmp_path / "data", lease=lease, window_s=EVERYTHING.window_s) as flock:
+        storm = Storm(flock, EVERYTHING, seed)
+        client = Client(flock)
+        try:
+            storm.run()
+            print("faults:", ", ".join(storm.said))
+            all_end(client, storm, 600)
+            every_transcript_is_the_undisturbed_one(client, storm, tmp_path, flock.settings.worker.span_s)
+            for first, again, audio in storm.repaired:
+                whole = expected(audio, tmp_path, span_s=flock.settings.worker.span_s)
+                assert client.text(first) == client.text(again) == whole
+            with flock.redis() as redis:
+                spans = Counter((e["comp"], e["span"]) for _, e in audit(redis) if e["what"] == "finished")
+                assert set(spans.values()) == {1}
+                figures(redis, storm)
+        except BaseException:
+            print("\n".join(flock.lines[-400:]))
+            raise
+        finally:
+            client.close()
+
+
+def all_end(client: Client, storm: Storm, within_s: float) -> None:
+    """Every job ends as it should, while a supervisor starts again the workers that poisons and hangs end."""
+    deadline = time.monotonic() + within_s
+    wanted = {one.job_id: "canceled" if one.canceled else "completed" for one in storm.jobs}
+    wanted |= dict.fromkeys((job for first, again, _ in storm.repaired for job in (first, again)), "completed")
+    wanted |= dict.fromkeys(storm.poisons, "failed")
+    for job_id, status in wanted.items():
+        while (job := client.job(job_id, wait=1))["status"] in ("queued", "processing"):
+            storm.flock.restart_exited()
+            assert time.monotonic() < deadline, f"stuck: {job}"
+        assert job["status"] == status, job
+        if status == "failed":
+            assert job["error"]["code"] == "worker_lost", job  # type: ignore[index]
+
+
+def figures(redis: Redis, storm: Storm) -> None:
+    """What the storm was: the line of docs/reliability.md."""
+    what = Counter(entry["what"] for _, entry in audit(redis))
+    stats = redis.hgetall("murmur:stats")
+    seconds = [at for at, _ in audit(redis)]
+    print(
+        f"jobs {len(storm.jobs)} + {len(storm.poisons)} poisons + {len(storm.repaired)} damaged; "
+        f"faults {len(storm.said)}; claims {what['claimed']}; reaped {what['reaped']}; erred {what['erred']}, "
+        f"of the platform {stats.get('faults', 0)}; dead letters {redis.zcard('murmur:dead')}; lost, stuck, doubled 0; "
+        f"{max(seconds) - min(seconds):.0f} s"
+    )
 
 
 def weather(

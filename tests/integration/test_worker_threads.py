@@ -210,7 +210,10 @@ def test_hung_process_hands_its_other_spans_back_and_exits(
         assert moving.handed_back
         assert not stuck.handed_back
         other = LedgerWorker(spans, "w2")
-        assert other.claim().computation == moving.claim.computation
+        claims = {held.computation: held for held in (other.claim() for _ in "ab")}
+        hung, neighbour = claims[stuck.claim.computation], claims[moving.claim.computation]
+        assert (hung.suspect, hung.attempt) == (True, 2)
+        assert (neighbour.suspect, neighbour.attempt) == (False, 1)
 
 
 def test_cancel_reaches_the_worker_and_a_lost_lease_too(client: LedgerClient, spans: RedisSpans) -> None:

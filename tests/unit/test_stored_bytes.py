@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from transcription.errors import BlobDamaged, BlobMissing, ScratchFailed
+from transcription.errors import BlobDamaged, BlobMissing, ScratchFailed, StorageUnavailable
 from transcription.retry import classified
 from transcription.storage.disk import DiskBlobs
 from transcription.storage.verify import Verified, verify
@@ -76,3 +76,20 @@ def test_what_was_set_aside_is_deleted_with_what_nobody_needs(tmp_path: Path) ->
     os.utime(aside, (time.time() - 120,) * 2)
     blobs.sweep(older_than_s=60, held=lambda _: True)
     assert not aside.exists()
+
+
+def test_disk_that_goes_away_in_the_middle_of_an_upload_is_a_store_that_takes_nothing_now(tmp_path: Path) -> None:
+    blobs = DiskBlobs(tmp_path / "blobs")
+
+    async def cut() -> None:
+        one = blobs.upload()
+        await one.write(AUDIO)
+        await one.path()
+        (tmp_path / "blobs").rename(tmp_path / "away")
+        try:
+            await one.commit()
+        finally:
+            await one.abort()
+
+    with pytest.raises(StorageUnavailable):
+        asyncio.run(cut())

@@ -16,7 +16,14 @@ from typing import Any
 import orjson
 from redis.asyncio import Redis
 
-from transcription.errors import JobCanceled, JobExpired, JobNotFound, MalformedRequest, outage_endured
+from transcription.errors import (
+    DeadlineExceeded,
+    JobCanceled,
+    JobExpired,
+    JobNotFound,
+    MalformedRequest,
+    outage_endured,
+)
 from transcription.job import Failure, Job, Progress, Status
 from transcription.ledger import records
 from transcription.ledger.change_feed import Watch
@@ -87,6 +94,9 @@ class RedisEvents:
             return _ended_early(
                 JobCanceled(f"job {job.id!r} was canceled"), now.status, seen if entry == OWN_END else -1
             )
+        if "failed" in pairs(job_hash) and now.failure is not None:
+            late = DeadlineExceeded(now.failure.message)
+            return _ended_early(late, now.status, seen if entry == OWN_END else -1)
         if now.status is Status.EXPIRED:
             return _ended_early(JobExpired(f"the result of job {job.id!r} isn't kept any more"), now.status, -1)
         events = []
@@ -112,7 +122,9 @@ def _number(event: Event) -> int:
     return int(event.id.rpartition(".")[2])
 
 
-def _ended_early(why: JobNotFound | JobCanceled | JobExpired, status: Status | None, seen: int) -> _Batch:
+def _ended_early(
+    why: JobNotFound | JobCanceled | JobExpired | DeadlineExceeded, status: Status | None, seen: int
+) -> _Batch:
     """The end of a ticket that is no longer on its computation."""
     events = list(_failed(OWN_END, Failure(code=why.code, message=why.message)))
     if status is not None:

@@ -40,7 +40,7 @@ from transcription.ledger.connections import (
 )
 from transcription.ledger.fail_fast import FailFastRedis
 from transcription.ledger.scripts import PREFIX, Scripts, noting, pairs
-from transcription.options import fingerprint
+from transcription.options import Options, Priority, fingerprint
 from transcription.ports import Backlog, Lane, Mark, Page, Server
 from transcription.settings import Settings
 from transcription.transcript import Segment, Transcript
@@ -128,6 +128,7 @@ class RedisJobs:
             "fingerprint": name,
             "payload": payload,
             "cache": options.cache == "on",
+            "deadline": self._deadline_s(options) * 1000,
             "idempotency_key": submission.idempotency_key or False,
             "lane": self._settings.lane(submission.model, language=options.language),
             "max_jobs": submission.max_jobs,
@@ -144,6 +145,14 @@ class RedisJobs:
             "trace": submission.traceparent,
             "ttl": (options.ttl_s or self._settings.retention.result_ttl_s) * 1000,
         }
+
+    def _deadline_s(self, options: Options) -> int:
+        limits = self._settings.limits
+        by_class = {
+            Priority.INTERACTIVE: limits.deadline_interactive_s,
+            Priority.BATCH: limits.deadline_batch_s,
+        }
+        return options.deadline_s or by_class[options.priority]
 
     async def get(self, job_id: str, *, tenant: str) -> Job:
         """The job as it is now. JobNotFound."""

@@ -7,7 +7,7 @@ import orjson
 
 from transcription import tracks
 from transcription.computation import Claim, DeadLetter
-from transcription.errors import Fault
+from transcription.errors import DeadlineExceeded, Fault
 from transcription.job import Audio, Failure, Job, Progress, QueuePosition, Status
 from transcription.options import Decoding, Options
 from transcription.result_warning import ResultWarning, parsed
@@ -32,7 +32,7 @@ def job(job_hash: dict[str, str], comp: dict[str, str], queue: QueuePosition | N
     options = Options.model_validate_json(job_hash["options"])
     duration = seconds(comp.get("duration") or job_hash["duration"]) or 0.0
     done = duration if status is Status.COMPLETED else seconds(comp.get("done", "0")) or 0.0
-    ended = seconds(job_hash.get("canceled") or comp.get("completed"))
+    ended = seconds(job_hash.get("canceled") or job_hash.get("failed") or comp.get("completed"))
     created = seconds(job_hash["created"]) or 0.0
     cached = job_hash["cached"] == "1"
     return Job(
@@ -54,7 +54,7 @@ def job(job_hash: dict[str, str], comp: dict[str, str], queue: QueuePosition | N
         attempts=int(comp.get("attempts", "0")),
         progress=Progress(audio_seconds_done=done, audio_seconds_total=duration, estimated=not _is_known(comp, status)),
         queue=queue,
-        failure=_failure(comp) if status is Status.FAILED else None,
+        failure=_failure(job_hash, comp) if status is Status.FAILED else None,
         compute_s=seconds(comp.get("compute_ms")),
         warnings=warnings(comp.get("warnings")),
         tracks=_tracks(comp),
@@ -69,6 +69,8 @@ def _is_known(comp: dict[str, str], status: Status) -> bool:
 def _status(job_hash: dict[str, str], comp: dict[str, str]) -> Status:
     if "expired" in job_hash:
         return Status.EXPIRED
+    if "failed" in job_hash:
+        return Status.FAILED
     if "canceled" in job_hash or not comp:
         return Status.CANCELED
     return Status(comp["status"])
@@ -77,10 +79,12 @@ def _status(job_hash: dict[str, str], comp: dict[str, str]) -> Status:
 def _expires(ticket: dict[str, str], comp: dict[str, str], ended: float) -> float:
     """When a ticket that ended goes: not before its dead letter does."""
     own = ended + float(ticket["ttl"]) / 1000
-    return own if "canceled" in ticket else max(own, seconds(comp.get("dead_until")) or 0.0)
+    return own if "canceled" in ticket or "failed" in ticket else max(own, seconds(comp.get("dead_until")) or 0.0)
 
 
-def _failure(comp: dict[str, str]) -> Failure:
+def _failure(job_hash: dict[str, str], comp: dict[str, str]) -> Failure:
+    if "failed" in job_hash:
+        return Failure(code=DeadlineExceeded.code, message=job_hash["error"], retryable=True, fault=Fault.PLATFORM)
     return Failure(
         code=comp.get("error_code", "engine_failed"),
         message=comp.get("error", ""),
@@ -94,7 +98,7 @@ def dead_letter(died_at: float, comp: dict[str, str], jobs: list[str]) -> DeadLe
     return DeadLetter(
         computation=comp["id"],
         died_at=died_at,
-        failure=_failure(comp),
+        failure=_failure({}, comp),
         attempts=int(comp["attempts"]),
         model=comp["model"],
         decoding=Decoding.model_validate_json(comp["decoding"]),

@@ -30,6 +30,7 @@ _WHILE_FULL = frozenset(
         "fail",
         "finish",
         "forget",
+        "hung",
         "lock",
         "outbox_claim",
         "outbox_replay",

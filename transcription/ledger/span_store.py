@@ -114,6 +114,12 @@ class RedisSpans:
         told = (failure.code, failure.message[:2000], int(failure.retryable), delay, failure.fault.value)
         self._write("fail", claim, *_name(claim), *told)
 
+    def hung(self, worker: str, claims: Sequence[Claim]) -> int:
+        """Say that these spans stand still and the worker ends for them; how many came back."""
+        names = [part for claim in claims for part in _name(claim)]
+        with translated():
+            return int(self._scripts.call("hung", worker, self._settings.lease.max_attempts, *names))
+
     def release(self, claim: Claim) -> None:
         """Hand a span back, as if it had never been claimed."""
         with translated():

@@ -14,6 +14,8 @@ class Limits(Part):
     max_duration_s: float = Field(12 * 3600.0, gt=0, description="Longest recording.")
     max_queue_audio_s: float = Field(500 * 3600.0, gt=0, description="Audio in the queue above which submits get 503.")
     max_memory_percent: float = Field(95.0, gt=0, le=100, description="Memory use above which submits get 503.")
+    deadline_interactive_s: int = Field(86_400, gt=0, description="Deadline of interactive jobs that name none.")
+    deadline_batch_s: int = Field(7 * 86_400, gt=0, description="Deadline of batch jobs that name none.")
     max_ledger_percent: float = Field(
         90.0, gt=0, le=100, description="Use of the ledger's `maxmemory` above which submits get 503."
     )

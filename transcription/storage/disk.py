@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from transcription.errors import BlobMissing, DiskFull
+from transcription.errors import BlobMissing, DiskFull, StorageUnavailable
 
 _BUFFER_BYTES = 1 << 20
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -238,10 +238,12 @@ def _sync_directory(path: Path) -> None:
 
 @contextmanager
 def disk_errors() -> Iterator[None]:
-    """Translate a full disk into DiskFull."""
+    """Translate a full disk into DiskFull, and one that is away or broken into StorageUnavailable."""
     try:
         yield
     except OSError as error:
         if error.errno not in _FULL:
-            raise
+            raise StorageUnavailable(
+                f"the disk of the uploads can't be written ({error.strerror})", retry_after_s=_RETRY_AFTER_S
+            ) from error
         raise DiskFull(f"the disk of the uploads is full ({error.strerror})", retry_after_s=_RETRY_AFTER_S) from error

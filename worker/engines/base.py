@@ -34,9 +34,13 @@ class Engine(Protocol):
         None while none of them is being computed: they wait for their turn.
         """
 
-    def detect_language(self, window: Samples) -> tuple[str, float]:
+    def detect_language(
+        self, window: Samples, *, owner: str = "language", cancelled: Callable[[], bool] = ...
+    ) -> tuple[str, float]:
         """
         Find the language of *window* (mono, float32, 16 kHz, at most 30 s): its ISO 639-1 code and probability.
+
+        *owner* and *cancelled* are those of `transcribe`; `progress` tells of this window too.
 
         Raises:
             EngineFailed: the model raised an error.

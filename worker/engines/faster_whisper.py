@@ -40,6 +40,10 @@ FORCED_INSTRUCTIONS = "CT2_FORCE_CPU_ISA"
 AnyRow = TypeVar("AnyRow", Row, LanguageRow)
 
 
+def _never() -> bool:
+    return False
+
+
 class FasterWhisper:
     """One model with its batcher. See `worker.engines.base.Engine` for what its methods promise."""
 
@@ -85,12 +89,14 @@ class FasterWhisper:
         """How far the windows of *owner* are that are being computed: see Engine."""
         return self._batcher.progress(owner)
 
-    def detect_language(self, window: Samples) -> tuple[str, float]:
+    def detect_language(
+        self, window: Samples, *, owner: str = "language", cancelled: Callable[[], bool] = _never
+    ) -> tuple[str, float]:
         """Find the language; the encoding is kept for the transcription of the same window."""
         if not self._whisper.model.is_multilingual:
             return "en", 1.0
         row = LanguageRow(self._features(window), _digest(window))
-        done = _wait(self._submit(row, owner="language", cancelled=_never), _never)
+        done = _wait(self._submit(row, owner=owner, cancelled=cancelled), cancelled)
         if done.found is None:
             raise Stopped("the language wasn't asked for")
         return done.found
@@ -171,10 +177,6 @@ def _wait(future: "Future[AnyRow]", cancelled: Callable[[], bool]) -> AnyRow:
         if cancelled():
             future.cancel()
             raise Stopped("nobody waits for this any more")
-
-
-def _never() -> bool:
-    return False
 
 
 def _digest(samples: Samples) -> bytes:

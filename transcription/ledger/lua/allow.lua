@@ -12,7 +12,7 @@ if max_jobs > 0 and redis.call('ZCARD', open) >= max_jobs then
   for _, one in ipairs(redis.call('ZRANGE', open, 0, -1)) do
     local job = hash(k('job', one))
     local status = job.comp and redis.call('HGET', k('comp', job.comp), 'status')
-    local ended = job.canceled or job.expired or terminal(status)
+    local ended = job.canceled or job.failed or job.expired or terminal(status)
     -- A job that isn't there yet may still be on its way.
     if not job.id then ended = at - num(redis.call('ZSCORE', open, one)) > 60000 end
     if ended then redis.call('ZREM', open, one) end

@@ -24,7 +24,8 @@
 --   comp:C:extra      zset    its spans that wait in `extra`, by index
 --   span:C:I          hash    state (pending running delayed done stopped), start, end, speech, token, worker,
 --                             request (the claim's), attempts, windows; `place`: the queue it waits in, or was
---                             taken from last (first, extra, avoided, suspect, solitary); `crashes`: processes that died with it;
+--                             taken from last (first, extra, avoided, suspect, solitary); `crashes`: processes
+--                             that died with it;
 --                             `acquitted_at`: windows after which it is no suspect any more; after a fault of the
 --                             platform: faults, faulting (since when) and avoid (workers that met it, a line each)
 --   segs:C:I          list    a span's segments, one JSON array for each window
@@ -69,6 +70,7 @@
 --
 --   expiry            zset    finished jobs by the end of their retention
 --   tombs             zset    expired jobs by the time when they are forgotten altogether
+--   deadlines         zset    unfinished jobs by the time after which they fail
 --   dead              zset    dead letters: failed computations that an operator may retry, by time
 --
 --   counts            hash    status -> jobs
@@ -403,6 +405,7 @@ local function move(cid, status)
   end
   if terminal(status) then
     redis.call('HSET', key, 'completed', now())
+    for _, id in ipairs(jobs) do redis.call('ZREM', k('deadlines'), id) end
     count('computations_' .. status)
     if status == 'completed' then observe('transcript', cid, now() - num(redis.call('HGET', key, 'created'))) end
     for _, id in ipairs(jobs) do
@@ -491,6 +494,7 @@ end
 
 -- A job leaves its computation early; the last one to go stops the computing.
 local function leave_computation(id, cid, to)
+  redis.call('ZREM', k('deadlines'), id)
   local status = redis.call('HGET', k('comp', cid), 'status')
   if redis.call('SREM', k('comp', cid, 'jobs'), id) == 1 then
     redis.call('HINCRBY', k('counts'), status, -1)
@@ -551,4 +555,23 @@ local function process_died(worker, max_attempts)
   local lost = lose_all(worker, redis.call('SMEMBERS', k('held', worker)), max_attempts)
   redis.call('DEL', k('alone', worker), k('suspect', worker))
   return lost
+end
+
+-- A job whose deadline has passed fails; the computation goes on only for others that wait for it.
+local function miss_deadline(id)
+  redis.call('ZREM', k('deadlines'), id)
+  local job = hash(k('job', id))
+  local status = job.comp and redis.call('HGET', k('comp', job.comp), 'status')
+  if not status or terminal(status) or job.canceled or job.expired then return end
+  local why = 'it was not done before its deadline (deadline_s, or MURMUR_LIMITS__DEADLINE_INTERACTIVE_S and _BATCH_S)'
+  audit('deadline exceeded', 'job', id, 'comp', job.comp)
+  if redis.call('SCARD', k('comp', job.comp, 'jobs')) == 1 then
+    fail_computation(job.comp, 'deadline_exceeded', why, 1, 'platform')
+    return
+  end
+  redis.call('HSET', k('job', id), 'failed', now(), 'error', why)
+  redis.call('HINCRBY', k('failures'), 'deadline_exceeded', 1)
+  expire_after(id, now())
+  enqueue_webhook(id, 'failed', 'deadline_exceeded')
+  leave_computation(id, job.comp, 'failed')
 end

@@ -11,6 +11,7 @@ for _, name in ipairs(redis.call('ZRANGEBYSCORE', k('delayed'), '-inf', at, 'LIM
   enqueue(cid, i)
   back = back + 1
 end
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', k('deadlines'), '-inf', at, 'LIMIT', 0, 200)) do miss_deadline(id) end
 if at - last > pause_ms then redis.call('HSET', k('config'), 'grace', at + grace_ms) end
 if at < num(redis.call('HGET', k('config'), 'grace')) then return back end
 

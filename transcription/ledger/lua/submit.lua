@@ -43,6 +43,7 @@ if r.webhook then redis.call('HSET', k('job', r.id), 'webhook', r.webhook) end
 redis.call('ZADD', k('jobs', r.tenant), at, r.id)
 redis.call('SADD', k('comp', cid, 'jobs'), r.id)
 redis.call('HINCRBY', k('counts'), status, 1)
+if outcome ~= 'cached' then redis.call('ZADD', k('deadlines'), at + r.deadline, r.id) end
 count('submitted')
 count(outcome)
 

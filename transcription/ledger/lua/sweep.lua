@@ -34,8 +34,9 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', k('expiry'), '-inf', at, 'LIMIT'
   redis.call('ZREM', k('expiry'), id)
   if job.id then
     redis.call('HSET', k('job', id), 'expired', at)
-    if job.canceled then
-      redis.call('HINCRBY', k('counts'), 'canceled', -1)
+    local left = job.canceled and 'canceled' or job.failed and 'failed'
+    if left then
+      redis.call('HINCRBY', k('counts'), left, -1)
       redis.call('HINCRBY', k('counts'), 'expired', 1)
     end
     leave_computation(id, job.comp, 'expired')
