@@ -63,11 +63,18 @@ def _start(sender: Any, **_: Any) -> None:
     _runtimes.append(runtime)
 
 
-@worker_shutdown.connect  # type: ignore[untyped-decorator]
 @worker_shutting_down.connect  # type: ignore[untyped-decorator]
 def _stop(**_: Any) -> None:
     for runtime in _runtimes:
         runtime.stop()
+
+
+@worker_shutdown.connect  # type: ignore[untyped-decorator]
+def _say_goodbye(**_: Any) -> None:
+    """The process ends after this, at a stop by remote control without the signal above."""
+    for runtime in _runtimes:
+        runtime.stop()
+        runtime.join()
 
 
 register(app, lambda: _runtimes[0])

@@ -140,6 +140,10 @@ class WorkerRuntime:
         self._leases.stop()
         threading.Thread(target=self._exit, name="leave", daemon=True).start()
 
+    def join(self) -> None:
+        """Wait until everything has been handed back, but not for long."""
+        self._leases.join(EXIT_DELAY_S)
+
     def _exit(self) -> None:
         # What still runs was handed back: nobody needs its end, and a call into a model can't be interrupted.
         self._leases.join()
