@@ -1,7 +1,7 @@
 -- The ledger's scripts run behind common.lua and schema.lua: what those define is known to all of them.
 std = "lua51"
 max_line_length = 120
-read_globals = { "redis", "cjson", "KEYS", "ARGV", "AUDIT", "DEAD_MS", "BOUNDS_S" }
+read_globals = { "redis", "cjson", "KEYS", "ARGV", "AUDIT", "DEAD_MS", "BOUNDS_S", "KEEP_AUDIO" }
 for line in io.lines("transcription/ledger/lua/common.lua") do
   local name = line:match("^local function ([%w_]+)") or line:match("^local ([%w_]+)")
   if name then read_globals[#read_globals + 1] = name end

@@ -97,7 +97,7 @@ def create_app(
     openapi.install(app, settings.security)
     # The last one added is the outermost.
     app.add_middleware(AccessMiddleware)
-    dialects.install(app)
+    dialects.install(app, settings.api.dialects)
     origins.install(app, settings.api)
     tracing.install(app)
     app.add_middleware(RequestMiddleware, meters=meters)

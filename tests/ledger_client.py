@@ -108,7 +108,7 @@ class LedgerClient:
 TOTALS = {
     # What stays for ever, and doesn't grow with jobs.
     "audit", "backlog", "config", "counts", "failures", "fence", "lanes", "latencies", "running", "schema", "served",
-    "stats",
+    "stats", "unneeded",
 }  # fmt: skip
 
 

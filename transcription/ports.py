@@ -283,6 +283,12 @@ class SpanStore(Protocol):
     def lock(self, name: str, *, seconds: float) -> bool:
         """True for one worker at a time, for so many seconds."""
 
+    def unneeded_audio(self) -> list[str]:
+        """The next SHA-256s whose bytes are to be deleted; none when nothing is due."""
+
+    def needed_audio(self) -> frozenset[str]:
+        """Every SHA-256 that a computation needs."""
+
     def holds_blob(self, sha256: str) -> bool:
         """Whether a computation needs the audio."""
 

@@ -8,9 +8,12 @@ import structlog
 from transcription.errors import LedgerUnavailable
 from transcription.ports import BlobStore, JobQueue, SpanStore
 from transcription.settings import Settings
+from transcription.storage.disk import DiskBlobs, modified
 
 log = structlog.get_logger()
 
+SETTLED_S = 60.0
+REPAIR_INTERVAL_S = 86_400.0
 MOST_HINTS = 500
 """For one lane in one round: no worker gets through more before the next."""
 
@@ -31,6 +34,7 @@ class Maintenance(threading.Thread):
         self._blobs = blobs
         self._settings = settings
         self._stopping = threading.Event()
+        self._cleaned_at = float("-inf")
 
     def stop(self) -> None:
         """Take no further round."""
@@ -43,6 +47,7 @@ class Maintenance(threading.Thread):
             try:
                 if self._spans.lock("reap", seconds=reap_s * 0.9):
                     self.reap()
+                self.clean_host()
                 if self._spans.lock("sweep", seconds=SWEEP_INTERVAL_S * 0.95):
                     self.sweep()
             except LedgerUnavailable as error:
@@ -67,16 +72,35 @@ class Maintenance(threading.Thread):
                 self._queue.hint(lane, min(missing, MOST_HINTS))
 
     def sweep(self) -> None:
-        """Expire jobs, and delete uploads, blobs and decoded sound that nobody needs."""
-        orphan_s = self._settings.retention.orphan_s
-        expired = self._expire()
-        rewrite_s = self._settings.retention.rewrite_s
-        if rewrite_s:
+        """Expire jobs, and delete audio that nobody needs: what the ledger names, and once a day what it lost."""
+        expired, files = self._expire(), 0
+        if rewrite_s := self._settings.retention.rewrite_s:
             self._spans.rewrite(after_s=rewrite_s)
-        files = self._blobs.sweep(older_than_s=orphan_s, held=self._spans.holds_blob)
-        files += self._sweep_pcm(orphan_s)
+        while (names := self._spans.unneeded_audio()) and not self._stopping.is_set():
+            for sha256 in names:
+                self._blobs.discard(sha256, older_than_s=SETTLED_S)
+            files += len(names)
+        if self._spans.lock("repair", seconds=REPAIR_INTERVAL_S):
+            needed = self._spans.needed_audio()
+            files += self._blobs.sweep(older_than_s=self._settings.retention.orphan_s, held=needed.__contains__)
         if expired or files:
             log.info("swept", jobs=expired, files=files)
+
+    def clean_host(self) -> None:
+        """Delete this host's decoded sound and copies that nobody needs; every host does it for itself."""
+        if time.monotonic() - self._cleaned_at < SWEEP_INTERVAL_S:
+            return
+        self._cleaned_at = time.monotonic()
+        before = time.time() - self._settings.retention.orphan_s
+        for path in self._settings.pcm_dir.glob("*"):
+            if modified(path) < before and not self._spans.works_on(path.stem):
+                path.unlink(missing_ok=True)
+        copies = DiskBlobs(self._settings.copy_dir)
+        if old := copies.old(older_than_s=self._settings.retention.orphan_s):
+            needed = self._spans.needed_audio()
+            for sha256 in old:
+                if sha256 not in needed:
+                    copies.discard(sha256, older_than_s=self._settings.retention.orphan_s)
 
     def _expire(self) -> int:
         """Go on until nothing is due, for half of the time between two sweeps at most; how many jobs moved."""
@@ -87,11 +111,3 @@ class Maintenance(threading.Thread):
             if time.monotonic() > ends:
                 break
         return moved
-
-    def _sweep_pcm(self, older_than_s: float) -> int:
-        before = time.time() - older_than_s
-        old = [path for path in self._settings.pcm_dir.glob("*") if path.stat().st_mtime < before]
-        unneeded = [path for path in old if not self._spans.works_on(path.stem)]
-        for path in unneeded:
-            path.unlink(missing_ok=True)
-        return len(unneeded)

@@ -1,30 +1,40 @@
 """Other APIs' clients, served as they are: each dialect is a file that only maps onto the core."""
 
-from fastapi import FastAPI
+from collections.abc import Collection
+
+from fastapi import APIRouter, FastAPI
 
 from api.dialects import microservice, mlx_mvp, openai, openai_server, production_scale, shared_paths
 from api.dialects.error_bodies import ErrorBodyMiddleware
 from api.dialects.openai_paths import OpenAIPathMiddleware
 
-_ROUTERS = (
-    shared_paths.router,
-    openai.router,
-    openai_server.router,
-    mlx_mvp.router,
-    production_scale.router,
-    microservice.router,
-)
+_OPENAI, _TRANSCRIBE = {"openai", "openai_server"}, {"whisper_serve", "production_scale"}
+# Paths that two products have: they are there for either.
+_SHARED = {"/v1/audio/transcriptions": _OPENAI, "/transcribe": _TRANSCRIBE}
+# By the product whose clients they serve.
+_ROUTERS = {
+    "openai": openai.router,
+    "openai_server": openai_server.router,
+    "mlx_mvp": mlx_mvp.router,
+    "production_scale": production_scale.router,
+    "microservice": microservice.router,
+}
 # Whose body an error has, by its path; everywhere else it is a problem.
 _SHAPES = {
-    r"(?s)/v1/(audio/.*|models(/.+)?|chat/completions)|/debug/audio-info": openai.error_body,
-    r"/v1/transcribe": mlx_mvp.busy,
-    r"/transcribe": shared_paths.error_body,
+    r"(?s)/v1/(audio/.*|models(/.+)?|chat/completions)|/debug/audio-info": (_OPENAI, openai.error_body),
+    r"/v1/transcribe": ({"mlx_mvp"}, mlx_mvp.busy),
+    r"/transcribe": (_TRANSCRIBE, shared_paths.error_body),
 }
 
 
-def install(app: FastAPI) -> None:
-    """Make *app* serve every dialect, errors included."""
-    for router in _ROUTERS:
-        app.include_router(router)
-    app.add_middleware(ErrorBodyMiddleware, shapes=_SHAPES)
-    app.add_middleware(OpenAIPathMiddleware)
+def install(app: FastAPI, served: Collection[str]) -> None:
+    """Make *app* serve the dialects of these names, errors included."""
+    shared = [route for route in shared_paths.router.routes if _SHARED[getattr(route, "path", "")].intersection(served)]
+    app.include_router(APIRouter(routes=shared))
+    for name, router in _ROUTERS.items():
+        if name in served:
+            app.include_router(router)
+    shapes = {path: shape for path, (names, shape) in _SHAPES.items() if names.intersection(served)}
+    app.add_middleware(ErrorBodyMiddleware, shapes=shapes)
+    if _OPENAI.intersection(served):
+        app.add_middleware(OpenAIPathMiddleware)

@@ -161,9 +161,14 @@ def test_shutdown_by_remote_control_ends_the_worker_and_costs_its_job_no_attempt
     celery.control.shutdown()
     with Redis.from_url(platform.redis_url) as client:
         eventually(lambda: client.zcard("murmur:workers") == 0, within_s=30)
-    platform.restart_exited()
     with platform.client() as api:
-        assert api.wait(job, seconds=60).attempts == 1
+
+        def completed() -> bool:
+            platform.restart_exited()
+            return api.job(job).status == "completed"
+
+        eventually(completed, within_s=60, every_s=0.5)
+        assert api.job(job).attempts == 1
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from tests.platform import eventually
 from transcription.computation import Claim
 from transcription.errors import LeaseLost, LedgerUnavailable, Stopped
 from transcription.job import Status
+from transcription.ledger import span_store
 from transcription.ledger.connections import connect
 from transcription.ledger.span_store import RedisSpans
 from transcription.settings import Lease, Retention, Settings
@@ -449,9 +450,49 @@ def test_a_sweep_deletes_what_nobody_needs_and_nothing_else(
         os.utime(path, (old, old))
     for young in (next(settings.blob_dir.rglob(fresh)), decoded["young"]):
         os.utime(young)
-    Maintenance(spans, Hints(), DiskBlobs(settings.blob_dir), settings).sweep()
+    care = Maintenance(spans, Hints(), DiskBlobs(settings.blob_dir), settings)
+    care.sweep()
+    care.clean_host()
     assert sorted(path.name for path in settings.blob_dir.rglob("*") if path.is_file()) == [held, fresh]
     assert sorted(path.stem for path in settings.pcm_dir.iterdir()) == sorted([job.computation, "young"])
+
+
+def test_a_recording_goes_when_its_words_are_there_and_every_host_cleans_its_own_scratch(
+    client: LedgerClient, spans: RedisSpans, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(span_store, "UNNEEDED_S", 0.0)
+    spans.lock("repair", seconds=60)  # nothing is looked for file by file
+    spans.lock("sweep", seconds=60)  # another host sweeps
+    done, waiting = client.new("a"), client.new("b")
+    paths = {}
+    for job in (done, waiting):
+        path = paths[job.id] = settings.blob_dir / job.audio.sha256[:2] / job.audio.sha256
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"sound")
+        os.utime(path, (time.time() - 120, time.time() - 120))
+    LedgerWorker(spans).work()
+    care = Maintenance(spans, Hints(), DiskBlobs(settings.blob_dir), settings)
+    care.sweep()
+    assert [paths[job.id].exists() for job in (done, waiting)] == [False, True]
+    assert client.text(done)
+    assert client.submit("a")[0].cached
+    settings.pcm_dir.mkdir(parents=True)
+    (settings.pcm_dir / "gone.pcm").write_bytes(b"pcm")
+    os.utime(settings.pcm_dir / "gone.pcm", (1, 1))
+    with caring(spans, settings):
+        eventually(lambda: not list(settings.pcm_dir.iterdir()))
+
+
+def test_a_recording_stays_as_long_as_its_result_where_that_is_set(
+    client: LedgerClient, spans: RedisSpans, settings: Settings
+) -> None:
+    keeping_audio = settings.model_copy(update={"retention": Retention(keep_audio=True)})
+    kept = RedisSpans(spans._client, keeping_audio)
+    job = client.new("a")
+    LedgerWorker(kept).work()
+    assert job.audio.sha256 in kept.needed_audio()
+    client.forget(job)
+    assert not kept.needed_audio()
 
 
 def test_a_told_thread_ends_soon(spans: RedisSpans, settings: Settings) -> None:

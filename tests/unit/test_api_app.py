@@ -14,12 +14,14 @@ import pytest
 import structlog
 from prometheus_client.parser import text_string_to_metric_families
 
+from api.app import create_app
 from api.jobs.backpressure import drained_in_s
 from tests import audio_files
 from tests.api_client import Bench, bench
 from tests.memory_jobs import WORKER, MemoryJobs
 from transcription.observability import logs
 from transcription.ports import Backlog
+from transcription.settings import Settings
 
 pytestmark = pytest.mark.anyio
 
@@ -310,3 +312,24 @@ def _references(node: object) -> list[str]:
     if isinstance(node, list):
         return [found for value in node for found in _references(value)]
     return []
+
+
+@pytest.mark.parametrize(
+    ("dialects", "served", "missing"),
+    [
+        (
+            ("openai",),
+            ["/v1/audio/transcriptions", "/v1/audio/translations", "/v1/jobs"],
+            ["/transcribe", "/v1/transcribe"],
+        ),
+        (("whisper_serve",), ["/transcribe", "/v1/jobs"], ["/v1/audio/transcriptions", "/v1/chat/completions"]),
+        ((), ["/v1/jobs", "/health"], ["/transcribe", "/v1/audio/transcriptions", "/api/v1/jobs"]),
+    ],
+)
+def test_only_the_dialects_that_are_asked_for_are_mounted(
+    tmp_path: Path, dialects: tuple[str, ...], served: list[str], missing: list[str]
+) -> None:
+    app = create_app(Settings(data_dir=tmp_path, api={"dialects": dialects}))
+    paths = app.openapi()["paths"]
+    assert [path for path in served if path not in paths] == []
+    assert [path for path in missing if path in paths] == []

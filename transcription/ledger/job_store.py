@@ -69,6 +69,7 @@ class RedisJobs:
             client,
             audit_length=settings.ledger.audit_length,
             dead_letter_ttl_s=settings.retention.dead_letter_ttl_s,
+            keep_audio=settings.retention.keep_audio,
         )
         self._watch = Watch(client)
         self._lanes: dict[str, Lane] = {}

@@ -42,6 +42,7 @@ _WHILE_FULL = frozenset(
         "renew",
         "restore",
         "sweep",
+        "unneeded",
     )
 )
 """Scripts that free memory, or bring accepted jobs to their end: they run though the server's memory is used up."""
@@ -54,7 +55,7 @@ same, but no server before Redis 7 knows it.)
 
 
 @cache
-def source(name: str, audit_length: int, dead_letter_ttl_s: int = DEAD_LETTER_TTL_S) -> str:
+def source(name: str, audit_length: int, dead_letter_ttl_s: int = DEAD_LETTER_TTL_S, keep_audio: bool = False) -> str:
     """The text of script *name* with what all scripts share in front of it."""
     folder = files("transcription.ledger") / "lua"
     names = ("common", "schema", *(("job_row",) if name in _ANSWER_WITH_JOBS else ()), name)
@@ -63,6 +64,7 @@ def source(name: str, audit_length: int, dead_letter_ttl_s: int = DEAD_LETTER_TT
         "AUDIT": int(audit_length),
         "BOUNDS_S": f"{{ {', '.join(map(str, BOUNDS_S))} }}",
         "DEAD_MS": int(dead_letter_ttl_s) * 1000,
+        "KEEP_AUDIO": int(keep_audio),
     }
     if name in _WHILE_FULL:
         parts.insert(2, _WRITE_FIRST)
@@ -77,11 +79,19 @@ class Scripts:
         client: A redis client, sync or async; calls then return values or awaitables.
         audit_length: Entries that the audit stream keeps.
         dead_letter_ttl_s: How long dead letters are kept.
+        keep_audio: Whether audio is needed for as long as its result is kept.
     """
 
-    def __init__(self, client: Any, *, audit_length: int, dead_letter_ttl_s: int = DEAD_LETTER_TTL_S) -> None:
+    def __init__(
+        self,
+        client: Any,
+        *,
+        audit_length: int,
+        dead_letter_ttl_s: int = DEAD_LETTER_TTL_S,
+        keep_audio: bool = False,
+    ) -> None:
         self.client = client
-        self._constants = (audit_length, dead_letter_ttl_s)
+        self._constants = (audit_length, dead_letter_ttl_s, keep_audio)
         self._ready: dict[str, Any] = {}
 
     def call(self, name: str, *args: str | int | float, client: Any = None) -> Any:

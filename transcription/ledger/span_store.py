@@ -31,6 +31,11 @@ log = structlog.get_logger()
 NO_FACTS = Facts()
 
 
+UNNEEDED_S = 60.0
+UNNEEDED_AT_ONCE = 200
+"""Audio is deleted when nobody has needed it for so long, so many at once."""
+
+
 class RedisSpans:
     """A SpanStore on Redis. Threads may share it."""
 
@@ -44,6 +49,7 @@ class RedisSpans:
             client,
             audit_length=settings.ledger.audit_length,
             dead_letter_ttl_s=settings.retention.dead_letter_ttl_s,
+            keep_audio=settings.retention.keep_audio,
         )
 
     def claim(
@@ -208,6 +214,17 @@ class RedisSpans:
         """True for one worker at a time, for so many seconds."""
         with translated():
             return bool(self._scripts.call("lock", name, ms(seconds)))
+
+    def unneeded_audio(self) -> list[str]:
+        """The next SHA-256s whose bytes are to be deleted; none when nothing is due."""
+        with translated():
+            return [str(sha) for sha in self._scripts.call("unneeded", ms(UNNEEDED_S), UNNEEDED_AT_ONCE)]
+
+    def needed_audio(self) -> frozenset[str]:
+        """Every SHA-256 that a computation needs."""
+        start = f"{PREFIX}blob:"
+        with translated():
+            return frozenset(str(key).removeprefix(start) for key in self._client.scan_iter(f"{start}*", count=1000))
 
     def holds_blob(self, sha256: str) -> bool:
         """Whether a computation needs the audio."""

@@ -1,6 +1,6 @@
 """Settings of the HTTP side, and what it accepts."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import Field, SecretStr
 
@@ -27,6 +27,10 @@ class Limits(Part):
     )
 
 
+Dialect = Literal["openai", "openai_server", "whisper_serve", "production_scale", "mlx_mvp", "microservice"]
+"""The other products' APIs, by their names in `api/dialects`."""
+
+
 class Api(Part):
     """The HTTP side."""
 
@@ -41,6 +45,9 @@ class Api(Part):
     )
     metrics_format: Literal["prometheus", "json"] = Field(
         "prometheus", description="Default format of /metrics when there is no Accept header."
+    )
+    dialects: tuple[Dialect, ...] = Field(
+        get_args(Dialect), description="Other products whose clients are served beside the native API; empty: none."
     )
     cors_origins: tuple[str, ...] = Field((), description="Origins whose pages may call the API; `*`: any.")
     trusted_hosts: tuple[str, ...] = Field(

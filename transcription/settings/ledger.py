@@ -63,4 +63,7 @@ class Retention(Part):
     rewrite_s: float = Field(
         3600.0, ge=0, description="How long what was deleted may stay in the ledger's append-only file; 0: for ever."
     )
+    keep_audio: bool = Field(
+        False, description="Keep recordings as long as their results; else they go when the words are there."
+    )
     orphan_s: float = Field(3600.0, gt=0, description="Age at which files that no job needs are deleted.")

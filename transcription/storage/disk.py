@@ -155,7 +155,7 @@ class DiskBlobs:
     def discard(self, sha256: str, *, older_than_s: float) -> None:
         """Delete a blob, unless it came in later than that: a job for it may be on its way to the ledger."""
         path, before = blob_path(self.root, sha256), time.time() - older_than_s
-        if _modified(path) < before:
+        if modified(path) < before:
             self._remove(path, before)
 
     def sweep(self, *, older_than_s: float, held: Callable[[str], bool]) -> int:
@@ -180,15 +180,15 @@ class DiskBlobs:
         return [path.name for path in self._older(before)]
 
     def _sweep_parts(self, before: float) -> int:
-        stale = [path for path in self.root.glob("parts/*") if _modified(path) < before]
-        stale += [path for path in self.root.glob("damaged/*") if _modified(path) < before]
+        stale = [path for path in self.root.glob("parts/*") if modified(path) < before]
+        stale += [path for path in self.root.glob("damaged/*") if modified(path) < before]
         for path in stale:
             path.unlink(missing_ok=True)
         return len(stale)
 
     def _older(self, before: float) -> Iterator[Path]:
         blobs = (path for path in self.root.glob("[0-9a-f][0-9a-f]/*") if _SHA256.fullmatch(path.name))
-        return (path for path in blobs if _modified(path) < before)
+        return (path for path in blobs if modified(path) < before)
 
     def _remove(self, path: Path, before: float) -> bool:
         """Delete a blob, unless the same bytes have been uploaded again since it was looked at."""
@@ -196,7 +196,7 @@ class DiskBlobs:
         doomed.parent.mkdir(exist_ok=True)
         with suppress(FileNotFoundError):
             path.rename(doomed)
-            if _modified(doomed) >= before:
+            if modified(doomed) >= before:
                 doomed.rename(path)
                 return False
             doomed.unlink()
@@ -220,7 +220,7 @@ def set_aside(root: Path, sha256: str) -> None:
         os.utime(aside)
 
 
-def _modified(path: Path) -> float:
+def modified(path: Path) -> float:
     """When the file was last written; the end of time when somebody else has just removed it."""
     try:
         return path.stat().st_mtime

@@ -2,7 +2,8 @@
 -- one atomic step: first these lines, then schema.lua, then the script itself.
 --
 -- KEYS[1] is the prefix of all keys. scripts.py puts constants in front: AUDIT, the length of the audit stream,
--- BOUNDS_S, the upper bounds of the histograms, and DEAD_MS, how long dead letters are kept. Times are milliseconds of
+-- BOUNDS_S, the upper bounds of the histograms, DEAD_MS, how long dead letters are kept, and
+-- KEEP_AUDIO, whether audio stays as long as its result. Times are milliseconds of
 -- the server's clock, lengths are milliseconds of audio. A span's name is `C/I`. A script's first lines name its
 -- arguments.
 --
@@ -32,7 +33,8 @@
 --   events:C          stream  what watchers are shown: changes of state, and which window was written
 --   changed           channel a message, the computation's id, for every change
 --   dedup:F           string  fingerprint -> the computation that new jobs join
---   blob:S            set     computations that need this audio
+--   blob:S            set     computations that need this audio: those that aren't finished, and dead letters
+--   unneeded          zset    audio that no computation needs any more, by when that was; its bytes are to be deleted
 --
 --   first:CLASS:L:T   zset    queue `first`: a span each of the computations that no worker works on, by age
 --   tenants:CLASS:L   zset    tenants with spans in `first`, by the audio that they have running
@@ -391,6 +393,16 @@ local function log_delivery(id, entry, length)
   redis.call('LTRIM', k('hooklog', id), -length, -1)
 end
 
+-- Audio goes when no computation needs it any more: its name waits for whoever deletes the bytes.
+local function note_if_unneeded(sha)
+  if redis.call('EXISTS', k('blob', sha)) == 0 then redis.call('ZADD', k('unneeded'), now(), sha) end
+end
+
+local function release_audio(cid)
+  local sha = redis.call('HGET', k('comp', cid), 'sha')
+  if redis.call('SREM', k('blob', sha), cid) == 1 then note_if_unneeded(sha) end
+end
+
 local function move(cid, status)
   local key = k('comp', cid)
   local before = redis.call('HGET', key, 'status')
@@ -412,6 +424,8 @@ local function move(cid, status)
       expire_after(id, now(), redis.call('HGET', key, 'dead_until'))
       enqueue_webhook(id, status, redis.call('HGET', key, 'error_code'))
     end
+    local kept = status == 'completed' and KEEP_AUDIO == 1 or redis.call('HEXISTS', key, 'dead_until') == 1
+    if not kept then release_audio(cid) end
     if status ~= 'completed' then forget_dedup(cid, redis.call('HGET', key, 'fingerprint')) end
   end
   audit(status, 'comp', cid)
@@ -485,7 +499,7 @@ local function drop_computation(cid)
     move(cid, 'canceled')
   end
   for i = 0, num(c[3]) - 1 do redis.call('DEL', k('span', cid, i), k('segs', cid, i)) end
-  redis.call('SREM', k('blob', c[1]), cid)
+  release_audio(cid)
   forget_dedup(cid, c[2])
   redis.call('ZREM', k('dead'), cid)
   redis.call('DEL', key, k('comp', cid, 'jobs'), k('comp', cid, 'extra'), k('events', cid))

@@ -8,6 +8,7 @@ redis.call('HDEL', comp, 'dead_until')
 if action == 'drop' then
   local ended = num(redis.call('HGET', comp, 'completed'))
   for _, id in ipairs(redis.call('SMEMBERS', k('comp', cid, 'jobs'))) do expire_after(id, ended) end
+  release_audio(cid)
   return 'ok'
 end
 redis.call('HDEL', comp, 'error_code', 'error', 'error_retryable', 'error_fault', 'completed', 'started')

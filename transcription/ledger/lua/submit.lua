@@ -9,6 +9,7 @@ if r.idempotency_key then
   local key = k('idem', r.tenant, r.idempotency_key)
   local seen = redis.call('HMGET', key, 'job', 'payload')
   if seen[1] and redis.call('EXISTS', k('job', seen[1])) == 1 then
+    note_if_unneeded(r.sha)
     return { seen[2] == r.payload and 'repeated' or 'conflict', job_row(seen[1], true) }
   end
 end
@@ -63,6 +64,7 @@ if outcome == 'new' then
   enqueue(cid, 0)
   publish_event(cid, 'status', 'status', 'queued')
 elseif outcome == 'cached' then
+  note_if_unneeded(r.sha)
   expire_after(r.id, at)
   enqueue_webhook(r.id, 'completed')
 elseif r.class == 'interactive' and redis.call('HGET', k('comp', cid), 'class') == 'batch' then
