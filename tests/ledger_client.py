@@ -115,6 +115,7 @@ TOTALS = {
 def left_over(redis: Redis) -> set[str]:
     """The ledger's keys but its totals; of those, what should have come back to zero and hasn't."""
     names = {key.removeprefix("murmur:") for key in redis.keys("murmur:*")} - TOTALS
-    for name in ("counts", "backlog", "running"):
+    names |= {f"running {tenant}" for tenant in redis.hkeys("murmur:running")}
+    for name in ("counts", "backlog"):
         names |= {f"{name} {field}" for field, value in redis.hgetall(f"murmur:{name}").items() if value != "0"}
     return names

@@ -72,7 +72,7 @@ async def test_jobs_are_listed_newest_first_page_by_page(store: JobStore) -> Non
     made = []
     for letter in "abcde":
         made.append((await store.submit(submission(letter)))[0].id)
-        await asyncio.sleep(0.002)  # the ledger tells jobs of one millisecond apart by their ids
+        await asyncio.sleep(0.002)  # fine: the ledger tells jobs of one millisecond apart by their ids
     await store.submit(submission("f", tenant="other"))
     seen: list[str] = []
     cursor = None
@@ -111,7 +111,7 @@ async def test_waiting_returns_at_the_end_or_when_the_time_is_over(store: JobSto
     job, _ = await store.submit(submission())
     assert (await store.wait(job, seconds=0.05)).status is Status.QUEUED
     waiting = asyncio.create_task(store.wait(job, seconds=20))
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(0.05)  # fine: sooner is as good, only less telling
     await store.cancel(job.id, tenant="default")
     assert (await asyncio.wait_for(waiting, 10)).status is Status.CANCELED
 

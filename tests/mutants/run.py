@@ -29,8 +29,9 @@ LISTS = Path(__file__).parent
 FLOOR = 0.95
 LONGEST_S = 240
 NOTICED, SURVIVED, ARGUED, BROKEN = "noticed", "SURVIVED", "argued", "BROKEN"
-# What pytest's exit status says: a failed test, or a tree that can't even be imported.
-FAILED, INTERRUPTED = 1, 2
+# What pytest's exit status says of itself and not of the tests: an internal error, wrong usage, no tests; or no pytest.
+# All others but 0 are a failure: of a test, of an import, or of the whole process.
+OWN = {3, 4, 5, 99}
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +170,7 @@ def judge(mutant: Mutant, runner: Runner) -> Outcome:
         status, said = runner.run(mutant.tests)
     finally:
         path.write_text(whole, "utf-8")
-    kind = NOTICED if status in (FAILED, INTERRUPTED) else BROKEN if status else SURVIVED
+    kind = BROKEN if status in OWN else NOTICED if status else SURVIVED
     if not status and " passed" not in said:
         kind, said = BROKEN, f"no test looked: {said}"
     return Outcome(mutant, kind, said, time.monotonic() - began)

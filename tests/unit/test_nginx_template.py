@@ -56,3 +56,25 @@ def test_edge_does_not_say_which_version_it_is() -> None:
 
 def test_only_current_tls_is_spoken() -> None:
     assert re.findall(r"^ssl_protocols (.*);", START, re.MULTILINE) == ["TLSv1.2 TLSv1.3"]
+
+
+def test_what_was_sent_is_never_sent_twice() -> None:
+    # `non_idempotent` would send a POST again whose replica died with it.
+    assert directive("proxy_next_upstream").split() == ["error", "timeout"]
+    assert seconds(directive("proxy_next_upstream_timeout")) <= 10
+
+
+def test_every_way_to_the_api_is_limited_by_address() -> None:
+    ways = [
+        block
+        for block in re.split(r"^\s*location ", TEMPLATE, flags=re.MULTILINE)[1:]
+        if "proxy_pass http://$api" in block
+    ]
+    assert len(ways) == 2
+    for block in ways:
+        assert "limit_req zone=requests burst=@burst@ nodelay;" in block
+        assert "limit_conn connections @connections@;" in block
+
+
+def test_bodies_and_their_length_are_limited_as_the_start_script_reckons() -> None:
+    assert directive("client_max_body_size") == "@max_body@"
