@@ -66,6 +66,7 @@ class Transcriber:
     unfinished: dict[str, str] = field(default_factory=dict)
     _stopped: threading.Event = field(default_factory=threading.Event)
     _printing: threading.Lock = field(default_factory=threading.Lock)
+    _warned: bool = False
 
     def transcribe(self, task: Task) -> None:
         """Do one recording; its transcripts are written when this returns. ApiError, JobEnded, CliError, OSError."""
@@ -123,7 +124,17 @@ class Transcriber:
             job = self.client.submit(task.source.audio, progress=sent, filename=name, **self.plan.options)
         for form, target in task.targets.items():
             self.ledger.note(target, digests[form], job.id)
+        self._warn_of_toy(job)
         return job
+
+    def _warn_of_toy(self, job: RemoteJob) -> None:
+        """Say, once, that a toy answers for the model that was asked for."""
+        asked = self.plan.options.get("model")
+        with self._printing:
+            if job.model == "demo" and asked not in (None, "demo") and not self._warned:
+                self._warned = True
+                sentence = f"murmur: the built-in demo model, a toy, answers for {asked}: real speech comes as nonsense"
+                self.progress.console.print(sentence, markup=False, highlight=False, soft_wrap=True)
 
     def _earlier(self, task: Task, digests: dict[Format, str]) -> RemoteJob | None:
         for form, target in task.targets.items():

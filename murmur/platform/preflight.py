@@ -1,5 +1,6 @@
 """What can be known to be wrong before anything is started."""
 
+import difflib
 import errno
 import os
 import socket
@@ -44,4 +45,9 @@ def model_name(model: str) -> str:
         raise CliError(f"{path} holds no model: model.bin, as faster-whisper wants it, isn't there")
     if os.sep in model:
         raise CliError(f"there is no model directory {path}")
-    raise CliError(f"there is no model {model!r}; there are auto, demo, {', '.join(CHECKPOINTS)}, and any directory")
+    near = difflib.get_close_matches(model, CHECKPOINTS, n=1)
+    meant = f"did you mean {near[0]}? There are" if near else "there are"
+    raise CliError(
+        f"there is no model {model!r}; {meant} auto, demo, tiny, base, small, medium, large-v3, turbo, "
+        "more by `murmur models list`, and any directory"
+    )

@@ -184,3 +184,9 @@ def test_an_api_that_restarts_ends_no_waiting_command(tmp_path: Path) -> None:
             out, err = process.communicate(timeout=10)
     assert (process.returncode, err) == (0, "")
     assert out.split() == SAMPLES["long"].transcript.split()
+
+
+def test_a_toy_that_answers_for_another_model_is_told(murmur: Murmur) -> None:
+    done = murmur("transcribe", SAMPLES["short"].path, SAMPLES["german"].path, "--model", "large-v3")
+    assert done.status == 0
+    assert done.err.count("the built-in demo model, a toy, answers for large-v3") == 1

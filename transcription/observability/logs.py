@@ -10,6 +10,8 @@ from structlog.typing import EventDict, Processor
 
 # Uvicorn's own request lines would say everything twice.
 _SILENT = ("uvicorn.access",)
+# Who writes stands before each line, and Celery's data are those of the message that the line already tells of.
+_OBVIOUS = frozenset(("service", "logger", "data", "request_id", "traceparent"))
 _LESS = ("python_multipart", "asyncio", "httpx", "httpcore")
 
 
@@ -28,7 +30,7 @@ def configure(*, level: str, style: Literal["json", "text"], service: str, strea
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.ExtraAdder(),
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.TimeStamper(fmt="iso" if style == "json" else "%H:%M:%S", utc=style == "json"),
         _name(service),
     ]
     structlog.configure(
@@ -43,9 +45,7 @@ def configure(*, level: str, style: Literal["json", "text"], service: str, strea
         wrapper_class=structlog.stdlib.BoundLogger,
     )
     handler = logging.StreamHandler(stream or sys.stderr)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=_ending(style, stream or sys.stderr))
-    )
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=_ending(style)))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
@@ -57,14 +57,35 @@ def configure(*, level: str, style: Literal["json", "text"], service: str, strea
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
-def _ending(style: str, stream: TextIO) -> list[Processor]:
+def _ending(style: str) -> list[Processor]:
     first = structlog.stdlib.ProcessorFormatter.remove_processors_meta
     if style == "text":
-        return [
-            first,
-            structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback),
-        ]
+        return [first, structlog.processors.format_exc_info, _brief]
     return [first, structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_dumps)]
+
+
+def _brief(_logger: Any, _method: str, event: EventDict) -> str:
+    """One line that a person reads: the time, a level that matters, what happened, and what else is known."""
+    time, level = event.pop("timestamp", ""), event.pop("level", "info")
+    exception = event.pop("exception", None)
+    said = str(event.pop("event", ""))
+    if said == "request":
+        said = _request(event)
+    else:
+        facts = (f"{name}={value}" for name, value in event.items() if name not in _OBVIOUS and value is not None)
+        said = " ".join([said, *facts])
+    mark = "" if level in ("info", "debug") else f"{level.upper()} "
+    return f"{time} {mark}{said}" + (f"\n{exception}" if exception else "")
+
+
+def _request(event: EventDict) -> str:
+    """A request in half a line; its error in words, with the number under which an operator finds more."""
+    said = (
+        f"{event.get('method')} {event.get('path')} {event.get('status')} {event.get('processing_time_ms', 0):.0f} ms"
+    )
+    if event.get("error"):
+        said += f"  {event['error']}: {event.get('error_message') or ''} (request {event.get('request_id')})"
+    return said
 
 
 def _name(service: str) -> Processor:

@@ -1,0 +1,37 @@
+"""Log lines as a person in a terminal meets them."""
+
+import io
+
+import structlog
+
+from transcription.observability import logs
+
+
+def test_a_request_is_half_a_line_and_an_error_says_why() -> None:
+    stream = io.StringIO()
+    before = structlog.get_config()
+    try:
+        logs.configure(level="INFO", style="text", service="api", stream=stream)
+        log = structlog.get_logger("api.request")
+        facts = {
+            "method": "GET",
+            "path": "/v1/jobs",
+            "route": "/v1/jobs",
+            "processing_time_ms": 4.2,
+            "audio_hash": None,
+        }
+        log.info("request", status=200, request_id="r1", error_message=None, **facts)
+        log.info("request", status=413, request_id="r2", error="too_large", error_message="1 GB", **facts)
+        log.warning("ledger unavailable", script="claim", error="no answer")
+        try:
+            int("broken")
+        except ValueError:
+            log.exception("unexpected error")
+    finally:
+        structlog.configure(**before)
+    good, refused, warning, *rest = stream.getvalue().splitlines()
+    assert good[9:] == "GET /v1/jobs 200 4 ms"
+    assert refused[9:] == "GET /v1/jobs 413 4 ms  too_large: 1 GB (request r2)"
+    assert warning[9:] == "WARNING ledger unavailable script=claim error=no answer"
+    assert rest[0].endswith("ERROR unexpected error")
+    assert rest[-1].startswith("ValueError: ")
