@@ -1,5 +1,6 @@
 """Results: a job's transcript in the format that the client wants."""
 
+import asyncio
 from typing import Annotated, Any
 
 import orjson
@@ -58,9 +59,9 @@ async def result(
         if matches(if_none_match, tag):
             return Response(status_code=304, headers=headers)
     transcript = await platform.jobs.transcript(job)
-    written = WRITERS[wanted](transcript)
+    # A day's transcript with words takes seconds to write, in which nobody else would be answered.
+    body = await asyncio.to_thread(_written, transcript, wanted)
     headers |= warning_header(transcript)
-    body = written.encode() if isinstance(written, str) else orjson.dumps(written)
     headers["Content-Disposition"] = content_disposition(job.audio.filename, EXTENSIONS[wanted])
     return Response(body, headers=headers, media_type=CONTENT_TYPES[wanted])
 
@@ -69,6 +70,12 @@ def warning_header(transcript: Transcript) -> dict[str, str]:
     """What a transcript lacks, by its codes: a header, because text, SubRip and TSV have no place for it."""
     codes = sorted({warning.code.value for warning in transcript.warnings})
     return {"Murmur-Warnings": ", ".join(codes)} if codes else {}
+
+
+def _written(transcript: Transcript, wanted: ResponseFormat) -> bytes:
+    """The transcript in a format, as bytes."""
+    written = WRITERS[wanted](transcript)
+    return written.encode() if isinstance(written, str) else orjson.dumps(written)
 
 
 def _refuse(job: Job, *, partial: bool) -> None:

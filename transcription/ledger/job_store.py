@@ -230,7 +230,7 @@ class RedisJobs:
             comp, *spans = await self._scripts.call("transcript", job.computation)
         if not comp:
             raise JobExpired(f"the result of job {job.id!r} isn't kept any more")
-        return records.transcript(pairs(comp), spans)
+        return await asyncio.to_thread(records.transcript, pairs(comp), spans)
 
     async def written(self, job: Job, mark: Mark) -> tuple[tuple[Segment, ...], Mark]:
         """The transcript's next segments after *mark*: see JobStore."""
