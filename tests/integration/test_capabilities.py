@@ -129,7 +129,7 @@ def test_recording_that_no_living_worker_suits_is_told_and_counted(settings: Set
     live(spans, "cuda", CUDA, "demo", "large-v3", rate=20.0)
     waiting = place_of(settings, heavy)
     assert (waiting.waits_for, waiting.eta_s) == (None, 0.5)
-    assert asked(settings, RedisJobs.backlog).lanes["demo"] == Lane(workers=2, rate=25.0, unserved=0)
+    assert asked(settings, RedisJobs.backlog).lanes["demo"] == Lane(workers=2, rate=25.0, unserved=0, pending=1)
 
 
 def test_suspect_that_no_living_worker_suits_is_counted(settings: Settings, spans: RedisSpans) -> None:
