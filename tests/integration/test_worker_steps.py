@@ -149,7 +149,12 @@ def test_language_that_the_client_named_is_not_detected(site: Site, script: Scri
 
 def test_long_recording_is_cut_once_and_every_stretch_of_it_computed_once(site: Site, script: Script) -> None:
     job = site.submit(LONG)
+    done: list[float] = []
+    script.before = lambda number: done.append(site.client.get(job).progress.audio_seconds_done) if number else None
     assert site.step()
+    # The second window begins where the first one has ended, and so far the job has come.
+    assert done == [pytest.approx(script.windows[0][1], abs=1.0)]
+    script.before = lambda _: None
     kept = list(site.settings.pcm_dir.iterdir())
     assert [path.stem for path in kept] == [job.computation]
     spans = 1 + site.steps()
@@ -197,6 +202,7 @@ def test_what_was_written_before_an_error_is_not_computed_again(site: Site, scri
     assert len(set(script.windows)) == len(script.windows)
     assert site.client.get(job).attempts == 2
     assert site.client.get(job).progress.fraction == 1.0
+    assert site.client.text(job) == " ".join(f"{start:.1f}" for start, _ in sorted(script.windows))
 
 
 def test_error_that_stays_fails_the_job_after_its_attempts_and_becomes_a_dead_letter(
