@@ -25,7 +25,20 @@ from api.jobs.submission import SubmissionService
 from api.metrics.process import ApiMetrics
 from api.middleware import origins, tracing
 from api.middleware.requests import RequestMiddleware
-from api.routes import dead_letters, events, health, internal, jobs, metrics, models, page, results, stats, webhooks
+from api.routes import (
+    dead_letters,
+    events,
+    health,
+    internal,
+    jobs,
+    metrics,
+    models,
+    page,
+    results,
+    stats,
+    webhook_secrets,
+    webhooks,
+)
 from transcription.ledger.broker import CeleryQueue, celery_app
 from transcription.ledger.connections import connect_async, connect_broker
 from transcription.ledger.job_store import RedisJobs
@@ -36,10 +49,11 @@ from transcription.settings import Settings
 from transcription.settings.security import networks
 from transcription.storage.stores import open_blobs
 
-_ROUTERS = tuple(
-    part.router
-    for part in (jobs, results, events, webhooks, models, health, stats, metrics, dead_letters, internal, page)
+_ROUTES = (
+    *(jobs, results, events, webhooks, webhook_secrets, models),
+    *(health, stats, metrics, dead_letters, internal, page),
 )
+_ROUTERS = tuple(part.router for part in _ROUTES)
 
 
 def create_app(

@@ -46,6 +46,7 @@ STATUSES: dict[type[MurmurationError], int] = {
     errors.JobFinished: 409,
     errors.JobExpired: 410,
     errors.DeadLetterNotFound: 404,
+    errors.WebhookSecretNotFound: 404,
     errors.NoWebhook: 409,
     errors.LedgerUnavailable: 503,
     errors.OutcomeUnknown: 503,

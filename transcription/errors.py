@@ -33,6 +33,7 @@ Everything that can go wrong, as one tree.
     │   ├── JobFinished           job_finished
     │   ├── JobExpired            job_expired
     │   ├── DeadLetterNotFound    dead_letter_not_found
+    │   ├── WebhookSecretNotFound webhook_secret_not_found
     │   └── NoWebhook             no_webhook
     ├── Unavailable               try again later; carries retry_after_s
     │   ├── LedgerUnavailable     ledger_unavailable
@@ -272,6 +273,12 @@ class DeadLetterNotFound(WrongState):
     """No such entry among the dead letters."""
 
     code = "dead_letter_not_found"
+
+
+class WebhookSecretNotFound(WrongState):
+    """No such webhook secret of this tenant."""
+
+    code = "webhook_secret_not_found"
 
 
 class NoWebhook(WrongState):

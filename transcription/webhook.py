@@ -43,6 +43,7 @@ class Message:
     tries: int
     enqueued_at: float
     now: float
+    tenant: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ import structlog
 from transcription.errors import LedgerUnavailable, UrlNotAllowed, UrlUnreachable
 from transcription.ledger.connections import connect_async
 from transcription.ledger.webhook_outbox import RedisOutbox
+from transcription.ledger.webhook_secrets import RedisWebhookSecrets
 from transcription.network.guard import client, opened
 from transcription.ports import Outbox
 from transcription.settings import Settings
@@ -49,7 +50,7 @@ class WebhookDispatcher(threading.Thread):
 
     async def _serve(self) -> None:
         redis = connect_async(self._settings.ledger)
-        outbox = RedisOutbox(redis, self._settings)
+        outbox, self._secrets = RedisOutbox(redis, self._settings), RedisWebhookSecrets(redis)
         slots = asyncio.Semaphore(AT_ONCE)
         async with client(silence_s=self._settings.webhook.timeout_s) as http, asyncio.TaskGroup() as tasks:
             while not self._stopping.is_set():
@@ -111,12 +112,16 @@ class WebhookDispatcher(threading.Thread):
             "webhook-id": message.id,
             "webhook-timestamp": str(now),
         }
-        secrets = [secret.get_secret_value() for secret in self._settings.webhook.secrets]
+        # Whoever knows the platform's secret could sign as it for every tenant: one's own takes its place.
+        secrets = await self._secrets.signing(message.tenant)
+        secrets = secrets or [secret.get_secret_value() for secret in self._settings.webhook.secrets]
         if secrets:
             headers["webhook-signature"] = signatures(secrets, message.id, now, body)
         private = self._settings.outbound.allow_private_addresses
         # The answer's body is of no interest, and may have no end.
-        async with opened(http, "POST", message.url, allow_private=private, headers=headers, content=body) as answer:
+        async with opened(
+            http, "POST", message.url, allow_private=private, headers=headers, content=body, owner=message.tenant
+        ) as answer:
             return answer.status_code, asked_pause_s(answer.headers.get("retry-after", ""), now=time.time())
 
     def _retry_in_s(self, message: Message, asked_s: float) -> float | None:

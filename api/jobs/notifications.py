@@ -11,6 +11,7 @@ from transcription.ledger.change_feed import Watch
 from transcription.ledger.connections import connect_async
 from transcription.ledger.event_log import RedisEvents
 from transcription.ledger.webhook_outbox import RedisOutbox
+from transcription.ledger.webhook_secrets import RedisWebhookSecrets
 from transcription.ports import EventLog, Outbox
 from transcription.settings import Settings
 
@@ -21,6 +22,7 @@ class Notifications:
 
     events: EventLog
     outbox: Outbox
+    secrets: RedisWebhookSecrets
 
 
 def notifications(settings: Settings, log: AuditLog, stack: AsyncExitStack) -> Notifications:
@@ -30,7 +32,7 @@ def notifications(settings: Settings, log: AuditLog, stack: AsyncExitStack) -> N
     stack.push_async_callback(client.aclose)
     stack.push_async_callback(watch.close)
     events = AuditedEvents(RedisEvents(client, settings, watch), log)
-    return Notifications(events=events, outbox=RedisOutbox(client, settings))
+    return Notifications(events=events, outbox=RedisOutbox(client, settings), secrets=RedisWebhookSecrets(client))
 
 
 async def _notifications(request: Request) -> Notifications:

@@ -11,7 +11,16 @@ from transcription.ledger.connections import translated
 from transcription.ledger.scripts import PREFIX, Scripts
 from transcription.settings import Settings
 
-_OF_TENANT = ("open:{}", "idem:{}:*", "used:{}:*", "gone:{}:*", "sending:{}", "sending:{}:*", "silent:{}:*")
+_OF_TENANT = (
+    "open:{}",
+    "idem:{}:*",
+    "used:{}:*",
+    "gone:{}:*",
+    "sending:{}",
+    "sending:{}:*",
+    "silent:{}:*",
+)
+_SECRETS = "hooksecrets:{}"
 _SPECIAL = str.maketrans({sign: f"\\{sign}" for sign in "*?[]^-\\"})
 
 
@@ -43,6 +52,7 @@ class TenantStore:
                 names = list(self._client.scan_iter(PREFIX + pattern.format(tenant.translate(_SPECIAL)), count=1000))
                 if names:
                     self._client.delete(*names)
+            self._client.delete(PREFIX + _SECRETS.format(tenant))
             self._client.hdel(f"{PREFIX}stored", tenant)
             with suppress(ResponseError):  # one is under way: the next will find all gone
                 self._client.bgrewriteaof()

@@ -44,7 +44,9 @@ class RedisOutbox:
                 found = await self._scripts.call("outbox_claim", ms(lease_s), LOG_LENGTH, *limits)
                 if found != "again":
                     break
-        return None if found is None or found == "again" else _message(pairs(found[0]), found[1], int(found[2]))
+        return (
+            None if found is None or found == "again" else _message(pairs(found[0]), found[1], int(found[2]), found[3])
+        )
 
     async def settle(
         self, message: Message, outcome: Verdict, *, retry_in_s: float | None, status: int, error: str, took_s: float
@@ -81,11 +83,12 @@ class RedisOutbox:
             raise NoWebhook(f"job {job_id!r} has no message: it hasn't ended, or was submitted without a webhook_url")
 
 
-def _message(row: dict[str, str], url: str, now_ms: int) -> Message:
+def _message(row: dict[str, str], url: str, now_ms: int, tenant: str) -> Message:
     return Message(
         id=row["id"],
         job_id=row["job"],
         url=url,
+        tenant=tenant,
         status=row["status"],
         error=row["error"] or None,
         at=int(row["at"]) / 1000,

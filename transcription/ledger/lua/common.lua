@@ -68,6 +68,7 @@
 --   sending:T         zset    messages of a tenant that are being sent, by the end of their sender's lease
 --   sending:T:H       zset    those of them to one host
 --   silent:T:H        hash    how often in a row a tenant's host gave no answer; `until`: nothing is sent to it before
+--   hooksecrets:T     hash    secrets that sign a tenant's webhooks: id -> secret, created (JSON)
 --   gone:T:U          string  a receiver that answered 410, by the digest of its URL
 --
 --   expiry            zset    finished jobs by the end of their retention

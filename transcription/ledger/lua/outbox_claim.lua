@@ -1,7 +1,7 @@
 -- Take the message that has been due the longest of those whose tenant and host have a place free, under a lease.
 -- ARGV: lease ms, tries that a job's log keeps, messages of a tenant that are sent at once, those of it to one host, ms
 -- for which a message waits that has no place, silences in a row after which a host gets one message at a time.
--- Returns {message hash, URL, now}, 'again' when many had to be put off, or nil.
+-- Returns {message hash, URL, now, tenant}, 'again' when many had to be put off, or nil.
 local lease_ms, log_length, of_tenant, of_host = num(ARGV[1]), num(ARGV[2]), num(ARGV[3]), num(ARGV[4])
 local wait_ms, max_silences = num(ARGV[5]), num(ARGV[6])
 
@@ -47,7 +47,7 @@ for n = 1, 200 do
       end
       redis.call('PEXPIRE', k('sending', job.tenant), 2 * lease_ms)
       redis.call('PEXPIRE', k('sending', job.tenant, host), 2 * lease_ms)
-      return { redis.call('HGETALL', key), job.webhook, now() }
+      return { redis.call('HGETALL', key), job.webhook, now(), job.tenant }
     end
   end
 end

@@ -1,0 +1,78 @@
+"""The secrets that sign a tenant's webhooks: make, list, delete."""
+
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Request
+from pydantic import BaseModel, Field
+
+from api.dependencies import Caller, PlatformDep, Principal
+from api.jobs.notifications import NotificationsDep
+from api.problems import documented
+from api.schemas import rfc3339
+from transcription.access import Scope
+from transcription.errors import Forbidden, WebhookSecretNotFound
+from transcription.ledger.webhook_secrets import WebhookSecret
+from transcription.settings import Settings
+
+router = APIRouter(prefix="/v1/webhook-secrets", tags=["webhooks"])
+
+
+class SecretOut(BaseModel):
+    """A secret, without itself."""
+
+    id: str
+    created_at: datetime
+
+
+class NewSecretOut(SecretOut):
+    """A new secret: this is the only time that it is shown."""
+
+    secret: str = Field(examples=["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"])
+
+
+class SecretsOut(BaseModel):
+    """The tenant's secrets, the oldest first. While there is none, the platform's own sign."""
+
+    secrets: list[SecretOut]
+
+
+@router.post("", summary="Make a webhook secret", status_code=201, responses=documented(403, 429, 503))
+async def create(request: Request, platform: PlatformDep, told: NotificationsDep, caller: Caller) -> NewSecretOut:
+    """From now on it signs every message of the tenant, beside those that there are: so receivers can change over."""
+    _check(platform.settings, caller)
+    made, secret = await told.secrets.create(caller.tenant)
+    await request.app.state.policy.log.write("webhook secret made", secret=made.id)
+    return NewSecretOut(**_out(made).model_dump(), secret=secret)
+
+
+@router.get("", summary="List webhook secrets", responses=documented(503))
+async def listed(told: NotificationsDep, caller: Caller) -> SecretsOut:
+    """Their ids and ages."""
+    return SecretsOut(secrets=[_out(one) for one in await told.secrets.kept(caller.tenant)])
+
+
+@router.delete(
+    "/{secret_id}", summary="Delete a webhook secret", status_code=204, responses=documented(403, 404, 503)
+)  # fmt: skip
+async def delete(
+    request: Request,
+    platform: PlatformDep,
+    told: NotificationsDep,
+    caller: Caller,
+    secret_id: Annotated[str, Path(description="The secret's `id`.")],
+) -> None:
+    """It signs no more."""
+    _check(platform.settings, caller)
+    if not await told.secrets.delete(caller.tenant, secret_id):
+        raise WebhookSecretNotFound(f"no webhook secret {secret_id[:64]!r}")
+    await request.app.state.policy.log.write("webhook secret deleted", secret=secret_id)
+
+
+def _check(settings: Settings, caller: Principal) -> None:
+    if settings.security.require_keys and not caller.may(Scope.ADMIN):
+        raise Forbidden("webhook secrets are for a tenant's admins")
+
+
+def _out(one: WebhookSecret) -> SecretOut:
+    return SecretOut(id=one.id, created_at=rfc3339(one.created_at))
