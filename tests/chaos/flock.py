@@ -99,6 +99,13 @@ class Flock:
     def url(self, name: str) -> str:
         return f"http://127.0.0.1:{self.ports[name]}"
 
+    def live(self, name: str) -> bool:
+        """Whether an API answers at all."""
+        try:
+            return httpx.get(f"{self.url(name)}/health/live", timeout=2).is_success
+        except httpx.HTTPError:
+            return False
+
     def ready(self, name: str) -> bool:
         try:
             return httpx.get(f"{self.url(name)}/health/ready", timeout=2).is_success

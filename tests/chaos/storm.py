@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 from tests.chaos.flock import APIS, WORKERS, Client, Flock
 from tests.chaos.recordings import recording
 from tests.chaos.sickness import sickness
+from tests.platform import eventually
 
 
 @dataclass(slots=True)
@@ -146,6 +147,7 @@ class Storm:
         self.flock.signal(name, signal.SIGCONT)
 
     def _kill_in_upload(self, name: str) -> None:
+        eventually(lambda: self.flock.live(name), 60)  # it may have been killed a moment ago
         with socket.create_connection(("127.0.0.1", self.flock.ports[name]), timeout=5) as wire:
             head = "POST /v1/jobs HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: audio/wav\r\n"
             head += "Content-Length: 5000000\r\n\r\n"
