@@ -36,7 +36,19 @@ WORDS = Decoding(word_timestamps=True)
 needs_mlx = pytest.mark.skipif(not (find_spec("mlx") and find_spec("mlx_whisper")), reason="MLX isn't installed")
 
 
-@pytest.fixture(scope="module", params=["faster_whisper", pytest.param("mlx_whisper", marks=needs_mlx)])
+needs_torch = pytest.mark.skipif(
+    not (find_spec("torch") and find_spec("safetensors")), reason="torch isn't installed: extra `torch`"
+)
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        "faster_whisper",
+        pytest.param("mlx_whisper", marks=needs_mlx),
+        pytest.param("torch", marks=needs_torch),
+    ],
+)
 def of_engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """Settings that choose each engine, with models of their own."""
     if request.param == "mlx_whisper":
