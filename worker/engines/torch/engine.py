@@ -27,6 +27,16 @@ from worker.engines.torch.model import TorchModel
 from worker.engines.torch.stages import TorchStages
 from worker.engines.torch.weights import DTYPES, read_network
 
+
+class TorchEngine(FasterWhisper):
+    """faster-whisper's engine over torch: what the device still has in work when it is closed isn't waited for."""
+
+    def close(self) -> None:
+        """Stop the device's thread, the batcher and the model."""
+        self._whisper.model.stop()
+        super().close()
+
+
 SWITCH_S = 0.0005
 
 
@@ -81,7 +91,7 @@ def load(name: str, directory: Path, settings: Settings, *, device: str, compute
         said = str(error).strip().splitlines() or [type(error).__name__]
         raise ModelUnavailable(f"model {name!r} in {directory} can't be loaded on {device}: {said[0]}") from error
     layers = CpuLayout(workers=plan.callers, threads=1, batch=plan.batch)
-    return FasterWhisper(name, TorchWhisper(model), layers, weights_bytes=0, stages=TorchStages)
+    return TorchEngine(name, TorchWhisper(model), layers, weights_bytes=0, stages=TorchStages)
 
 
 def _check(device: str, compute_type: str) -> None:

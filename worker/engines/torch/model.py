@@ -89,6 +89,10 @@ class TorchModel:
         costs, chances = read()
         return aligned(costs, chances, texts, frames, begun=len(starts[0]))
 
+    def stop(self) -> None:
+        """Take no more work, and end what there is with Stopped."""
+        self._loop.close()
+
     def unload_model(self) -> None:
         """Give the memory back to the system."""
         self._loop.close()
