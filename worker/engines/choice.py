@@ -7,8 +7,6 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
-import ctranslate2
-
 from transcription.errors import ModelUnavailable
 from transcription.observability.cores import available
 from transcription.settings import Settings
@@ -40,11 +38,12 @@ def choose(settings: Settings) -> Choice:
     """
     The engine that *settings* name.
 
-    For `auto` MLX where Metal and its package are, torch where a CUDA GPU and its packages are, else faster-whisper.
+    For `auto` MLX where Metal and its package are, else faster-whisper. Torch must be asked for until its present code
+    has run on a GPU: see bench/README.md.
     """
     engine = settings.worker.engine
     if engine == "auto":
-        engine = _found(settings)
+        engine = _found()
     if engine == TORCH:
         device, compute_type = faster_whisper.arithmetic(settings)
         if settings.compute_type == "auto" and device == "cpu":
@@ -98,17 +97,10 @@ def _factory(path: str) -> Factory:
     return factory
 
 
-def _found(settings: Settings) -> str:
+def _found() -> str:
     if _has_metal() and find_spec("mlx"):
         return MLX
-    on_gpu = settings.device == "cuda" or (settings.device == "auto" and ctranslate2.get_cuda_device_count())
-    return TORCH if on_gpu and _torch_has_cuda() else faster_whisper.NAME
-
-
-def _torch_has_cuda() -> bool:
-    if not (find_spec("torch") and find_spec("safetensors")):
-        return False
-    return bool(import_module("torch").cuda.is_available())
+    return faster_whisper.NAME
 
 
 def _has_metal() -> bool:

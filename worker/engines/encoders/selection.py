@@ -56,7 +56,7 @@ def select(directory: Path, settings: Settings, plan: CpuLayout, *, device: str)
         if wanted != OPENVINO or precision == "auto":
             precision = _fastest(directory, cache, plan, precision, forced=wanted == OPENVINO)
         encoder = _openvino(directory, cache, plan, precision) if precision else None
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, ModelUnavailable) as error:
         if wanted == OPENVINO:
             raise ModelUnavailable(f"OpenVINO can't encode {directory}: {error}") from error
         log.warning("encoder", taken=CTRANSLATE2, reason=str(error))
@@ -91,6 +91,7 @@ def _fastest(directory: Path, cache: Path, plan: CpuLayout, precision: str, *, f
     if not forced:
         model = ctranslate2.models.Whisper(str(directory), compute_type="int8", intra_threads=plan.threads)
         own = _seconds(CTranslate2Encoder(model).encode, directory)
+        del model
         if own < spent[best] * LEAST_GAIN:
             best = ""
     log.info(

@@ -3,10 +3,13 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import structlog
 import torch
 from torch import Tensor
 
 Function = Callable[..., Sequence[Tensor]]
+
+log = structlog.get_logger("worker.torch")
 
 
 class Captured:
@@ -22,6 +25,7 @@ class Captured:
         self._function, self._device = function, device
         self._graphs: dict[Any, tuple[torch.cuda.CUDAGraph, list[Tensor], Sequence[Tensor]]] = {}
         self._pool: Any = None
+        self._capturable = True
 
     def __call__(self, *given: Tensor) -> Sequence[Tensor]:
         """Compute; *given* may lie on the host, pinned."""
@@ -32,7 +36,12 @@ class Captured:
         if known is None:
             inputs = [each.to(self._device, copy=True) for each in given]
             made = self._function(*inputs)
-            self._graphs[key] = self._capture(inputs)
+            if self._capturable:
+                try:
+                    self._graphs[key] = self._capture(inputs)
+                except RuntimeError as error:  # it is only slower then
+                    self._capturable = False
+                    log.warning("not captured", function=self._function.__qualname__, error=str(error)[:300])
             return made
         graph, inputs, outputs = known
         for place, each in zip(inputs, given, strict=True):

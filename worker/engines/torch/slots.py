@@ -144,13 +144,14 @@ class Slots:
         self.prompt[where] = prompts
         self.temperature[where] = temperature
         self.token[where] = prompts.gather(1, meta[:, :1]).expand(-1, self.beams)
-        self.ancestors[where] = 0
+        # Filled by index: an assigned number is a tensor on the host, which no graph can copy from.
+        self.ancestors.index_fill_(0, where, 0)
         # In the first step all beams are one: the others come to life as its continuations. Draws live from the start.
         alive = (self._beam < meta[:, 3:4]) & ((self._beam == 0) | (temperature > 0)[:, None])
         self.score[where] = torch.where(alive, 0.0, -torch.inf)
         for tensor in (self.last, self.before, self.latest, self.found, self.best_length, self.no_speech, self.done):
-            tensor[where] = 0
-        self.best_score[where] = -torch.inf
+            tensor.index_fill_(0, where, 0)
+        self.best_score.index_fill_(0, where, -torch.inf)
         for number, layer in enumerate(self._network.decoder.layers):
             assert layer.cross is not None  # noqa: S101
             keys, values = layer.cross.keys_values(sound, self._network.decoder.heads)
