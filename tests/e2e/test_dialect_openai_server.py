@@ -81,8 +81,8 @@ def test_a_look_at_a_file_says_what_it_is(http: httpx.Client, recording: bytes, 
         ({"json": {"model": "whisper-1"}}, 400, "missing_file"),
         ({"files": {"audio": ("a.wav", b"x")}}, 400, "missing_file"),
         ({"json": {"url": "http://127.0.0.1/a.wav"}}, 422, "url_not_allowed"),
-        ({"files": {"file": ("a.mp3", audio_files.text())}}, 415, "unsupported_media"),
-        ({"files": {"file": ("a.mp4", audio_files.video(sound=False))}}, 422, "no_audio_stream"),
+        ({"files": {"file": ("a.mp3", audio_files.text())}}, 400, "unsupported_media"),
+        ({"files": {"file": ("a.mp4", audio_files.video(sound=False))}}, 400, "no_audio_stream"),
     ],
 )
 def test_a_look_at_what_is_no_recording_says_why(
@@ -142,13 +142,13 @@ def chat(data: str, **more: Any) -> dict[str, Any]:
     ("wrong", "status", "code"),
     [
         ({"model": "no-such-model"}, 404, "model_not_found"),
-        ({"language": "xx"}, 400, "invalid_option"),
+        ({"language": "xx"}, 400, "invalid_language_format"),
         ({"temperature": 7}, 400, "invalid_option"),
         ({"audio": "not base64!"}, 400, "bad_base64"),
         ({"audio": AUDIO[:-3]}, 400, "bad_base64"),
         ({"audio": ""}, 400, "empty_file"),
         ({"audio": None}, 400, "missing_file"),
-        ({"audio": base64.b64encode(b"no audio" * 200).decode()}, 415, "unsupported_media"),
+        ({"audio": base64.b64encode(b"no audio" * 200).decode()}, 400, "unsupported_media"),
     ],
 )
 def test_a_mistake_has_openai_s_body(

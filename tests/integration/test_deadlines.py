@@ -82,7 +82,8 @@ def test_jobs_have_the_deadline_of_their_priority_unless_they_name_one(
         client.new(letter, **options)
     redis = worker.spans._client
     now = redis.time()[0]
-    due = sorted(round(score / 1000 - now) for _, score in redis.zrange("murmur:deadlines", 0, -1, withscores=True))
+    deadlines: list[tuple[str, float]] = redis.zrange("murmur:deadlines", 0, -1, withscores=True)
+    due = sorted(round(score / 1000 - now) for _, score in deadlines)
     assert due == pytest.approx([5, 86_400, 7 * 86_400], abs=2)
 
 
