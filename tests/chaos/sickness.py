@@ -88,7 +88,7 @@ def _damage(storm: "Storm", dice: random.Random) -> None:
     path = flock.settings.blob_dir / sha256[:2] / sha256
     if path.exists():
         path.write_bytes(audio[: len(audio) // 2])
-    time.sleep(1)
+    time.sleep(1)  # fine: how long the damaged bytes lie there
     again = client.submit(audio, key=f"damaged-again-{number}")
     storm.repaired.append((job_id, again, audio))
     client.close()
