@@ -1,6 +1,6 @@
 -- Delete a job, and what nobody else holds. ARGV: job, tenant.
--- Returns 'unknown', or {'ok', SHA-256 that no computation needs any more or ''}. Who is told a SHA-256 deletes its bytes
--- and then the key `deleting:S`; until then no new job may count on them.
+-- Returns 'unknown', or {'ok', SHA-256 that no computation needs any more or ''}. Who is told a SHA-256 deletes its
+-- bytes and then the key `deleting:S`; until then no new job may count on them.
 local id, tenant = unpack(ARGV)
 local at = now()
 local job = hash(k('job', id))
