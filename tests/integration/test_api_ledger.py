@@ -76,7 +76,12 @@ def test_job_goes_from_submit_to_result(api: httpx.Client, worker: Worker, redis
     worker.work(finish=False)
     running = api.get(job["urls"]["self"]).json()
     assert running["status"] == "processing"
-    assert running["progress"] == {"fraction": 1.0, "audio_seconds_done": 2.0, "audio_seconds_total": 2.0}
+    assert running["progress"] == {
+        "fraction": 1.0,
+        "audio_seconds_done": 2.0,
+        "audio_seconds_total": 2.0,
+        "estimated": False,
+    }
     assert running["language"] == "en"
     assert api.get(job["urls"]["result"]).json()["job_status"] == "processing"
     assert api.get(job["urls"]["result"], params={"partial": True, "format": "text"}).text == "hello world\n"
@@ -146,7 +151,12 @@ def test_health_follows_the_workers(api: httpx.Client, settings: Settings) -> No
     with connect(settings.ledger) as client:
         Worker(RedisSpans(client, settings))
         eventually(lambda: api.get("/health/ready").status_code == 200)
-    assert api.get("/health/ready").json() == {"status": "ready", "ledger": True, "workers": 1}
+    assert api.get("/health/ready").json() == {
+        "status": "ready",
+        "ledger": True,
+        "ledger_full": False,
+        "workers": 1,
+    }
     assert api.get("/health").json()["status"] == "ok"
     assert api.get("/v1/models").json()["data"][0]["id"] == "demo"
     assert "murmur_workers 1.0" in api.get("/metrics/ledger").text
@@ -209,4 +219,4 @@ def test_server_that_cannot_write_now_is_no_fault_of_a_script(api: httpx.Client,
         answer = submit(api)
     finally:
         redis_server.config_set("maxmemory", "0")
-    assert (answer.status_code, answer.json()["code"]) == (503, "ledger_unavailable")
+    assert (answer.status_code, answer.json()["code"]) == (503, "ledger_full")
