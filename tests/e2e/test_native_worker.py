@@ -85,7 +85,7 @@ def test_mlx_worker_without_a_shared_disk_transcribes_the_api_s_jobs(api_alone: 
     assert not (tmp_path / "blobs").exists()
 
 
-def test_worker_that_may_not_have_the_audio_says_why_in_its_log_and_the_job(
+def test_worker_that_may_not_have_the_audio_holds_the_job_until_its_deadline(
     api_alone: TestPlatform, tmp_path: Path
 ) -> None:
     flags = ["--engine", "faster-whisper", "--audio", api_alone.url]
