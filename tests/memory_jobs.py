@@ -1,6 +1,7 @@
 """A JobStore in memory, for tests of the routes: it accepts, lists and cancels; the test moves jobs on by hand."""
 
 import asyncio
+from collections.abc import AsyncGenerator
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -157,9 +158,19 @@ class MemoryJobs:
         del self.jobs[job_id]
         return job.audio.sha256
 
+    async def follow(self, job: Job, *, seconds: float, quiet_s: float) -> AsyncGenerator[Job, None]:
+        deadline = asyncio.get_running_loop().time() + seconds
+        while True:
+            yield (now := self.jobs[job.id])
+            left = deadline - asyncio.get_running_loop().time()
+            if now.status.terminal or left <= 0:
+                return
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._ended[job.id].wait(), min(left, quiet_s, 0.01))
+
     async def wait(self, job: Job, *, seconds: float) -> Job:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._ended[job.id].wait(), seconds)
+        async for _ in self.follow(job, seconds=seconds, quiet_s=seconds):
+            pass
         return self.jobs[job.id]
 
     async def backlog(self) -> Backlog:

@@ -173,8 +173,16 @@ class JobStore(Protocol):
     async def forget(self, job_id: str, *, tenant: str) -> str | None:
         """Delete the job, and the result that nobody else holds; the SHA-256 of audio that nobody needs any more."""
 
+    def follow(self, job: Job, *, seconds: float, quiet_s: float) -> AsyncGenerator[Job, None]:
+        """
+        Yield the job now, after each change and at least every *quiet_s*, until its end or for *seconds*.
+
+        It comes without its place in the queue, and as it was last seen while the ledger is away. Holds neither a
+        thread nor a connection. JobNotFound.
+        """
+
     async def wait(self, job: Job, *, seconds: float) -> Job:
-        """The job at its end, or as it is after *seconds*. Holds neither a thread nor a connection."""
+        """The last that `follow` has to say of the job within *seconds*."""
 
     async def backlog(self) -> Backlog:
         """Figures for people, metrics and backpressure."""

@@ -18,7 +18,7 @@ from api.dialects.microservice_shapes import (
     job_out,
     transcript_out,
 )
-from api.dialects.waiting import completed, submit
+from api.dialects.waiting import submit, transcribed
 from api.problems import documented
 from api.routes.jobs import root
 from api.routes.models import listed
@@ -78,8 +78,7 @@ async def transcribe(request: Request, platform: PlatformDep, caller: Caller) ->
     """Answer when the transcript is there, as `json`, `text`, `srt` or `vtt`."""
     began = time.perf_counter()
     job = await _submit(request, platform, caller, ttl_s=platform.settings.api.sync_ttl_s)
-    job = await completed(request, platform, job)
-    transcript = await platform.jobs.transcript(job)
+    job, transcript = await transcribed(request, platform, job)
     wanted = job.options.response_format
     if wanted in {ResponseFormat.JSON, ResponseFormat.VERBOSE_JSON}:
         out = transcript_out(job, transcript, processing_time=time.perf_counter() - began)

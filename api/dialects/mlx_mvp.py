@@ -14,7 +14,7 @@ from starlette.datastructures import MutableHeaders
 from api.auth.quotas import act_as
 from api.dependencies import Caller, PlatformDep, Principal
 from api.dialects import forms
-from api.dialects.waiting import completed, submit
+from api.dialects.waiting import submit, transcribed
 from api.problems import documented
 from api.uploads.receive import Received, RequestFormat
 from transcription.errors import Unauthorized
@@ -49,12 +49,9 @@ async def transcribe(request: Request, platform: PlatformDep, caller: Caller) ->
     def options(received: Received) -> dict[str, object]:
         return {"ttl_s": ttl_s, **received.fields}
 
-    job = await completed(
-        request,
-        platform,
-        await submit(request, platform, tenant=customer.tenant, request_format=RequestFormat(options=options)),
-    )
-    return TextOut(text=(await platform.jobs.transcript(job)).text)
+    job = await submit(request, platform, tenant=customer.tenant, request_format=RequestFormat(options=options))
+    _, transcript = await transcribed(request, platform, job)
+    return TextOut(text=transcript.text)
 
 
 def busy(_state: Mapping[str, Any], problem: dict[str, Any], headers: MutableHeaders) -> None:

@@ -16,7 +16,7 @@ from starlette.datastructures import MutableHeaders
 from api.dependencies import Caller, Platform, PlatformDep, Principal
 from api.dialects import forms
 from api.dialects.openai_stream import events
-from api.dialects.waiting import completed, submit
+from api.dialects.waiting import submit, transcribed
 from api.routes.models import listed
 from api.routes.results import warning_header
 from api.uploads.receive import Received, RequestFormat
@@ -147,8 +147,7 @@ async def transcribe(request: Request, platform: Platform, caller: Principal, *,
         return StreamingResponse(
             events(platform, job), media_type="text/event-stream", headers=_headers(job, stream_choice)
         )
-    job = await completed(request, platform, job)
-    answer = written(job, await platform.jobs.transcript(job))
+    answer = written(*await transcribed(request, platform, job))
     answer.headers.update(_headers(job, stream_choice))
     return answer
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from api.dependencies import Caller, Platform, PlatformDep, Principal
 from api.dialects import chat, forms, openai
 from api.dialects.containers import format_of
-from api.dialects.waiting import completed, submit
+from api.dialects.waiting import submit, transcribed
 from api.uploads.form import Form
 from api.uploads.incoming import incoming
 from api.uploads.json_form import JsonForm
@@ -60,8 +60,7 @@ class AudioSeen:
 async def transcribe(request: Request, platform: Platform, caller: Principal) -> TranscriptionOut:
     """Answer JSON with base64 in it."""
     job, seen, _ = await _submitted(request, platform, caller, JsonForm)
-    job = await completed(request, platform, job)
-    return _out(job, await platform.jobs.transcript(job), seen)
+    return _out(*await transcribed(request, platform, job), seen)
 
 
 @router.post(
@@ -83,8 +82,7 @@ async def chat_completions(request: Request, platform: PlatformDep, caller: Call
     if isinstance(form, chat.ChatForm) and form.stream:
         chunks = chat.chunks(platform, job, model=job.options.model or job.model)
         return StreamingResponse(chunks, media_type="text/event-stream")
-    job = await completed(request, platform, job)
-    transcript = await platform.jobs.transcript(job)
+    job, transcript = await transcribed(request, platform, job)
     out = _out(job, transcript, seen)
     answer = chat.completion(job, transcript, model=out.model) | out.model_dump()
     return Response(orjson.dumps(answer), media_type="application/json")

@@ -1,19 +1,20 @@
 """OpenAI's stream of a transcription: events in the order of time, as the windows of a recording are written."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 import orjson
 
 from api.dependencies import Platform
-from api.dialects.waiting import completed_or_reason
+from api.dialects.waiting import OUTAGE_LOOK_S, completed_or_reason, patiently
 from api.problems import status_of
 from transcription.errors import MurmurationError, outage_endured
 from transcription.job import Job
 from transcription.transcript import Segment
 
-POLL_INTERVAL_S = 0.5
 HEARTBEAT_S = 15.0
 HEARTBEAT = b": working\n\n"
 
@@ -27,23 +28,29 @@ async def pieces(platform: Platform, job: Job) -> AsyncIterator[Segment | str | 
     Raises:
         MurmurationError: why there is no transcript.
     """
-    jobs, mark, text, spoken_at = platform.jobs, (0, 0), "", time.monotonic()
-    deadline = spoken_at + platform.settings.api.max_sync_s
-    while True:
-        job = await jobs.wait(job, seconds=POLL_INTERVAL_S)
-        if job.status.terminal or time.monotonic() > deadline:
-            completed_or_reason(platform, job)
-        ended, segments = job.status.terminal, None
-        with outage_endured():
-            segments, mark = await jobs.written(job, mark)
-        for segment in segments or ():
-            yield segment
-            text, spoken_at = text + segment.text, time.monotonic()
-        if ended and segments == ():
-            break
-        if time.monotonic() - spoken_at > HEARTBEAT_S:
-            yield None
-            spoken_at = time.monotonic()
+    text, mark, spoken_at = "", (0, 0), time.monotonic()
+    following = platform.jobs.follow(job, seconds=platform.settings.api.max_sync_s, quiet_s=HEARTBEAT_S)
+    async with aclosing(following) as states:
+        async for state in states:
+            job = state
+            if job.status.terminal:
+                completed_or_reason(platform, job)
+            more = True
+            while more:
+                segments = None
+                with outage_endured():
+                    segments, mark = await platform.jobs.written(job, mark)
+                for segment in segments or ():
+                    yield segment
+                    text, spoken_at = text + segment.text, time.monotonic()
+                if time.monotonic() - spoken_at >= HEARTBEAT_S:
+                    yield None
+                    spoken_at = time.monotonic()
+                away = segments is None and job.status.terminal
+                if away:  # nothing more will change: this is the last chance to read
+                    await asyncio.sleep(OUTAGE_LOOK_S)
+                more = away or bool(segments)
+    completed_or_reason(platform, job)
     yield text.strip()
 
 
@@ -70,10 +77,8 @@ async def events(platform: Platform, job: Job) -> AsyncIterator[bytes]:
 
 async def _lacking(platform: Platform, job: Job) -> dict[str, Any]:
     """What the transcript lacks, where it lacks anything."""
-    with outage_endured():
-        warnings = (await platform.jobs.get(job.id, tenant=job.tenant)).warnings
-        return {"warnings": [warning.shape() for warning in warnings]} if warnings else {}
-    return {}
+    warnings = (await patiently(lambda: platform.jobs.get(job.id, tenant=job.tenant), platform)).warnings
+    return {"warnings": [warning.shape() for warning in warnings]} if warnings else {}
 
 
 def _segment(segment: Segment, number: int) -> dict[str, Any]:

@@ -3,6 +3,9 @@
 import asyncio
 import time
 import uuid
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from typing import TypeVar
 
 from fastapi import Request
 from starlette.exceptions import HTTPException
@@ -18,11 +21,18 @@ from transcription.errors import (
     ResultNotReady,
     Unavailable,
     leaves,
+    outage_endured,
 )
 from transcription.job import Job, Status
+from transcription.transcript import Transcript
 
-POLL_INTERVAL_S = 5.0
+LOOK_S = 5.0
+"""How often a waiting request looks whether its client is still there."""
+
+OUTAGE_LOOK_S = 1.0
 CLIENT_GONE = 499
+
+Found = TypeVar("Found")
 
 _FAILURES = {kind.code: kind for kind in leaves() if not issubclass(kind, Unavailable)}
 
@@ -51,9 +61,9 @@ async def submit(request: Request, platform: Platform, *, tenant: str, request_f
     return job
 
 
-async def completed(request: Request, platform: Platform, job: Job) -> Job:
+async def transcribed(request: Request, platform: Platform, job: Job) -> tuple[Job, Transcript]:
     """
-    Wait for *job*'s completion; other jobs, threads and connections are none the worse for it.
+    Wait for *job*'s completion and give its transcript; other jobs, threads and connections are none the worse for it.
 
     A client that hangs up leaves its ticket behind: the same request, sent again after a timeout, finds the
     computation running or done. The result goes when the ticket's `ttl_s` has passed.
@@ -62,16 +72,25 @@ async def completed(request: Request, platform: Platform, job: Job) -> Job:
         MurmurationError: why there is no transcript.
         ResultNotReady: it takes longer than `api.max_sync_s`; the job goes on.
     """
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + platform.settings.api.max_sync_s
-    while not job.status.terminal:
-        left = deadline - loop.time()
-        if left <= 0:
-            break
-        job = await platform.jobs.wait(job, seconds=min(POLL_INTERVAL_S, left))
-        if not job.status.terminal and await request.is_disconnected():
-            raise HTTPException(CLIENT_GONE, "the client went away; its job goes on")
-    return completed_or_reason(platform, job)
+    following = platform.jobs.follow(job, seconds=platform.settings.api.max_sync_s, quiet_s=LOOK_S)
+    async with aclosing(following) as states:
+        async for state in states:
+            job = state
+            if not job.status.terminal and await request.is_disconnected():
+                raise HTTPException(CLIENT_GONE, "the client went away; its job goes on")
+    job = completed_or_reason(platform, job)
+    return job, await patiently(lambda: platform.jobs.transcript(job), platform)
+
+
+async def patiently(look: Callable[[], Awaitable[Found]], platform: Platform) -> Found:
+    """What *look* finds; while the ledger is away it looks again, for as long as a request may wait at all."""
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + platform.settings.api.max_sync_s
+    while clock() < deadline:
+        with outage_endured():
+            return await look()
+        await asyncio.sleep(OUTAGE_LOOK_S)
+    return await look()
 
 
 def completed_or_reason(platform: Platform, job: Job) -> Job:

@@ -8,7 +8,7 @@ from fastapi import Request
 from pydantic import BaseModel, Field
 
 from api.dependencies import Platform
-from api.dialects.waiting import completed
+from api.dialects.waiting import transcribed
 from transcription.job import Job
 
 FILE_FIELD = "audio_file"
@@ -34,8 +34,8 @@ def begin(request: Request) -> None:
 
 async def transcribe(request: Request, platform: Platform, job: Job) -> TranscribedOut:
     """Wait for *job*, which came in the field `audio_file`."""
-    job = await completed(request, platform, job)
-    text = (await platform.jobs.transcript(job)).text
+    _, transcript = await transcribed(request, platform, job)
+    text = transcript.text
     return _out(request.scope["state"][BEGAN], success=True, text=text, word_count=len(text.split()))
 
 

@@ -245,16 +245,42 @@ def test_who_waits_for_a_job_waits_through_an_outage(own_ledger: Redis, tmp_path
         for waiter in waiters:
             waiter.start()
         eventually(lambda: own_ledger.scard(f"murmur:comp:{computation(own_ledger, job['id'])}:jobs") == 4)
+        claim = worker.claim()
+        worker.prepare(claim)
+        worker.write(claim, 0, " hello", audio_s=4.0)
         with stopped(own_ledger):
             time.sleep(3.0)  # fine: longer than any call to the ledger may take
-        worker.work(" hello world")
+        worker.write(claim, 1, " world", audio_s=10.0)
+        worker.finish(claim)
         for waiter in waiters:
             waiter.join(30)
     assert answers["long-poll"].json()["status"] == "completed"
     assert answers["prefer"].json()["status"] == "completed"
     assert answers["openai"].json()["text"] == "hello world"
-    assert "hello world" in answers["stream"].text
+    assert '"delta":" world"' in answers["stream"].text
+    assert '"transcript.text.done","text":"hello world"' in answers["stream"].text
     assert '"error"' not in answers["stream"].text
+
+
+def test_a_stream_reads_of_a_transcript_what_is_new(own_ledger: Redis, tmp_path: Path) -> None:
+    settings = api_settings(url_of(own_ledger), tmp_path / "data")
+    windows, text = 40, " word" * 2000
+    with live_api(settings) as api, connect(settings.ledger) as client:
+        worker = LedgerWorker(RedisSpans(client, settings))
+        form = {"files": {"file": ("a.wav", audio_files.wav())}, "data": {"model": "demo", "stream": "true"}}
+        with api.stream("POST", "/v1/audio/transcriptions", timeout=60, **form) as answer:
+            claim = worker.claim()
+            worker.prepare(claim, ends=(2.0 * windows,))
+            before = int(own_ledger.info("stats")["total_net_output_bytes"])
+            lines = answer.iter_lines()
+            for number in range(windows):
+                worker.write(claim, number, text, audio_s=2.0 * number)
+                next(line for line in lines if '"transcript.text.segment"' in line)
+            worker.finish(claim)
+            assert any('"transcript.text.done"' in line for line in lines)
+        sent = int(own_ledger.info("stats")["total_net_output_bytes"]) - before
+    # All of it at every window would be twenty times the transcript.
+    assert sent < 3 * windows * len(text)
 
 
 def computation(redis: Redis, job_id: str) -> str:

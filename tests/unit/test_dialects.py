@@ -19,8 +19,9 @@ from api.uploads.json_form import JsonForm
 from tests import audio_files
 from tests.api_client import Bench, bench
 from tests.memory_jobs import WORKER
-from transcription.errors import BadBase64, MurmurationError
+from transcription.errors import BadBase64, LedgerUnavailable, MurmurationError
 from transcription.job import Failure, Job, Progress, Status
+from transcription.transcript import Transcript
 
 pytestmark = pytest.mark.anyio
 
@@ -82,6 +83,28 @@ async def test_a_job_that_fails_answers_with_its_failure_s_status(
     assert failure.message in orjson.dumps(body).decode()
 
 
+@pytest.mark.parametrize(("path", "field"), SYNC)
+async def test_an_outage_between_a_job_s_end_and_its_transcript_ends_no_request(
+    api: Bench, path: str, field: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.dialects.waiting.OUTAGE_LOOK_S", 0.01)
+    answer, job = await ask(api, path, field)
+    asked = 0
+
+    async def away(job: Job) -> Transcript:
+        nonlocal asked
+        asked += 1
+        if asked < 5:
+            raise LedgerUnavailable("away", retry_after_s=1)
+        return await transcript(job)
+
+    transcript = api.jobs.transcript
+    monkeypatch.setattr(api.jobs, "transcript", away)
+    api.jobs.finish(job.id)
+    assert (await answer).status_code == 200
+    assert asked == 5
+
+
 async def test_a_job_that_takes_too_long_goes_on_and_says_where(tmp_path: Path) -> None:
     async with bench(tmp_path) as api:
         platform = api.app.state.platform
@@ -95,7 +118,7 @@ async def test_a_job_that_takes_too_long_goes_on_and_says_where(tmp_path: Path) 
 
 
 async def test_a_client_that_hangs_up_leaves_its_job(api: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("api.dialects.waiting.POLL_INTERVAL_S", 0.05)
+    monkeypatch.setattr("api.dialects.waiting.LOOK_S", 0.05)
     body = b'--X\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n' + WAV + b"\r\n--X--\r\n"
     messages = [{"type": "http.request", "body": body, "more_body": False}, {"type": "http.disconnect"}]
     sent: list[Any] = []
@@ -121,7 +144,6 @@ async def test_a_client_that_hangs_up_leaves_its_job(api: Bench, monkeypatch: py
 
 
 async def test_a_stream_s_events_come_while_the_job_runs(api: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("api.dialects.openai_stream.POLL_INTERVAL_S", 0.01)
     monkeypatch.setattr("api.dialects.openai_stream.HEARTBEAT_S", 0.02)
     job = api.jobs.jobs[(await api.submit(WAV)).json()["id"]]
     stream = events(api.app.state.platform, job)

@@ -2,15 +2,19 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from typing import TypeVar
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from transcription.errors import outage_endured
 from transcription.ledger.scripts import CHANGED
 
 MAX_SILENCE_S = 2.0
+
+Found = TypeVar("Found")
 
 
 class Watch:
@@ -24,6 +28,23 @@ class Watch:
         self._client = client
         self._listener: asyncio.Task[None] | None = None
         self._waiters: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+
+    async def looks(
+        self, computation: str, look: Callable[[], Awaitable[Found]], *, longest_s: Callable[[], float]
+    ) -> AsyncGenerator[Found | None, None]:
+        """
+        Yield what *look* finds, now and after every change of the computation: the one way to wait for anything.
+
+        None while the ledger is away: whoever waits goes on where they were when it is back. There is another look
+        after *longest_s()* seconds at the latest.
+        """
+        async with self.on(computation) as changed:
+            while True:
+                found = None
+                with outage_endured():
+                    found = await look()
+                yield found
+                await changed(longest_s())
 
     @asynccontextmanager
     async def on(self, computation: str) -> AsyncIterator[Callable[[float], Awaitable[None]]]:

@@ -10,6 +10,7 @@ has ended on its own account: the ids of these events begin with `end`.
 import asyncio
 import re
 from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +23,6 @@ from transcription.errors import (
     JobExpired,
     JobNotFound,
     MalformedRequest,
-    outage_endured,
 )
 from transcription.job import Failure, Job, Progress, Status
 from transcription.ledger import records
@@ -59,9 +59,15 @@ class RedisEvents:
         entry, seen = _parse(after)
         loop = asyncio.get_running_loop()
         sent_at = float("-inf")
-        async with self._watch.on(job.computation) as changed:
-            while True:
-                batch = await self._read_or_wait(job, entry, seen)
+        whole = True
+
+        def longest_s() -> float:
+            return max(0.0, sent_at + quiet_s - loop.time()) if whole else 0.0
+
+        looks = self._watch.looks(job.computation, lambda: self._read(job, entry, seen), longest_s=longest_s)
+        async with aclosing(looks) as batches:
+            async for found in batches:
+                batch = found or _Batch()
                 for event in batch.events:
                     yield event
                     sent_at = loop.time()
@@ -69,18 +75,10 @@ class RedisEvents:
                     return
                 if batch.entry:
                     entry, seen = f"({batch.entry}", -1
-                if not batch.whole:
-                    continue
-                if loop.time() - sent_at >= quiet_s:
+                whole = batch.whole
+                if whole and loop.time() - sent_at >= quiet_s:
                     yield None
                     sent_at = loop.time()
-                await changed(max(0.0, sent_at + quiet_s - loop.time()))
-
-    async def _read_or_wait(self, job: Job, entry: str, seen: int) -> _Batch:
-        with outage_endured():
-            return await self._read(job, entry, seen)
-        # Whoever listens doesn't care: the stream goes on where it was when the ledger is back.
-        return _Batch()
 
     async def _read(self, job: Job, entry: str, seen: int) -> _Batch:
         start = "-" if entry == OWN_END else entry

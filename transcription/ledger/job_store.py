@@ -6,7 +6,8 @@ import binascii
 import hashlib
 import time
 import uuid
-from contextlib import suppress
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
 from typing import Any
 
 import orjson
@@ -157,7 +158,10 @@ class RedisJobs:
 
     async def get(self, job_id: str, *, tenant: str) -> Job:
         """The job as it is now. JobNotFound."""
-        found = await self._read(tenant, [job_id], places=True)
+        return await self._one(job_id, tenant=tenant, places=True)
+
+    async def _one(self, job_id: str, *, tenant: str, places: bool) -> Job:
+        found = await self._read(tenant, [job_id], places=places)
         if not found:
             raise JobNotFound(f"no job {job_id!r}")
         return found[0]
@@ -267,18 +271,32 @@ class RedisJobs:
             raise JobNotFound(f"no job {job_id!r}")
         return answer[1] or None
 
+    async def follow(self, job: Job, *, seconds: float, quiet_s: float) -> AsyncGenerator[Job, None]:
+        """Yield the job now and after each change, until its end: see JobStore."""
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + seconds
+
+        looks = self._watch.looks(
+            job.computation,
+            lambda: self._one(job.id, tenant=job.tenant, places=False),
+            longest_s=lambda: min(quiet_s, max(0.0, deadline - clock())),
+        )
+        async with aclosing(looks) as found:
+            async for now in found:
+                job = now or job
+                yield job
+                if job.status.terminal or clock() >= deadline:
+                    return
+
     async def wait(self, job: Job, *, seconds: float) -> Job:
         """The job at its end, or as it is after *seconds*; as it was last seen while the ledger is away."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + seconds
-        async with self._watch.on(job.computation) as changed:
-            while True:
-                with outage_endured():
-                    job = await self.get(job.id, tenant=job.tenant)
-                left = deadline - loop.time()
-                if job.status.terminal or left <= 0:
-                    return job
-                await changed(left)
+        async with aclosing(self.follow(job, seconds=seconds, quiet_s=seconds)) as states:
+            async for state in states:
+                job = state
+        if not job.status.terminal:
+            with outage_endured():
+                return await self.get(job.id, tenant=job.tenant)  # with its place in the queue
+        return job
 
     async def backlog(self) -> Backlog:
         """Figures for people, metrics and backpressure."""
