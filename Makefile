@@ -24,7 +24,7 @@ run: $(VENV)/.local ## Run the platform on 127.0.0.1:8000 until Ctrl-C (ARGS="--
 	@$(BIN)/murmur up $(if $(DATA_DIR),--data-dir $(DATA_DIR)) $(ARGS)
 
 test: $(VENV)/.dev ## Run the tests (ARGS="tests/unit -k formats")
-	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart 0 $(ARGS)
 
 mutants: $(VENV)/.dev ## Put known faults in, one at a time, and see that the tests notice (ARGS="--area lua"; long)
 	@$(BIN)/python -m tests.mutants.run $(ARGS)

@@ -5,6 +5,8 @@ A server that can't be had fails the test that needs it: the locks bring one alo
 """
 
 import os
+import threading
+import traceback
 from collections.abc import Generator, Iterator
 
 import pytest
@@ -48,6 +50,24 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Ask everything of the ledger's own suites of each server that its users may run."""
     if "ledger_url" in metafunc.fixturenames and metafunc.module.__name__.rpartition(".")[2] in LEDGER_SUITES:
         metafunc.parametrize("ledger_url", list(ledger_binaries()), indirect=True, scope="session")
+
+
+@pytest.fixture(autouse=True)
+def _no_test_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What would end a worker's process fails the test in which it happens; it would take the whole run with it."""
+    ends: list[str] = []
+
+    def refuse(status: int) -> None:
+        if os.getpid() != process:  # a fork of it may
+            leave(status)
+        ends.append("".join(traceback.format_stack(limit=12)))
+        raise SystemExit(status)
+
+    process, leave = os.getpid(), os._exit
+    monkeypatch.setattr(os, "_exit", refuse)
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)  # a worker sets its own
+    yield
+    assert not ends, f"the process would have ended here:\n{ends[0]}"
 
 
 @pytest.fixture(scope="session")
