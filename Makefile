@@ -23,6 +23,7 @@ demo: $(VENV)/.local ## Transcribe a sample through the whole platform, then sto
 run: $(VENV)/.local ## Run the platform on 127.0.0.1:8000 until Ctrl-C (ARGS="--port 9000 --workers 2 --model small")
 	@$(BIN)/murmur up $(if $(DATA_DIR),--data-dir $(DATA_DIR)) $(ARGS)
 
+# A process of tests that dies is the end, with the test's name: xdist's replacement may wait for ever for its last test.
 test: $(VENV)/.dev ## Run the tests (ARGS="tests/unit -k formats")
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart 0 $(ARGS)
 

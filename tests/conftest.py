@@ -18,6 +18,8 @@ from tests.ledger_clock import LedgerClock, moved
 from tests.platform import TestPlatform, ledger_binaries, running_ledger, running_platform
 from transcription.ledger import scripts
 
+pytest_plugins = ("tests.watchdog",)
+
 LAST_LINES = 100
 LEDGER_SUITES = (
     "test_ledger",
