@@ -60,7 +60,7 @@ STATUSES: dict[type[MurmurationError], int] = {
     errors.RateLimited: 429,
     errors.QuotaExceeded: 429,
     errors.WorkerLost: 500,
-    errors.DecoderFailed: 500,
+    errors.DecoderFailed: 503,
     errors.EngineFailed: 500,
     errors.ModelUnavailable: 503,
     errors.BlobMissing: 500,

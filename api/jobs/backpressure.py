@@ -32,6 +32,10 @@ class Backpressure:
             LedgerUnavailable: an upload couldn't be recorded.
         """
         seen = await self._machine.read()
+        if seen.disk_error:
+            raise StorageUnavailable(
+                f"the disk that takes uploads can't be looked at ({seen.disk_error})", retry_after_s=_DISK_RETRY_S
+            )
         if seen.late_s > _LATE_S or (seen.late_s and not seen.disk_bytes):
             raise StorageUnavailable(
                 f"the disk that takes uploads hasn't answered for {seen.late_s:.1f} s", retry_after_s=_DISK_RETRY_S

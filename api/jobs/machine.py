@@ -15,12 +15,18 @@ _PATIENCE_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One look at the machine; ``late_s`` is how long the disk has failed to answer, 0 where it does."""
+    """
+    One look at the machine.
+
+    ``late_s`` is how long the disk has failed to answer, 0 where it does; ``disk_error`` what it answered instead of
+    its figures.
+    """
 
     memory_percent: float = 0.0
     free_bytes: int = 0
     disk_bytes: int = 0
     late_s: float = 0.0
+    disk_error: str = ""
 
 
 class Machine:
@@ -63,8 +69,15 @@ class Machine:
 
 
 def look(directory: Path) -> Reading:
-    """Look now; blocks for as long as the disk does."""
-    while not directory.exists() and directory != directory.parent:
-        directory = directory.parent
-    disk = shutil.disk_usage(directory)
-    return Reading(used_percent(), disk.free, disk.total)
+    """Look now, at the first directory above that is there; blocks for as long as the disk does."""
+    while True:
+        try:
+            disk = shutil.disk_usage(directory)
+        except FileNotFoundError as error:  # asking first would tell nothing: it may go away in between
+            if directory == directory.parent:
+                return Reading(used_percent(), disk_error=str(error))
+            directory = directory.parent
+        except OSError as error:
+            return Reading(used_percent(), disk_error=error.strerror or str(error))
+        else:
+            return Reading(used_percent(), disk.free, disk.total)

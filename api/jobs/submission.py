@@ -1,9 +1,9 @@
 """From a request's body to a job in the ledger: the one way in for every route and dialect."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Executor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,13 +16,14 @@ from api.jobs.hints import Hints
 from api.uploads.incoming import Incoming
 from api.uploads.receive import Received, RequestFormat, receive
 from transcription.access import Principal
-from transcription.errors import MalformedRequest, StorageUnavailable
+from transcription.errors import BlobMissing, MalformedRequest, ScratchFailed, StorageUnavailable
 from transcription.job import Audio, Job, Outcome, Submission
 from transcription.media.findings import Probe
 from transcription.options import parse_options
 from transcription.ports import BlobStore, JobStore
 from transcription.settings import Limits
 from transcription.settings.outbound import Outbound
+from transcription.storage.disk import disk_errors
 from transcription.tracks import choose
 
 _KEY_LIMIT = 255
@@ -30,6 +31,7 @@ _DELETING_TRIES = 50
 _DELETING_WAIT_S = 0.1
 # The store's clock may be ahead of ours.
 _CLOCKS_S = 3600.0
+_RETRY_AFTER_S = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +112,8 @@ class SubmissionService:
         """Delete a job, and at once the result and audio that nobody else holds. JobNotFound."""
         unneeded = await self.jobs.forget(job_id, tenant=tenant)
         if unneeded:
-            await asyncio.to_thread(self.blobs.discard, unneeded, older_than_s=-_CLOCKS_S)
+            with store_errors():  # the sweeper deletes what can't be deleted now
+                await asyncio.to_thread(self.blobs.discard, unneeded, older_than_s=-_CLOCKS_S)
             await self.jobs.deleted(unneeded)
 
     async def _keep(self, received: Received, *, job_id: str, track: str | None) -> Audio:
@@ -118,7 +121,8 @@ class SubmissionService:
         if track is not None and found.tracks:
             choose(found.tracks, wanted=track, language=None)  # what isn't there is refused at once
         await self._expect(received.upload.sha256(), job_id)
-        sha256 = await received.upload.commit()
+        with store_errors():
+            sha256 = await received.upload.commit()
         structlog.contextvars.bind_contextvars(audio_hash=sha256, file_size_bytes=received.upload.size)
         return Audio(sha256=sha256, bytes=received.upload.size, duration_s=found.duration_s, filename=received.filename)
 
@@ -131,9 +135,10 @@ class SubmissionService:
         raise StorageUnavailable("the same recording is being deleted just now", retry_after_s=5)
 
     async def _probe(self, received: Received) -> Probe:
-        path = await received.upload.path()
-        # Codecs are C and may take a while, so they have threads of their own: neither the loop nor writes wait.
-        return await asyncio.get_running_loop().run_in_executor(self.probes, self.probe, path)
+        with store_errors():
+            path = await received.upload.path()
+            # Codecs are C and may take a while, so they have threads of their own: neither the loop nor writes wait.
+            return await asyncio.get_running_loop().run_in_executor(self.probes, self.probe, path)
 
     async def _record(self, client: Principal, submission: Submission) -> tuple[Job, Outcome]:
         async with self.submission_quotas.charged(client, submission) as charge:
@@ -143,6 +148,21 @@ class SubmissionService:
         if outcome is Outcome.NEW:
             self.hints.send(self.lane(submission.model, language=submission.options.language))
         return job, outcome
+
+
+@contextmanager
+def store_errors() -> Iterator[None]:
+    """
+    What the store can't do now is no fault of the request: nothing was accepted, and the same may be sent again.
+
+    Raises:
+        DiskFull, StorageUnavailable: its disk is full, or away, or lost the upload on the way.
+    """
+    try:
+        with disk_errors():
+            yield
+    except (BlobMissing, ScratchFailed) as error:
+        raise StorageUnavailable(f"the upload can't be kept now: {error.message}", retry_after_s=_RETRY_AFTER_S) from error
 
 
 def _check_key(key: str | None) -> None:

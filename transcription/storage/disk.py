@@ -116,15 +116,16 @@ class DiskUpload:
         return sha256
 
     def _drop(self) -> None:
-        with self._lock:
+        # A disk that is away keeps the part file for the sweeper; whatever ended the upload is what its client hears.
+        with self._lock, suppress(OSError):
             self._close()
             self._part.unlink(missing_ok=True)
 
     def _close(self) -> None:
         self._ended = True
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 class DiskBlobs:
@@ -244,6 +245,6 @@ def disk_errors() -> Iterator[None]:
     except OSError as error:
         if error.errno not in _FULL:
             raise StorageUnavailable(
-                f"the disk of the uploads can't be written ({error.strerror})", retry_after_s=_RETRY_AFTER_S
+                f"the disk of the uploads can't be read or written ({error.strerror or error})", retry_after_s=_RETRY_AFTER_S
             ) from error
         raise DiskFull(f"the disk of the uploads is full ({error.strerror})", retry_after_s=_RETRY_AFTER_S) from error
