@@ -17,7 +17,7 @@ import httpx
 from murmur.client import calls, events, uploads
 from murmur.client.calls import Call
 from murmur.client.client import DEFAULT_URL, HELD_S, key_headers
-from murmur.client.errors import ApiError, ended, refusal, unreachable
+from murmur.client.errors import ApiError, NotFound, ended, refusal, unreachable
 from murmur.client.responses import (
     RemoteDeadLetter,
     RemoteEvent,
@@ -264,11 +264,14 @@ class AsyncClient:
 
     async def _run(self, call: Call[T], upload: Upload | None = None) -> T:
         patience = Patience(self._patience_s if call.patient else 0.0)
+        asked = call
         while True:
             try:
-                return call.read(await self._send(call, upload))
+                return asked.read(await self._send(asked, upload if asked is call else None))
             except ApiError as error:
-                await asyncio.sleep(patience.pause_after(error))
+                if asked is call or not isinstance(error, NotFound):
+                    await asyncio.sleep(patience.pause_after(error))
+                asked = calls.after(error, call, asked)
 
     async def _send(self, call: Call[T], upload: Upload | None) -> httpx.Response:
         """One try. ApiError."""

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from http import HTTPStatus
+from typing import Any, Generic, TypeVar, cast
 
 import httpx
 from pydantic import BaseModel
 
+from murmur.client.errors import ApiError
 from murmur.client.responses import RemoteDeadLetter, RemoteJob, RemotePage, RemoteTranscript, RemoteWebhooks
 
 T = TypeVar("T")
@@ -58,6 +60,18 @@ def _given(**query: Any) -> dict[str, Any]:
 def submit() -> Call[RemoteJob]:
     """Hand in a recording."""
     return Call(method="POST", path="/v1/jobs", read=_of(RemoteJob))
+
+
+def after(error: ApiError, call: Call[T], asked: Call[T]) -> Call[T]:
+    """
+    What to send when *asked*, a try at *call*, has failed by *error*.
+
+    A submit whose outcome is unknown is looked up by its id, without its recording, and sent again only where there is
+    no such job.
+    """
+    if error.job_id:
+        return cast("Call[T]", job(error.job_id, None))
+    return call if error.status == HTTPStatus.NOT_FOUND else asked
 
 
 def job(job_id: str, wait: float | None) -> Call[RemoteJob]:

@@ -15,7 +15,7 @@ import httpx
 
 from murmur.client import calls, events, uploads
 from murmur.client.calls import Call
-from murmur.client.errors import ApiError, ended, refusal, unreachable
+from murmur.client.errors import ApiError, NotFound, ended, refusal, unreachable
 from murmur.client.responses import (
     RemoteDeadLetter,
     RemoteEvent,
@@ -277,11 +277,14 @@ class Client:
 
     def _run(self, call: Call[T], upload: Upload | None = None) -> T:
         patience = Patience(self._patience_s if call.patient else 0.0)
+        asked = call
         while True:
             try:
-                return call.read(self._send(call, upload))
+                return asked.read(self._send(asked, upload if asked is call else None))
             except ApiError as error:
-                time.sleep(patience.pause_after(error))
+                if asked is call or not isinstance(error, NotFound):
+                    time.sleep(patience.pause_after(error))
+                asked = calls.after(error, call, asked)
 
     def _send(self, call: Call[T], upload: Upload | None) -> httpx.Response:
         """One try. ApiError."""

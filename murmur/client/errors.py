@@ -36,15 +36,19 @@ class ApiError(MurmurError):
     The platform refused, or couldn't be reached.
 
     ``code`` is stable and meant for programs; ``status`` is HTTP's, 0 when there was no answer; ``retry_after`` is
-    the number of seconds after which another try makes sense, None when the platform named none.
+    the number of seconds after which another try makes sense, None when the platform named none. ``job_id`` is set
+    where it isn't known whether a job was accepted (``outcome_unknown``): if it exists, it has this id.
     """
 
-    def __init__(self, code: str, message: str, status: int, retry_after: float | None = None) -> None:
+    def __init__(
+        self, code: str, message: str, status: int, retry_after: float | None = None, job_id: str | None = None
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.status = status
         self.retry_after = retry_after
+        self.job_id = job_id
 
 
 class BadRequest(ApiError):
@@ -129,11 +133,13 @@ def refusal(response: httpx.Response) -> ApiError:
         problem = {**problem["error"], "detail": problem["error"].get("message")}
     named = response.headers.get("retry-after", "")
     status = response.status_code
+    unknown = problem.get("code") == "outcome_unknown"
     return _KINDS.get(status, Unavailable if status >= 500 else ApiError)(
         str(problem.get("code") or f"http_{status}"),
         str(problem.get("detail") or problem.get("title") or response.reason_phrase),
         status,
         float(named) if named.replace(".", "", 1).isdigit() else None,
+        str(problem["job_id"]) if unknown and problem.get("job_id") else None,
     )
 
 

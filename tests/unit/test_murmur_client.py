@@ -1,5 +1,6 @@
 """The client library against a server that answers what a test wants."""
 
+import asyncio
 import io
 import json
 import threading
@@ -11,8 +12,10 @@ import psutil
 import pytest
 
 from murmur.client import retry
+from murmur.client.async_client import AsyncClient
 from murmur.client.client import Client
 from murmur.client.errors import ApiError, JobEnded
+from murmur.client.responses import RemoteJob
 from murmur.platform.ledger_server import free_port
 from transcription.job import Status
 
@@ -122,6 +125,45 @@ def test_a_patient_client_tries_again_and_sends_the_whole_file(server: Server) -
         assert client.submit(io.BytesIO(b"sound")).id == "j1"
     assert len(server.bodies) == 2
     assert all(b"sound" in body for body in server.bodies)
+
+
+UNKNOWN = (503, {"Retry-After": "0"}, {"code": "outcome_unknown", "job_id": "j1"})
+AWAY = (503, {"Retry-After": "0"}, {"code": "ledger_unavailable"})
+NOT_THERE = (404, {}, {"code": "job_not_found"})
+
+
+@pytest.mark.parametrize(
+    ("answers", "asked"),
+    [
+        ([UNKNOWN, AWAY, (200, {}, JOB)], ["POST /v1/jobs", "GET /v1/jobs/j1", "GET /v1/jobs/j1"]),
+        ([UNKNOWN, NOT_THERE, (202, {}, JOB)], ["POST /v1/jobs", "GET /v1/jobs/j1", "POST /v1/jobs"]),
+    ],
+)
+@pytest.mark.parametrize("colour", ["sync", "async"])
+def test_a_submit_whose_outcome_is_unknown_is_looked_up_and_sent_again_only_where_there_is_no_job(
+    server: Server, answers: list[Any], asked: list[str], colour: str
+) -> None:
+    server.answers = list(answers)
+
+    async def submitted() -> RemoteJob:
+        async with AsyncClient(server.url) as client:
+            return await client.submit(b"sound" * 1000)
+
+    if colour == "async":
+        job = asyncio.run(submitted())
+    else:
+        with Client(server.url) as client:
+            job = client.submit(b"sound" * 1000)
+    assert job.id == "j1"
+    assert [where for where, _, _ in server.requests] == asked
+    assert [length > 5000 for where, _, length in server.requests] == [where.startswith("POST") for where in asked]
+
+
+def test_a_client_without_patience_names_the_job_whose_outcome_is_unknown(server: Server) -> None:
+    server.answers = [UNKNOWN]
+    with Client(server.url, patience_s=-1) as client, pytest.raises(ApiError) as error:
+        client.submit(b"sound")
+    assert (error.value.code, error.value.job_id) == ("outcome_unknown", "j1")
 
 
 def test_a_patient_client_does_not_wait_longer_than_its_patience(server: Server) -> None:
