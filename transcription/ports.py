@@ -144,6 +144,9 @@ class JobStore(Protocol):
     async def submit(self, submission: Submission) -> tuple[Job, Outcome]:
         """Accept a job: one atomic step that finds or starts its computation. IdempotencyConflict."""
 
+    async def knows(self, key: str, *, tenant: str) -> bool:
+        """Whether a job that is still there was submitted under an idempotency key."""
+
     async def get(self, job_id: str, *, tenant: str) -> Job:
         """The job as it is now. JobNotFound."""
 

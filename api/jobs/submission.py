@@ -16,7 +16,7 @@ from api.jobs.hints import Hints
 from api.uploads.incoming import Incoming
 from api.uploads.receive import Received, RequestFormat, receive
 from transcription.access import Principal
-from transcription.errors import BlobMissing, MalformedRequest, ScratchFailed, StorageUnavailable
+from transcription.errors import BlobMissing, MalformedRequest, QuotaExceeded, ScratchFailed, StorageUnavailable
 from transcription.job import Audio, Job, Outcome, Submission
 from transcription.media.findings import Probe
 from transcription.options import parse_options
@@ -72,7 +72,11 @@ class SubmissionService:
             InvalidRequest, InvalidAudio, Unavailable: see their leaves; nothing usable is left behind.
         """
         _check_key(idempotency_key)
-        await self.submission_quotas.check(incoming.client, incoming.limit_states)
+        try:
+            await self.submission_quotas.check(incoming.client, incoming.limit_states)
+        except QuotaExceeded:
+            if not await self._repeats(idempotency_key, tenant):
+                raise
         await self.backpressure.check(coming_bytes=incoming.declared_bytes)
         request_format = request_format or RequestFormat()
         async with receive(
@@ -141,13 +145,22 @@ class SubmissionService:
             return await asyncio.get_running_loop().run_in_executor(self.probes, self.probe, path)
 
     async def _record(self, client: Principal, submission: Submission) -> tuple[Job, Outcome]:
-        async with self.submission_quotas.charged(client, submission) as charge:
-            job, outcome = await self.jobs.submit(charge.submission)
-            charge.outcome = outcome
+        try:
+            async with self.submission_quotas.charged(client, submission) as charge:
+                job, outcome = await self.jobs.submit(charge.submission)
+                charge.outcome = outcome
+        except QuotaExceeded:
+            if not await self._repeats(submission.idempotency_key, submission.tenant):
+                raise
+            job, outcome = await self.jobs.submit(submission)
         structlog.contextvars.bind_contextvars(job_id=job.id, computation=job.computation, outcome=outcome.value)
         if outcome is Outcome.NEW:
             self.hints.send(self.lane(submission.model, language=submission.options.language))
         return job, outcome
+
+    async def _repeats(self, key: str | None, tenant: str) -> bool:
+        """Whether there is a job under the key: it costs nothing, and its client is to hear of it."""
+        return key is not None and await self.jobs.knows(key, tenant=tenant)
 
 
 @contextmanager

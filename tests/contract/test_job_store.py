@@ -64,6 +64,8 @@ async def test_an_idempotency_key_gives_the_same_job_for_the_same_payload_and_re
     first, _ = await store.submit(submission(idempotency_key="k"))
     again, outcome = await store.submit(submission(idempotency_key="k"))
     assert (again.id, outcome) == (first.id, Outcome.REPEATED)
+    assert await store.knows("k", tenant=first.tenant)
+    assert not await store.knows("other", tenant=first.tenant)
     with pytest.raises(IdempotencyConflict):
         await store.submit(submission("b", idempotency_key="k"))
 

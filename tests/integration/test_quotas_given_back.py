@@ -71,3 +71,20 @@ async def test_submit_that_fails_costs_nothing(redis_url: str, tmp_path: Path, r
         answer = await api.http.post("/v1/jobs", files={"file": ("a.wav", b"no audio")}, headers=key)
         assert answer.status_code in (415, 422)
         assert taken(redis_server) == (1, 3)
+
+
+@pytest.mark.parametrize("tier", ["one job", "three seconds"])
+async def test_repeated_request_gets_its_job_though_the_quota_is_used_up(
+    redis_url: str, tmp_path: Path, redis_server: Redis, tier: str
+) -> None:
+    tiers = {"one job": {"concurrent_jobs": 1}, "three seconds": {"audio_s_per_day": 3}}
+    key = bearer(redis_url, "acme", tier=tier)
+    async with secured(settings_for(redis_url, tmp_path, tiers=tiers)) as api:
+        assert await hand_in(api, key, **{"Idempotency-Key": "k"}) == 202
+        before = taken(redis_server)
+        assert await hand_in(api, key, **{"Idempotency-Key": "k"}) == 202
+        assert len(api.jobs.jobs) == 1
+        assert taken(redis_server) == before
+        # Another payload under the key is told so, and another key is no way round the quota.
+        assert await hand_in(api, key, hertz=441, **{"Idempotency-Key": "k"}) == 422
+        assert await hand_in(api, key, hertz=441, **{"Idempotency-Key": "another"}) == 429

@@ -156,6 +156,12 @@ class RedisJobs:
         }
         return options.deadline_s or by_class[options.priority]
 
+    async def knows(self, key: str, *, tenant: str) -> bool:
+        """Whether a job that is still there was submitted under an idempotency key."""
+        with translated():
+            job_id: Any = await self._client.hget(f"{PREFIX}idem:{tenant}:{key}", "job")
+            return job_id is not None and bool(await self._client.exists(f"{PREFIX}job:{job_id}"))
+
     async def get(self, job_id: str, *, tenant: str) -> Job:
         """The job as it is now. JobNotFound."""
         return await self._one(job_id, tenant=tenant, places=True)
