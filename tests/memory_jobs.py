@@ -105,7 +105,7 @@ class MemoryJobs:
             queue=QueuePosition(position=0, audio_seconds_ahead=12.34, eta_s=None),
         )
 
-    async def knows(self, key: str, *, tenant: str) -> bool:  # noqa: ARG002  it has one tenant
+    async def knows(self, key: str, *, tenant: str) -> bool:
         self._check()
         return key in self._keys and self._keys[key].job_id in self.jobs
 

@@ -8,7 +8,7 @@ import structlog
 from transcription.errors import LedgerUnavailable
 from transcription.ports import BlobStore, JobQueue, SpanStore
 from transcription.settings import Settings
-from transcription.storage.disk import DiskBlobs, modified
+from transcription.storage.disk import DiskBlobs, clock, modified
 
 log = structlog.get_logger()
 
@@ -91,7 +91,7 @@ class Maintenance(threading.Thread):
         if time.monotonic() - self._cleaned_at < SWEEP_INTERVAL_S:
             return
         self._cleaned_at = time.monotonic()
-        before = time.time() - self._settings.retention.orphan_s
+        before = clock(self._settings.pcm_dir) - self._settings.retention.orphan_s
         for path in self._settings.pcm_dir.glob("*"):
             if modified(path) < before and not self._spans.works_on(path.stem):
                 path.unlink(missing_ok=True)

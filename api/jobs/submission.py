@@ -175,7 +175,9 @@ def store_errors() -> Iterator[None]:
         with disk_errors():
             yield
     except (BlobMissing, ScratchFailed) as error:
-        raise StorageUnavailable(f"the upload can't be kept now: {error.message}", retry_after_s=_RETRY_AFTER_S) from error
+        raise StorageUnavailable(
+            f"the upload can't be kept now: {error.message}", retry_after_s=_RETRY_AFTER_S
+        ) from error
 
 
 def _check_key(key: str | None) -> None:

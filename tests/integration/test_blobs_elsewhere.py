@@ -2,7 +2,9 @@
 
 import asyncio
 import os
+import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from tests.live_api import live_api
 from transcription.errors import BlobDamaged, BlobMissing, Stopped, StorageUnavailable
 from transcription.settings import Settings
+from transcription.storage import s3
 from transcription.storage.cached import CachedBlobs
 from transcription.storage.disk import DiskBlobs
 from transcription.storage.s3 import S3Source
@@ -93,6 +96,24 @@ def test_sweep_of_a_bucket_deletes_what_is_old_and_held_by_nobody(host: Callable
     assert host("another").fetch(held)
     with pytest.raises(BlobMissing):
         host("another").fetch(unheld)
+
+
+def test_sweep_of_a_bucket_goes_by_the_bucket_s_clock(
+    host: Callable[..., CachedBlobs], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sha256, real = stored(host("api"), b"fresh"), datetime.now(UTC)
+
+    class Ahead(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> "Ahead":
+            return cls.fromtimestamp((real + timedelta(hours=2)).timestamp(), tz)
+
+    monkeypatch.setattr(s3, "datetime", Ahead)
+    monkeypatch.setattr(time, "time", lambda: Ahead.now().timestamp())
+    worker = host("mac")
+    assert worker.sweep(older_than_s=3600, held=lambda _: False) == 0
+    worker.discard(sha256, older_than_s=60)
+    assert worker.fetch(sha256).read_bytes() == b"fresh"
 
 
 def test_discarded_audio_is_gone_from_the_bucket_unless_it_is_fresh(host: Callable[..., CachedBlobs]) -> None:

@@ -1,6 +1,7 @@
 """A store that goes away in the middle of a submit: 503, nothing accepted, and the same recording is taken later."""
 
 import errno
+import shutil
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -86,7 +87,7 @@ async def test_disk_that_cannot_be_looked_at_refuses_jobs_and_leaves_health_and_
     def broken(_: Path) -> None:
         raise error
 
-    monkeypatch.setattr(machine.shutil, "disk_usage", broken)
+    monkeypatch.setattr(shutil, "disk_usage", broken)
     monkeypatch.setattr(machine, "_CACHE_S", 0.0)
     refused = await api.submit(audio_files.wav())
     assert (refused.status_code, refused.json()["code"]) == (503, "storage_unavailable")

@@ -92,6 +92,22 @@ async def test_blob_that_comes_again_in_the_middle_of_a_sweep_survives_it(tmp_pa
     assert files(tmp_path) == [sha256]
 
 
+async def test_worker_whose_clock_is_two_hours_ahead_sweeps_nothing_of_what_comes_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blobs, real = DiskBlobs(tmp_path), time.time
+    sha256, coming = await stored(blobs, b"sound"), blobs.upload()
+    await coming.write(b"half")
+    part = await coming.path()
+    monkeypatch.setattr(time, "time", lambda: real() + 7200)
+    assert blobs.sweep(older_than_s=3600, held=lambda _: False) == 0
+    assert blobs.old(older_than_s=3600) == []
+    blobs.discard(sha256, older_than_s=60)
+    assert blobs.fetch(sha256)
+    assert part.exists()
+    await coming.abort()
+
+
 async def test_discarded_blob_is_missing(tmp_path: Path) -> None:
     blobs = DiskBlobs(tmp_path)
     sha256 = await stored(blobs, b"sound")

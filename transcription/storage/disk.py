@@ -6,7 +6,6 @@ import hashlib
 import os
 import re
 import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -155,7 +154,8 @@ class DiskBlobs:
 
     def discard(self, sha256: str, *, older_than_s: float) -> None:
         """Delete a blob, unless it came in later than that: a job for it may be on its way to the ledger."""
-        path, before = blob_path(self.root, sha256), time.time() - older_than_s
+        path = blob_path(self.root, sha256)
+        before = clock(self.root / "parts") - older_than_s
         if modified(path) < before:
             self._remove(path, before)
 
@@ -170,13 +170,13 @@ class DiskBlobs:
         Returns:
             How many files were deleted.
         """
-        before = time.time() - older_than_s
+        before = clock(self.root / "parts") - older_than_s
         stale = self._sweep_parts(before)
         return stale + sum(self._remove(path, before) for path in self._older(before) if not held(path.name))
 
     def old(self, *, older_than_s: float) -> list[str]:
         """The blobs that came in longer ago than that; uploads that began then and never ended are deleted."""
-        before = time.time() - older_than_s
+        before = clock(self.root / "parts") - older_than_s
         self._sweep_parts(before)
         return [path.name for path in self._older(before)]
 
@@ -221,6 +221,24 @@ def set_aside(root: Path, sha256: str) -> None:
         os.utime(aside)
 
 
+def clock(folder: Path) -> float:
+    """
+    The time by the clock that stamps files in *folder*, in Unix seconds: this host's own may be hours off, and what is
+    being uploaded would look old to it. Minus infinity where nothing can be written, so that nothing seems old there.
+    """
+    stamped = folder / f".clock-{uuid.uuid4().hex}"
+    try:
+        if folder.parent.is_dir():
+            folder.mkdir(exist_ok=True)
+        stamped.touch(exist_ok=False)
+        try:
+            return stamped.stat().st_mtime
+        finally:
+            stamped.unlink(missing_ok=True)
+    except OSError:
+        return float("-inf")
+
+
 def modified(path: Path) -> float:
     """When the file was last written; the end of time when somebody else has just removed it."""
     try:
@@ -244,7 +262,6 @@ def disk_errors() -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno not in _FULL:
-            raise StorageUnavailable(
-                f"the disk of the uploads can't be read or written ({error.strerror or error})", retry_after_s=_RETRY_AFTER_S
-            ) from error
+            said = f"the disk of the uploads can't be read or written ({error.strerror or error})"
+            raise StorageUnavailable(said, retry_after_s=_RETRY_AFTER_S) from error
         raise DiskFull(f"the disk of the uploads is full ({error.strerror})", retry_after_s=_RETRY_AFTER_S) from error

@@ -1,8 +1,9 @@
 """Blobs in a bucket: Amazon S3, or whatever else speaks its language (MinIO, Ceph, R2, Garage)."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import obstore
@@ -12,6 +13,8 @@ from obstore.store import S3Store
 from transcription.storage.cached import missing, unavailable
 
 CHUNK_BYTES = 1 << 20
+CLOCK = "clock"
+CLOCK_GOOD_S = 3600.0
 WHERE = "the bucket of the audio"
 
 
@@ -42,6 +45,7 @@ class S3Source:
             },
             retry_config={"max_retries": 3},
         )
+        self._clock: tuple[datetime, float] | None = None
 
     def read(self, sha256: str) -> Iterator[bytes]:
         """The blob's bytes, a piece at a time. BlobMissing, StorageUnavailable."""
@@ -63,21 +67,30 @@ class S3Source:
     def discard(self, sha256: str, *, older_than_s: float) -> None:
         """Delete a blob that came in longer ago than that; nothing happens when there is none. StorageUnavailable."""
         with self._translated(), suppress(FileNotFoundError):
-            if obstore.head(self._store, _key(sha256))["last_modified"] < _before(older_than_s):
+            if obstore.head(self._store, _key(sha256))["last_modified"] < self._before(older_than_s):
                 obstore.delete(self._store, _key(sha256))
 
     def sweep(self, *, older_than_s: float, held: Callable[[str], bool]) -> int:
         """Delete older blobs that nobody holds; how many. StorageUnavailable."""
-        before, swept = _before(older_than_s), 0
+        swept = 0
         with self._translated():
+            before = self._before(older_than_s)
             for page in obstore.list(self._store):
                 for entry in page:
                     sha256 = entry["path"].rpartition("/")[2]
-                    if entry["last_modified"] < before and not held(sha256):
+                    if sha256 != CLOCK and entry["last_modified"] < before and not held(sha256):
                         # It may have come in once more since the page was listed.
                         self.discard(sha256, older_than_s=older_than_s)
                         swept += 1
         return swept
+
+    def _before(self, seconds: float) -> datetime:
+        """So long ago by the bucket's clock, which stamps what is in it: this host's may be hours off."""
+        if self._clock is None or time.monotonic() - self._clock[1] > CLOCK_GOOD_S:
+            obstore.put(self._store, CLOCK, b"")
+            self._clock = obstore.head(self._store, CLOCK)["last_modified"], time.monotonic()
+        at, looked_at = self._clock
+        return at + timedelta(seconds=time.monotonic() - looked_at - seconds)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -91,7 +104,3 @@ class S3Source:
 
 def _key(sha256: str) -> str:
     return f"{sha256[:2]}/{sha256}"
-
-
-def _before(older_than_s: float) -> datetime:
-    return datetime.now(UTC) - timedelta(seconds=older_than_s)
