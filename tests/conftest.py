@@ -21,17 +21,7 @@ from transcription.ledger import scripts
 pytest_plugins = ("tests.watchdog",)
 
 LAST_LINES = 100
-LEDGER_SUITES = (
-    "test_ledger",
-    "test_ledger_ends",
-    "test_ledger_blame",
-    "test_ledger_figures",
-    "test_ledger_forms",
-    "test_ledger_model",
-    "test_ledger_quotas",
-    "test_queue_place",
-    "test_fairness",
-)
+LEDGER_SUITES = ("tests.integration.ledger.", "tests.integration.test_queue_place", "tests.integration.test_fairness")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -50,7 +40,7 @@ def _short_tracebacks() -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Ask everything of the ledger's own suites of each server that its users may run."""
-    if "ledger_url" in metafunc.fixturenames and metafunc.module.__name__.rpartition(".")[2] in LEDGER_SUITES:
+    if "ledger_url" in metafunc.fixturenames and metafunc.module.__name__.startswith(LEDGER_SUITES):
         metafunc.parametrize("ledger_url", list(ledger_binaries()), indirect=True, scope="session")
 
 

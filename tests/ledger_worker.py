@@ -55,3 +55,12 @@ class LedgerWorker:
     def fail(self, code: str = "engine_failed") -> None:
         """Take the next span, and report that no further try makes sense."""
         self.spans.fail(self.claim(), Failure(code=code, message="boom", retryable=True), retry_in_s=None)
+
+
+def nothing_for(worker: LedgerWorker, *, extras: bool = True) -> bool:
+    return worker.spans.claim(worker.name, models=MODELS, extras=extras) is None
+
+
+def dies(worker: LedgerWorker) -> LedgerWorker:
+    """Its process is gone, and another one has its name."""
+    return LedgerWorker(worker.spans, worker.name, pid=worker.pid + 1)

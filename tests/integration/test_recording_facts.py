@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from redis import Redis
 
-from tests.integration.test_ledger import TIMING, WHOLE, ask, claim, job, submission, submit
+from tests.ledger_steps import TIMING, WHOLE, ask, claim, job, submission, submit
 from transcription.computation import Facts
 from transcription.errors import QuotaExceeded
 from transcription.job import Outcome

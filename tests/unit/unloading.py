@@ -1,4 +1,4 @@
-"""Run by test_models: prints the resident bytes before a model is loaded, after it has worked, after it is gone."""
+"""Run by test_model_cache: prints the resident bytes before a model is loaded, after its work, after it is gone."""
 
 import sys
 from pathlib import Path

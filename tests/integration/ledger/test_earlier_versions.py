@@ -23,7 +23,7 @@ from transcription.options import Options
 from transcription.settings import Lease, Settings
 
 T = TypeVar("T")
-LEDGERS = Path(__file__).parents[1] / "ledgers"
+LEDGERS = Path(__file__).parents[2] / "ledgers"
 TODAY = 3
 
 
