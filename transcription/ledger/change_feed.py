@@ -13,6 +13,7 @@ from transcription.errors import outage_endured
 from transcription.ledger.scripts import CHANGED
 
 MAX_SILENCE_S = 2.0
+CANCEL_AGAIN_S = 0.1
 
 Found = TypeVar("Found")
 
@@ -68,10 +69,10 @@ class Watch:
 
     async def close(self) -> None:
         """Stop listening."""
-        if self._listener is not None:
+        while self._listener is not None and not self._listener.done():
+            # More than once: a cancel that meets the answer of the server in the same moment can be lost.
             self._listener.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._listener
+            await asyncio.wait([self._listener], timeout=CANCEL_AGAIN_S)
 
     async def _listen(self) -> None:
         while True:
