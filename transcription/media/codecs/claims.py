@@ -2,8 +2,8 @@
 
 from av.container import InputContainer
 
+from transcription.media.codecs.bounds import Bytes, Part
 from transcription.media.codecs.frames import BARE
-from transcription.media.codecs.parts import Bytes, Part
 from transcription.tracks import Track
 
 # Containers whose header says how long they are; in the others FFmpeg guesses from bit rates or the last stamps.

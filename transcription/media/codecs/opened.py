@@ -7,7 +7,7 @@ from av.container import InputContainer
 from av.stream import Disposition
 
 from transcription.languages import code_of
-from transcription.media.codecs.parts import Part
+from transcription.media.codecs.bounds import Part
 from transcription.tracks import MOST_TRACKS, Track
 
 # FFmpeg also opens playlists that name other files and URLs (hls, dash, concat, imf, sdp), devices, text and images.

@@ -13,9 +13,10 @@ from av.error import FFmpegError
 from av.stream import Stream
 
 from transcription.errors import CorruptAudio, NoAudioStream, NoSamples, TooLong, UnsupportedMedia
+from transcription.media.codecs.bounds import Bytes, Part, size_of
 from transcription.media.codecs.claims import claimed_s, is_believable
 from transcription.media.codecs.opened import PartFile, open_part, said, tracks_of
-from transcription.media.codecs.parts import Bytes, Part, next_start, part_at, size_of
+from transcription.media.codecs.parts import next_start, part_at
 from transcription.media.findings import AudioStream, Probe
 from transcription.tracks import MOST_NAMED, Track, choose
 

@@ -10,11 +10,12 @@ from av.container import InputContainer
 
 from transcription.errors import CorruptAudio, InvalidOption, NoAudioStream, NoSamples, TooLong, UnsupportedMedia
 from transcription.media.audio import RATE, Pcm
+from transcription.media.codecs.bounds import Bytes, Part
 from transcription.media.codecs.channels import Run, shape_of
 from transcription.media.codecs.claims import cut_short
 from transcription.media.codecs.frames import Frames, Placed
 from transcription.media.codecs.opened import PartFile, open_part, said, tracks_of
-from transcription.media.codecs.parts import Bytes, Part, is_padding, next_start, part_at, resumed
+from transcription.media.codecs.parts import is_padding, next_start, part_at, resumed
 from transcription.media.timeline import WRITTEN_S, Hole, Placer
 from transcription.result_warning import ResultWarning, WarningCode, WarningList
 from transcription.tracks import MOST_NAMED, Track, choose

@@ -1,0 +1,62 @@
+"""What a job's state doesn't allow."""
+
+from transcription.errors.base import MurmurationError
+
+
+class WrongState(MurmurationError):
+    """The job isn't in a state that allows this."""
+
+
+class JobNotFound(WrongState):
+    """No such job, or somebody else's."""
+
+    code = "job_not_found"
+
+
+class ResultNotReady(WrongState):
+    """The result was asked for before it exists."""
+
+    code = "result_not_ready"
+    retryable = True
+
+
+class JobFailed(WrongState):
+    """The result of a failed job was asked for."""
+
+    code = "job_failed"
+
+
+class JobCanceled(WrongState):
+    """The result of a canceled job was asked for."""
+
+    code = "job_canceled"
+
+
+class JobFinished(WrongState):
+    """A finished job can't be canceled."""
+
+    code = "job_finished"
+
+
+class JobExpired(WrongState):
+    """The result's retention has passed."""
+
+    code = "job_expired"
+
+
+class DeadLetterNotFound(WrongState):
+    """No such entry among the dead letters."""
+
+    code = "dead_letter_not_found"
+
+
+class WebhookSecretNotFound(WrongState):
+    """No such webhook secret of this tenant."""
+
+    code = "webhook_secret_not_found"
+
+
+class NoWebhook(WrongState):
+    """The job has no message that could be sent again."""
+
+    code = "no_webhook"
