@@ -22,7 +22,9 @@ local silent = k('silent', job.tenant, host)
 if status ~= '0' then
   redis.call('DEL', silent)
 elseif outcome == 'failed' and num(retry_ms) >= 0 then
-  local times = redis.call('HINCRBY', silent, 'times', 1)
+  -- What was on its way already when the host was given up says nothing new: only a try after the pause lengthens it.
+  local left_alone = num(redis.call('HGET', silent, 'until')) > now()
+  local times = left_alone and 0 or redis.call('HINCRBY', silent, 'times', 1)
   if times >= max_silences then
     local pause = math.min(longest_ms, first_ms * 2 ^ math.min(times - max_silences, 20))
     redis.call('HSET', silent, 'until', now() + pause)
