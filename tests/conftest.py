@@ -5,8 +5,8 @@ A server that can't be had fails the test that needs it: the locks bring one alo
 """
 
 import os
+import signal
 import threading
-import traceback
 from collections.abc import Generator, Iterator
 
 import pytest
@@ -18,10 +18,16 @@ from tests.ledger_clock import LedgerClock, moved
 from tests.platform import TestPlatform, ledger_binaries, running_ledger, running_platform
 from transcription.ledger import scripts
 
-pytest_plugins = ("tests.watchdog",)
+pytest_plugins = ("tests.watchdog", "tests.stray_exits")
 
 LAST_LINES = 100
 LEDGER_SUITES = ("tests.integration.ledger.", "tests.integration.test_queue_place", "tests.integration.test_fairness")
+
+
+def pytest_configure() -> None:
+    """Heed SIGINT: what a shell starts in the background ignores it, and so would every process that a test starts."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -45,21 +51,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _no_test_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What would end a worker's process fails the test in which it happens; it would take the whole run with it."""
-    ends: list[str] = []
-
-    def refuse(status: int) -> None:
-        if os.getpid() != process:  # a fork of it may
-            leave(status)
-        ends.append("".join(traceback.format_stack(limit=12)))
-        raise SystemExit(status)
-
-    process, leave = os.getpid(), os._exit
-    monkeypatch.setattr(os, "_exit", refuse)
-    monkeypatch.setattr(threading, "excepthook", threading.excepthook)  # a worker sets its own
-    yield
-    assert not ends, f"the process would have ended here:\n{ends[0]}"
+def _threads_die_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test sets to hear of dead threads, as a worker does, is set for that test alone."""
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
 
 
 @pytest.fixture(scope="session")
