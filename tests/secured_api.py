@@ -48,10 +48,10 @@ async def secured(
 
 
 @contextmanager
-def key_store(redis_url: str) -> Iterator[ApiKeyStore]:
+def key_store(redis_url: str, *, by: str = "") -> Iterator[ApiKeyStore]:
     """Where keys are made."""
     with Redis.from_url(redis_url, decode_responses=True) as client:
-        yield ApiKeyStore(client)
+        yield ApiKeyStore(client, by=by)
 
 
 def bearer(redis_url: str, tenant: str = "acme", *scopes: Scope, tier: str = "") -> dict[str, str]:

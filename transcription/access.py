@@ -18,9 +18,10 @@ class Scope(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiKey:
     """
-    A key as the ledger knows it: everything but the secret. ``created_at`` in Unix seconds.
+    A key as the ledger knows it: everything but the secret. Times in Unix seconds, None for never.
 
-    ``tier`` names the tenant's limits; empty: the platform's default tier.
+    ``tier`` names the tenant's limits; empty: the platform's default tier. ``networks``: comma-separated, where it may
+    be used from; empty: from anywhere. ``used_at`` is exact to a minute.
     """
 
     id: str
@@ -29,6 +30,13 @@ class ApiKey:
     scopes: frozenset[Scope]
     tier: str
     created_at: float
+    expires_at: float | None = None
+    networks: str = ""
+    used_at: float | None = None
+
+    def expired(self, now: float) -> bool:
+        """Whether it isn't good any more at *now*."""
+        return self.expires_at is not None and now >= self.expires_at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

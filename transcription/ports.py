@@ -406,7 +406,10 @@ class KeyRing(Protocol):
     """The API keys that were given out."""
 
     async def find(self, secret: str) -> ApiKey | None:
-        """The key of *secret*; None for one that was never given out or is revoked. LedgerUnavailable."""
+        """The key of *secret*; None for one that was never given out, is revoked or has expired. LedgerUnavailable."""
+
+    async def used(self, key: ApiKey) -> None:
+        """Note that *key* was used now; never raises."""
 
 
 class QuotaBook(Protocol):

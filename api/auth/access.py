@@ -1,5 +1,6 @@
 """Access to the API: authentication, authorization and rate limits of every request, whatever its route."""
 
+from dataclasses import replace
 from ipaddress import IPv4Network, IPv6Network, ip_address
 
 import structlog
@@ -9,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import problems
 from api.auth import rate_limits
-from api.auth.audit import AuditLog, asking
+from api.auth.audit import AuditLog, asking, looks
 from api.auth.rate_limits import LimitState, RateLimits
 from transcription.access import Principal
 from transcription.access import Scope as KeyScope
@@ -56,12 +57,12 @@ class AccessPolicy:
         """
         path, address = scope["path"], client_address(scope)
         nobody = Principal(tier=self._security.default_tier, address=address)
-        asking.set((nobody, scope.get("state", {}).get("request_id", "")))
+        asking.set((nobody, _request_id(scope)))
         if _is_public(path):
             return nobody
         await self.rates.address(nobody, limit_states)
         client = await self._identified(scope, nobody)
-        asking.set((client, scope.get("state", {}).get("request_id", "")))
+        asking.set((client, _request_id(scope)))
         surface = surface_of(path)
         if surface:
             self._check_surface(getattr(self._security, surface), surface, client)
@@ -78,8 +79,12 @@ class AccessPolicy:
         key = await self._keys.find(secret) if secret else None
         if key is None:
             return nobody
-        tier = key.tier if key.tier in self._security.tiers else self._security.default_tier
         structlog.contextvars.bind_contextvars(key_id=key.id, tenant=key.tenant)
+        if key.networks and not any(_inside(nobody.address, network) for network in networks(key.networks)):
+            asking.set((replace(nobody, tenant=key.tenant, key_id=key.id), _request_id(scope)))
+            raise Forbidden("this API key may not be used from this address")
+        await self._keys.used(key)
+        tier = key.tier if key.tier in self._security.tiers else self._security.default_tier
         return Principal(tenant=key.tenant, key_id=key.id, scopes=key.scopes, tier=tier, address=nobody.address)
 
     def _check_scope(self, method: str, client: Principal) -> None:
@@ -135,7 +140,18 @@ class AccessMiddleware:
             answer = await problems.answer(Request(scope), error)
             await answer(scope, receive, send_limited)
             return
-        await self._app(scope, receive, send_limited)
+        if not policy.log.on:
+            await self._app(scope, receive, send_limited)
+            return
+        looks.set({})
+        try:
+            await self._app(scope, receive, send_limited)
+        finally:
+            await policy.log.end_request()
+
+
+def _request_id(scope: Scope) -> str:
+    return str(scope.get("state", {}).get("request_id", ""))
 
 
 def client_address(scope: Scope) -> str:

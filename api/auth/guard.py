@@ -4,11 +4,13 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from api.auth.access import AccessPolicy
-from api.auth.audit import AuditLog, audited
+from api.auth.audit import AuditLog
+from api.auth.audited import audited
 from api.auth.quotas import SubmissionQuotas
 from api.auth.rate_limits import RateLimits
 from api.metrics.process import ApiMetrics
 from transcription.ledger.api_keys import RedisKeys
+from transcription.ledger.audit_heads import AuditHeads
 from transcription.ledger.connections import connect_async
 from transcription.ledger.quotas import RedisQuotas
 from transcription.ports import JobStore
@@ -30,8 +32,7 @@ class AccessControl:
 
 def guard(settings: Settings, meters: ApiMetrics, stack: AsyncExitStack) -> AccessControl:
     """Build the parts; *stack* closes them, *meters* take their figures."""
-    log = AuditLog(settings.security.audit_log, meters.audit_lost)
-    stack.callback(log.close)
+    log = _audit_log(settings, meters, stack)
     rates = RateLimits(settings, meters.registry)
     stack.push_async_callback(rates.close)
     keys, quotas = None, None
@@ -45,3 +46,14 @@ def guard(settings: Settings, meters: ApiMetrics, stack: AsyncExitStack) -> Acce
         SubmissionQuotas(settings, rates=rates, quotas=quotas),
         log,
     )
+
+
+def _audit_log(settings: Settings, meters: ApiMetrics, stack: AsyncExitStack) -> AuditLog:
+    if not settings.security.audit_log:
+        return AuditLog("", meters.audit_lost)
+    client = connect_async(settings.ledger)
+    stack.push_async_callback(client.aclose)
+    log = AuditLog(settings.security.audit_log, meters.audit_lost, AuditHeads(client))
+    stack.push_async_callback(log.close)
+    log.follow()
+    return log

@@ -2,11 +2,12 @@
 
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
-from api.auth.audit import AuditedEvents, AuditLog
+from api.auth.audit import AuditLog
+from api.auth.audited import AuditedEvents, AuditedOutbox
 from transcription.ledger.change_feed import Watch
 from transcription.ledger.connections import connect_async
 from transcription.ledger.event_log import RedisEvents
@@ -32,7 +33,8 @@ def notifications(settings: Settings, log: AuditLog, stack: AsyncExitStack) -> N
     stack.push_async_callback(client.aclose)
     stack.push_async_callback(watch.close)
     events = AuditedEvents(RedisEvents(client, settings, watch), log)
-    return Notifications(events=events, outbox=RedisOutbox(client, settings), secrets=RedisWebhookSecrets(client))
+    outbox = cast("Outbox", AuditedOutbox(RedisOutbox(client, settings), log))
+    return Notifications(events=events, outbox=outbox, secrets=RedisWebhookSecrets(client))
 
 
 async def _notifications(request: Request) -> Notifications:

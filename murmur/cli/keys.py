@@ -1,7 +1,11 @@
 """`murmur keys`: who may use the API. Straight against the ledger, so the first key needs no key."""
 
+import getpass
+import os
 import re
+import socket
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -21,9 +25,9 @@ from transcription.access import DEFAULT_TENANT, ApiKey, Scope
 from transcription.errors import LedgerUnavailable
 from transcription.ledger.api_keys import ApiKeyStore
 from transcription.ledger.connections import connect
-from transcription.settings import Settings
+from transcription.settings import Settings, networks
 
-app = typer.Typer(help="API keys: make, list and revoke them in the ledger.", no_args_is_help=True)
+app = typer.Typer(help="API keys: make, list, rotate and revoke them in the ledger.", no_args_is_help=True)
 
 
 def _renamed(url: str | None) -> str | None:
@@ -36,7 +40,13 @@ Ledger = Annotated[str | None, typer.Option(help="The ledger's Redis URL [that o
 LedgerUrl = Annotated[str | None, typer.Option(hidden=True, callback=_renamed)]
 DataDir = Annotated[Path | None, typer.Option(help="Where `murmur up` keeps its ledger [~/.murmur].")]
 
+NEVER = "never"
+_LENGTH = re.compile(r"(\d{1,5})([dhm])")
+_UNITS_S = {"d": 86_400, "h": 3600, "m": 60}
 _TENANT = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+Expires = Annotated[str, typer.Option(help="How long it is good: 90d, 12h, 30m; `never` [never].")]
 
 
 @app.command("create")
@@ -45,6 +55,10 @@ def create(  # noqa: PLR0917  typer makes options of them
     tenant: Annotated[str, typer.Option(help="Whose jobs it sees; keys of one tenant share them.")] = DEFAULT_TENANT,
     scope: Annotated[list[Scope] | None, typer.Option(help="What it may; again for more [submit, read].")] = None,
     tier: Annotated[str, typer.Option(help="Its limits [the platform's default].")] = "",
+    expires: Expires = NEVER,
+    network: Annotated[
+        list[str] | None, typer.Option(help="Where it may be used from, as 10.0.0.0/8; again for more [anywhere].")
+    ] = None,
     ledger: Ledger = None,
     ledger_url: LedgerUrl = None,
     data_dir: DataDir = None,
@@ -55,10 +69,33 @@ def create(  # noqa: PLR0917  typer makes options of them
             raise CliError(f"a tenant's name is 1 to 64 of A-Z a-z 0-9 . _ -; got {tenant[:80]!r}")
         if tier and tier not in settings.security.tiers:
             raise CliError(f"there is no tier {tier!r}; there are {', '.join(settings.security.tiers)}")
-        scopes = frozenset(scope or (Scope.SUBMIT, Scope.READ))
-        key, secret = key_store.create(name=_shown(name), tenant=tenant, scopes=scopes, tier=tier)
-    print(secret)
-    print(f"key {key.id} of tenant {tenant} may {_may(key)}; its secret isn't shown again", file=sys.stderr)
+        key, secret = key_store.create(
+            name=_shown(name),
+            tenant=tenant,
+            scopes=frozenset(scope or (Scope.SUBMIT, Scope.READ)),
+            tier=tier,
+            expires_at=_in(expires),
+            networks=_networks(network or []),
+        )
+    _tell(key, secret)
+
+
+@app.command("rotate")
+def rotate(
+    key_id: Annotated[str, typer.Argument(metavar="ID", help="As `murmur keys list` shows it.")],
+    overlap: Annotated[str, typer.Option(help="How long the old one stays good: 7d, 12h, 30m.")] = "1d",
+    expires: Expires = NEVER,
+    ledger: Ledger = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Make a key that may do what another may, and let that one expire."""
+    overlap_s = _seconds(overlap)
+    with _key_store(ledger, data_dir) as (key_store, _):
+        made = key_store.rotate(key_id, overlap_s=overlap_s, expires_at=_in(expires))
+        if made is None:
+            raise CliError(f"there is no key {key_id[:80]!r} that is still good", status=1)
+    _tell(*made)
+    print(f"key {key_id} expires in {overlap}", file=sys.stderr)
 
 
 @app.command("list")
@@ -66,10 +103,11 @@ def list_keys(ledger: Ledger = None, ledger_url: LedgerUrl = None, data_dir: Dat
     """List the keys, without their secrets."""
     with _key_store(ledger or ledger_url, data_dir) as (key_store, _):
         keys = key_store.list()
-    table = Table("id", "name", "tenant", "may", "tier", "made", box=None, pad_edge=False)
+    table = Table("id", "name", "tenant", "may", "tier", "made", "used", "expires", "from", box=None, pad_edge=False)
     for key in keys:
-        made = datetime.fromtimestamp(key.created_at, UTC).isoformat(" ", "seconds")
-        table.add_row(key.id, key.name, key.tenant, _may(key), key.tier or "-", made)
+        expires = "expired" if key.expired(time.time()) else _moment(key.expires_at)
+        when = (_moment(key.created_at), _moment(key.used_at), expires)
+        table.add_row(key.id, key.name, key.tenant, _may(key), key.tier or "-", *when, key.networks or "-")
     Console().print(table)
 
 
@@ -107,7 +145,43 @@ def connected(url: str | None, data_dir: Path | None) -> Iterator[tuple[Redis, S
 @contextmanager
 def _key_store(url: str | None, data_dir: Path | None) -> Iterator[tuple[ApiKeyStore, Settings]]:
     with connected(url, data_dir) as (client, settings):
-        yield ApiKeyStore(client), settings
+        yield ApiKeyStore(client, by=operator(), audit_length=settings.ledger.audit_length), settings
+
+
+def operator() -> str:
+    """Who types this command, as the machine knows him."""
+    try:
+        return f"{getpass.getuser()}@{socket.gethostname()}"
+    except (OSError, KeyError):
+        return f"{os.getuid()}@{socket.gethostname()}"
+
+
+def _tell(key: ApiKey, secret: str) -> None:
+    print(secret)
+    until = f" until {_moment(key.expires_at)}" if key.expires_at else ""
+    print(f"key {key.id} of tenant {key.tenant} may {_may(key)}{until}; its secret isn't shown again", file=sys.stderr)
+
+
+def _moment(at: float | None) -> str:
+    return "-" if at is None else datetime.fromtimestamp(at, UTC).isoformat(" ", "seconds")
+
+
+def _seconds(text: str) -> float:
+    match = _LENGTH.fullmatch(text)
+    if match is None:
+        raise CliError(f"a length of time is as 90d, 12h or 30m; got {text[:40]!r}")
+    return int(match[1]) * _UNITS_S[match[2]]
+
+
+def _in(text: str) -> float | None:
+    return None if text == NEVER else round(time.time() + _seconds(text), 3)
+
+
+def _networks(names: list[str]) -> str:
+    try:
+        return ",".join(str(network) for name in names for network in networks(name))
+    except ValueError as error:
+        raise CliError(f"--network takes networks as 10.0.0.0/8: {error}") from error
 
 
 def _may(key: ApiKey) -> str:

@@ -8,9 +8,9 @@ import typer
 from rich.console import Console
 
 from demo import SAMPLES
+from murmur.cli import audit, keys
 from murmur.cli import check as checking
 from murmur.cli import demo as demonstration
-from murmur.cli import keys
 from murmur.cli import models as local_models
 from murmur.cli.common import AsJson, Url, connect, print_json
 from murmur.cli.tenant import purge_tenant
@@ -101,4 +101,5 @@ def register(app: typer.Typer) -> None:
     app.command("purge-tenant")(purge_tenant)
     app.add_typer(models_app, name="models")
     app.add_typer(keys.app, name="keys")
+    app.add_typer(audit.app, name="audit")
     app.add_typer(worker.app, name="worker")

@@ -2,9 +2,11 @@
 
 import typer
 
-from murmur.cli.keys import DataDir, Ledger, connected
+from murmur.cli.keys import DataDir, Ledger, connected, operator
 from murmur.errors import CliError
 from transcription.ledger.api_keys import ApiKeyStore
+from transcription.ledger.audit_heads import note
+from transcription.ledger.connections import translated
 from transcription.ledger.tenants import TenantStore
 from transcription.storage.stores import open_blobs
 
@@ -22,12 +24,15 @@ def purge_tenant(
         typer.confirm(f"Delete everything of the tenant {tenant}?", abort=True)
     with connected(ledger, data_dir) as (client, settings):
         blobs = open_blobs(settings)
-        keys = ApiKeyStore(client)
+        length = settings.ledger.audit_length
+        keys = ApiKeyStore(client, by=operator(), audit_length=length)
         # Keys first: nothing may come after its jobs were looked up.
         revoked = sum(keys.revoke(key.id) for key in keys.list() if key.tenant == tenant)
         jobs = TenantStore(client, settings).purge(
             tenant, discard=lambda sha256: blobs.discard(sha256, older_than_s=-_CLOCKS_S)
         )
+        with translated():
+            note(client, "tenant purged", {"tenant": tenant, "jobs": str(jobs), "by": operator()}, stream_length=length)
     if not jobs and not revoked:
         raise CliError(f"there is nothing of a tenant {tenant[:80]!r}", status=1)
     print(f"{jobs} jobs and {revoked} keys of {tenant} are deleted; SECURITY.md says what may remain, and for how long")

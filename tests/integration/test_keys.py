@@ -158,6 +158,8 @@ async def test_the_audit_log_says_who_did_what(api: Bench, redis_url: str, tmp_p
     job = (await submit(api, ours)).json()["id"]
     api.jobs.finish(job)
     await api.http.get(f"/v1/jobs/{job}/result", headers=ours)
+    await api.http.get(f"/v1/jobs/{job}", headers=ours)
+    await api.http.get("/v1/jobs", headers=ours)
     await api.http.post(f"/v1/jobs/{job}/cancel", headers=theirs)
     await api.http.delete(f"/v1/jobs/{job}", headers=ours)
     await api.http.delete(f"/v1/jobs/{job}")
@@ -165,15 +167,17 @@ async def test_the_audit_log_says_who_did_what(api: Bench, redis_url: str, tmp_p
     assert [(line["action"], line["outcome"], line["tenant"]) for line in lines] == [
         ("submit", "new", "acme"),
         ("read", "ok", "acme"),
+        ("look", "ok", "acme"),
+        ("list", "ok", "acme"),
         ("cancel", "job_not_found", "umbrella"),
         ("delete", "ok", "acme"),
         ("refused", "unauthorized", "default"),
     ]
-    assert {line["job"] for line in lines[:4]} == {job}
+    assert {line["job"] for line in lines[:6]} == {job, None}
     assert {line["address"] for line in lines} == {"10.0.0.7"}
     assert all(line["request_id"] and line["at"].endswith("+00:00") for line in lines)
     assert lines[0]["key"]
-    assert lines[4]["key"] is None
+    assert lines[6]["key"] is None
 
 
 async def test_a_stream_that_reads_a_job_many_times_is_one_line(api: Bench, redis_url: str, tmp_path: Path) -> None:
@@ -199,8 +203,15 @@ def test_whoever_listens_to_a_job_stands_in_the_audit_log(redis_url: str, tmp_pa
         for method, path in (("GET", "events"), ("GET", "webhooks"), ("POST", "webhooks/replay")):
             assert http.request(method, f"/v1/jobs/{job}/{path}", headers=theirs).status_code == 404
     lines = [json.loads(line) for line in log.read_text().splitlines()]
-    assert [(line["action"], line["tenant"], line["job"]) for line in lines] == [
-        (action, "acme", job) for action in ("submit", "cancel", "follow")
+    assert {line["job"] for line in lines} == {job}
+    assert [(line["action"], line["tenant"], line["outcome"]) for line in lines] == [
+        ("submit", "acme", "new"),
+        ("cancel", "acme", "ok"),
+        ("follow", "acme", "ok"),
+        ("look", "acme", "ok"),
+        ("look", "umbrella", "job_not_found"),
+        ("look", "umbrella", "job_not_found"),
+        ("replay webhook", "umbrella", "job_not_found"),
     ]
 
 

@@ -88,6 +88,9 @@
 --   schema            string  version of this layout, see schema.lua
 --
 --   keys, key:H       hash    API keys, see api_keys.py: id -> digest of the secret; the key of a digest
+--   keyused           hash    id of an API key -> when it was used last
+--   auditevents       list    what was done to keys and tenants by hand, until it is in the audit log
+--   audithead:CHAIN   string  how far a chain of the audit log has got, see audit_heads.py
 --   lock:NAME         string  who reaps or sweeps now, see span_store.py; ends by itself
 --
 -- Invariants, which hold after every script and which a test checks after every step of random histories:

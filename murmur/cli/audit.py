@@ -1,0 +1,52 @@
+"""`murmur audit`: whether an audit log is what was written."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from murmur.cli.keys import DataDir, Ledger, connected
+from murmur.errors import CliError
+from transcription.ledger.audit_heads import heads
+from transcription.observability.audit_chain import Head, verify
+
+app = typer.Typer(help="The audit log: whether it is what was written.", no_args_is_help=True)
+_MOST_SHOWN = 20
+
+
+@app.callback()
+def audit() -> None:
+    """The audit log: whether it is what was written."""
+
+
+@app.command("verify")
+def verify_log(
+    files: Annotated[list[Path], typer.Argument(help="The log's files, the oldest first; `-`: standard input.")],
+    ledger: Ledger = None,
+    data_dir: DataDir = None,
+    alone: Annotated[bool, typer.Option("--alone", help="Don't ask the ledger; a cut end then isn't found.")] = False,
+) -> None:
+    """Say whether a line was changed, taken out or put in, and whether the end is there."""
+    known = None
+    if not alone:
+        with connected(ledger, data_dir) as (client, _):
+            known = {chain: Head(*head) for chain, head in heads(client).items()}
+    found = verify(_lines(files), known)
+    for problem in found.problems[:_MOST_SHOWN]:
+        print(problem, file=sys.stderr)
+    if found.problems:
+        raise CliError(f"{len(found.problems)} faults in {found.lines} lines", status=1)
+    print(f"{found.lines} lines in {len(found.chains)} chains are as they were written")
+
+
+def _lines(files: list[Path]) -> Iterator[bytes]:
+    with ExitStack() as stack:
+        for path in files:
+            if str(path) == "-":
+                # A container's log has other lines too.
+                yield from (line for line in sys.stdin.buffer if b',"chain":"' in line)
+            else:
+                yield from stack.enter_context(path.open("rb"))
