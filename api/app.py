@@ -134,7 +134,7 @@ def _platform(
     submission_quotas: SubmissionQuotas,
 ) -> Platform:
     backlog = BacklogView(jobs)
-    backpressure = Backpressure(settings.limits, backlog=backlog, machine=machine)
+    backpressure = Backpressure(settings.limits, backlog=backlog, machine=machine, promised_bytes=blobs.promised_bytes)
     catalogue = Catalogue(settings, backlog)
     submissions = SubmissionService(
         limits=settings.limits,

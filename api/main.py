@@ -4,7 +4,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from api.app import create_app
-from api.server import Server
+from api.server import Protocol, Server
 from transcription.observability import logs
 from transcription.settings import InvalidSettings, Settings, read_settings
 
@@ -34,6 +34,7 @@ def main() -> None:
         port=api.port,
         log_config=None,
         access_log=False,
+        http=Protocol,
         proxy_headers=False,  # MURMUR_SECURITY__TRUSTED_PROXIES says whom to believe
         server_header=False,
         timeout_graceful_shutdown=api.stop_s,

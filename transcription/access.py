@@ -52,8 +52,3 @@ class Principal:
     def may(self, scope: Scope) -> bool:
         """Whether this client may do what *scope* stands for; an admin may do everything within its tenant."""
         return scope in self.scopes or (Scope.ADMIN in self.scopes and scope is not Scope.OPERATOR)
-
-    @property
-    def subject(self) -> str:
-        """Whose requests are counted together: the key's, or else the address's."""
-        return f"key:{self.key_id}" if self.key_id else f"address:{self.address}"

@@ -334,8 +334,11 @@ class Upload(Protocol):
 class BlobStore(Protocol):
     """Uploaded bytes under their SHA-256, and decoded sound under its computation."""
 
-    def upload(self) -> Upload:
-        """Begin to receive a file."""
+    def upload(self, *, expected_bytes: int = 0) -> Upload:
+        """Begin to receive a file; so much of the disk is kept for it."""
+
+    def promised_bytes(self) -> int:
+        """What uploads that are under way have yet to bring, as far as they have said."""
 
     def fetch(self, sha256: str, *, progressed: Callable[[], None] = ...) -> Path:
         """A local path with the blob's bytes; *progressed* is called while they come. BlobMissing."""

@@ -1,6 +1,7 @@
 """What happens after a span has failed."""
 
 import errno
+import re
 from dataclasses import dataclass
 
 from transcription.errors import DiskFull, EngineFailed, Fault, MurmurationError, ScratchFailed
@@ -8,6 +9,8 @@ from transcription.job import Failure
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 LONGEST_PAUSE_S = 300.0
+# An absolute path, but not a URL's.
+_PATH = re.compile(r"(?<![\w/:.\-])/(?:[^\s/'\",;:()]+/)+([^\s/'\",;:()]*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +76,18 @@ def decide(error: Exception, history: History, patience: Patience, *, jitter: fl
         jitter: A random number in [0, 1): spans that failed together don't come back together.
     """
     error = classified(error)
-    failure = Failure(code=error.code, message=error.message, retryable=error.retryable, fault=error.fault)
+    message = without_paths(error.message)
+    failure = Failure(code=error.code, message=message, retryable=error.retryable, fault=error.fault)
     if error.fault is Fault.PLATFORM and history.faulting_s < patience.platform_s:
         return Retry(_pause(history.faults, jitter), failure)
     if error.fault is Fault.ENGINE and error.retryable and history.attempt < patience.max_attempts:
         return Retry(min(30.0, 2.0 ** (history.attempt - 1)), failure)
     return GiveUp(failure)
+
+
+def without_paths(message: str) -> str:
+    """*message* as a client may read it: of a path on the server only the last name, as `…/base`. The log has it all."""
+    return _PATH.sub(r"…/\1", message)
 
 
 def _pause(faults: int, jitter: float) -> float:

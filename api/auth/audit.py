@@ -1,4 +1,4 @@
-"""The audit log: who did and read what, one JSON object a line, apart from other logs; lines hang together in chains."""
+"""The audit log: who did and read what, one JSON object a line, apart from other logs; lines form chains."""
 
 import asyncio
 import logging

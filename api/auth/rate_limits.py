@@ -3,6 +3,7 @@
 import math
 import time
 from dataclasses import dataclass
+from ipaddress import IPv6Network, ip_address
 
 from limits import RateLimitItem
 from limits.aio.storage import MemoryStorage, RedisStorage
@@ -117,15 +118,15 @@ class RateLimits:
 
     async def address(self, client: Principal, limit_states: list[LimitState]) -> None:
         """Count a request of the client's address, and append to *limit_states* what is left. RateLimited."""
-        await self._count("address", "address", f"address:{client.address}", limit_states)
+        await self._count("address", "address", f"address:{neighbourhood(client.address)}", limit_states)
 
     async def request(self, client: Principal, limit_states: list[LimitState]) -> None:
         """Count a request of the client's key, or of its address if it has none. RateLimited."""
-        await self._count("requests", f"requests_{client.tier}", client.subject, limit_states)
+        await self._count("requests", f"requests_{client.tier}", _subject(client), limit_states)
 
     async def submit(self, client: Principal, limit_states: list[LimitState]) -> None:
         """Count a submission of the client. RateLimited."""
-        await self._count("submits", f"submits_{client.tier}", client.subject, limit_states)
+        await self._count("submits", f"submits_{client.tier}", _subject(client), limit_states)
 
     def _add(self, name: str, limit: str) -> None:
         if not limit.startswith("0/"):
@@ -145,6 +146,24 @@ class RateLimits:
                 f"the limit is {item.amount} {word} in {item.get_expiry()} s; try again in {reset_s} s",
                 retry_after_s=reset_s,
             )
+
+
+def _subject(client: Principal) -> str:
+    """Whose requests are counted together: the key's, or else the address's."""
+    return f"key:{client.key_id}" if client.key_id else f"address:{neighbourhood(client.address)}"
+
+
+def neighbourhood(address: str) -> str:
+    """Whose *address* it is, as far as anybody can tell: of IPv6 a household has 2^64, so the first half counts."""
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return address  # a socket without addresses
+    if found.version == 4:
+        return address
+    if found.ipv4_mapped:
+        return str(found.ipv4_mapped)
+    return str(IPv6Network((int(found) >> 64 << 64, 64)))
 
 
 def tier_of(client: Principal, settings: Settings) -> Tier:

@@ -1,6 +1,7 @@
 """Saying no before the body is read: queue, memory, disk."""
 
 import math
+from collections.abc import Callable
 
 from api.jobs.backlog import BacklogView
 from api.jobs.machine import Machine
@@ -17,8 +18,11 @@ _QUEUE_RETRY_S = (5, 60, 3600)
 class Backpressure:
     """The platform's limits, looked at before every upload."""
 
-    def __init__(self, limits: Limits, *, backlog: BacklogView, machine: Machine) -> None:
+    def __init__(
+        self, limits: Limits, *, backlog: BacklogView, machine: Machine, promised_bytes: Callable[[], int] = lambda: 0
+    ) -> None:
         self._limits = limits
+        self._promised_bytes = promised_bytes
         self._backlog = backlog
         self._machine = machine
 
@@ -46,12 +50,7 @@ class Backpressure:
                 "(MURMUR_LIMITS__MAX_MEMORY_PERCENT)",
                 retry_after_s=_MEMORY_RETRY_S,
             )
-        if seen.free_bytes - coming_bytes < self._limits.min_free_disk_bytes:
-            raise DiskFull(
-                f"{seen.free_bytes >> 20} MiB of disk are free, {coming_bytes >> 20} MiB are to come, and "
-                f"{self._limits.min_free_disk_bytes >> 20} MiB must stay free (MURMUR_LIMITS__MIN_FREE_DISK_BYTES)",
-                retry_after_s=_DISK_RETRY_S,
-            )
+        self._check_disk(seen.free_bytes, coming_bytes)
         backlog = await self._backlog.now()
         if ledger_full(backlog, self._limits):
             raise LedgerFull(
@@ -64,6 +63,17 @@ class Backpressure:
                 f"{backlog.pending_audio_s / 3600:.1f} hours of audio are waiting; the limit is "
                 f"{self._limits.max_queue_audio_s / 3600:.1f} (MURMUR_LIMITS__MAX_QUEUE_AUDIO_S)",
                 retry_after_s=drained_in_s(backlog, self._limits.max_queue_audio_s),
+            )
+        # Others may have begun meanwhile. Nobody else can before the caller begins, if it doesn't wait first.
+        self._check_disk(seen.free_bytes, coming_bytes)
+
+    def _check_disk(self, free_bytes: int, coming_bytes: int) -> None:
+        others = self._promised_bytes()
+        if free_bytes - others - coming_bytes < self._limits.min_free_disk_bytes:
+            raise DiskFull(
+                f"{free_bytes >> 20} MiB of disk are free, {(others + coming_bytes) >> 20} MiB are to come, and "
+                f"{self._limits.min_free_disk_bytes >> 20} MiB must stay free (MURMUR_LIMITS__MIN_FREE_DISK_BYTES)",
+                retry_after_s=_DISK_RETRY_S,
             )
 
 

@@ -1,5 +1,6 @@
 """Health: for people, for an orchestrator, for load balancers."""
 
+import math
 from typing import Any
 
 import orjson
@@ -15,6 +16,8 @@ from transcription.errors import LedgerUnavailable, QueueFull, Unavailable
 from transcription.ports import Backlog
 
 router = APIRouter(tags=["health"])
+
+_COARSE_S = 3600
 
 
 class RefusalOut(BaseModel):
@@ -34,7 +37,7 @@ class HealthOut(BaseModel):
     active_tasks: int = Field(description="Spans in work.")
     ledger: bool
     workers: int
-    queued_audio_s: float
+    queued_audio_s: float = Field(description="Audio that waits; in whole hours where API keys are required.")
     version: str
     refusal: RefusalOut | None = Field(
         None, description="What a submit would be refused with now; absent: it is taken."
@@ -65,8 +68,8 @@ async def health(platform: PlatformDep) -> Response:
         "active_tasks": backlog.running_spans if backlog else 0,
         "ledger": backlog is not None,
         "workers": workers,
-        "queued_audio_s": round(backlog.pending_audio_s, 1) if backlog else 0.0,
-        **({"refusal": refusal} if refusal else {}),
+        "queued_audio_s": _queued_s(platform, backlog) if backlog else 0.0,
+        **({"refusal": _told(platform, refusal)} if refusal else {}),
         "version": VERSION,
     }
     return _json(shape, 200 if backlog else 503)
@@ -95,7 +98,7 @@ async def ready(platform: PlatformDep) -> Response:
         "ledger": backlog is not None,
         "ledger_full": full,
         "workers": workers,
-        **({"refusal": refusal} if refusal else {}),
+        **({"refusal": _told(platform, refusal)} if refusal else {}),
     }
     return _json(shape, 200 if fit else 503)
 
@@ -131,6 +134,20 @@ async def _refusal(platform: Platform) -> dict[str, str] | None:
     except Unavailable as error:
         return {"code": error.code, "message": error.message}
     return None
+
+
+def _queued_s(platform: Platform, backlog: Backlog) -> float:
+    """Audio that waits; whoever has no key, where one is needed, learns from it no recording's length."""
+    if platform.settings.security.require_keys:
+        return float(math.ceil(backlog.pending_audio_s / _COARSE_S) * _COARSE_S)
+    return round(backlog.pending_audio_s, 1)
+
+
+def _told(platform: Platform, refusal: dict[str, str]) -> dict[str, str]:
+    """A refusal as anybody may hear it: where keys are needed, without its figures."""
+    if platform.settings.security.require_keys:
+        return {"code": refusal["code"], "message": "no job is taken at the moment"}
+    return refusal
 
 
 def _word(platform: Platform, backlog: Backlog | None, refusal: dict[str, str] | None) -> str:

@@ -89,7 +89,7 @@ async def receive(
     form = request_format.form = _form(incoming, request_format)
     _check_declared(incoming, form, limits)
     _add_query(incoming, form)
-    upload = blobs.upload()
+    upload = blobs.upload(expected_bytes=incoming.declared_bytes)
     try:
         head = await _fill(upload, form, incoming, limits)
         form.close()

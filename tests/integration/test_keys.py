@@ -16,7 +16,7 @@ from tests.api_client import Bench
 from tests.live_api import live_api
 from tests.secured_api import WAV, bearer, key_store, secured, settings_for
 from transcription.access import Scope
-from transcription.settings import Settings
+from transcription.settings import Limits, Settings
 
 pytestmark = pytest.mark.anyio
 
@@ -263,3 +263,16 @@ def test_the_strict_profile_is_a_set_of_defaults_that_settings_override(monkeypa
     assert (security.metrics, security.stats, security.admin, security.docs) == ("key", "key", "key", "open")
     monkeypatch.setenv("MURMUR_PROFILE", "open")
     assert not Settings().security.require_keys
+
+
+async def test_health_tells_nobody_without_a_key_what_exactly_waits(redis_url: str, tmp_path: Path) -> None:
+    tight = Limits(min_free_disk_bytes=1 << 60, max_memory_percent=100)
+    for require_keys, queued, figures in ((True, 3600.0, False), (False, 12.3, True)):
+        settings = settings_for(redis_url, tmp_path, require_keys=require_keys)
+        async with secured(settings.model_copy(update={"limits": tight})) as api:
+            api.jobs.pending_audio_s = 12.34
+            for path in ("/health", "/health/ready"):
+                told = (await api.http.get(path)).json()
+                assert told.get("queued_audio_s", queued) == queued
+                assert told["refusal"]["code"] == "disk_full"
+                assert ("MiB" in told["refusal"]["message"]) is figures

@@ -11,6 +11,7 @@ import yaml
 from pydantic import SecretStr
 from redis import Redis
 
+from api.auth.rate_limits import neighbourhood
 from murmur.cli.check import check
 from murmur.client.client import Client
 from tests import audio_files
@@ -71,6 +72,25 @@ async def test_requests_are_counted_for_each_key_and_each_address(redis_url: str
         assert (await api.http.get("/health/live")).status_code == 200
     async with secured(settings, address=("10.0.0.8", 1)) as api:
         assert (await api.http.get("/v1/jobs", headers=other)).status_code == 200
+
+
+async def test_addresses_of_one_ipv6_network_of_64_bits_are_counted_together(redis_url: str, tmp_path: Path) -> None:
+    settings = settings_for(
+        redis_url, tmp_path, require_keys=False, tiers=TIERS, default_tier="quick", address_requests_per_minute=5
+    )
+    for number, address in enumerate(("2001:db8:1:2::1", "2001:db8:1:2:ffff::9", "2001:db8:1:2:a:b:c:d")):
+        async with secured(settings, address=(address, 1)) as api:
+            answer = await api.http.get("/v1/jobs")
+            assert answer.status_code == 200
+            assert answer.headers["ratelimit"].startswith(f'"address";r={4 - number}')
+            assert f'"requests";r={2 - number}' in answer.headers["ratelimit"]
+    async with secured(settings, address=("2001:db8:1:3::1", 1)) as api:
+        assert (await api.http.get("/v1/jobs")).headers["ratelimit"].startswith('"address";r=4')
+    # IPv4 in IPv6's clothes is IPv4.
+    assert neighbourhood("::ffff:192.0.2.1") == "192.0.2.1"
+    assert neighbourhood("192.0.2.1") == "192.0.2.1"
+    assert neighbourhood("fe80::1%eth0") == "fe80::/64"
+    assert neighbourhood("") == ""
 
 
 async def test_only_a_trusted_proxy_may_say_who_asks(redis_url: str, tmp_path: Path) -> None:

@@ -276,6 +276,22 @@ def test_flood_from_one_address_is_answered_429(tmp_path: Path, names: Names, po
         assert refused.headers["retry-after"] == "1"
 
 
+def test_addresses_of_one_ipv6_network_of_64_bits_are_limited_together(
+    tmp_path: Path, names: Names, port: int, two: list[Replica]
+) -> None:
+    limits = {"MURMUR_EDGE_REQUESTS_PER_S": "1", "MURMUR_EDGE_BURST": "2", "MURMUR_EDGE_PROXIES": "127.0.0.0/8"}
+    with edge(tmp_path, names=names, port=port, **limits) as narrow, narrow.client() as http:
+
+        def statuses(*addresses: str) -> list[int]:
+            return [http.get("/echo", headers={"X-Forwarded-For": address}).status_code for address in addresses]
+
+        assert 429 in statuses(*(f"2001:db8:a:b:{n}::1" for n in range(1, 7)))
+        assert 429 in statuses(*(f"2001:db8::{n:x}" for n in range(1, 7)))
+        assert statuses(*(f"2001:db8:a:{n:x}::1" for n in range(1, 7))) == [200] * 6
+        assert statuses(*(f"::ffff:10.0.0.{n}" for n in range(1, 7))) == [200] * 6
+        assert statuses(*(f"10.0.0.{n}" for n in range(1, 7))) == [200] * 6
+
+
 def test_too_many_requests_at_a_time_are_answered_429(
     tmp_path: Path, names: Names, port: int, two: list[Replica]
 ) -> None:

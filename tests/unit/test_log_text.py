@@ -2,6 +2,7 @@
 
 import io
 
+import pytest
 import structlog
 
 from transcription.observability import logs
@@ -35,3 +36,27 @@ def test_a_request_is_half_a_line_and_an_error_says_why() -> None:
     assert warning[9:] == "WARNING ledger unavailable script=claim error=no answer"
     assert rest[0].endswith("ERROR unexpected error")
     assert rest[-1].startswith("ValueError: ")
+
+
+@pytest.mark.parametrize(
+    "sign", ["\x1b[2J", "\x1b]0;owned\x07", "\r", "\n", "\x9b31m", "\x08", "\u202e", "\x7f", "\u2028"]
+)
+def test_nothing_that_a_client_sends_moves_the_terminal_or_begins_a_line(sign: str) -> None:
+    stream = io.StringIO()
+    before = structlog.get_config()
+    try:
+        logs.configure(level="INFO", style="text", service="api", stream=stream)
+        log = structlog.get_logger("api.request")
+        facts = {"method": "GET", "path": f"/v1/{sign}x", "status": 422, "processing_time_ms": 1.0}
+        log.info("request", error="invalid_option", error_message=f"got {sign}", request_id="r", **facts)
+        log.warning(f"odd {sign}", filename=f"a{sign}b")
+        try:
+            raise ValueError(f"no {sign}")
+        except ValueError:
+            log.exception("unexpected error")
+    finally:
+        structlog.configure(**before)
+    written = stream.getvalue()
+    assert sign not in written or sign == "\n"
+    assert all(line.isprintable() for line in written.split("\n"))
+    assert written.split("\n")[2].endswith("ERROR unexpected error")

@@ -80,3 +80,21 @@ def test_every_retry_says_what_it_is_for() -> None:
     step = after(error)
     assert isinstance(step, Retry)
     assert (step.failure.code, step.failure.message) == ("engine_failed", "boom")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (BlobMissing("audio x isn't in /srv/murmur/blobs; was it deleted?"), "…/blobs; was it deleted?"),
+        (ScratchFailed("FileNotFoundError: [Errno 2] No such file: '/data/pcm/a.pcm'"), "'…/a.pcm'"),
+        (OSError(errno.EIO, "i/o error", "/mnt/disk 1/x"), "…/disk 1/x"),
+        (EngineFailed("model 'base' in /home/ada/.murmur/models/base can't be loaded"), "in …/base can't"),
+        (EngineFailed("see https://hub.example/a/b/c for more"), "https://hub.example/a/b/c"),
+        (EngineFailed("3/4 of it, and/or w/o a/b/c"), "3/4 of it, and/or w/o a/b/c"),
+    ],
+)
+def test_a_client_is_not_told_where_things_lie_on_the_server(error: Exception, said: str) -> None:
+    step = after(error, attempt=3, faulting_s=3600.0)
+    assert said in step.failure.message
+    for place in ("/srv", "/data", "/mnt", "/home"):
+        assert place not in step.failure.message

@@ -119,7 +119,7 @@ def _opened(path: Path) -> Iterator[int]:
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except FileNotFoundError:
-        raise BlobMissing(f"the audio isn't at {path}") from None
+        raise BlobMissing("the audio isn't on this host's disk any more") from None
     try:
         yield descriptor
     finally:

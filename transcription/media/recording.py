@@ -75,7 +75,7 @@ class StoredRecording:
             with path.open("rb") as file:
                 self.holes = _holes_in(file)
         except FileNotFoundError:
-            raise BlobMissing(f"the decoded audio isn't at {path}") from None
+            raise BlobMissing("the decoded audio isn't on this host's disk any more") from None
 
     def cut(self, stretch: Span) -> Samples:
         """The samples of a stretch that holds no hole. BlobMissing."""
@@ -87,7 +87,7 @@ class StoredRecording:
                 file.seek(2 * first)
                 pcm = np.fromfile(file, "<i2", count=max(0, min(count, end - first)))
         except FileNotFoundError:
-            raise BlobMissing(f"the decoded audio isn't at {self._path}") from None
+            raise BlobMissing("the decoded audio isn't on this host's disk any more") from None
         return pcm.astype(np.float32) / FULL_SCALE
 
 

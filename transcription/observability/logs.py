@@ -75,7 +75,15 @@ def _brief(_logger: Any, _method: str, event: EventDict) -> str:
         facts = (f"{name}={value}" for name, value in event.items() if name not in _OBVIOUS and value is not None)
         said = " ".join([said, *facts])
     mark = "" if level in ("info", "debug") else f"{level.upper()} "
-    return f"{time} {mark}{said}" + (f"\n{exception}" if exception else "")
+    lines = [_harmless(line) for line in str(exception).splitlines()] if exception else []
+    return "\n".join([f"{time} {mark}{_harmless(said)}", *lines])
+
+
+def _harmless(text: str) -> str:
+    """*text* with what a terminal would act on, or what would begin another line, written out: a client may send it."""
+    if text.isprintable():
+        return text
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
 
 
 def _request(event: EventDict) -> str:

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from transcription.errors import BlobDamaged, BlobMissing, StorageUnavailable
 from transcription.storage.disk import DiskBlobs, DiskUpload, blob_path, disk_errors
+from transcription.storage.room import Promise
 
 RETRY_AFTER_S = 10
 OPENED_WITHIN_S = 60.0
@@ -39,8 +40,8 @@ class Source(Protocol):
 class CachedUpload(DiskUpload):
     """A file on its way in: on the disk first, and then in the source."""
 
-    def __init__(self, root: Path, keep: Callable[[str], None]) -> None:
-        super().__init__(root)
+    def __init__(self, root: Path, promise: Promise, keep: Callable[[str], None]) -> None:
+        super().__init__(root, promise)
         self._keep_elsewhere = keep
 
     async def commit(self) -> str:
@@ -65,9 +66,13 @@ class CachedBlobs:
         self._source = source
         self._cache_bytes = cache_bytes
 
-    def upload(self) -> CachedUpload:
+    def upload(self, *, expected_bytes: int = 0) -> CachedUpload:
         """Begin to receive a file."""
-        return CachedUpload(self._disk.root, self.keep)
+        return CachedUpload(self._disk.root, self._disk.room.promise(expected_bytes), self.keep)
+
+    def promised_bytes(self) -> int:
+        """What uploads that are under way have yet to bring, as far as they have said."""
+        return self._disk.promised_bytes()
 
     def keep(self, sha256: str) -> None:
         """Take a blob of the disk into the source."""

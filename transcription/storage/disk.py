@@ -11,7 +11,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import structlog
+
 from transcription.errors import BlobMissing, DiskFull, StorageUnavailable
+from transcription.storage.room import DiskRoom, Promise
+
+log = structlog.get_logger()
 
 _BUFFER_BYTES = 1 << 20
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -27,9 +32,10 @@ class DiskUpload:
     of 1 MiB are in memory however large the file is.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, promise: Promise) -> None:
         self.size = 0
         self._root = root
+        self._promise = promise
         self._part = root / "parts" / f"{uuid.uuid4().hex}.part"
         self._hash = hashlib.sha256()
         self._buffer = bytearray()
@@ -87,9 +93,10 @@ class DiskUpload:
                 self._part.parent.mkdir(parents=True, exist_ok=True)
                 self._descriptor = os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
             self._hash.update(data)
-            view = memoryview(data)
-            while view:
-                view = view[os.write(self._descriptor, view) :]
+            with self._promise.taken(len(data)):
+                view = memoryview(data)
+                while view:
+                    view = view[os.write(self._descriptor, view) :]
 
     def _keep(self) -> str:
         sha256 = self._hash.hexdigest()
@@ -121,6 +128,8 @@ class DiskUpload:
             self._part.unlink(missing_ok=True)
 
     def _close(self) -> None:
+        if not self._ended:
+            self._promise.end()
         self._ended = True
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
@@ -131,21 +140,30 @@ class DiskBlobs:
     """
     Blobs as files: `root/<first two digits>/<sha256>`, and `root/parts/` for what is still coming in.
 
-    Several hosts may share *root* over a network file system: every step that others can see is one rename.
+    Several hosts may share *root* over a network file system: every step that others can see is one rename. Uploads
+    leave *floor_bytes* of the disk free.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, floor_bytes: int = 0) -> None:
         self.root = root
+        self.room = DiskRoom(root, floor_bytes=floor_bytes)
 
-    def upload(self) -> DiskUpload:
+    def upload(self, *, expected_bytes: int = 0) -> DiskUpload:
         """Begin to receive a file; it touches the disk with its first full buffer."""
-        return DiskUpload(self.root)
+        return DiskUpload(self.root, self.room.promise(expected_bytes))
+
+    def promised_bytes(self) -> int:
+        """What uploads that are under way have yet to bring, as far as they have said."""
+        return self.room.promised_bytes
 
     def fetch(self, sha256: str, *, progressed: Callable[[], None] | None = None) -> Path:  # noqa: ARG002  it's here
         """A local path with the blob's bytes. BlobMissing."""
         path = blob_path(self.root, sha256)
         if not path.is_file():
-            raise BlobMissing(f"audio {sha256} isn't in {self.root}; was it deleted, or does this host not share it?")
+            log.warning("a recording is missing", sha256=sha256, directory=str(self.root))
+            raise BlobMissing(
+                f"audio {sha256} isn't stored here; was it deleted, or does this host not share the disk?"
+            )
         return path
 
     def set_aside(self, sha256: str) -> None:

@@ -15,8 +15,8 @@ def open_blobs(settings: Settings) -> Blobs:
     """Blobs on the disk, in a bucket, or at the API, as `blobs.url` says; the last two with a cache on the disk."""
     url = settings.blobs.url
     if not url:
-        return DiskBlobs(settings.blob_dir)
-    disk = DiskBlobs(settings.copy_dir)
+        return DiskBlobs(settings.blob_dir, floor_bytes=settings.limits.min_free_disk_bytes)
+    disk = DiskBlobs(settings.copy_dir, floor_bytes=settings.limits.min_free_disk_bytes)
     if url.startswith("s3://"):
         return CachedBlobs(
             disk, S3Source(url, endpoint=settings.blobs.endpoint), cache_bytes=settings.blobs.cache_bytes

@@ -34,7 +34,7 @@ def verify(
                 digest.update(chunk)
                 progressed()
     except FileNotFoundError:
-        raise BlobMissing(f"the audio isn't at {path}") from None
+        raise BlobMissing(f"audio {sha256} isn't there any more") from None
     if digest.hexdigest() != sha256:
         damaged(sha256)
         raise BlobDamaged(
@@ -55,7 +55,7 @@ class Verified:
         try:
             stat = path.stat()
         except FileNotFoundError:
-            raise BlobMissing(f"the audio isn't at {path}") from None
+            raise BlobMissing(f"audio {sha256} isn't there any more") from None
         mark = stat.st_size, stat.st_mtime_ns
         if self._known.get(sha256) != mark:
             verify(path, sha256, damaged=self._damaged, progressed=progressed)

@@ -74,4 +74,4 @@ def _opened(path: Path) -> Any:
     try:
         return path.open("rb")
     except FileNotFoundError:
-        raise BlobMissing(f"the audio isn't at {path}") from None
+        raise BlobMissing("the audio isn't on this host's disk any more") from None

@@ -1,0 +1,122 @@
+"""A floor of the disk stays free, however many uploads come at once, and whether they say how long they are or not."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from api.jobs import machine
+from tests.api_client import Bench
+from tests.secured_api import secured, settings_for
+from transcription.errors import DiskFull
+from transcription.storage import room
+from transcription.storage.disk import DiskBlobs
+
+pytestmark = pytest.mark.anyio
+
+MB = 1 << 20
+DISK = 100 * MB
+FLOOR = 85 * MB
+EACH = 6 * MB
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+class Disk:
+    """A disk of 100 MB that really holds what is written; ``least`` is the least that was free at any look."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self.least = DISK
+
+    def free(self, _: Path) -> int:
+        # Files come and go meanwhile.
+        used = sum(path.stat().st_size for path in self._root.rglob("*.part") if path.exists())
+        self.least = min(self.least, DISK - used)
+        return DISK - used
+
+
+@pytest.fixture
+async def api(redis_url: str, tmp_path: Path, disk: Disk) -> AsyncIterator[Bench]:
+    settings = settings_for(redis_url, tmp_path, require_keys=False)
+    limits = settings.limits.model_copy(update={"min_free_disk_bytes": FLOOR})
+    async with secured(settings.model_copy(update={"limits": limits})) as running:
+        yield running
+
+
+@pytest.fixture
+def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Disk:
+    fake = Disk(tmp_path)
+    monkeypatch.setattr(room, "free_bytes", fake.free)
+    monkeypatch.setattr(machine, "look", lambda root: machine.Reading(0.0, fake.free(root), DISK))
+    return fake
+
+
+async def chunks(gate: asyncio.Event) -> AsyncIterator[bytes]:
+    for _ in range(EACH // MB):
+        yield b"\x01" * MB
+    await gate.wait()
+
+
+def said(answers: list[httpx.Response]) -> list[tuple[int, str]]:
+    return sorted((answer.status_code, answer.json()["code"]) for answer in answers)
+
+
+async def test_eight_uploads_at_once_that_say_no_length_leave_the_floor_free(api: Bench, disk: Disk) -> None:
+    gate = asyncio.Event()
+    headers = {"content-type": "audio/wav"}
+    sends = [asyncio.create_task(api.http.post("/v1/jobs", content=chunks(gate), headers=headers)) for _ in range(8)]
+    # Only two have room; the others are told so while those still hold theirs.
+    for refused in asyncio.as_completed(sends[:]):
+        assert (await refused).json()["code"] == "disk_full"
+        if sum(send.done() for send in sends) >= 6:
+            break
+    gate.set()
+    codes = said(await asyncio.gather(*sends))
+    assert codes.count((503, "disk_full")) >= 6
+    assert disk.least >= FLOOR
+    assert disk.free(Path()) == DISK
+
+
+async def test_uploads_that_say_their_length_are_refused_before_their_body_where_others_need_the_room(
+    api: Bench, disk: Disk
+) -> None:
+    gate, read = asyncio.Event(), []
+
+    async def counted(number: int) -> AsyncIterator[bytes]:
+        async for chunk in chunks(gate):
+            read.append(number)
+            yield chunk
+
+    headers = {"content-type": "audio/wav", "content-length": str(EACH)}
+    sends = [asyncio.create_task(api.http.post("/v1/jobs", content=counted(n), headers=headers)) for n in range(8)]
+    for refused in asyncio.as_completed(sends[:]):
+        assert (await refused).json()["code"] == "disk_full"
+        if sum(send.done() for send in sends) >= 6:
+            break
+    assert len(set(read)) == 2
+    gate.set()
+    await asyncio.gather(*sends)
+    assert disk.least >= FLOOR
+    # What was kept is given back.
+    assert api.app.state.platform.submissions.blobs.promised_bytes() == 0
+
+
+async def test_room_that_was_promised_to_one_upload_is_not_taken_by_another(tmp_path: Path, disk: Disk) -> None:
+    blobs = DiskBlobs(tmp_path, floor_bytes=FLOOR)
+    promised, other = blobs.upload(expected_bytes=12 * MB), blobs.upload()
+    with pytest.raises(DiskFull):
+        for _ in range(5):
+            await other.write(bytes(MB))
+        await other.path()
+    await other.abort()
+    for _ in range(12):
+        await promised.write(bytes(MB))
+    await promised.path()
+    assert blobs.promised_bytes() == 0
+    await promised.abort()
