@@ -99,10 +99,8 @@ class Protocol(HttpToolsProtocol):
         super().data_received(data)
         if self._chunks and not self.transport.is_closing():
             self._join()
-            allowed = (
-                CHUNKS_AT_ONCE + CHUNKS_A_SECOND * (time.monotonic() - self._began) + self._body_bytes / CHUNK_BYTES
-            )
-            if self._chunks > allowed:
+            seconds = time.monotonic() - self._began
+            if self._chunks > CHUNKS_AT_ONCE + CHUNKS_A_SECOND * seconds + self._body_bytes / CHUNK_BYTES:
                 self._break_off()
         elif self._began:
             self._join()

@@ -86,7 +86,7 @@ def decide(error: Exception, history: History, patience: Patience, *, jitter: fl
 
 
 def without_paths(message: str) -> str:
-    """*message* as a client may read it: of a path on the server only the last name, as `…/base`. The log has it all."""
+    """*message* as a client may read it: of a path on the server only the last name, as `…/base`."""
     return _PATH.sub(r"…/\1", message)
 
 

@@ -110,9 +110,11 @@ async def test_uploads_that_say_their_length_are_refused_before_their_body_where
 async def test_room_that_was_promised_to_one_upload_is_not_taken_by_another(tmp_path: Path, disk: Disk) -> None:
     blobs = DiskBlobs(tmp_path, floor_bytes=FLOOR)
     promised, other = blobs.upload(expected_bytes=12 * MB), blobs.upload()
+    for _ in range(3):
+        await other.write(bytes(MB))
+    await other.path()
+    await other.write(bytes(MB))
     with pytest.raises(DiskFull):
-        for _ in range(5):
-            await other.write(bytes(MB))
         await other.path()
     await other.abort()
     for _ in range(12):

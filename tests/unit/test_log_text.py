@@ -49,9 +49,9 @@ def test_nothing_that_a_client_sends_moves_the_terminal_or_begins_a_line(sign: s
         log = structlog.get_logger("api.request")
         facts = {"method": "GET", "path": f"/v1/{sign}x", "status": 422, "processing_time_ms": 1.0}
         log.info("request", error="invalid_option", error_message=f"got {sign}", request_id="r", **facts)
-        log.warning(f"odd {sign}", filename=f"a{sign}b")
+        log.warning("odd", filename=f"a{sign}b")
         try:
-            raise ValueError(f"no {sign}")
+            int(f"no {sign}")
         except ValueError:
             log.exception("unexpected error")
     finally:

@@ -109,6 +109,7 @@ class ApiKeyStore:
             The new key and its secret; None when there is no key *key_id* that is still good.
         """
         until = round(time.time() + overlap_s, 3)
+        pipe: Any
         with translated(), self._client.pipeline(transaction=True) as pipe:
             pipe.watch(f"{PREFIX}keys")
             name: Any = pipe.hget(f"{PREFIX}keys", key_id)
