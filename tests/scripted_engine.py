@@ -18,6 +18,7 @@ class Script:
     windows: list[tuple[float, float]] = field(default_factory=list)
     languages: list[str] = field(default_factory=list)
     detections: int = 0
+    fast_short: list[bool] = field(default_factory=list)
     loudest: float = 0.0
     before: Callable[[int], None] = lambda _: None
 
@@ -51,6 +52,7 @@ class ScriptedEngine:
         skipped: Callable[[Span], None] = lambda _: None,
     ) -> Iterator[list[Segment]]:
         script.languages.append(language)
+        script.fast_short.append(decoding.fast_short)
         for number, window in enumerate(windows):
             script.before(number)
             first = window.stretches[0].start

@@ -96,6 +96,12 @@ class Decoding(BaseModel):
         "sentences and pauses, which is faster on a GPU; `auto`: what the worker is faster with.",
     )
 
+    fast_short: bool = Field(
+        False,
+        exclude_if=operator.not_,
+        description="Encode a recording of less than 30 s in its own length, not as 30 s: faster, and riskier with "
+        "models that weren't trained for it. What comes out improbable or repetitive is done again in full.",
+    )
     audio_track: Annotated[str, StringConstraints(max_length=40)] | None = Field(
         None,
         exclude_if=_is_none,

@@ -25,11 +25,12 @@ from worker.model_cache import ModelCache
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What there is to transcribe: a piece of a recording, the sound that holds it, and its language."""
+    """What there is to transcribe: a piece of a recording or all of it, the sound that holds it, and its language."""
 
     piece: Piece
     sound: Sound
     language: str | None
+    whole: bool
 
     @property
     def sound_s(self) -> float:
@@ -126,7 +127,7 @@ class Pipeline:
             recording = recording.until(parts[0].span.end)
         held.touch()
         self._spans.prepared(claim, parts, language=language, probability=probability, facts=facts)
-        return Work(parts[0], recording, language)
+        return Work(parts[0], recording, language, whole=len(parts) == 1)
 
     def _language(
         self, held: Held, engine: Engine, speech: list[Span], sound: Sound
@@ -138,7 +139,12 @@ class Pipeline:
         held.progress = lambda: engine.progress(claim.computation)
         held.in_engine = True
         heard = Window.joined(first, sound.cut).samples
-        found = engine.detect_language(heard, owner=claim.computation, cancelled=lambda: held.over)
+        found = engine.detect_language(
+            heard,
+            owner=claim.computation,
+            cancelled=lambda: held.over,
+            fast_short=claim.decoding.fast_short and len(windows(speech)) == 1,
+        )
         held.in_engine = False
         return found
 
@@ -168,20 +174,24 @@ class Pipeline:
                 held.check()
                 self._keep(claim, recording)
                 sound = recording
-        return Work(piece, sound, claim.language)
+        return Work(piece, sound, claim.language, whole=claim.whole)
 
     def _transcribe(self, held: Held, engine: Engine, work: Work) -> None:
         """Write one window after the other; those that an earlier holder wrote are left out."""
         claim, piece = held.claim, work.piece
-        groups = windows(piece.speech)[claim.windows_done :]
+        every = windows(piece.speech)
+        groups = every[claim.windows_done :]
         if not groups or work.language is None:
             return
+        decoding = claim.decoding
+        if not work.whole or len(every) > 1:  # windows of a long recording never are heard in their own length
+            decoding = decoding.model_copy(update={"fast_short": False})
         skipped: list[Span] = []
         held.progress = lambda: engine.progress(claim.computation)
         held.in_engine = True
         written = engine.transcribe(
             (Window.joined(group, work.sound.cut) for group in groups),
-            claim.decoding,
+            decoding,
             language=work.language,
             owner=claim.computation,
             cancelled=lambda: held.over,

@@ -13,6 +13,7 @@ export interface Options {
   word_timestamps?: boolean | null;
   condition_on_previous_text?: boolean | null;
   normalize?: boolean | null;
+  fast_short?: boolean | null;
   priority?: "interactive" | "batch" | null;
   webhook_url?: string | null;
   ttl_s?: number | null;

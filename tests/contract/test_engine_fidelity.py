@@ -1,6 +1,7 @@
 """The batched path gives what faster-whisper's own sequential path gives."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -110,7 +111,7 @@ def test_the_encoding_that_told_the_language_is_used_again(
     engine.detect_language(samples)
     assert heard_by(engine, samples, Decoding(), "en")
     width = 128
-    assert stacked[:3] == [stages.FRAMES, width, width], "encoded, language told, decoded"
+    assert stacked[:3] == [row.FRAMES, width, width], "encoded, language told, decoded"
 
 
 def test_poor_quality_goes_up_the_temperatures_and_the_best_is_kept(
@@ -206,3 +207,64 @@ def test_a_models_error_becomes_one_of_ours(engine: faster_whisper.FasterWhisper
         executor.encoder = SimpleNamespace(encode=fail)  # type: ignore[attr-defined]
         with pytest.raises(error, match=said):
             heard_by(engine, np.zeros(RATE, np.float32), Decoding(), "en")
+
+
+@pytest.mark.parametrize("name", ["short", "german", "mp3"])
+@pytest.mark.parametrize("options", [{}, {"word_timestamps": True}, {"beam_size": 1}], ids=["plain", "words", "greedy"])
+def test_a_short_recording_that_is_heard_in_its_own_length_says_the_same(
+    engine: faster_whisper.FasterWhisper, monkeypatch: pytest.MonkeyPatch, name: str, options: dict[str, Any]
+) -> None:
+    heard: list[int] = []
+    encoder = engine._batcher._executor.encoder  # type: ignore[attr-defined]
+    encode = encoder.encode
+    monkeypatch.setattr(encoder, "encode", lambda features: (heard.append(features.shape[-1]), encode(features))[1])
+    samples = decode(SAMPLES[name].path, limit_s=30)
+    language = SAMPLES[name].language or "en"
+    whole = heard_by(engine, samples, Decoding(**options), language)
+    own = heard_by(engine, samples, Decoding(**options, fast_short=True), language)
+    assert heard == [row.FRAMES, row.own_length(round(samples.size / RATE * 100))]
+    assert heard[1] < row.FRAMES
+    assert [segment.text for segment in own] == [segment.text for segment in whole]
+    for ours, reference in zip(own, whole, strict=True):
+        assert (ours.start, ours.end) == pytest.approx((reference.start, reference.end), abs=0.1)
+
+
+@pytest.mark.parametrize("figure", ["avg_logprob", "compression_ratio"])
+def test_what_comes_out_doubtful_in_its_own_length_is_heard_in_full(
+    engine: faster_whisper.FasterWhisper, monkeypatch: pytest.MonkeyPatch, figure: str
+) -> None:
+    executor = engine._batcher._executor
+    written, lengths = executor._written, []  # type: ignore[attr-defined]
+
+    def doubtful(rows: Sequence[row.Row]) -> Sequence[Any]:
+        lengths.extend(one.heard for one in rows)
+        return written(rows)  # type: ignore[no-any-return]
+
+    made = stages._attempt
+
+    def worse(of: row.Row, result: Any, temperature: float) -> Attempt:
+        attempt = made(of, result, temperature)
+        bad = {"avg_logprob": -1.5, "compression_ratio": 3.0}[figure]
+        return replace(attempt, **{figure: bad}) if of.heard < row.FRAMES else attempt
+
+    monkeypatch.setattr(executor, "_written", doubtful)
+    monkeypatch.setattr(stages, "_attempt", worse)
+    samples = decode(SAMPLES["short"].path, limit_s=30)
+    expected = heard_by(engine, samples, Decoding(), "en")
+    assert heard_by(engine, samples, Decoding(fast_short=True), "en") == expected
+    assert lengths == [row.FRAMES, row.own_length(round(samples.size / RATE * 100)), row.FRAMES]
+
+
+def test_the_language_is_told_in_a_recording_s_own_length_and_that_encoding_used_again(
+    engine: faster_whisper.FasterWhisper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[int] = []
+    encoder = engine._batcher._executor.encoder  # type: ignore[attr-defined]
+    encode = encoder.encode
+    monkeypatch.setattr(encoder, "encode", lambda features: (heard.append(features.shape[-1]), encode(features))[1])
+    samples = decode(SAMPLES["german"].path, limit_s=30)
+    assert engine.detect_language(samples, fast_short=True)[0] == "de"
+    heard_by(engine, samples, Decoding(fast_short=True), "de")
+    assert heard == [row.own_length(round(samples.size / RATE * 100))]
+    heard_by(engine, samples, Decoding(), "de")
+    assert heard[1:] == [row.FRAMES]

@@ -147,6 +147,15 @@ def test_language_that_the_client_named_is_not_detected(site: Site, script: Scri
     assert site.client.get(job).language == "de"
 
 
+@pytest.mark.parametrize(("audio", "expected"), [(SHORT, {True}), (LONG, {False})], ids=["short", "long"])
+def test_only_a_recording_of_one_window_is_heard_in_its_own_length(
+    site: Site, script: Script, audio: bytes, expected: set[bool]
+) -> None:
+    site.submit(audio, fast_short="true")
+    assert site.steps()
+    assert set(script.fast_short) == expected
+
+
 def test_long_recording_is_cut_once_and_every_stretch_of_it_computed_once(site: Site, script: Script) -> None:
     job = site.submit(LONG)
     done: list[float] = []

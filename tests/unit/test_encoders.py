@@ -93,10 +93,11 @@ def heard(engine: faster_whisper.FasterWhisper) -> str:
 
 
 def test_ctranslate2_loads_no_encoder_where_another_encodes(model: Path, tmp_path: Path) -> None:
-    encoder, loaded = selection.select(
+    encoder, loaded, reason = selection.select(
         model, settings(tmp_path, encoder="openvino", encoder_precision="int8"), LAYOUT, device="cpu"
     )
     assert encoder is not None
+    assert reason == "by the settings"
     assert loaded != model
     names = openvino.ModelBin(loaded / "model.bin").names()
     assert not [name for name in names if name.startswith("encoder/layer_1/")]
@@ -168,8 +169,9 @@ def test_the_fastest_is_taken_and_remembered_and_none_that_is_slower_than_ctrans
     monkeypatch.setattr(selection, "_seconds", timed)
     monkeypatch.setattr(openvino, "has_bf16", lambda: True)
     for _ in range(2):
-        encoder, _loaded = selection.select(model, settings(tmp_path), LAYOUT, device="cpu")
+        encoder, _loaded, reason = selection.select(model, settings(tmp_path), LAYOUT, device="cpu")
         assert (encoder.label if encoder else "") == (f"OpenVINO {taken}" if taken else "")
+        assert "as fast as CTranslate2" in reason
     assert len(asked) == 3
     (note,) = (tmp_path / "encoders").glob("*.json")
     assert json.loads(note.read_text())["precision"] == taken
@@ -179,26 +181,33 @@ def test_a_processor_without_bfloat16_keeps_to_ctranslate2(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(openvino, "has_bf16", lambda: False)
-    assert selection.select(model, settings(tmp_path), LAYOUT, device="cpu") == (None, model)
+    reason = "this processor has no BF16"
+    assert selection.select(model, settings(tmp_path), LAYOUT, device="cpu") == (None, model, reason)
 
 
 def test_without_openvino_auto_keeps_to_ctranslate2_and_a_wish_for_it_is_refused(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(selection, "find_spec", lambda _: None)
-    assert selection.select(model, settings(tmp_path), LAYOUT, device="cpu") == (None, model)
+    assert selection.select(model, settings(tmp_path), LAYOUT, device="cpu") == (
+        None,
+        model,
+        "OpenVINO isn't installed",
+    )
     with pytest.raises(ModelUnavailable, match="pip install openvino"):
         selection.select(model, settings(tmp_path, encoder="openvino"), LAYOUT, device="cpu")
 
 
 def test_a_gpu_and_float32_keep_to_ctranslate2(model: Path, tmp_path: Path) -> None:
-    assert selection.select(model, settings(tmp_path), LAYOUT, device="cuda") == (None, model)
+    assert selection.select(model, settings(tmp_path), LAYOUT, device="cuda") == (None, model, "on cuda")
     exact = Settings(data_dir=tmp_path, device="cpu", compute_type="float32")
-    assert selection.select(model, exact, LAYOUT, device="cpu") == (None, model)
+    assert selection.select(model, exact, LAYOUT, device="cpu") == (None, model, "MURMUR_COMPUTE_TYPE=float32")
 
 
 def test_a_cache_that_cannot_be_written_costs_speed_and_not_the_job(model: Path, tmp_path: Path) -> None:
     (tmp_path / "encoders").write_text("in the way")
-    assert selection.select(model, settings(tmp_path), LAYOUT, device="cpu") == (None, model)
+    encoder, loaded, reason = selection.select(model, settings(tmp_path), LAYOUT, device="cpu")
+    assert (encoder, loaded) == (None, model)
+    assert reason.startswith("OpenVINO failed: ")
     with pytest.raises(ModelUnavailable, match="can't encode"):
         selection.select(model, settings(tmp_path, encoder="openvino", encoder_precision="int8"), LAYOUT, device="cpu")

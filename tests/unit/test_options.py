@@ -56,6 +56,7 @@ def test_every_option_that_can_change_the_transcript_changes_the_fingerprint_and
         "normalize": True,
         "audio_track": "2",
         "segmentation": "words",
+        "fast_short": True,
     }
     assert set(other) == set(Decoding.model_fields), "a new option needs a value here"
     plain = fingerprint("a" * 64, "demo", "r1", Options().decoding())

@@ -35,12 +35,18 @@ class Engine(Protocol):
         """
 
     def detect_language(
-        self, window: Samples, *, owner: str = "language", cancelled: Callable[[], bool] = ...
+        self,
+        window: Samples,
+        *,
+        owner: str = "language",
+        cancelled: Callable[[], bool] = ...,
+        fast_short: bool = ...,
     ) -> tuple[str, float]:
         """
         Find the language of *window* (mono, float32, 16 kHz, at most 30 s): its ISO 639-1 code and probability.
 
-        *owner* and *cancelled* are those of `transcribe`; `progress` tells of this window too.
+        *owner* and *cancelled* are those of `transcribe`; `progress` tells of this window too. *fast_short*: it is all
+        of the recording, and may be heard in its own length.
 
         Raises:
             EngineFailed: the model raised an error.

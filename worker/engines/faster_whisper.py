@@ -28,8 +28,8 @@ from worker.engines import gpu_batch
 from worker.engines.cpu_layout import CpuLayout, instruction_set, layout
 from worker.engines.encoders.base import Encoder
 from worker.engines.encoders.selection import select
-from worker.engines.row import Context, Floats, LanguageRow, Row
-from worker.engines.stages import ENCODE, Stages
+from worker.engines.row import FRAMES, Context, Floats, LanguageRow, Row, own_length
+from worker.engines.stages import Stages, encode_key
 from worker.engines.text import TextTokenizer
 from worker.metrics import counters
 
@@ -74,6 +74,7 @@ class FasterWhisper:
         encode_batch = 1 if self.device == "cpu" else batch
         executor = stages(whisper, encode_batch=encode_batch, decode_batch=batch, encoder=encoder)
         self.encoder = executor.encoder.label
+        self._any_length = executor.any_length
         self._whisper = whisper
         self._ahead = batch * plan.workers + 1
         capacity = max(CAPACITY, 2 * batch * plan.workers)
@@ -90,12 +91,18 @@ class FasterWhisper:
         return self._batcher.progress(owner)
 
     def detect_language(
-        self, window: Samples, *, owner: str = "language", cancelled: Callable[[], bool] = _never
+        self,
+        window: Samples,
+        *,
+        owner: str = "language",
+        cancelled: Callable[[], bool] = _never,
+        fast_short: bool = False,
     ) -> tuple[str, float]:
         """Find the language; the encoding is kept for the transcription of the same window."""
         if not self._whisper.model.is_multilingual:
             return "en", 1.0
-        row = LanguageRow(self._features(window), _digest(window))
+        features = self._features(window)
+        row = LanguageRow(features, _digest(window), heard=self._heard(features, short=fast_short))
         done = _wait(self._submit(row, owner=owner, cancelled=cancelled), cancelled)
         if done.found is None:
             raise Stopped("the language wasn't asked for")
@@ -139,6 +146,7 @@ class FasterWhisper:
         return Row(
             features=features,
             frames=features.shape[-1] - 1,
+            heard=self._heard(features, short=decoding.fast_short),
             tokenizer=tokenizer,
             decoding=decoding,
             context=context,
@@ -150,9 +158,12 @@ class FasterWhisper:
             features: Floats = self._whisper.feature_extractor(samples)
         return features
 
+    def _heard(self, features: Floats, *, short: bool) -> int:
+        return own_length(features.shape[-1] - 1) if short and self._any_length else FRAMES
+
     def _submit(self, row: AnyRow, *, owner: str, cancelled: Callable[[], bool]) -> "Future[AnyRow]":
         # A row comes back as what it went in.
-        return cast("Future[AnyRow]", self._batcher.submit(row, ENCODE, owner=owner, cancelled=cancelled))
+        return cast("Future[AnyRow]", self._batcher.submit(row, encode_key(row), owner=owner, cancelled=cancelled))
 
     def _new_tokenizer(self, task: Task, language: str) -> Tokenizer:
         return TextTokenizer(
@@ -219,10 +230,10 @@ def load(name: str, directory: Path, settings: Settings) -> FasterWhisper:
     plan = layout(settings.worker, device=device, cores=available())
     if instructions := instruction_set():
         os.environ.setdefault(FORCED_INSTRUCTIONS, instructions)
-    encoder, loaded = select(directory, settings, plan, device=device)
+    chosen = select(directory, settings, plan, device=device)
     try:
         whisper = WhisperModel(
-            str(loaded),
+            str(chosen.directory),
             device=device,
             compute_type=compute_type,
             cpu_threads=plan.threads,
@@ -234,4 +245,7 @@ def load(name: str, directory: Path, settings: Settings) -> FasterWhisper:
     mels = whisper.model.n_mels
     if whisper.feature_extractor.mel_filters.shape[0] != mels:  # no preprocessor_config.json beside the weights
         whisper.feature_extractor = FeatureExtractor(feature_size=mels)
-    return FasterWhisper(name, whisper, plan, weights_bytes=(directory / "model.bin").stat().st_size, encoder=encoder)
+    weights_bytes = (directory / "model.bin").stat().st_size
+    engine = FasterWhisper(name, whisper, plan, weights_bytes=weights_bytes, encoder=chosen.encoder)
+    engine.encoder = f"{engine.encoder} ({chosen.reason})"
+    return engine

@@ -19,7 +19,24 @@ NO_SPEECH_LIMIT = 0.6
 PROMPT_RESET_TEMPERATURE = 0.5
 TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
+FRAMES = 3000
+"""Frames of 10 ms that the model was trained to hear at once."""
+
+SHORTEST = 1000
+SHORT_STEP = 500
+SHORT_MARGIN = 256
+"""Frames of silence after what is heard in its own length; without them original weights write nonsense."""
+
 Floats = NDArray[np.floating[Any]]
+
+
+def own_length(frames: int) -> int:
+    """
+    Frames to encode a short recording in: its own length, rounded up so that rows find company, and a margin.
+
+    The margin is that of whisper.cpp's pull request 1855, the least length that of what others found safe.
+    """
+    return min(FRAMES, max(SHORTEST, -(-frames // SHORT_STEP) * SHORT_STEP) + SHORT_MARGIN)
 
 
 def ladder(temperature: float) -> tuple[float, ...]:
@@ -53,6 +70,11 @@ class Attempt:
         return self.avg_logprob < LOGPROB_LIMIT
 
     @property
+    def doubtful(self) -> bool:
+        """Improbable or repetitive, be it silence or not."""
+        return self.repetitive or self.improbable
+
+    @property
     def silent(self) -> bool:
         """Nobody speaks, and what was written anyway isn't probable enough to say otherwise."""
         return self.no_speech_prob > NO_SPEECH_LIMIT and self.avg_logprob <= LOGPROB_LIMIT
@@ -60,7 +82,7 @@ class Attempt:
     @property
     def low_confidence(self) -> bool:
         """Not good enough to be taken while another temperature may do better."""
-        return (self.repetitive or self.improbable) and not (self.no_speech_prob > NO_SPEECH_LIMIT and self.improbable)
+        return self.doubtful and not (self.no_speech_prob > NO_SPEECH_LIMIT and self.improbable)
 
 
 def best(attempts: Sequence[Attempt]) -> Attempt:
@@ -111,7 +133,8 @@ class Row:
 
     The model goes through it in passes: one, unless it leaves off before the window's end. ``features`` is the
     window's log-mel, shape (mels, frames); ``seek`` the frame at which the pass begins; ``encoding`` what the encoder
-    made of it, shape (1, 1500, width). ``segments`` and ``skipped``, what was left out, have the window's own time.
+    made of ``heard`` frames from there on, shape (1, heard / 2, width). ``segments`` and ``skipped``, what was left
+    out, have the window's own time.
     """
 
     features: Floats
@@ -122,6 +145,7 @@ class Row:
     digest: bytes
     seek: int = 0
     size: int = 0
+    heard: int = FRAMES
     encoding: Floats | None = None
     prompt: list[int] = field(default_factory=list)
     attempts: list[Attempt] = field(default_factory=list)
@@ -156,6 +180,7 @@ class LanguageRow:
 
     features: Floats
     digest: bytes
+    heard: int = FRAMES
     encoding: Floats | None = None
     found: tuple[str, float] | None = None
 

@@ -21,10 +21,9 @@ from transcription.transcript import Segment, Word
 from worker.batcher import Key, OutOfMemory
 from worker.engines.encoders.base import Encoder
 from worker.engines.encoders.ctranslate2 import CTranslate2Encoder
-from worker.engines.row import Attempt, Floats, LanguageRow, Row, best, untouched_on_error
+from worker.engines.row import FRAMES, Attempt, Floats, LanguageRow, Row, best, untouched_on_error
 from worker.engines.segmentation import pieces_of_words
 
-FRAMES = 3000
 SECONDS_PER_FRAME = 0.01
 BEST_OF = 5
 LEAST_REST = 20
@@ -50,7 +49,9 @@ class Stage(IntEnum):
     ALIGN = 3
 
 
-ENCODE = Key(Stage.ENCODE)
+def encode_key(row: Row | LanguageRow) -> Key:
+    """Rows are encoded together that are heard in one length."""
+    return Key(Stage.ENCODE, (row.heard,))
 
 
 class Stages:
@@ -63,6 +64,9 @@ class Stages:
         self.encoder: Encoder = encoder or CTranslate2Encoder(whisper.model)
         self.splits = whisper.model.device == "cpu"
         self.timed_by_default = whisper.model.device != "cuda"
+        self.any_length = True
+        """Whether a window may be heard in its own length."""
+
         self._whisper = whisper
         self._limits = {Stage.ENCODE: encode_batch}
         self._decode_batch = decode_batch
@@ -84,7 +88,7 @@ class Stages:
             raise EngineFailed(f"the model failed while it was to {Stage(key.stage).name.lower()}: {error}") from error
 
     def _encode(self, rows: Sequence[Row | LanguageRow]) -> list[Key | None]:
-        known = [self._encodings.get(row.digest) if getattr(row, "seek", 0) == 0 else None for row in rows]
+        known = [self._encodings.get((row.digest, row.heard)) if getattr(row, "seek", 0) == 0 else None for row in rows]
         unknown = [row for row, encoding in zip(rows, known, strict=True) if encoding is None]
         if unknown:
             computed = iter(self._encoded(unknown))
@@ -92,8 +96,8 @@ class Stages:
         for row, encoding in zip(rows, known, strict=True):
             row.encoding = next(computed) if encoding is None else encoding
             if isinstance(row, LanguageRow):
-                self._encodings.put(row.digest, row.encoding)
-                following.append(Key(Stage.LANGUAGE))
+                self._encodings.put((row.digest, row.heard), row.encoding)
+                following.append(Key(Stage.LANGUAGE, (row.heard,)))
             else:
                 # Here, and not where features are cut: the encoding may be the one that the language was told from.
                 row.size = min(FRAMES, row.frames - row.seek)
@@ -104,14 +108,14 @@ class Stages:
         return following
 
     def _encoded(self, rows: Sequence[Row | LanguageRow]) -> list[Any]:
-        """What the encoder makes of rows, shape (1, 1500, width) each."""
-        features = np.stack([pad_or_trim(_heard(row)) for row in rows])
+        """What the encoder makes of rows that are heard in one length, shape (1, heard / 2, width) each."""
+        features = np.stack([pad_or_trim(_heard(row), row.heard) for row in rows])
         return [encoding[np.newaxis] for encoding in self.encoder.encode(features)]
 
     def _decode_key(self, row: Row) -> Key:
-        """Rows decode together when they search alike and their transcript starts at the same position."""
+        """Rows decode together that search alike, start at the same position and are heard in one length."""
         search = row.temperature or row.decoding.beam_size
-        return Key(Stage.DECODE, (row.temperature > 0, search, len(row.prompt)))
+        return Key(Stage.DECODE, (row.temperature > 0, search, len(row.prompt), row.heard))
 
     def _together(self, rows: Sequence[Row] | Sequence[LanguageRow]) -> Any:
         """The rows' encodings as the model takes them."""
@@ -151,7 +155,12 @@ class Stages:
         ]
         for row, attempt in zip(rows, attempts, strict=True):
             row.attempts.append(attempt)
-        return [self._assess(row) if row.settled else self._decode_key(row) for row in rows]
+        return [self._after(row) for row in rows]
+
+    def _after(self, row: Row) -> Key | None:
+        if row.heard < FRAMES and row.attempts[-1].doubtful:
+            return _in_full(row)
+        return self._assess(row) if row.settled else self._decode_key(row)
 
     def _written(self, rows: Sequence[Row]) -> Sequence[Any]:
         """What the model writes for rows that search alike."""
@@ -188,14 +197,20 @@ class Stages:
         if row.seek - started < min(LEAST_REST, row.size):
             row.pieces, row.seek = [], started
             row.attempts = [replace(one, stuck=True) if one is attempt else one for one in row.attempts]
-            if not row.exhausted:
-                return self._decode_key(row)
-            if not all(one.stuck for one in row.attempts):
-                return self._assess(row)
-            return self._end_pass(_skip(row))
+            return self._unstick(row)
         if (row.decoding.word_timestamps or not row.timed) and any(text_tokens(row)):
-            return Key(Stage.ALIGN, tuple(row.tokenizer.sot_sequence))
+            return Key(Stage.ALIGN, (*row.tokenizer.sot_sequence, row.heard))
         return self._end_pass(row)
+
+    def _unstick(self, row: Row) -> Key | None:
+        """Try another way to get on, and leave the rest of the window out when there is none."""
+        if row.heard < FRAMES:
+            return _in_full(row)
+        if not row.exhausted:
+            return self._decode_key(row)
+        if not all(one.stuck for one in row.attempts):
+            return self._assess(row)
+        return self._end_pass(_skip(row))
 
     def _split(self, row: Row, attempt: Attempt) -> None:
         started = row.seek
@@ -253,10 +268,17 @@ class Stages:
             row.segments.append(_segment(piece, text, attempt))
         row.context.end_pass(row.attempts[-1].temperature)
         row.encoding = None
+        row.heard = FRAMES
         row.passes += 1
         if row.passes >= MAX_PASSES and row.seek + LEAST_REST < row.frames:
             _skip(row)
-        return ENCODE if row.seek + LEAST_REST < row.frames else None
+        return encode_key(row) if row.seek + LEAST_REST < row.frames else None
+
+
+def _in_full(row: Row) -> Key:
+    """Hear once more, in the length that the model was trained for, what came out doubtful in its own."""
+    row.heard, row.encoding, row.attempts = FRAMES, None, []
+    return encode_key(row)
 
 
 def _skip(row: Row) -> Row:
@@ -279,18 +301,18 @@ class _Encodings:
     """Encodings that were needed to tell the language and will be needed again; each is handed out once."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[bytes, Floats] = OrderedDict()
+        self._kept: OrderedDict[tuple[bytes, int], Floats] = OrderedDict()
         self._lock = threading.Lock()
 
-    def put(self, digest: bytes, encoding: Floats) -> None:
+    def put(self, sound: tuple[bytes, int], encoding: Floats) -> None:
         with self._lock:
-            self._kept[digest] = encoding
+            self._kept[sound] = encoding
             if len(self._kept) > REMEMBERED:
                 self._kept.popitem(last=False)
 
-    def get(self, digest: bytes) -> Floats | None:
+    def get(self, sound: tuple[bytes, int]) -> Floats | None:
         with self._lock:
-            return self._kept.pop(digest, None)
+            return self._kept.pop(sound, None)
 
 
 def _heard(row: Row | LanguageRow) -> Floats:

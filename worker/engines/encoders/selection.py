@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import ctranslate2
 import numpy as np
@@ -30,38 +30,58 @@ AUTO_PRECISIONS = ("int8", "bf16")
 log = structlog.get_logger("worker.encoder")
 
 
-def select(directory: Path, settings: Settings, plan: CpuLayout, *, device: str) -> tuple[Encoder | None, Path]:
+class Selected(NamedTuple):
+    """
+    What a model is encoded with.
+
+    ``encoder`` is None where it is the one that CTranslate2 brings. ``directory`` is the one that CTranslate2 is to
+    load: with another library's encoder it has no encoder's weights. ``reason`` says why, for operators.
+    """
+
+    encoder: Encoder | None
+    directory: Path
+    reason: str
+
+
+def select(directory: Path, settings: Settings, plan: CpuLayout, *, device: str) -> Selected:
     """
     Choose the encoder of the model in *directory*.
-
-    Returns:
-        The encoder (None: the one that CTranslate2 brings), and the directory that CTranslate2 is to load: with
-        another library's encoder that one has no encoder's weights.
 
     Raises:
         ModelUnavailable: the settings name an encoder that can't be had here.
     """
     wanted = settings.worker.encoder
     precision: str = settings.worker.encoder_precision
-    if device != "cpu" or wanted == CTRANSLATE2 or settings.compute_type in {"float32", "float16"}:
-        return None, directory
+    if reason := _bound(settings, device):
+        return Selected(None, directory, reason)
     if find_spec("openvino") is None:
         if wanted == OPENVINO:
             raise ModelUnavailable(
                 "MURMUR_WORKER__ENCODER=openvino, but openvino isn't installed: pip install openvino, or say auto"
             )
-        return None, directory
+        return Selected(None, directory, "OpenVINO isn't installed")
     cache = settings.data_dir / "encoders"
+    reason = "by the settings"
     try:
         if wanted != OPENVINO or precision == "auto":
-            precision = _fastest(directory, cache, plan, precision, forced=wanted == OPENVINO)
+            precision, reason = _fastest(directory, cache, plan, precision, forced=wanted == OPENVINO)
         encoder = _openvino(directory, cache, plan, precision) if precision else None
     except (OSError, RuntimeError, ModelUnavailable) as error:
         if wanted == OPENVINO:
             raise ModelUnavailable(f"OpenVINO can't encode {directory}: {error}") from error
         log.warning("encoder", taken=CTRANSLATE2, reason=str(error))
-        return None, directory
-    return encoder, encoder.decoder if encoder else directory
+        return Selected(None, directory, f"OpenVINO failed: {error}")
+    return Selected(encoder, encoder.decoder if encoder else directory, reason)
+
+
+def _bound(settings: Settings, device: str) -> str:
+    """Why there is nothing to choose; empty: there is."""
+    if device != "cpu":
+        return f"on {device}"
+    if settings.worker.encoder == CTRANSLATE2:
+        return "by the settings"
+    exact = settings.compute_type in {"float32", "float16"}
+    return f"MURMUR_COMPUTE_TYPE={settings.compute_type}" if exact else ""
 
 
 def _openvino(directory: Path, cache: Path, plan: CpuLayout, precision: str) -> Any:
@@ -71,18 +91,18 @@ def _openvino(directory: Path, cache: Path, plan: CpuLayout, precision: str) -> 
     return OpenVinoEncoder(directory, Plan(precision, plan.workers + 1, plan.threads), cache)
 
 
-def _fastest(directory: Path, cache: Path, plan: CpuLayout, precision: str, *, forced: bool) -> str:
-    """The precision to take OpenVINO with; empty: CTranslate2 is as fast. Measured once, then remembered."""
+def _fastest(directory: Path, cache: Path, plan: CpuLayout, precision: str, *, forced: bool) -> tuple[str, str]:
+    """The precision to take OpenVINO with, empty: CTranslate2 is as fast; and why. Measured once, then remembered."""
     from worker.engines.encoders.openvino import has_bf16, processor  # noqa: PLC0415  an optional library
 
     tried = AUTO_PRECISIONS if precision == "auto" else (precision,)
     if not has_bf16() and not forced:
-        return ""
+        return "", "this processor has no BF16"
     note = (
         cache / f"{digest(directory, repr((processor(), ctranslate2.__version__, plan.threads, tried, forced)))}.json"
     )
     try:
-        return str(json.loads(note.read_text("utf-8"))["precision"])
+        return _told(json.loads(note.read_text("utf-8")))
     except (OSError, ValueError, KeyError, TypeError):
         pass
     spent = {tried_one: _seconds(_openvino(directory, cache, plan, tried_one).encode, directory) for tried_one in tried}
@@ -97,9 +117,18 @@ def _fastest(directory: Path, cache: Path, plan: CpuLayout, precision: str, *, f
     log.info(
         "encoder measured", taken=best or CTRANSLATE2, ctranslate2_s=own, **{f"{k}_s": v for k, v in spent.items()}
     )
+    measured = {"precision": best, "ctranslate2_s": own, "openvino_s": spent}
     cache.mkdir(parents=True, exist_ok=True)
-    note.write_text(json.dumps({"precision": best, "ctranslate2_s": own, "openvino_s": spent}), encoding="utf-8")
-    return best
+    note.write_text(json.dumps(measured), encoding="utf-8")
+    return _told(measured)
+
+
+def _told(measured: dict[str, Any]) -> tuple[str, str]:
+    best, own, spent = str(measured["precision"]), float(measured["ctranslate2_s"]), measured["openvino_s"]
+    if not own:
+        return best, "the fastest of OpenVINO's, by measurement"
+    gain = own / float(min(spent.values()))
+    return best, f"measured: OpenVINO is {gain:.1f} × as fast as CTranslate2"
 
 
 def _seconds(encode: Callable[[Any], Any], directory: Path) -> float:

@@ -6,8 +6,8 @@ from typing import Any
 from transcription.options import Decoding, Segmentation
 from worker.batcher import Key
 from worker.engines.encoders.base import Encoder
-from worker.engines.row import LanguageRow, Row
-from worker.engines.stages import BEST_OF, FRAMES, Stage, Stages, text_tokens
+from worker.engines.row import FRAMES, LanguageRow, Row
+from worker.engines.stages import BEST_OF, Stage, Stages, text_tokens
 from worker.engines.torch.slots import Asked
 
 
@@ -31,6 +31,7 @@ class TorchStages(Stages):
         )
         self.splits = False
         self.timed_by_default = True
+        self.any_length = False  # graphs and caches are of one length
 
     def _is_timed(self, decoding: Decoding) -> bool:
         """On a GPU words that are aligned anyway save a fifth of the steps; timestamps cost nothing beside that."""
