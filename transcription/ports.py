@@ -332,7 +332,7 @@ class Upload(Protocol):
 
 
 class BlobStore(Protocol):
-    """Uploaded bytes under their SHA-256, and decoded sound under its computation."""
+    """Uploaded bytes under their SHA-256; paths that it gives lead to what is stored, which may be encrypted."""
 
     def upload(self, *, expected_bytes: int = 0) -> Upload:
         """Begin to receive a file; so much of the disk is kept for it."""
@@ -345,6 +345,9 @@ class BlobStore(Protocol):
 
     def set_aside(self, sha256: str) -> None:
         """Take a damaged blob out of use; the next upload of the recording replaces it."""
+
+    def check(self, sha256: str) -> None:
+        """Compare a blob with its name, and set it aside if it is another file. BlobMissing, BlobDamaged."""
 
     def discard(self, sha256: str, *, older_than_s: float) -> None:
         """Delete a blob that came in longer ago than that; nothing happens when there is none."""

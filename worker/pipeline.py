@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from transcription.computation import Claim, Facts, Timing
+from transcription.encryption.files import file_encryption
 from transcription.errors import BlobMissing
 from transcription.media.audio import RATE, normalize, sample_at
 from transcription.media.decoder import Decoder
@@ -73,7 +74,8 @@ class Pipeline:
         self._blobs = blobs
         self._models = models
         self._decoder = decoder
-        self._verify = Verified(blobs.set_aside)
+        self._encryption = file_encryption(settings)
+        self._verify = Verified(blobs.set_aside, self._encryption)
         self._limit_span_s = settings.worker.span_s
         self._rate = rate
         self._pcm_dir = settings.pcm_dir
@@ -168,7 +170,7 @@ class Pipeline:
         piece = Piece(claim.span, claim.speech or ())
         with clock.measure("decode"):
             try:
-                sound: Sound = StoredRecording(self._pcm(claim))
+                sound: Sound = StoredRecording(self._pcm(claim), self._encryption)
             except BlobMissing:
                 recording = self._decode(held)
                 held.check()
@@ -208,7 +210,7 @@ class Pipeline:
     def _keep(self, claim: Claim, recording: Recording) -> None:
         """Store what was decoded for the recording's further spans."""
         self._pcm_dir.mkdir(parents=True, exist_ok=True)
-        write_pcm(self._pcm(claim), recording.samples, recording.holes)
+        write_pcm(self._pcm(claim), recording.samples, recording.holes, encryption=self._encryption)
 
     def _pcm(self, claim: Claim) -> Path:
         return self._pcm_dir / f"{claim.computation}.pcm"

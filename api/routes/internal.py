@@ -11,7 +11,6 @@ from fastapi.responses import FileResponse
 from api.dependencies import PlatformDep
 from transcription.errors import BlobDamaged, BlobMissing, Forbidden, JobNotFound
 from transcription.storage.signed_links import valid
-from transcription.storage.verify import verify
 
 
 async def _signed(
@@ -51,7 +50,7 @@ async def check(platform: PlatformDep, sha256: str) -> None:
 
     def look() -> None:
         with suppress(BlobMissing, BlobDamaged):
-            verify(blobs.fetch(sha256), sha256, damaged=blobs.set_aside)
+            blobs.check(sha256)
 
     await run_in_threadpool(look)
 

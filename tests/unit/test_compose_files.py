@@ -417,6 +417,16 @@ def test_https_is_published_beside_http_with_certificates_that_can_not_be_writte
     assert "EDGE_HTTPS_LISTEN:-8443}" in (ROOT / "nginx" / "start.sh").read_text("utf-8")
 
 
+def test_the_key_file_is_mounted_for_those_who_encrypt_and_nobody_else() -> None:
+    services = stack("docker-compose.encryption.yml", environment={"MURMUR_ENCRYPTION_KEYS": "./keys"})["services"]
+    assert {"api", "worker", "nginx"} <= services.keys()
+    for name, service in services.items():
+        mounted = "./keys:/run/murmur/keys:ro" in service.get("volumes", [])
+        assert mounted is (name in {"api", "worker"}), name
+        named = service.get("environment", {}).get("MURMUR_ENCRYPTION__KEY_FILE") == "/run/murmur/keys"
+        assert named is mounted, name
+
+
 def test_a_bucket_is_told_to_both_sides_and_never_silently_forgotten() -> None:
     with pytest.raises(Missing, match="MURMUR_BLOBS__URL"):
         stack("docker-compose.s3.yml")

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from transcription import tracks
+from transcription.encryption.files import file_encryption
 from transcription.errors import BlobMissing, CorruptAudio
 from transcription.media.audio import FULL_SCALE, RATE, Samples
 from transcription.media.recording import Recording
@@ -37,6 +38,7 @@ class Decoder:
 
     def __init__(self, settings: Settings) -> None:
         self._limit_s = settings.limits.max_duration_s
+        self._encryption = file_encryption(settings)
         self._sandbox = Sandbox(
             _FUNCTION, memory_bytes=settings.security.sandbox_memory_bytes, confined=settings.security.sandbox
         )
@@ -83,6 +85,7 @@ class Decoder:
                 limit_s=self._limit_s,
                 track=track,
                 language=language,
+                key=self._encryption.hex_key_of(source),
             )
             return _recording(_samples(target), report)
 

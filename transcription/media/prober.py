@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from transcription import tracks
+from transcription.encryption.files import file_encryption
 from transcription.media.findings import AudioStream, Probe
 from transcription.media.sandbox import Sandbox
 from transcription.settings import Settings
@@ -18,6 +19,7 @@ class Prober:
     """Judges files, each in a process of its own: there is no other way to look into one. Threads may share it."""
 
     def __init__(self, settings: Settings) -> None:
+        self._encryption = file_encryption(settings)
         self._max_duration_s = settings.limits.max_duration_s
         self._sandbox = Sandbox(_FUNCTION, memory_bytes=_MEMORY_BYTES, confined=settings.security.sandbox)
 
@@ -33,7 +35,11 @@ class Prober:
         """Judge a file: see `codecs.probe.probe`. DecoderFailed: that took too long."""
         with path.open("rb") as file:
             found: dict[str, Any] = self._sandbox.run(
-                [file.fileno()], cpu_s=_CPU_S, silence_s=_PATIENCE_S, max_duration_s=self._max_duration_s
+                [file.fileno()],
+                cpu_s=_CPU_S,
+                silence_s=_PATIENCE_S,
+                max_duration_s=self._max_duration_s,
+                key=self._encryption.hex_key_of(file.fileno()),
             )
         streams = tuple(AudioStream(**stream) for stream in found.pop("streams"))
         found["tracks"] = tracks.parsed(found["tracks"])

@@ -9,6 +9,7 @@ from typing import BinaryIO, Protocol
 
 import numpy as np
 
+from transcription.encryption.files import PLAIN, FileEncryption
 from transcription.errors import BlobMissing
 from transcription.media.audio import BLOCK, FULL_SCALE, RATE, Samples, sample_at
 from transcription.media.timeline import Hole, Holes
@@ -69,10 +70,11 @@ class Recording:
 class StoredRecording:
     """A recording that `write_pcm` wrote; only what is asked for is read. BlobMissing: there is none at *path*."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, encryption: FileEncryption = PLAIN) -> None:
         self._path = path
+        self._encryption = encryption
         try:
-            with path.open("rb") as file:
+            with encryption.open(path) as file:
                 self.holes = _holes_in(file)
         except FileNotFoundError:
             raise BlobMissing("the decoded audio isn't on this host's disk any more") from None
@@ -82,32 +84,32 @@ class StoredRecording:
         first = self.holes.held_at(sample_at(stretch.start))
         count = self.holes.held_at(sample_at(stretch.end)) - first
         try:
-            with self._path.open("rb") as file:
+            with self._encryption.open(self._path) as file:
                 end = _samples_in(file)
                 file.seek(2 * first)
-                pcm = np.fromfile(file, "<i2", count=max(0, min(count, end - first)))
+                pcm = np.frombuffer(file.read(2 * max(0, min(count, end - first))), "<i2")
         except FileNotFoundError:
             raise BlobMissing("the decoded audio isn't on this host's disk any more") from None
         return pcm.astype(np.float32) / FULL_SCALE
 
 
-def write_pcm(path: Path, samples: Samples, holes: Holes | None = None) -> None:
+def write_pcm(path: Path, samples: Samples, holes: Holes | None = None, *, encryption: FileEncryption = PLAIN) -> None:
     """
-    Store decoded *samples* as raw 16-bit little-endian PCM at *path*, and behind them where the holes are.
+    Store decoded *samples* as raw 16-bit little-endian PCM at *path*, and behind them where the holes are; encrypted,
+    where *encryption* has it so.
 
     The file appears whole or not at all, and is on the disk when this returns. Nothing is lost: the decoder's
     samples are 16-bit.
     """
     draft = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
     try:
-        with draft.open("wb") as file:
+        with encryption.create(draft) as file:
             for start in range(0, samples.size, BLOCK):
-                np.rint(samples[start : start + BLOCK] * FULL_SCALE).astype("<i2").tofile(file)
+                file.write(np.rint(samples[start : start + BLOCK] * FULL_SCALE).astype("<i2").tobytes())
             if every := holes.all if holes else ():
                 file.write(b"".join(_HOLE.pack(hole.at, hole.samples) for hole in every))
                 file.write(_COUNT.pack(len(every), _MARK))
-            file.flush()
-            os.fsync(file.fileno())
+            file.sync()
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)

@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from transcription.lanes import lane
 from transcription.models import PUBLISHED_NAMES, implied_aliases
 from transcription.settings.api import Api, Limits
+from transcription.settings.encryption import Encryption
 from transcription.settings.environment import Environment, InvalidSettings, explained, names
 from transcription.settings.ledger import Lease, Ledger, Retention
 from transcription.settings.outbound import Outbound, Webhook
@@ -24,6 +25,7 @@ from transcription.settings.worker import Mlx, Needs, Worker
 __all__ = [
     "Api",
     "Blobs",
+    "Encryption",
     "InvalidSettings",
     "Lease",
     "Ledger",
@@ -89,6 +91,7 @@ class Settings(BaseSettings):
     lease: Lease = Lease()
     limits: Limits = Limits()
     blobs: Blobs = Blobs()
+    encryption: Encryption = Encryption()
     retention: Retention = Retention()
     api: Api = Api()
     security: Security = Security()

@@ -7,12 +7,16 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
+from transcription.encryption.files import PLAIN, FileEncryption
+from transcription.encryption.sealed import MAGIC
 from transcription.errors import BlobDamaged, BlobMissing, StorageUnavailable
 from transcription.storage.disk import DiskBlobs, DiskUpload, blob_path, disk_errors
 from transcription.storage.room import Promise
+from transcription.storage.verify import verify
 
 RETRY_AFTER_S = 10
 OPENED_WITHIN_S = 60.0
@@ -40,8 +44,8 @@ class Source(Protocol):
 class CachedUpload(DiskUpload):
     """A file on its way in: on the disk first, and then in the source."""
 
-    def __init__(self, root: Path, promise: Promise, keep: Callable[[str], None]) -> None:
-        super().__init__(root, promise)
+    def __init__(self, root: Path, promise: Promise, encryption: FileEncryption, keep: Callable[[str], None]) -> None:
+        super().__init__(root, promise, encryption)
         self._keep_elsewhere = keep
 
     async def commit(self) -> str:
@@ -68,7 +72,12 @@ class CachedBlobs:
 
     def upload(self, *, expected_bytes: int = 0) -> CachedUpload:
         """Begin to receive a file."""
-        return CachedUpload(self._disk.root, self._disk.room.promise(expected_bytes), self.keep)
+        promise = self._disk.room.promise(expected_bytes)
+        return CachedUpload(self._disk.root, promise, self._disk.encryption, self.keep)
+
+    def check(self, sha256: str) -> None:
+        """Compare a blob with its name, and set it aside if it is another file. BlobMissing, BlobDamaged."""
+        verify(self.fetch(sha256), sha256, damaged=self.set_aside, encryption=self._disk.encryption)
 
     def promised_bytes(self) -> int:
         """What uploads that are under way have yet to bring, as far as they have said."""
@@ -126,13 +135,20 @@ class CachedBlobs:
         return self._disk.old(older_than_s=older_than_s)
 
     def _bring(self, sha256: str, part: Path, progressed: Callable[[], None]) -> None:
-        digest = hashlib.sha256()
-        with part.open("wb") as file:
-            for chunk in self._source.read(sha256):
+        # What comes encrypted stays so; what comes plain is encrypted here, if anything is.
+        encryption, digest = self._disk.encryption, hashlib.sha256()
+        chunks = self._source.read(sha256)
+        first = next(chunks, b"")
+        sealed = encryption.on and first.startswith(MAGIC)
+        with (PLAIN if sealed else encryption).create(part) as file:
+            for chunk in chain((first,), chunks):
                 digest.update(chunk)
                 file.write(chunk)
                 progressed()
-        if digest.hexdigest() != sha256:
+            file.finish()
+        if sealed:
+            verify(part, sha256, damaged=self._source.set_aside, progressed=progressed, encryption=encryption)
+        elif digest.hexdigest() != sha256:
             self._source.set_aside(sha256)
             raise BlobDamaged(f"what came for audio {sha256} isn't that audio: its SHA-256 is {digest.hexdigest()}")
 

@@ -13,8 +13,11 @@ from pathlib import Path
 
 import structlog
 
+from transcription.encryption.files import PLAIN, FileEncryption
+from transcription.encryption.sealed import Sealer
 from transcription.errors import BlobMissing, DiskFull, StorageUnavailable
 from transcription.storage.room import DiskRoom, Promise
+from transcription.storage.verify import verify
 
 log = structlog.get_logger()
 
@@ -32,8 +35,11 @@ class DiskUpload:
     of 1 MiB are in memory however large the file is.
     """
 
-    def __init__(self, root: Path, promise: Promise) -> None:
+    def __init__(self, root: Path, promise: Promise, encryption: FileEncryption = PLAIN) -> None:
         self.size = 0
+        self._encryption = encryption
+        self._sealer: Sealer | None = None
+        self._whole = False
         self._root = root
         self._promise = promise
         self._part = root / "parts" / f"{uuid.uuid4().hex}.part"
@@ -58,7 +64,7 @@ class DiskUpload:
         """A local path with all bytes so far; it is good until commit or abort. DiskFull."""
         await self._spilled()
         rest, self._buffer = self._buffer, bytearray()
-        await asyncio.to_thread(self._spill, rest)
+        await asyncio.to_thread(self._spill, rest, last=True)
         return self._part
 
     def sha256(self) -> str:
@@ -85,18 +91,29 @@ class DiskUpload:
             spilling, self._spilling = self._spilling, None
             await spilling
 
-    def _spill(self, data: bytearray) -> None:
+    def _spill(self, data: bytearray, *, last: bool = False) -> None:
         with self._lock, disk_errors():
             if self._ended:
                 return
             if self._descriptor is None:
                 self._part.parent.mkdir(parents=True, exist_ok=True)
                 self._descriptor = os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
+                self._sealer = self._encryption.sealer()
             self._hash.update(data)
-            with self._promise.taken(len(data)):
-                view = memoryview(data)
+            stored = self._sealed(data, last=last)
+            with self._promise.taken(len(stored)):
+                view = memoryview(stored)
                 while view:
                     view = view[os.write(self._descriptor, view) :]
+
+    def _sealed(self, data: bytearray, *, last: bool) -> bytes | bytearray:
+        """*data* as it is stored; with the *last* of it an encrypted file is whole, and takes nothing more."""
+        if self._sealer is None:
+            return data
+        if self._whole and data:
+            raise RuntimeError("write() after path()")
+        ends, self._whole = last and not self._whole, self._whole or last
+        return self._sealer.feed(data) + (self._sealer.finish() if ends else b"") if ends or data else b""
 
     def _keep(self) -> str:
         sha256 = self._hash.hexdigest()
@@ -106,7 +123,9 @@ class DiskUpload:
             if descriptor is None:
                 raise RuntimeError("commit() of an upload that was aborted")
             try:
-                if target.stat().st_size != self.size:  # it was cut, or grew: what lies there isn't this recording
+                if target.stat().st_size != self._encryption.stored_size(
+                    self.size
+                ):  # it was cut, or grew: what lies there isn't this recording
                     set_aside(self._root, sha256)
                 # A fresh time keeps the sweeper away until the ledger knows the job.
                 os.utime(target)
@@ -141,16 +160,17 @@ class DiskBlobs:
     Blobs as files: `root/<first two digits>/<sha256>`, and `root/parts/` for what is still coming in.
 
     Several hosts may share *root* over a network file system: every step that others can see is one rename. Uploads
-    leave *floor_bytes* of the disk free.
+    leave *floor_bytes* of the disk free, and are encrypted as *encryption* has it.
     """
 
-    def __init__(self, root: Path, *, floor_bytes: int = 0) -> None:
+    def __init__(self, root: Path, *, floor_bytes: int = 0, encryption: FileEncryption = PLAIN) -> None:
         self.root = root
+        self.encryption = encryption
         self.room = DiskRoom(root, floor_bytes=floor_bytes)
 
     def upload(self, *, expected_bytes: int = 0) -> DiskUpload:
         """Begin to receive a file; it touches the disk with its first full buffer."""
-        return DiskUpload(self.root, self.room.promise(expected_bytes))
+        return DiskUpload(self.root, self.room.promise(expected_bytes), self.encryption)
 
     def promised_bytes(self) -> int:
         """What uploads that are under way have yet to bring, as far as they have said."""
@@ -169,6 +189,10 @@ class DiskBlobs:
     def set_aside(self, sha256: str) -> None:
         """Take a damaged blob out of use; the next upload of the recording replaces it."""
         set_aside(self.root, sha256)
+
+    def check(self, sha256: str) -> None:
+        """Compare a blob with its name, and set it aside if it is another file. BlobMissing, BlobDamaged."""
+        verify(self.fetch(sha256), sha256, damaged=self.set_aside, encryption=self.encryption)
 
     def discard(self, sha256: str, *, older_than_s: float) -> None:
         """Delete a blob, unless it came in later than that: a job for it may be on its way to the ledger."""

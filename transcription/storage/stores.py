@@ -2,6 +2,7 @@
 
 from typing import TypeAlias
 
+from transcription.encryption.files import file_encryption
 from transcription.settings import Settings
 from transcription.storage.cached import CachedBlobs
 from transcription.storage.disk import DiskBlobs
@@ -13,10 +14,11 @@ Blobs: TypeAlias = DiskBlobs | CachedBlobs
 
 def open_blobs(settings: Settings) -> Blobs:
     """Blobs on the disk, in a bucket, or at the API, as `blobs.url` says; the last two with a cache on the disk."""
-    url = settings.blobs.url
+    url, floor = settings.blobs.url, settings.limits.min_free_disk_bytes
+    encryption = file_encryption(settings)
     if not url:
-        return DiskBlobs(settings.blob_dir, floor_bytes=settings.limits.min_free_disk_bytes)
-    disk = DiskBlobs(settings.copy_dir, floor_bytes=settings.limits.min_free_disk_bytes)
+        return DiskBlobs(settings.blob_dir, floor_bytes=floor, encryption=encryption)
+    disk = DiskBlobs(settings.copy_dir, floor_bytes=floor, encryption=encryption)
     if url.startswith("s3://"):
         return CachedBlobs(
             disk, S3Source(url, endpoint=settings.blobs.endpoint), cache_bytes=settings.blobs.cache_bytes

@@ -1,13 +1,12 @@
 """A file's bytes by their position, and the bounds of a container in them."""
 
-import os
 from dataclasses import dataclass
+
+from transcription.media.codecs.source import pread, size_of
 
 BLOCK = 1 << 20
 MOST_STEPS = 2_000_000
 """Pages, boxes, tags or frames that are looked at in a file; what comes after them belongs to the last part."""
-
-_NO_SIZE = 1 << 60
 
 
 class Bytes:
@@ -22,7 +21,7 @@ class Bytes:
         """*count* bytes at *position*, fewer at the end."""
         begin = position - self._at
         if begin < 0 or begin + count > len(self._block):
-            self._block, self._at, begin = os.pread(self._descriptor, max(BLOCK, count), position), position, 0
+            self._block, self._at, begin = pread(self._descriptor, max(BLOCK, count), position), position, 0
         return self._block[begin : begin + count]
 
     def find(self, marks: tuple[bytes, ...], position: int) -> int:
@@ -35,14 +34,6 @@ class Bytes:
                 return position + min(found)
             position += max(1, len(block) - longest + 1) if len(block) >= longest else len(block) or self.size
         return self.size
-
-
-def size_of(descriptor: int) -> int:
-    """A file's size, by a call that the sandbox allows; more than there can be where the file has none."""
-    try:
-        return os.lseek(descriptor, 0, os.SEEK_END)
-    except OSError:
-        return _NO_SIZE
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import numpy as np
 from transcription.errors import BlobMissing
 from transcription.media.audio import FULL_SCALE, Samples
 from transcription.media.codecs.reader import Reader
+from transcription.media.codecs.source import unseal
 from transcription.media.recording import Recording
 from transcription.media.timeline import Holes
 
@@ -59,9 +60,20 @@ def record(path: Path, *, limit_s: float, track: str | None = None, language: st
 
 
 def decode_into(
-    source: int, target: int, *, limit_s: float, track: str | None = None, language: str | None = None
+    source: int,
+    target: int,
+    *,
+    limit_s: float,
+    track: str | None = None,
+    language: str | None = None,
+    key: str | None = None,
 ) -> dict[str, Any]:
-    """Decode one descriptor into the other, as 16-bit PCM: what a sandbox calls. Returns what else there is to know."""
+    """
+    Decode one descriptor into the other, as 16-bit PCM: what a sandbox calls; *key* decrypts the first.
+
+    Returns what else there is to know.
+    """
+    unseal(source, key)
     reader = Reader(source, limit_s=limit_s, track=track, language=language)
     for block in reader.blocks():
         rest = memoryview(block.tobytes())

@@ -8,6 +8,7 @@ from av.stream import Disposition
 
 from transcription.languages import code_of
 from transcription.media.codecs.bounds import Part
+from transcription.media.codecs.source import pread
 from transcription.tracks import MOST_TRACKS, Track
 
 # FFmpeg also opens playlists that name other files and URLs (hls, dash, concat, imf, sdp), devices, text and images.
@@ -35,7 +36,7 @@ class PartFile:
     def read(self, count: int) -> bytes:
         """The next bytes; none at the part's end."""
         begin = self._part.start + self._at
-        data = os.pread(self._descriptor, max(0, min(count, self._part.end - begin)), begin)
+        data = pread(self._descriptor, max(0, min(count, self._part.end - begin)), begin)
         self._at += len(data)
         return self._patched(data, begin) if self._part.patch else data
 

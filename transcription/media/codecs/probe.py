@@ -1,6 +1,5 @@
 """What a file is, by its content: the only judge of whether it can be transcribed."""
 
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,10 +12,11 @@ from av.error import FFmpegError
 from av.stream import Stream
 
 from transcription.errors import CorruptAudio, NoAudioStream, NoSamples, TooLong, UnsupportedMedia
-from transcription.media.codecs.bounds import Bytes, Part, size_of
+from transcription.media.codecs.bounds import Bytes, Part
 from transcription.media.codecs.claims import claimed_s, is_believable
 from transcription.media.codecs.opened import PartFile, open_part, said, tracks_of
 from transcription.media.codecs.parts import next_start, part_at
+from transcription.media.codecs.source import pread, size_of, unseal
 from transcription.media.findings import AudioStream, Probe
 from transcription.tracks import MOST_NAMED, Track, choose
 
@@ -28,8 +28,9 @@ _PACKETS_MEASURED = 3_000_000
 _MEASURING_S = 8.0
 
 
-def probe_descriptor(descriptor: int, *, max_duration_s: float) -> dict[str, Any]:
-    """`probe` as a sandbox calls it."""
+def probe_descriptor(descriptor: int, *, max_duration_s: float, key: str | None = None) -> dict[str, Any]:
+    """`probe` as a sandbox calls it; *key* decrypts the file."""
+    unseal(descriptor, key)
     return asdict(probe(descriptor, max_duration_s=max_duration_s))
 
 
@@ -146,5 +147,5 @@ def _others_s(file: BinaryIO, parts: Bytes, first: Part) -> float:
 
 
 def _looks_like_media(file: BinaryIO) -> bool:
-    head = os.pread(file.fileno(), 16, 0)
+    head = pread(file.fileno(), 16, 0)
     return any(head[at : at + len(magic)] == magic for at, magic in _MAGIC)

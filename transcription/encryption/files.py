@@ -1,0 +1,190 @@
+"""Files that may be encrypted or plain: written as the settings say, read as they are."""
+
+import io
+import os
+import threading
+from collections import OrderedDict
+from pathlib import Path
+from typing import BinaryIO
+
+from transcription.encryption.keys import KeyProvider, open_provider, unavailable
+from transcription.encryption.sealed import (
+    HEADER_BYTES,
+    Broken,
+    SealedBytes,
+    Sealer,
+    header,
+    new_key,
+    parsed,
+    sealed_size,
+)
+from transcription.settings import Settings
+
+_REMEMBERED = 256
+
+
+class FileEncryption:
+    """
+    Encrypts new files where there is a provider of keys; files that are plain stay readable.
+
+    Without a provider nothing is encrypted, and nothing is taken for encrypted. Threads share it.
+    """
+
+    def __init__(self, provider: KeyProvider | None = None) -> None:
+        self._provider = provider
+        self._lock = threading.Lock()
+        self._keys: OrderedDict[bytes, bytes] = OrderedDict()
+
+    @property
+    def on(self) -> bool:
+        """Whether new files are encrypted."""
+        return self._provider is not None
+
+    def sealer(self) -> Sealer | None:
+        """What encrypts a new file; None: it stays plain. StorageUnavailable: no key can be had."""
+        if self._provider is None:
+            return None
+        key = new_key()
+        wrapped = self._provider.wrap(key)
+        self._remember(wrapped, key)
+        return Sealer(header(wrapped), key)
+
+    def stored_size(self, plain_bytes: int) -> int:
+        """How long a new file of *plain_bytes* is on the disk."""
+        return sealed_size(plain_bytes) if self.on else plain_bytes
+
+    def key_of(self, descriptor: int) -> bytes | None:
+        """The key of an open file; None: it is plain. Broken; StorageUnavailable: it can't be unwrapped."""
+        found = parsed(os.pread(descriptor, HEADER_BYTES, 0)) if self.on else None
+        return self.unwrapped(found.wrapped) if found else None
+
+    def hex_key_of(self, descriptor: int) -> str | None:
+        """The key of an open file as the codecs' process takes it. StorageUnavailable, also for a broken header."""
+        try:
+            key = self.key_of(descriptor)
+        except Broken as error:
+            raise unavailable(str(error)) from error
+        return key.hex() if key else None
+
+    def unwrapped(self, wrapped: bytes) -> bytes:
+        """A file's key. StorageUnavailable."""
+        with self._lock:
+            known = self._keys.get(wrapped)
+        if known is not None:
+            return known
+        if self._provider is None:
+            raise unavailable("there is no provider of keys (MURMUR_ENCRYPTION__KEY_FILE)")
+        key = self._provider.unwrap(wrapped)
+        self._remember(wrapped, key)
+        return key
+
+    def open(self, path: Path) -> BinaryIO:
+        """
+        Open a file for reading, as what it holds. FileNotFoundError.
+
+        Raises:
+            StorageUnavailable: its key can't be unwrapped.
+            Broken: its header can't be read; reading may raise it too.
+        """
+        file = path.open("rb", buffering=0)
+        try:
+            key = self.key_of(file.fileno())
+        except BaseException:
+            file.close()
+            raise
+        return _SealedFile(file, key) if key else io.BufferedReader(file)
+
+    def create(self, path: Path) -> "Writer":
+        """Begin a file for writing, encrypted where new ones are."""
+        return Writer(path.open("wb"), self.sealer())
+
+    def _remember(self, wrapped: bytes, key: bytes) -> None:
+        with self._lock:
+            self._keys[wrapped] = key
+            if len(self._keys) > _REMEMBERED:
+                self._keys.popitem(last=False)
+
+
+class _SealedFile(io.BufferedIOBase, BinaryIO):
+    """An encrypted file as the one that it was made of: `read`, `seek`, `tell`. Broken: it isn't as it was written."""
+
+    def __init__(self, file: io.FileIO, key: bytes) -> None:
+        self._file = file
+        size = os.fstat(file.fileno()).st_size
+        self._bytes = SealedBytes(lambda count, at: os.pread(file.fileno(), count, at), size, key)
+        self._at = 0
+
+    def read(self, count: int | None = -1, /) -> bytes:
+        """The next bytes, all of the rest by default; none at the end, which is then known to be the end."""
+        if count is None or count < 0:
+            count = max(0, self._bytes.size - self._at)
+        data = self._bytes.pread(count, self._at)
+        if not data and count:
+            self._bytes.check_end()
+        self._at += len(data)
+        return data
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        """Move, as files do."""
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._bytes.size}[whence]
+        self._at = max(0, base + offset)
+        return self._at
+
+    def tell(self) -> int:
+        """Where the next byte is read."""
+        return self._at
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def close(self) -> None:
+        """Let the file go."""
+        self._file.close()
+        super().close()
+
+
+class Writer:
+    """A new file, written from its beginning to its end; use it in a `with`."""
+
+    def __init__(self, file: BinaryIO, sealer: Sealer | None) -> None:
+        self._file = file
+        self._sealer = sealer
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Add bytes. OSError."""
+        self._file.write(self._sealer.feed(data) if self._sealer else data)
+
+    def finish(self) -> None:
+        """Write the end; nothing may be written after it. OSError."""
+        if self._sealer:
+            self._file.write(self._sealer.finish())
+            self._sealer = None
+        self._file.flush()
+
+    def sync(self) -> None:
+        """Write the end, and wait until all is on the disk. OSError."""
+        self.finish()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Let the file go."""
+        self._file.close()
+
+    def __enter__(self) -> "Writer":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+PLAIN = FileEncryption()
+"""Encrypts nothing."""
+
+
+def file_encryption(settings: Settings) -> FileEncryption:
+    """What the settings say. ValueError: the keys can't be had."""
+    return FileEncryption(open_provider(settings.encryption))
+
+
+__all__ = ["PLAIN", "Broken", "FileEncryption", "Writer", "file_encryption"]
