@@ -13,6 +13,7 @@ from tests.chaos.flock import Client, Flock
 from tests.chaos.recordings import expected
 from tests.chaos.storm import Plan, Storm
 from tests.platform import eventually
+from transcription.ledger.broker import VISIBILITY_TIMEOUT_S
 from transcription.settings import Lease
 
 SHORT = Plan(jobs=60, worker_kills=6, ledger_kills=2, stop_s=4.0, pace_s=0.8, window_s=1.0)
@@ -39,7 +40,6 @@ QUICK = Lease(ttl_s=3, renew_s=1, max_attempts=5)
 REAL = Lease(max_attempts=5)
 
 
-@pytest.mark.xfail(strict=False, reason="what is left over isn't always gone within 40 s; to be mended")
 @pytest.mark.chaos
 @pytest.mark.timeout(300)
 def test_a_short_storm_loses_and_doubles_nothing(tmp_path: Path) -> None:
@@ -172,7 +172,8 @@ def nothing_is_left_over(redis: Redis, flock: Flock, clients: int) -> None:
     assert redis.hget("murmur:backlog", "spans") == "0"
     assert not list(redis.scan_iter("murmur:held:*"))
     assert not redis.hgetall("murmur:running")
-    eventually(lambda: not redis.llen("murmur.demo") and not redis.hlen("unacked"), 40)
+    a_minute_passes_on_the_broker(redis)
+    eventually(lambda: not redis.llen("murmur.demo") and not redis.hlen("unacked"), 60)
     pcm = flock.settings.pcm_dir
     # A worker that was killed in the middle of one leaves its draft; a swept hour later it is gone.
     assert not list(pcm.glob("*.pcm"))
@@ -180,6 +181,12 @@ def nothing_is_left_over(redis: Redis, flock: Flock, clients: int) -> None:
     parts = list((flock.settings.blob_dir / "parts").glob("*"))
     assert all(path.suffix == ".part" for path in parts)
     assert len(parts) <= UPLOADS_CUT * (clients + 1), parts
+
+
+def a_minute_passes_on_the_broker(redis: Redis) -> None:
+    """The hints that a killed worker had taken are sent again when they are so old, by a worker that then looks."""
+    for hint in redis.zrange("unacked_index", 0, -1):
+        redis.zadd("unacked_index", {hint: -VISIBILITY_TIMEOUT_S}, xx=True, incr=True)
 
 
 def the_dead_were_replaced(redis: Redis, storm: Storm, within_s: float) -> None:

@@ -186,6 +186,7 @@ async def test_only_new_work_is_hinted_to_the_workers(api: Bench) -> None:
 
 async def test_result_is_named_after_its_recording(api: Bench) -> None:
     answer = await api.submit(WAV, name="Überblick 1.wav")
+    assert answer.status_code == 202, answer.text
     api.jobs.finish(answer.json()["id"])
     result: httpx.Response = await api.http.get(f"/v1/jobs/{answer.json()['id']}/result", params={"format": "srt"})
     assert result.headers["content-disposition"] == (
