@@ -63,7 +63,9 @@ class RequestMiddleware:
         began = time.perf_counter()
         status, method = 0, scope["method"]
         _tidy(scope)
-        send = send if method != "HEAD" else _without_body(scope, send)
+        if method == "HEAD":
+            # Routes know GET alone. The server keeps what it gave: by it, it knows that no body is to come.
+            scope, send = {**scope, "method": "GET"}, _without_body(send)
 
         async def finish(message: Message) -> None:
             nonlocal status
@@ -84,12 +86,11 @@ class RequestMiddleware:
                     raise
                 await unexpected(request_id, error)(scope, receive, finish)
             finally:
-                scope["method"] = method
-                self._write(scope, status, time.perf_counter() - began)
+                self._write(scope, method, status, time.perf_counter() - began)
 
-    def _write(self, scope: Scope, status: int, seconds: float) -> None:
+    def _write(self, scope: Scope, method: str, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", None) or "unmatched"
-        method = scope["method"] if scope["method"].isalpha() and len(scope["method"]) < 12 else "OTHER"
+        method = method if method.isalpha() and len(method) < 12 else "OTHER"
         self._meters.answered(method=method, route=route, status=status, seconds=seconds)
         quiet = scope["path"].startswith(_QUIET) and status < 500
         _log.log(
@@ -117,9 +118,8 @@ def _tidy(scope: Scope) -> None:
         scope["raw_path"] = raw if tidy.startswith("/web") else raw.rstrip(b"/") or b"/"
 
 
-def _without_body(scope: Scope, send: Send) -> Send:
+def _without_body(send: Send) -> Send:
     """Answer HEAD as GET is answered, without the body; an answer that is long, or never ends, is broken off."""
-    scope["method"] = "GET"
     answered = False
 
     async def send_head(message: Message) -> None:
