@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 import ctranslate2
+import httpx
 import pytest
 from pydantic import SecretStr
 
@@ -85,18 +86,35 @@ def test_mlx_worker_without_a_shared_disk_transcribes_the_api_s_jobs(api_alone: 
     assert not (tmp_path / "blobs").exists()
 
 
-def test_worker_that_may_not_have_the_audio_holds_the_job_until_its_deadline(
+def test_worker_that_may_not_have_the_audio_holds_the_job_until_its_deadline_and_says_why(
     api_alone: TestPlatform, tmp_path: Path
 ) -> None:
     flags = ["--engine", "faster-whisper", "--audio", api_alone.url]
-    variables = {"MURMUR_BLOBS__SECRET": "not the API's secret", "MURMUR_LEASE__MAX_ATTEMPTS": "1"}
-    with native_worker(api_alone, tmp_path, *flags, **variables), api_alone.client() as client:
+    wrong = {"MURMUR_BLOBS__SECRET": "not the API's secret"}
+    variables = {**wrong, "MURMUR_LEASE__MAX_ATTEMPTS": "1", "MURMUR_WORKER__QUARANTINE_AFTER": "1"}
+    with native_worker(api_alone, tmp_path, *flags, **variables) as log, api_alone.client() as client:
         eventually(client.ready, within_s=60)
-        job = client.submit(SAMPLES["german"].path, deadline_s=10)  # no fault of the job's: it would wait for hours
+        held = client.submit(SAMPLES["german"].path)  # no fault of the job's: it waits for hours
+
+        def said() -> str:
+            workers = httpx.get(f"{api_alone.url}/health/async").json()["workers"]
+            return next((worker["quarantine"] for worker in workers if worker["quarantine"]), "")
+
+        reason = eventually(said, within_s=60, every_s=0.1)
+        assert reason.startswith("storage: ")
+        assert "status 403; MURMUR_BLOBS__SECRET and the clock must be those of the API" in reason
+        # Its log says it of the attempt, which counts as the platform's fault, and of the worker.
+        (attempt,) = [line for line in log.read_text().splitlines() if " failed attempt=1 " in line]
+        assert "fault=platform" in attempt
+        quarantined = [line for line in log.read_text().splitlines() if "ERROR quarantine" in line]
+        assert ["MURMUR_BLOBS__SECRET" in line and "part=storage" in line for line in quarantined] == [True]
+        hurried = client.submit(SAMPLES["short"].path, deadline_s=2)
         with pytest.raises(JobEnded) as ended:
-            client.wait(job.id, seconds=60)
+            client.wait(hurried.id, seconds=60)
         assert ended.value.job.error is not None
         assert ended.value.job.error.code == "deadline_exceeded"
+        assert not client.job(held.id).status.terminal
+        client.cancel(held.id)
 
 
 def test_worker_takes_its_secrets_from_a_compose_file_and_leaves_the_rest(
