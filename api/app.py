@@ -40,6 +40,7 @@ from api.routes import (
     webhooks,
 )
 from transcription.ledger.broker import CeleryQueue, celery_app
+from transcription.ledger.change_feed import Watch
 from transcription.ledger.connections import connect_async, connect_broker
 from transcription.ledger.job_store import RedisJobs
 from transcription.media.findings import Probe
@@ -81,11 +82,11 @@ def create_app(
         async with AsyncExitStack() as stack:
             access_control = guard(settings, meters, stack)
             app.state.policy = access_control.policy
-            app.state.notifications = notifications(settings, access_control.log, stack)
+            app.state.notifications = told = notifications(settings, access_control.log, stack)
             app.state.platform = _platform(
                 settings,
                 meters,
-                jobs=access_control.audited_jobs(jobs or _ledger(settings, stack)),
+                jobs=access_control.audited_jobs(jobs or _ledger(settings, told.watch, stack)),
                 blobs=blobs or open_blobs(settings),
                 hints=_hints(queue or _queue(settings, stack), stack),
                 submission_quotas=access_control.submission_quotas,
@@ -148,6 +149,7 @@ def _platform(
         submission_quotas=submission_quotas,
         backpressure=backpressure,
         catalogue=catalogue,
+        meters=meters,
     )
     return Platform(
         settings=settings,
@@ -173,8 +175,8 @@ def _prober(settings: Settings, probes: Executor, stack: AsyncExitStack) -> Call
     return prober
 
 
-def _ledger(settings: Settings, stack: AsyncExitStack) -> JobStore:
-    jobs = RedisJobs(connect_async(settings.ledger), settings)
+def _ledger(settings: Settings, watch: Watch, stack: AsyncExitStack) -> JobStore:
+    jobs = RedisJobs(connect_async(settings.ledger), settings, watch)
     stack.push_async_callback(jobs.close)
     return jobs
 

@@ -4,9 +4,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 
-from fastapi import Request
-
-from api.auth.audit import asking
 from api.auth.rate_limits import LimitState, RateLimits, tier_of
 from transcription.access import Principal
 from transcription.errors import InvalidOption, LedgerUnavailable, OutcomeUnknown
@@ -87,15 +84,3 @@ class SubmissionQuotas:
             open_id = "" if charge.outcome is Outcome.JOINED else job_id
             with suppress(LedgerUnavailable):  # the job was accepted, whatever becomes of this
                 await self._quotas.restore(tenant, tier, job_id=open_id, audio_s=audio_s)
-
-
-def caller(request: Request) -> Principal:
-    """The client, as the access middleware identified it."""
-    client: Principal = getattr(request.state, "client", Principal())
-    return client
-
-
-def act_as(request: Request, client: Principal) -> None:
-    """Replace the client of this request by *client*, from here on: in rate limits, quotas and the audit log."""
-    request.state.client = client
-    asking.set((client, getattr(request.state, "request_id", "")))

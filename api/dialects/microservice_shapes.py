@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from transcription.errors import JobExpired
 from transcription.job import Job
 from transcription.job import Status as JobStatus
 from transcription.ports import WorkerInfo
@@ -163,7 +164,7 @@ def _error(job: Job) -> str | None:
         return f"{job.failure.message} ({job.failure.code})"
     if job.status is JobStatus.CANCELED:
         return "the job was canceled"
-    return "the result was kept until its time had passed" if job.status is JobStatus.EXPIRED else None
+    return JobExpired.of(job.id).message if job.status is JobStatus.EXPIRED else None
 
 
 def _time(seconds: float) -> datetime:

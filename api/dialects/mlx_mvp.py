@@ -11,8 +11,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 from starlette.datastructures import MutableHeaders
 
-from api.auth.quotas import act_as
-from api.dependencies import Caller, PlatformDep, Principal
+from api.dependencies import Caller, PlatformDep, Principal, act_as
 from api.dialects import forms
 from api.dialects.waiting import submit, transcribed
 from api.problems import documented

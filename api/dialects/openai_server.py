@@ -8,12 +8,11 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
-from api.dependencies import Caller, Platform, PlatformDep, Principal
+from api.dependencies import Caller, Platform, PlatformDep, Principal, incoming
 from api.dialects import chat, forms, openai
 from api.dialects.containers import format_of
 from api.dialects.waiting import submit, transcribed
 from api.uploads.form import Form
-from api.uploads.incoming import incoming
 from api.uploads.json_form import JsonForm
 from api.uploads.receive import Received, RequestFormat
 from transcription.job import Job

@@ -1,8 +1,6 @@
 """What every dialect does: hand in, and, where its clients expect the text in the answer, wait on the same queue."""
 
 import asyncio
-import time
-import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from typing import TypeVar
@@ -10,8 +8,7 @@ from typing import TypeVar
 from fastapi import Request
 from starlette.exceptions import HTTPException
 
-from api.dependencies import Platform
-from api.uploads.incoming import incoming
+from api.dependencies import Platform, incoming
 from api.uploads.receive import RequestFormat
 from transcription.errors import (
     EngineFailed,
@@ -44,20 +41,10 @@ async def submit(request: Request, platform: Platform, *, tenant: str, request_f
     Raises:
         MurmurationError: what the submission service refuses.
     """
-    began = time.perf_counter()
     key = request.headers.get("idempotency-key")
-    try:
-        job, outcome = await platform.submissions.submit(
-            incoming(request),
-            job_id=uuid.uuid4().hex,
-            tenant=tenant,
-            idempotency_key=key,
-            request_format=request_format,
-        )
-    except MurmurationError as error:
-        platform.meters.refused(error.code)
-        raise
-    platform.meters.submitted(outcome, audio_bytes=job.audio.bytes, seconds=time.perf_counter() - began)
+    job, _ = await platform.submissions.submit(
+        incoming(request), tenant=tenant, idempotency_key=key, request_format=request_format
+    )
     return job
 
 
@@ -111,7 +98,7 @@ def ended(job: Job) -> MurmurationError:
     if job.status is Status.CANCELED:
         return JobCanceled(f"job {job.id!r} was canceled")
     if job.status is Status.EXPIRED:
-        return JobExpired(f"the result of job {job.id!r} was kept until its time had passed; submit the audio again")
+        return JobExpired.of(job.id)
     failure = job.failure
     if failure is None:
         return EngineFailed(f"job {job.id!r} failed; no reason is known")

@@ -2,9 +2,7 @@
 
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import Annotated, cast
-
-from fastapi import Depends, Request
+from typing import cast
 
 from api.auth.audit import AuditLog
 from api.auth.audited import AuditedEvents, AuditedOutbox
@@ -19,11 +17,16 @@ from transcription.settings import Settings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notifications:
-    """The ledger's side of it. Its connections are its own: thousands who listen don't delay a submit."""
+    """
+    The ledger's side of it. Its connections are its own: thousands who listen don't delay a submit.
+
+    ``watch`` is the process' one listener for changes, which those who wait for a job share.
+    """
 
     events: EventLog
     outbox: Outbox
     secrets: RedisWebhookSecrets
+    watch: Watch
 
 
 def notifications(settings: Settings, log: AuditLog, stack: AsyncExitStack) -> Notifications:
@@ -34,12 +37,4 @@ def notifications(settings: Settings, log: AuditLog, stack: AsyncExitStack) -> N
     stack.push_async_callback(watch.close)
     events = AuditedEvents(RedisEvents(client, settings, watch), log)
     outbox = cast("Outbox", AuditedOutbox(RedisOutbox(client, settings), log))
-    return Notifications(events=events, outbox=outbox, secrets=RedisWebhookSecrets(client))
-
-
-async def _notifications(request: Request) -> Notifications:
-    found: Notifications = request.app.state.notifications
-    return found
-
-
-NotificationsDep = Annotated[Notifications, Depends(_notifications)]
+    return Notifications(events=events, outbox=outbox, secrets=RedisWebhookSecrets(client), watch=watch)

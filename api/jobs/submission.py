@@ -1,6 +1,8 @@
 """From a request's body to a job in the ledger: the one way in for every route and dialect."""
 
 import asyncio
+import time
+import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager, contextmanager
@@ -13,10 +15,18 @@ from api.auth.quotas import SubmissionQuotas
 from api.jobs.backpressure import Backpressure
 from api.jobs.catalogue import Catalogue
 from api.jobs.hints import Hints
+from api.metrics.process import ApiMetrics
 from api.uploads.incoming import Incoming
 from api.uploads.receive import Received, RequestFormat, receive
 from transcription.access import Principal
-from transcription.errors import BlobMissing, MalformedRequest, QuotaExceeded, ScratchFailed, StorageUnavailable
+from transcription.errors import (
+    BlobMissing,
+    MalformedRequest,
+    MurmurationError,
+    QuotaExceeded,
+    ScratchFailed,
+    StorageUnavailable,
+)
 from transcription.job import Audio, Job, Outcome, Submission
 from transcription.media.findings import Probe
 from transcription.options import parse_options
@@ -49,18 +59,18 @@ class SubmissionService:
     probes: Executor
     probe: Callable[[Path], Probe]
     submission_quotas: SubmissionQuotas
+    meters: ApiMetrics
 
     async def submit(
         self,
         incoming: Incoming,
         *,
-        job_id: str,
         tenant: str,
         idempotency_key: str | None,
         request_format: RequestFormat | None = None,
     ) -> tuple[Job, Outcome]:
         """
-        Take the audio and the options that *incoming* brings, and make a job of them.
+        Take the audio and the options that *incoming* brings, make a job of them, and count what became of it.
 
         Nothing is kept before it is known that it can be transcribed: options, model and content are checked while
         the audio is still a part file. *request_format* is how a dialect spells all that; by default the native way.
@@ -71,6 +81,19 @@ class SubmissionService:
         Raises:
             InvalidRequest, InvalidAudio, Unavailable: see their leaves; nothing usable is left behind.
         """
+        began = time.perf_counter()
+        try:
+            job, outcome = await self._submit(incoming, tenant, idempotency_key, request_format or RequestFormat())
+        except MurmurationError as error:
+            self.meters.refused(error.code)
+            raise
+        self.meters.submitted(outcome, audio_bytes=job.audio.bytes, seconds=time.perf_counter() - began)
+        return job, outcome
+
+    async def _submit(
+        self, incoming: Incoming, tenant: str, idempotency_key: str | None, request_format: RequestFormat
+    ) -> tuple[Job, Outcome]:
+        job_id = uuid.uuid4().hex
         _check_key(idempotency_key)
         try:
             await self.submission_quotas.check(incoming.client, incoming.limit_states)
@@ -78,7 +101,6 @@ class SubmissionService:
             if not await self._repeats(idempotency_key, tenant):
                 raise
         await self.backpressure.check(coming_bytes=incoming.declared_bytes)
-        request_format = request_format or RequestFormat()
         async with receive(
             incoming, blobs=self.blobs, limits=self.limits, outbound=self.outbound, request_format=request_format
         ) as received:

@@ -8,8 +8,7 @@ import orjson
 from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import StreamingResponse
 
-from api.dependencies import Caller, JobId, PlatformDep
-from api.jobs.notifications import NotificationsDep
+from api.dependencies import Caller, JobId, NotificationsDep, PlatformDep
 from api.problems import documented
 from transcription.errors import JobExpired
 from transcription.job import Status
@@ -55,7 +54,7 @@ async def events(
     """
     job = await platform.jobs.get(job_id, tenant=caller.tenant)
     if job.status is Status.EXPIRED:
-        raise JobExpired(f"job {job.id!r} was kept until its time had passed; submit the audio again")
+        raise JobExpired.of(job.id)
     events = notifications.events.events(job, after=last_event_id or after, quiet_s=HEARTBEAT_S)
     try:
         first = await anext(events)

@@ -3,19 +3,15 @@
 import hashlib
 import math
 import re
-import time
-import uuid
 from typing import Annotated
 
 import structlog
 from fastapi import APIRouter, Header, Query, Request, Response
 
-from api.dependencies import Caller, JobId, PlatformDep
+from api.dependencies import Caller, JobId, PlatformDep, incoming
 from api.openapi import SUBMIT_BODY
 from api.problems import documented
 from api.schemas import JobOut, JobsOut, job_out, jobs_out
-from api.uploads.incoming import incoming
-from transcription.errors import MurmurationError
 from transcription.job import Job, Outcome, Status
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -59,15 +55,9 @@ async def submit(
     Identical work is done once: a second job on the same audio and options joins the first one's computation, or is
     answered from its result at once (`cached`, status 200).
     """
-    began = time.perf_counter()
-    try:
-        job, outcome = await platform.submissions.submit(
-            incoming(request), job_id=uuid.uuid4().hex, tenant=caller.tenant, idempotency_key=idempotency_key
-        )
-    except MurmurationError as error:
-        platform.meters.refused(error.code)
-        raise
-    platform.meters.submitted(outcome, audio_bytes=job.audio.bytes, seconds=time.perf_counter() - began)
+    job, outcome = await platform.submissions.submit(
+        incoming(request), tenant=caller.tenant, idempotency_key=idempotency_key
+    )
     headers = {}
     asked = _PREFER_WAIT.search(prefer or "")
     if asked:

@@ -81,7 +81,7 @@ def _written(transcript: Transcript, wanted: ResponseFormat) -> bytes:
 def _refuse(job: Job, *, partial: bool) -> None:
     """Raise what a job without a whole result answers; return where a part of it will do."""
     if job.status is Status.EXPIRED:
-        raise JobExpired(f"the result of job {job.id!r} was kept until its time had passed; submit the audio again")
+        raise JobExpired.of(job.id)
     if job.status is Status.CANCELED:
         raise WithMembers(JobCanceled(f"job {job.id!r} was canceled"), job_status=job.status)
     if partial:

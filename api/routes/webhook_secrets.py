@@ -6,8 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Request
 from pydantic import BaseModel, Field
 
-from api.dependencies import Caller, PlatformDep, Principal
-from api.jobs.notifications import NotificationsDep
+from api.dependencies import Caller, NotificationsDep, PlatformDep, Principal
 from api.problems import documented
 from api.schemas import rfc3339
 from transcription.access import Scope

@@ -5,8 +5,7 @@ from datetime import datetime
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from api.dependencies import Caller, JobId
-from api.jobs.notifications import NotificationsDep
+from api.dependencies import Caller, JobId, NotificationsDep
 from api.problems import documented
 from api.schemas import rfc3339
 from transcription.webhook import DeliveryLog, Verdict

@@ -1,14 +1,12 @@
-"""A request with a recording, as everything behind the route sees it: no part of the web framework goes further."""
+"""A request with a recording, as everything behind the route sees it."""
 
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field
 
-from starlette.requests import ClientDisconnect, Request
-
 from api.auth.rate_limits import LimitState
 from api.uploads.form import printable
 from transcription.access import Principal
-from transcription.errors import MalformedRequest, UploadIncomplete
+from transcription.errors import MalformedRequest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,25 +38,3 @@ class Incoming:
         if not (header.isascii() and header.isdigit() and len(header) < 20):
             raise MalformedRequest(f"Content-Length is {printable(header)!r}, which is no number of bytes")
         return int(header)
-
-
-def incoming(request: Request) -> Incoming:
-    """What *request* brings; the middleware before the route has said who sends it."""
-    state = request.scope.get("state", {})
-    return Incoming(
-        client=state.get("client", Principal()),
-        headers=request.headers,
-        query=tuple(request.query_params.multi_items()),
-        body=lambda: _chunks(request),
-        limit_states=state.get("limit_states", []),
-        request_id=state.get("request_id", ""),
-        traceparent=state.get("traceparent", ""),
-    )
-
-
-async def _chunks(request: Request) -> AsyncGenerator[bytes, None]:
-    try:
-        async for chunk in request.stream():
-            yield chunk
-    except ClientDisconnect as error:
-        raise UploadIncomplete("the connection ended before the body did; nothing was kept") from error

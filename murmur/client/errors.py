@@ -101,7 +101,7 @@ class JobCanceled(JobEnded):
 
 
 class JobExpired(JobEnded):
-    """The transcript was kept until its time had passed."""
+    """The transcript's retention has ended."""
 
 
 _KINDS: dict[int, type[ApiError]] = {

@@ -277,7 +277,7 @@ async def test_an_estimate_is_what_is_left_at_the_workers_speed(api: Bench) -> N
     assert estimated_s(api.jobs.jobs[job_id], [WORKER]) == 0
 
 
-@pytest.mark.parametrize(("status", "word"), [(Status.CANCELED, "canceled"), (Status.EXPIRED, "kept until")])
+@pytest.mark.parametrize(("status", "word"), [(Status.CANCELED, "canceled"), (Status.EXPIRED, "kept no longer")])
 async def test_a_job_that_will_never_be_done_ends_a_polling_client_s_wait(
     api: Bench, status: Status, word: str
 ) -> None:

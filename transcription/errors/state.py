@@ -1,5 +1,7 @@
 """What a job's state doesn't allow."""
 
+from typing import Self
+
 from transcription.errors.base import MurmurationError
 
 
@@ -42,6 +44,11 @@ class JobExpired(WrongState):
     """The result's retention has passed."""
 
     code = "job_expired"
+
+    @classmethod
+    def of(cls, job_id: str) -> Self:
+        """The error that a job by that id ends with."""
+        return cls(f"the result of job {job_id!r} is kept no longer: its retention has ended; submit the audio again")
 
 
 class DeadLetterNotFound(WrongState):

@@ -96,7 +96,7 @@ class RedisEvents:
             late = DeadlineExceeded(now.failure.message)
             return _ended_early(late, now.status, seen if entry == OWN_END else -1)
         if now.status is Status.EXPIRED:
-            return _ended_early(JobExpired(f"the result of job {job.id!r} isn't kept any more"), now.status, -1)
+            return _ended_early(JobExpired.of(job.id), now.status, -1)
         events = []
         for row_id, fields, segments in rows:
             batch = list(_expand(row_id, pairs(fields), segments, now, last=row_id == last))

@@ -61,9 +61,9 @@ SYNC_SHARE = 0.6
 
 
 class RedisJobs:
-    """A JobStore on Redis. One connection listens for changes, however many clients wait."""
+    """A JobStore on Redis. Its waiters share the one connection of *watch*; without it there is one of its own."""
 
-    def __init__(self, client: FailFastRedis, settings: Settings) -> None:
+    def __init__(self, client: FailFastRedis, settings: Settings, watch: Watch | None = None) -> None:
         self._client = client
         self._settings = settings
         self._scripts = Scripts(
@@ -72,7 +72,7 @@ class RedisJobs:
             dead_letter_ttl_s=settings.retention.dead_letter_ttl_s,
             keep_audio=settings.retention.keep_audio,
         )
-        self._watch = Watch(client)
+        self._watch = watch or Watch(client)
         self._lanes: dict[str, Lane] = {}
         self._lanes_at = float("-inf")
 
@@ -239,7 +239,7 @@ class RedisJobs:
         with translated():
             comp, *spans = await self._scripts.call("transcript", job.computation)
         if not comp:
-            raise JobExpired(f"the result of job {job.id!r} isn't kept any more")
+            raise JobExpired.of(job.id)
         return await asyncio.to_thread(records.transcript, pairs(comp), spans)
 
     async def written(self, job: Job, mark: Mark) -> tuple[tuple[Segment, ...], Mark]:
