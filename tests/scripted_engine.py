@@ -13,7 +13,11 @@ from worker.audio.windows import Window
 
 @dataclass
 class Script:
-    """What was asked, and what is to happen: `before` is called with each window's number in its span."""
+    """
+    What was asked, and what is to happen.
+
+    `before` is called with each window's number in its span; `cancelled` is what the worker gave the engine to ask.
+    """
 
     windows: list[tuple[float, float]] = field(default_factory=list)
     languages: list[str] = field(default_factory=list)
@@ -21,6 +25,7 @@ class Script:
     fast_short: list[bool] = field(default_factory=list)
     loudest: float = 0.0
     before: Callable[[int], None] = lambda _: None
+    cancelled: Callable[[], bool] = lambda: False
 
 
 script = Script()
@@ -51,6 +56,7 @@ class ScriptedEngine:
         cancelled: Callable[[], bool],
         skipped: Callable[[Span], None] = lambda _: None,
     ) -> Iterator[list[Segment]]:
+        script.cancelled = cancelled
         script.languages.append(language)
         script.fast_short.append(decoding.fast_short)
         for number, window in enumerate(windows):
