@@ -11,6 +11,8 @@ from transcription.observability.memory import used_percent
 
 _CACHE_S = 0.5
 _PATIENCE_S = 0.5
+_FIRST_PATIENCE_S = 3.0
+"""Before the first reading there is none to go by, and a machine is busy where an API has just come up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ class Machine:
         self._last = Reading()
 
     async def read(self) -> Reading:
-        """The machine as it is now, within half a second."""
+        """The machine as it is now, or as it was half a second ago; the first look may take its time."""
         if self._looking is None and time.monotonic() - self._read_at < _CACHE_S:
             return self._last
         if self._looking is None:
@@ -52,7 +54,8 @@ class Machine:
             self._looking = asyncio.get_running_loop().run_in_executor(self._thread, look, self._directory)
             self._looking.add_done_callback(self._seen)
         waited = time.monotonic() - self._began_at
-        done, _ = await asyncio.wait([self._looking], timeout=max(0.0, _PATIENCE_S - waited))
+        patience_s = _PATIENCE_S if self._last.disk_bytes else _FIRST_PATIENCE_S
+        done, _ = await asyncio.wait([self._looking], timeout=max(0.0, patience_s - waited))
         if done:
             return done.pop().result()
         last = self._last

@@ -2,6 +2,7 @@
 
 import errno
 import shutil
+import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -93,6 +94,17 @@ async def test_disk_that_cannot_be_looked_at_refuses_jobs_and_leaves_health_and_
     assert (refused.status_code, refused.json()["code"]) == (503, "storage_unavailable")
     assert (await api.http.get("/health")).json()["refusal"]["code"] == "storage_unavailable"
     assert (await api.http.get("/metrics")).status_code == 200
+
+
+async def test_first_look_at_a_slow_disk_refuses_no_job(api: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, usage = threading.Event(), shutil.disk_usage
+
+    def slow(directory: Path) -> object:
+        seen.wait(1)  # twice as long as a later look may take
+        return usage(directory)
+
+    monkeypatch.setattr(shutil, "disk_usage", slow)
+    assert (await api.submit(audio_files.wav())).status_code == 202
 
 
 async def test_deletion_at_a_store_that_is_away_says_so(api: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
