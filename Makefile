@@ -12,7 +12,7 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3 python;
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$python; break; }; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test mutants mutants-domain test-compose fuzz audit check format docs lock clean mac-up mac-worker chaos bench test-mlx secrets
+.PHONY: help demo run test mutants mutants-domain test-compose fuzz recordings audit check format docs lock clean mac-up mac-worker chaos bench test-mlx secrets
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,6 +61,9 @@ secrets: ## Write random passwords for Redis and for operators into .env, where 
 
 test-mlx: $(VENV)/.dev ## Ask everything of the MLX engine too (minutes where there is no Metal)
 	@TEST_MLX_WHOLE=1 $(BIN)/python -m pytest tests/contract/test_engines.py -k mlx $(ARGS)
+
+recordings: $(VENV)/.dev ## Compare the words of every kind of recording in every container with the plain one's
+	@TEST_RECORDINGS_WHOLE=1 $(BIN)/python -m pytest -q tests/recordings $(ARGS)
 
 chaos: $(VENV)/.dev ## Break real processes for minutes, with real lease times (CHAOS_SEED=n repeats a plan)
 	@CHAOS_LONG=1 $(BIN)/python -m pytest -s tests/chaos -n 0 $(ARGS)

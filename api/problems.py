@@ -36,6 +36,7 @@ STATUSES: dict[type[MurmurationError], int] = {
     errors.NoAudioStream: 422,
     errors.NoSamples: 422,
     errors.TooLong: 422,
+    errors.IndexMissing: 422,
     errors.CorruptAudio: 422,
     errors.Unauthorized: 401,
     errors.Forbidden: 403,

@@ -28,7 +28,7 @@ MEANINGS = {
     WarningCode.DAMAGED: "Part of the recording can't be decoded; what could be had of the rest is there.",
     WarningCode.TRUNCATED: "The recording ends before the end that its file claims.",
     WarningCode.DISCONTINUITY: "The time stamps jump as no recording does; times after it follow the sound instead.",
-    WarningCode.TRAILING_DATA: "Bytes after the recording's end that couldn't be read.",
+    WarningCode.TRAILING_DATA: "Bytes before or after the recording that couldn't be read.",
     WarningCode.CHANNELS_CANCEL: "The channels cancel each other; the loudest one was taken alone.",
     WarningCode.OTHER_TRACKS: "The file has other audio tracks, which weren't transcribed.",
     WarningCode.LENGTH_UNKNOWN: "Nobody can say how long a damaged part was; times after it may be off.",

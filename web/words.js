@@ -21,6 +21,7 @@ const ADVICE = {
   no_audio_stream: "Choose a video with sound, or an audio file.",
   no_samples: "Check that the recording plays on your device.",
   corrupt_audio: "Check that the recording plays on your device, or convert it and try again.",
+  index_missing: "Copy the recording once more, whole. Where it was broken off, tools that repair MP4 files may help.",
   empty_file: "The file holds nothing. Check that it was recorded or copied to the end.",
   rate_limited: "Wait a little and try again.",
   quota_exceeded: "Wait until some of your jobs are done, or ask for a higher limit.",

@@ -52,7 +52,8 @@ _PROMPT_LENGTH = 4000
 
 # What OpenAI answers otherwise than our table of statuses: a recording that can't be read is a bad request there.
 _BAD_REQUEST = (
-    "invalid_option", "unknown_option", "unsupported_media", "no_audio_stream", "no_samples", "corrupt_audio",
+    "invalid_option", "unknown_option", "unsupported_media", "no_audio_stream", "no_samples", "index_missing",
+    "corrupt_audio",
 )  # fmt: skip
 _STATUSES = {"model_not_served": 404, **dict.fromkeys(_BAD_REQUEST, 400)}
 _CODES = {"model_not_served": "model_not_found"}

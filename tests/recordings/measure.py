@@ -64,13 +64,17 @@ def cell(name: str, kind: str) -> str:
     """What the table says of a form and a kind: how much comes out, in its place, and with which warnings."""
     if kind not in corpus.kinds(name):
         return "–"
+    parts, codes = [], set()
     try:
-        recording = recorded(corpus.made(name, kind))
+        for content, asked in corpus.variants(name, kind):
+            recording = recorded(content, **asked)
+            parts.append(share(recording, corpus.place(kind), off_s=0.6 if kind == "hole" else 0.25))
+            codes |= {f"`{warning.code.value}`" for warning in recording.warnings}
     except MurmurationError as error:
         return f"refused: `{error.code}`"
-    part = share(recording, corpus.place(kind), off_s=0.6 if kind == "hole" else 0.25)
+    part = min(parts)
     much = "all" if part >= MOST else "the rest" if part >= SOME else "nothing in its place"
-    return ", ".join([much, *sorted({f"`{warning.code.value}`" for warning in recording.warnings})])
+    return ", ".join([much, *sorted(codes)])
 
 
 def recorded(content: bytes, **asked: str) -> Recording:

@@ -5,7 +5,7 @@ from pathlib import Path
 from tests.recordings import corpus, measure
 
 PAGE = Path(__file__).parents[2] / "docs" / "recordings.md"
-KINDS = ("plain", "late", "gap", "hole", "cut", "glued")
+KINDS = ("plain", "late", "gap", "hole", "cut", "glued", "length", "channels", "tracks")
 BEGIN, END = "<!-- table -->\n", "<!-- end of table -->\n"
 
 

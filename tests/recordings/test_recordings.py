@@ -1,8 +1,10 @@
 """Every kind of recording that people have: what comes out, where it stands, and what is said of the rest."""
 
+import os
 import random
 import struct
 from collections.abc import Callable, Iterator
+from difflib import SequenceMatcher
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +28,13 @@ from worker.audio.windows import Window
 from worker.engines.base import Engine
 
 PAGE = cells()
+UNHEARD = {"AMR"}
+"""The demo model understands no telephone: there only loudness is compared."""
+
+HEARD = {"hole": 0.45, "cut": 0.25, "channels": 0.85}
+"""Share of the sample's words that must be there, where not all of them can be."""
+
+MOVING = ("hole", "cut", "plain", "channels", "length", "tracks", "glued", "gap", "late")
 HOUR = 3600
 
 
@@ -56,6 +65,11 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     loaded.close()
 
 
+@pytest.fixture(scope="module")
+def plain(engine: Engine) -> list[tuple[str, float]]:
+    return words(engine, measure.recorded(corpus.made("WAV", "plain")))
+
+
 def words(engine: Engine, recording: Recording) -> list[tuple[str, float]]:
     speech = recording.holes.placed(detect_speech(recording.samples))
     parts = engine.transcribe(
@@ -65,16 +79,26 @@ def words(engine: Engine, recording: Recording) -> list[tuple[str, float]]:
     return [(word.word, word.start) for part in parts for segment in part for word in segment.words or ()]
 
 
-@pytest.mark.parametrize(
-    ("name", "kind"),
-    [("Matroska, AAC", "late"), ("MP4, AAC", "gap"), ("WebM, Opus", "gap"), ("WAV", "glued"), ("Ogg, Opus", "glued")],
-)
-def test_words_and_their_times_are_the_plain_file_s_and_fit_the_film(engine: Engine, name: str, kind: str) -> None:
-    plain = words(engine, measure.recorded(corpus.made("WAV", "plain")))
-    found = words(engine, measure.recorded(corpus.made(name, kind)))
-    assert [word for word, _ in found] == [word for word, _ in plain]
-    place = corpus.place(kind)
-    assert max(abs(b - place(a)) for (_, a), (_, b) in zip(plain, found, strict=True)) < 0.3
+EVERY = [(name, kind) for name in corpus.FORMS for kind in corpus.kinds(name) if name not in UNHEARD]
+# `make recordings` compares the words of all of them; here each form has one that moves them, or glues them.
+SOME = [(name, max(corpus.kinds(name), key=MOVING.index)) for name in corpus.FORMS if name not in UNHEARD]
+
+
+@pytest.mark.parametrize(("name", "kind"), EVERY if "TEST_RECORDINGS_WHOLE" in os.environ else SOME)
+def test_words_and_their_times_are_the_plain_file_s_and_fit_the_film(
+    engine: Engine, plain: list[tuple[str, float]], name: str, kind: str
+) -> None:
+    if PAGE[name, kind].startswith("refused"):
+        pytest.skip(PAGE[name, kind])
+    place, made = corpus.place(kind), corpus.variants(name, kind)
+    assert made
+    for content, asked in made:
+        found = words(engine, measure.recorded(content, **asked))
+        pairs = SequenceMatcher(None, [word for word, _ in plain], [word for word, _ in found], autojunk=False)
+        blocks = pairs.get_matching_blocks()
+        moved = [found[b + n][1] - place(plain[a + n][1]) for a, b, count in blocks for n in range(count)]
+        assert len(moved) >= HEARD.get(kind, 1.0) * len(plain)
+        assert max(map(abs, moved)) < 0.6
 
 
 def test_an_hour_of_silence_in_the_stamps_takes_no_memory(tmp_path: Path) -> None:

@@ -56,8 +56,8 @@ CASES: dict[str, tuple[Callable[[], dict[str, Any]], int, str, str]] = {
     "header of an mp4 alone": (
         lambda: form(("file", ("a.m4a", audio_files.encoded("ipod", "aac", seconds=3)[:-3000]))),
         422,
-        "corrupt_audio",
-        "cut off",
+        "index_missing",
+        "before its index",
     ),
     "video without sound": (
         lambda: form(("file", ("a.mp4", audio_files.video(sound=False)))),

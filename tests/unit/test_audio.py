@@ -14,6 +14,7 @@ from tests import audio_files
 from transcription.errors import (
     BlobMissing,
     CorruptAudio,
+    IndexMissing,
     MurmurationError,
     NoAudioStream,
     NoSamples,
@@ -100,7 +101,7 @@ def test_sound_whose_rate_changes_on_the_way_is_decoded_to_its_end(tmp_path: Pat
         (bytes(range(256)) * 64, UnsupportedMedia),
         (audio_files.video(sound=False), NoAudioStream),
         (audio_files.wav(0.0), NoSamples),
-        (audio_files.video()[:2000], UnsupportedMedia),
+        (audio_files.video()[:2000], IndexMissing),
     ],
     ids=["empty", "text", "noise", "silent-video", "no-samples", "headless-mp4"],
 )

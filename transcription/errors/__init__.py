@@ -21,6 +21,7 @@ Everything that can go wrong, as one tree.
     │   ├── NoAudioStream         no_audio_stream
     │   ├── NoSamples             no_samples
     │   ├── TooLong               too_long
+    │   ├── IndexMissing          index_missing
     │   └── CorruptAudio          corrupt_audio
     ├── NotAllowed                who asks may not do this
     │   ├── Unauthorized          unauthorized
@@ -93,6 +94,7 @@ from transcription.errors.request import (
     EmptyFile,
     Forbidden,
     IdempotencyConflict,
+    IndexMissing,
     InvalidAudio,
     InvalidOption,
     InvalidRequest,
@@ -155,6 +157,7 @@ __all__ = [
     "Fault",
     "Forbidden",
     "IdempotencyConflict",
+    "IndexMissing",
     "InvalidAudio",
     "InvalidOption",
     "InvalidRequest",

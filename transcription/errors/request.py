@@ -115,6 +115,12 @@ class TooLong(InvalidAudio):
     code = "too_long"
 
 
+class IndexMissing(InvalidAudio):
+    """The file ends before the table that says where its sound is: a recorder didn't get to write it."""
+
+    code = "index_missing"
+
+
 class CorruptAudio(InvalidAudio):
     """The decoder gave up on the stream before it gave any usable sound."""
 

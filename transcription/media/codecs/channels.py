@@ -21,6 +21,9 @@ CANCELLED_LAYOUT = 0.001
 STRIDE = 7
 """Every so many samples are enough to tell how loud a channel is."""
 
+PLANES = 8
+"""Planes of a frame from which on PyAV reads beyond the last one, and the process dies; they are interleaved first."""
+
 _FULL = {"u8": 128.0, "s16": 32768.0, "s32": 2147483648.0}
 
 Floats = NDArray[np.float32]
@@ -57,6 +60,7 @@ class Run:
     def _block(self, block: AudioFrame | None) -> Iterator[Pcm]:
         if block is None:
             return
+        block = _interleaved(block)
         alone = self._channel_alone(block)
         if alone != self._alone:
             yield from self._flushed()
@@ -85,9 +89,11 @@ class Run:
 
     def _alone_in_layout(self, block: AudioFrame, power: Floats) -> int | None:
         """The same where the layout gives the channels weights: what the resampler itself would make of them."""
-        heard = [
-            0.0 if channel.name == "LFE" else float(p) for channel, p in zip(block.layout.channels, power, strict=True)
-        ]
+        named = list(zip(block.layout.channels, map(float, power), strict=True))
+        heard = [0.0 if channel.name.startswith("LFE") else p for channel, p in named]
+        if max(heard) < CANCELLED_LAYOUT * float(power.max()):
+            # A microphone in the place of a film's subwoofer, which no mix has.
+            heard = [p for _, p in named]
         loudest = int(np.argmax(heard))
         try:
             mixer = AudioResampler(format="flt", layout="mono", rate=block.sample_rate)
@@ -102,7 +108,8 @@ class Run:
         if block.layout.nb_channels <= 2 or self._resampler is not None:
             return False
         try:
-            tried = av.AudioFrame.from_ndarray(_floats(block)[:, :1].copy(), format="fltp", layout=block.layout.name)
+            sample = np.ascontiguousarray(_floats(block)[:, :1]).reshape(1, -1)
+            tried = av.AudioFrame.from_ndarray(sample, format="flt", layout=block.layout.name)
             tried.sample_rate = block.sample_rate
             _resampler().resample(tried)
         except (av.FFmpegError, ValueError):
@@ -132,6 +139,15 @@ def _resampler() -> AudioResampler:
 def _unordered(block: AudioFrame) -> bool:
     """Whether nobody knows what the channels are: «3 channels». Two are stereo, whatever they are called."""
     return block.layout.nb_channels > 2 and block.layout.name.endswith(" channels")
+
+
+def _interleaved(block: AudioFrame) -> AudioFrame:
+    if not block.format.is_planar or block.layout.nb_channels < PLANES:
+        return block
+    packer = AudioResampler(format=block.format.packed.name, layout=block.layout, rate=block.sample_rate)
+    (packed,) = packer.resample(block)
+    packed.pts = None
+    return packed
 
 
 def _floats(block: AudioFrame, *, stride: int = 1) -> Floats:

@@ -2,8 +2,9 @@
 
 from av.container import InputContainer
 
-from transcription.media.codecs.bounds import Bytes, Part
 from transcription.media.codecs.frames import BARE
+from transcription.media.containers.file_bytes import Bytes
+from transcription.media.containers.part import Part
 from transcription.tracks import Track
 
 # Containers whose header says how long they are; in the others FFmpeg guesses from bit rates or the last stamps.
@@ -89,10 +90,17 @@ def cut_short(
     Returns:
         None where nothing says that anything is missing; 0.0 where something is and nobody knows how much.
     """
+    if part.goes_on:
+        return None
     claim = claimed_s(container, track) if is_said(container, file, part) else 0.0
     behind = claim - max(heard_s, seen_s)
     if part.missing:
         return behind if behind > _SLACK_S else part.missing * heard_s / max(1, part.end - part.start)
-    if container.format.name == "mpegts" and part.end == file.size and file.size % 188 and file.size % 192:
+    if container.format.name == "mpegts" and part.end == file.size and not _ends_with_packet(file):
         return 0.0
     return behind if behind > max(_SLACK_S, _SLACK * claim) else None
+
+
+def _ends_with_packet(file: Bytes) -> bool:
+    """Whether an MPEG transport stream ends where a packet does: of 188 bytes, with or without a checksum behind."""
+    return any(file.get(max(0, file.size - size), 1) == b"G" for size in (188, 204, 208))

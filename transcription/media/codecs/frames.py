@@ -152,7 +152,7 @@ class Frames:
 
     def _bad(self, packet: "Packet[Any]", what: str) -> None:
         quiet = self._stream.codec_context.name in _NO_SOUND and packet.size <= _COMFORT_NOISE_BYTES
-        if quiet or _is_tag(packet):
+        if not packet.size or quiet or _is_tag(packet):
             return
         self.fault = what
         if not self._is_junk(packet):  # else it was counted already

@@ -1,26 +1,24 @@
 """What a file is, by its content: the only judge of whether it can be transcribed."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from av.container import InputContainer
 from av.error import FFmpegError
-from av.stream import Stream
 
 from transcription.errors import CorruptAudio, NoAudioStream, NoSamples, TooLong, UnsupportedMedia
-from transcription.media.codecs.bounds import Bytes, Part
 from transcription.media.codecs.claims import claimed_s, is_believable
-from transcription.media.codecs.opened import PartFile, open_part, said, tracks_of
-from transcription.media.codecs.parts import next_start, part_at
-from transcription.media.codecs.source import pread, size_of, unseal
+from transcription.media.codecs.opened import PartFile, open_first, open_part, said, tracks_of
+from transcription.media.codecs.source import unseal
+from transcription.media.containers.file_bytes import Bytes
+from transcription.media.containers.part import Part
+from transcription.media.containers.parts import next_start, part_at
 from transcription.media.findings import AudioStream, Probe
 from transcription.tracks import MOST_NAMED, Track, choose
 
-_MAGIC = ((0, b"ID3"), (0, b"RIFF"), (0, b"fLaC"), (0, b"OggS"), (0, b"\x1aE\xdf\xa3"), (4, b"ftyp"), (0, b"FLV"))
 _FAULTS_ALLOWED = 50
 _PACKETS_TRIED = 500
 _PARTS_LOOKED_AT = 16
@@ -45,12 +43,14 @@ def probe(source: Path | int, *, max_duration_s: float) -> Probe:
         NoAudioStream: a video, or another container, without sound.
         NoSamples: the stream ends before any sound.
         TooLong: it has more sound than *max_duration_s*.
+        IndexMissing: it ends before the table of its sound.
         CorruptAudio: audio by its first bytes, but nothing in it can be decoded.
     """
     with open(source, "rb") as opened:  # noqa: PTH123  it may be a descriptor
         file = Bytes(opened.fileno())
-        part = part_at(file, 0)
-        with open_media(opened, part) as container:
+        first, container = open_first(file, opened.fileno())
+        part = first.part
+        with container:
             if not container.streams.audio:
                 found = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
                 raise NoAudioStream(f"the file ({container.format.name}) has no audio stream; it has {found}")
@@ -58,7 +58,7 @@ def probe(source: Path | int, *, max_duration_s: float) -> Probe:
             if not tracks:
                 raise UnsupportedMedia(f"no decoder for the audio stream of this {container.format.name} file")
             track = choose(tracks, wanted=None, language=None)
-            _hear(container, container.streams.audio[track.number - 1])
+            _hear(container)
             claim = claimed_s(container, track)
             believed = is_believable(container, track, part, file, limit_s=max_duration_s)
             name = container.format.name
@@ -68,32 +68,15 @@ def probe(source: Path | int, *, max_duration_s: float) -> Probe:
     return Probe(container=name, duration_s=min(duration, max_duration_s), streams=streams, tracks=tracks[:MOST_NAMED])
 
 
-@contextmanager
-def open_media(file: BinaryIO, part: Part | None = None) -> Iterator[InputContainer]:
+def _hear(container: InputContainer) -> None:
     """
-    Open an untrusted file, or a part of it, for demuxing: local bytes only, no playlists, no devices.
+    Return once a frame of any track has been decoded; junk that only resembles a stream never gets so far.
 
-    Raises:
-        UnsupportedMedia: no audio or video that the decoder knows.
-        CorruptAudio: a known container whose structure can't be read.
+    A track may be empty: then another one is taken, see `reader`.
     """
-    try:
-        part = part or Part(0, size_of(file.fileno()))
-        container = open_part(PartFile(file.fileno(), part))
-    except (FFmpegError, ValueError) as error:
-        if _looks_like_media(file):
-            raise CorruptAudio(
-                f"the file begins like audio or video, but its structure can't be read ({said(error)}); was it cut off?"
-            ) from error
-        raise UnsupportedMedia("the file is no audio or video that the decoder knows, judged by its content") from error
-    with container:
-        yield container
-
-
-def _hear(container: InputContainer, stream: Stream) -> None:
-    """Return once a frame has been decoded; junk that only resembles a stream never gets so far."""
     faults, last = 0, ""
-    packets = container.demux(stream)
+    sounds = [stream for stream in container.streams.audio if stream.codec_context is not None]
+    packets = container.demux(*sounds)
     for _ in range(_PACKETS_TRIED):
         try:
             packet = next(packets, None)
@@ -105,7 +88,7 @@ def _hear(container: InputContainer, stream: Stream) -> None:
             faults, last = faults + 1, said(error)
             if faults > _FAULTS_ALLOWED:
                 break
-            packets = container.demux(stream)  # a demuxer's error isn't the end
+            packets = container.demux(*sounds)  # a demuxer's error isn't the end
     if faults:
         raise CorruptAudio(f"nothing of the audio stream can be decoded ({last})")
     raise NoSamples("the file has an audio stream, but there is no sound in it")
@@ -144,8 +127,3 @@ def _others_s(file: BinaryIO, parts: Bytes, first: Part) -> float:
             tracks = tracks_of(container)
             total += claimed_s(container, tracks[0]) if tracks else 0.0
     return total
-
-
-def _looks_like_media(file: BinaryIO) -> bool:
-    head = pread(file.fileno(), 16, 0)
-    return any(head[at : at + len(magic)] == magic for at, magic in _MAGIC)

@@ -10,12 +10,14 @@ from av.container import InputContainer
 
 from transcription.errors import CorruptAudio, InvalidOption, NoAudioStream, NoSamples, TooLong, UnsupportedMedia
 from transcription.media.audio import RATE, Pcm
-from transcription.media.codecs.bounds import Bytes, Part
 from transcription.media.codecs.channels import Run, shape_of
 from transcription.media.codecs.claims import cut_short
 from transcription.media.codecs.frames import Frames, Placed
-from transcription.media.codecs.opened import PartFile, open_part, said, tracks_of
-from transcription.media.codecs.parts import is_padding, next_start, part_at, resumed
+from transcription.media.codecs.opened import PartFile, open_first, open_part, said, tracks_of
+from transcription.media.containers.file_bytes import Bytes
+from transcription.media.containers.mpeg_audio import behind_tags
+from transcription.media.containers.part import Part
+from transcription.media.containers.parts import is_padding, next_start, part_at, resumed
 from transcription.media.timeline import WRITTEN_S, Hole, Placer
 from transcription.result_warning import ResultWarning, WarningCode, WarningList
 from transcription.tracks import MOST_NAMED, Track, choose
@@ -31,6 +33,9 @@ SAME_PLACE_S = 2.0
 
 _WITHOUT_PAUSES = {"flac", "tta", "wv", "caf", "ape", "tak"}
 """Containers in which a gap of the stamps is no pause, but a loss."""
+
+MOST_EMPTY = 4
+"""Tracks without any sound that others are taken for."""
 
 LEAST_TRAILING = 16
 """Bytes that may follow a container's end without a word."""
@@ -70,6 +75,8 @@ class Reader:
         self._unbroken = False
         self._read_to = 0
         self._damage: ResultWarning | None = None
+        self._empty: set[int] = set()
+        self._others = 0
 
     def report(self) -> dict[str, Any]:
         """What there is to know besides the samples, as JSON."""
@@ -98,37 +105,42 @@ class Reader:
 
     def _sound(self) -> Iterator[Pcm]:
         """The parts of the file, one after the other."""
-        at = parts = faults = 0
-        size = self._file.size
-        while at < size or not parts:
+        first, container = open_first(self._file, self._descriptor)
+        part = first.part
+        if part.start and not behind_tags(self._file, 0):
+            self._trailing(0, part.start)
+        yield from self._part(part, (first, container))
+        parts, faults, size = 1, 0, self._file.size
+        end = max(part.end, self._read_to)
+        while end < size:
+            at = next_start(self._file, end)
+            if at > end:
+                self._trailing(end, at - end)
+            if at >= size or parts >= MOST_PARTS or faults >= MOST_FAULTS:
+                end = at
+                break
             part = part_at(self._file, at)
             try:
                 yield from self._part(part)
             except (UnsupportedMedia, NoAudioStream) as error:
-                if not parts:
-                    raise
                 faults += 1
                 if not isinstance(error, NoAudioStream):
                     self._trailing(at, part.end - at)
             parts += 1
             end = max(part.end, self._read_to)
-            at = next_start(self._file, end) if end < size else size
-            if parts >= MOST_PARTS or faults >= MOST_FAULTS:
-                break
-            if at > end:
-                self._trailing(end, at - end)
-        if at < size:
-            self._trailing(at, size - at)
+        if end < size:
+            self._trailing(end, size - end)
         yield from self._flushed()
 
-    def _part(self, part: Part) -> Iterator[Pcm]:
-        """One container, taken up again behind its holes."""
+    def _part(self, part: Part, opened: tuple[PartFile, InputContainer] | None = None) -> Iterator[Pcm]:
+        """One container, taken up again behind its holes, and another track of it where the chosen one is empty."""
         origin: float | None = None
         self._place.begin()
         for _ in range(MOST_PARTS):
-            file = PartFile(self._descriptor, part)
-            with self._opened(file) as container:
-                track = self._chosen(container, first=origin is None)
+            file, container = opened or self._opened(part)
+            opened = None
+            with container:
+                track = self._chosen(container)
                 stream = container.streams.audio[track.number - 1]
                 self._claims_sound = self._claims_sound or bool(stream.duration)
                 frames = Frames(container, stream, file, origin=origin)
@@ -138,6 +150,9 @@ class Reader:
                     yield from self._placed(placed)
                 origin = frames.origin
                 self._fault = frames.fault or self._fault
+                if self._is_empty(track):
+                    continue
+                self._tell_of_others()
                 following = self._further(part, frames)
                 if following is None:
                     self._check_end(container, track, frames, part, began)
@@ -162,17 +177,19 @@ class Reader:
             self._place.begin()
             yield from self._silence()
 
-    def _opened(self, file: PartFile) -> InputContainer:
+    def _opened(self, part: Part) -> tuple[PartFile, InputContainer]:
+        file = PartFile(self._descriptor, part)
         try:
-            return open_part(file)
+            return file, open_part(file)
         except (av.FFmpegError, ValueError) as error:
             what = said(error)
             raise UnsupportedMedia(f"the file is no audio or video that can be read here: {what}") from None
 
-    def _chosen(self, container: InputContainer, *, first: bool) -> Track:
-        tracks = tracks_of(container)
-        if not tracks:
+    def _chosen(self, container: InputContainer) -> Track:
+        every = tracks_of(container)
+        if not every:
             raise NoAudioStream("the file has no audio stream that can be decoded, only video or data")
+        tracks = [track for track in every if track.number not in self._empty] or every
         try:
             track = choose(tracks, wanted=self._wanted, language=self._language)
         except InvalidOption:
@@ -180,12 +197,26 @@ class Reader:
                 raise
             track = choose(tracks, wanted=None, language=self._language)
         if not self.tracks:
-            self.tracks = tuple(replace(one, taken=one is track) for one in tracks[:MOST_NAMED])
-            if len(tracks) > 1 and self._wanted is None and first:
-                others = ", ".join(one.described for one in tracks[:MOST_NAMED] if one is not track)
-                what = f"track {track.described} of {len(tracks)} was taken (audio_track); the others: {others}"
-                self._warn(WarningCode.OTHER_TRACKS, what, count=len(tracks) - 1, start=None)
+            self._others = len(every) - 1
+            self.tracks = tuple(replace(one, taken=one is track) for one in every[:MOST_NAMED])
         return track
+
+    def _is_empty(self, track: Track) -> bool:
+        """Whether nothing came of *track*, which nobody asked for, while there are others."""
+        others = self._wanted is None and len(self._empty) < MOST_EMPTY and self._others > len(self._empty)
+        if self._heard_s or not others:
+            return False
+        self._empty.add(track.number)
+        self.tracks = ()
+        return True
+
+    def _tell_of_others(self) -> None:
+        if self._others and self._wanted is None:
+            taken = next((one.described for one in self.tracks if one.taken), "")
+            others = ", ".join(one.described for one in self.tracks if not one.taken)
+            what = f"track {taken} of {self._others + 1} was taken (audio_track); the others: {others}"
+            self._warn(WarningCode.OTHER_TRACKS, what, count=self._others, start=None)
+        self._others = 0
 
     def _placed(self, placed: Placed) -> Iterator[Pcm]:
         frame = placed.frame

@@ -1,0 +1,167 @@
+"""Files that recorders, rippers and people make, each with something that no demuxer expects."""
+
+import io
+import random
+import struct
+from collections.abc import Callable
+
+import av
+import numpy as np
+import pytest
+from av.audio.stream import AudioStream
+
+from tests.recordings import corpus, measure
+from transcription.errors import IndexMissing
+from transcription.media.audio import RATE
+
+SECONDS = 11.04
+JUNK = random.Random(2).randbytes(3000).replace(b"\xff", b"\xfe")
+
+
+def of(name: str) -> bytes:
+    return corpus.made(name, "plain")
+
+
+def tag(size: int, version: int = 4) -> bytes:
+    """An ID3 tag of so many bytes."""
+    body = random.Random(1).randbytes(size - 10)
+    return b"ID3" + bytes([version, 0, 0, *((size - 10 >> 7 * place) & 127 for place in (3, 2, 1, 0))]) + body
+
+
+def wav(claim: int, *, before: bytes = b"", after: bytes = b"") -> bytes:
+    """The sample as a WAV whose `data` claims so many bytes."""
+    sound = corpus.speech().tobytes()
+    chunk = b"fmt " + struct.pack("<IHHIIHH", 16, 1, 1, RATE, 2 * RATE, 2, 16)
+    body = b"WAVE" + chunk + before + b"data" + struct.pack("<I", claim) + sound + after
+    return b"RIFF" + struct.pack("<I", len(body) & 0xFFFFFFFF) + body
+
+
+def rf64(*sizes: int) -> bytes:
+    """The sample as RF64 that says these sizes of its own, its sound's and its samples' where 32 bits don't do."""
+    content = wav(0xFFFFFFFF, before=b"ds64" + struct.pack("<IQQQI", 28, *sizes, 0))
+    # That chunk is always the first one.
+    at, length = content.index(b"ds64"), 36
+    chunk = content[at : at + length]
+    rest = content[:at] + content[at + length :]
+    return b"RF64\xff\xff\xff\xff" + rest[8:12] + chunk + rest[12:]
+
+
+LIST = b"LIST" + struct.pack("<I", 16) + b"INFOISFT" + struct.pack("<I", 4) + b"abcd"
+SOUND = 2 * corpus.speech().size
+ODD: dict[str, tuple[Callable[[], bytes], set[str]]] = {
+    "WAV of size 0 before a LIST": (lambda: wav(0, after=LIST), set()),
+    "WAV of no known size": (lambda: wav(0xFFFFFFFF), set()),
+    "WAV with a LIST behind its sound": (lambda: wav(SOUND, after=LIST * 3), set()),
+    "WAV behind a tag": (lambda: tag(1000, 3) + wav(SOUND), set()),
+    "WAV behind junk": (lambda: JUNK + wav(SOUND), {"trailing_data"}),
+    "WAV of an odd size": (lambda: wav(SOUND + 1, after=b"\0"), set()),
+    "RF64 that says its size": (lambda: rf64(SOUND + 100, SOUND, SOUND // 2), set()),
+    "RF64 of a recorder that crashed": (lambda: rf64(0, 0, 0), set()),
+    "RF64 of no known size": (lambda: rf64(*[2**64 - 1] * 3), set()),
+    "MP3 behind a huge tag": (lambda: tag(2_000_000) + of("MP3"), set()),
+    "MP3 behind three tags": (lambda: tag(500) + tag(500, 3) + tag(90) + of("MP3"), set()),
+    "MP3 behind junk": (lambda: JUNK + of("MP3"), set()),
+    "MP3 with a tag in its midst": (lambda: of("MP3")[:16_000] + tag(50_000) + of("MP3")[16_000:], set()),
+    "MP3 with tags at its end": (lambda: of("MP3") + b"APETAGEX" + bytes(400) + b"TAG" + bytes(125), set()),
+    "AAC behind a huge tag": (lambda: tag(2_000_000) + of("AAC (ADTS)"), set()),
+    "FLAC behind a tag": (lambda: tag(5000) + of("FLAC"), set()),
+    "FLAC that doesn't know its length": (lambda: corpus.claiming("FLAC", of("FLAC"), 0), set()),
+    "MPEG-TS from the middle of a packet on": (lambda: JUNK[:777] + of("MPEG-TS, AAC"), set()),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_nothing_is_missing_of_a_file_that_no_demuxer_expects(name: str) -> None:
+    made, expected = ODD[name]
+    recording = measure.recorded(made())
+    assert recording.duration_s == pytest.approx(SECONDS, abs=0.2)
+    assert measure.share(recording, lambda time: time) > 0.85
+    assert {warning.code.value for warning in recording.warnings} == expected
+
+
+def at_rate(name: str, rate: int) -> bytes:
+    form = corpus.FORMS[name]
+    return corpus.written(corpus.Form(form.container, form.codec, rate), [corpus.speech()])
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda: at_rate("MP3", 22_050) + at_rate("MP3", 44_100),
+        lambda: (tag(4000) + of("MP3")) * 2,
+        lambda: (tag(500) + of("FLAC")) * 2,
+        lambda: of("FLAC") + at_rate("FLAC", 44_100),
+        lambda: of("AAC (ADTS)") + at_rate("AAC (ADTS)", 44_100),
+        lambda: rf64(SOUND + 100, SOUND, SOUND // 2) * 2,
+        lambda: of("WAV") + of("MP3"),
+    ],
+    ids=[
+        "MP3 of two rates",
+        "MP3 with tags",
+        "FLAC with tags",
+        "FLAC of two rates",
+        "AAC of two rates",
+        "RF64",
+        "kinds",
+    ],
+)
+def test_two_files_one_after_the_other_are_both_there(made: Callable[[], bytes]) -> None:
+    recording = measure.recorded(made())
+    assert measure.share(recording, lambda time: time) > measure.MOST
+    assert measure.share(recording, lambda time: time + SECONDS) > measure.MOST
+    assert not recording.warnings
+
+
+@pytest.mark.parametrize("size", [96_001, 150_000])
+def test_sound_behind_the_end_that_a_header_claims_is_found_in_every_width(size: int) -> None:
+    for codec, container, mark, kind in (("pcm_s24le", "wav", b"data", "<I"), ("pcm_s24be", "aiff", b"SSND", ">I")):
+        content = bytearray(corpus.written(corpus.Form(container, codec), [corpus.speech()]))
+        struct.pack_into(kind, content, content.index(mark) + 4, size)
+        assert measure.recorded(bytes(content)).duration_s == pytest.approx(SECONDS, abs=0.1)
+
+
+def test_a_live_recording_that_breaks_off_says_so() -> None:
+    whole = of("WebM, Opus")
+    segment = whole.index(b"\x18S\x80g")
+    live = whole[: segment + 4] + b"\x01" + b"\xff" * 7 + whole[segment + 12 :]
+    assert not measure.recorded(live).warnings
+    cut = measure.recorded(live[: len(live) * 6 // 10])
+    assert [warning.code.value for warning in cut.warnings] == ["truncated"]
+    assert measure.share(cut, lambda time: time) > measure.SOME
+
+
+@pytest.mark.parametrize("name", ["MP4, AAC", "QuickTime, ALAC", "CAF, ALAC"])
+def test_a_file_without_its_index_says_what_is_missing_and_what_to_do(name: str) -> None:
+    whole = of(name)
+    with pytest.raises(IndexMissing, match=r"before its index.*copy it again"):
+        measure.recorded(whole[: len(whole) * 8 // 10])
+
+
+@pytest.mark.parametrize("container", ["matroska", "mpegts"])
+def test_an_empty_track_is_left_for_one_with_sound(container: str) -> None:
+    file = io.BytesIO()
+    form = corpus.Form(container, "flac" if container == "matroska" else "aac")
+    with av.open(file, "w", format=container) as out:
+        streams = [out.add_stream(form.codec, rate=form.rate, layout="mono") for _ in range(3)]
+        assert isinstance(streams[1], AudioStream)
+        corpus.encode(out, streams[1], form, corpus.speech())
+    recording = measure.recorded(file.getvalue())
+    assert measure.share(recording, lambda time: time) > measure.MOST
+    assert [track.number for track in recording.tracks if track.taken] in ([2], [1])  # some muxers drop the empty ones
+
+
+@pytest.mark.parametrize("container", ["aiff", "caf", "mov"])
+def test_channels_in_an_order_of_their_own_break_nothing(container: str) -> None:
+    last = np.zeros((8, corpus.speech().size), np.int16)
+    last[-1] = corpus.speech()
+    codec = "pcm_s16be" if container == "aiff" else "pcm_s16le"
+    recording = measure.recorded(corpus.written(corpus.Form(container, codec), [last], layout="7.1"))
+    assert measure.share(recording, lambda time: time) > measure.MOST
+
+
+def test_a_microphone_in_the_subwoofer_s_place_is_heard() -> None:
+    channels = np.zeros((6, corpus.speech().size), np.int16)
+    channels[3] = corpus.speech()
+    recording = measure.recorded(corpus.written(corpus.FORMS["FLAC"], [channels], layout="5.1"))
+    assert measure.share(recording, lambda time: time) > measure.MOST
+    assert [warning.code.value for warning in recording.warnings] == ["channels_cancel"]
