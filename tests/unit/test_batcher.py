@@ -3,7 +3,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 import pytest
@@ -290,18 +290,22 @@ def test_a_full_batcher_holds_up_the_busy_and_lets_in_the_new() -> None:
     with running(model, capacity=3) as batcher:
         for number in range(3):
             submit(batcher, Row("busy", number))
-        blocked = threading.Thread(target=lambda: submit(batcher, Row("busy", 3)).result(10))
+
+        def come(row: Row) -> None:
+            with suppress(Stopped):
+                submit(batcher, row).result(10)
+
+        blocked, entering = (threading.Thread(target=come, args=[row]) for row in (Row("busy", 3), Row("new")))
         blocked.start()
-        entering = threading.Thread(target=submit, args=[batcher, Row("new")])
         entering.start()
-        entering.join(10)
-        assert not entering.is_alive(), "nobody else gets in"
+        until(lambda: "new" in batcher._inside)
         # Three of the busy one's rows and the new one's: the fourth of the busy one isn't in.
         assert {owner: count for owner, count in batcher._inside.items() if count} == {"busy": 3, "new": 1}
         assert blocked.is_alive()
         model.gate.set()
-        blocked.join(10)
-        assert not blocked.is_alive()
+        for thread in (blocked, entering):
+            thread.join(10)
+            assert not thread.is_alive()
     taken = [row.number for key, rows in model.batches if key == ENCODE for row in rows if row.owner == "busy"]
     assert taken == [0, 1, 2, 3]
 
