@@ -75,9 +75,8 @@ class Replica:
     def __init__(self, address: str, port: int) -> None:
         self.address = address
         self.url = f"http://{address}:{port}"
-        flags = ["--host", address, "--port", str(port), "--log-level", "warning", "--timeout-graceful-shutdown", "5"]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "uvicorn", "tests.edge_backend:app", *flags],
+            [sys.executable, "-m", "tests.edge_backend", address, str(port)],
             cwd=ROOT,
             env={**os.environ, "REPLICA": address},
         )

@@ -1,14 +1,18 @@
-"""A stand-in for an API replica behind nginx: it says what it got, and can die on demand. Run by uvicorn."""
+"""A stand-in for an API replica behind nginx: it says what it got, and can die on demand. Run by the API's server."""
 
 import asyncio
 import os
+import sys
 from collections.abc import AsyncIterator
 
 import orjson
+import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
+
+from api.server import Server
 
 PROBLEM = b'{"code":"too_large","detail":"said by the replica"}'
 
@@ -79,3 +83,9 @@ app = Starlette(
         Route("/{path:path}", _echo, methods=["GET", "POST"]),
     ]
 )
+
+if __name__ == "__main__":
+    config = uvicorn.Config(
+        app, host=sys.argv[1], port=int(sys.argv[2]), log_level="warning", timeout_graceful_shutdown=20
+    )
+    Server(config).run(sockets=[config.bind_socket()])

@@ -3,6 +3,7 @@
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 
 import psutil
 import pytest
@@ -45,7 +46,10 @@ def test_the_ledger_asks_for_a_password_that_no_argument_tells(used: TestPlatfor
         assert ours.ping()
     password = url.partition("://:")[2].partition("@")[0]
     assert len(password) == 64
-    argv = [" ".join(process.cmdline()) for process in psutil.Process(os.getpid()).children(recursive=True)]
+    argv = []
+    for process in psutil.Process(os.getpid()).children(recursive=True):
+        with suppress(psutil.Error):  # children of other tests may end meanwhile
+            argv.append(" ".join(process.cmdline()))
     assert any("server" in line for line in argv)
     assert not any(password in line for line in argv)
     assert password not in "".join(used.lines)

@@ -104,12 +104,14 @@ def front(run: Path, count: int, known: int | None = None) -> Iterator[tuple[htt
             yield http, names, running
 
 
-def waiting(http: httpx.Client, count: int, answers: list[httpx.Response]) -> list[threading.Thread]:
-    """Start so many requests of two seconds, and return when replicas have them."""
-    threads = [threading.Thread(target=lambda: answers.append(http.get("/wait?s=2"))) for _ in range(count)]
+def waiting(
+    http: httpx.Client, count: int, answers: list[httpx.Response], replicas: Sequence[Replica]
+) -> list[threading.Thread]:
+    """Start so many requests of three seconds, and return when these replicas have all of them."""
+    threads = [threading.Thread(target=lambda: answers.append(http.get("/wait?s=3"))) for _ in range(count)]
     for thread in threads:
         thread.start()
-    eventually(lambda: http.get("/state").json()["waiting"] > 0)
+    eventually(lambda: sum(replica.state()["waiting"] for replica in replicas) + len(answers) == count)
     return threads
 
 
@@ -333,8 +335,7 @@ def test_post_that_a_replica_died_with_is_never_sent_again(tmp_path: Path) -> No
 def test_get_that_a_replica_died_with_is_answered_by_another(tmp_path: Path) -> None:
     with front(tmp_path, 2) as (http, _, (first, second)):
         answers: list[httpx.Response] = []
-        threads = waiting(http, 12, answers)
-        eventually(lambda: first.state()["waiting"] > 0)
+        threads = waiting(http, 12, answers, (first, second))
         first.kill()
         for thread in threads:
             thread.join()
@@ -345,7 +346,7 @@ def test_get_that_a_replica_died_with_is_answered_by_another(tmp_path: Path) -> 
 def test_replica_that_is_told_to_stop_finishes_what_it_has_while_others_take_the_rest(tmp_path: Path) -> None:
     with front(tmp_path, 2) as (http, _, both):
         answers: list[httpx.Response] = []
-        threads = waiting(http, 12, answers)
+        threads = waiting(http, 12, answers, both)
         both[0].process.terminate()
         posted = [http.post("/v1/jobs", content=b"audio").status_code for _ in range(200)]
         for thread in threads:
