@@ -4,9 +4,24 @@ The built-in demo model, which understands a closed toy vocabulary, and recordin
 The platform runs it where no Whisper weights can be had: a first run without a hub, the tests, the benchmarks.
 """
 
+from pathlib import Path
+
 from demo.export import export_ct2, export_mlx
-from demo.sample import SAMPLES, Sample, SampleSegment
+from demo.sample import DIALOGUE, SAMPLES, Sample, SampleSegment
 from demo.weights import REVISION
 from demo.widen import Size
 
-__all__ = ["REVISION", "SAMPLES", "Sample", "SampleSegment", "Size", "export_ct2", "export_mlx"]
+SPEAKER_NETWORK = Path(__file__).with_name("speakers.onnx")
+"""The toy that tells espeak-ng's voices apart; see README.md."""
+
+__all__ = [
+    "DIALOGUE",
+    "REVISION",
+    "SAMPLES",
+    "SPEAKER_NETWORK",
+    "Sample",
+    "SampleSegment",
+    "Size",
+    "export_ct2",
+    "export_mlx",
+]

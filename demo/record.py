@@ -7,8 +7,8 @@ differently, so run the tests after it.
 
 import json
 import subprocess
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +85,17 @@ They have fish and sugar.
 When was the loud song?
 The market opens at eight o'clock."""
 
+DIALOGUE = """A Welcome Anna.
+A The meeting starts at nine o'clock.
+B Thank you Peter.
+B Where is the big table?
+A It is near the window.
+B My sister sent the blue letter yesterday.
+A We need bread and cheese.
+A Please send the first recording.
+B The rain was cold this morning.
+A The horse is near the river."""
+
 VIDEO = """Welcome Thomas.
 The purple bird is on the chair.
 Please show the last picture.
@@ -94,11 +105,16 @@ Echo Foxtrot Golf."""
 
 @dataclass(frozen=True)
 class Recording:
-    """What goes into one file: its name, language, the lines spoken (none for silence), and ffmpeg's options."""
+    """
+    What goes into one file: its name, language, the lines spoken (none for silence), and ffmpeg's options.
+
+    Where there are several `voices`, each line begins with the name of its speaker.
+    """
 
     name: str
     language: str
     script: str
+    voices: Mapping[str, str] = field(default_factory=dict)
     options: Sequence[str] = ()
     inputs: Sequence[str] = ()
 
@@ -108,6 +124,7 @@ RECORDINGS = (
     Recording("long.flac", "en", LONG),
     Recording("german.flac", "de", GERMAN),
     Recording("silence.flac", "en", ""),
+    Recording("dialogue.flac", "en", DIALOGUE, voices={"A": "en-us+f2", "B": "en-us+m5"}),
     Recording("speech.mp3", "en", SPEECH, options=("-b:a", "48k")),
     Recording(
         "video.mp4",
@@ -144,12 +161,14 @@ def compose(speaker: Espeak, recording: Recording) -> tuple[NDArray[np.float32],
         if line == PAUSE:
             parts.append(np.zeros(int(LONG_PAUSE_S * SAMPLE_RATE), np.float32))
             continue
-        utterance = speaker.say(line, VOICES[recording.language])
+        who, text = line.split(" ", 1) if recording.voices else (None, line)
+        utterance = speaker.say(text, recording.voices[who] if who else VOICES[recording.language])
         if utterance is None:
             raise ValueError(f"espeak-ng says nothing for: {line}")
         start = sum(map(len, parts)) / SAMPLE_RATE
         end = start + len(utterance.audio) / SAMPLE_RATE
-        rows.append({"start": round(start, 2), "end": round(end, 2), "text": line})
+        row: dict[str, float | str] = {"start": round(start, 2), "end": round(end, 2), "text": text}
+        rows.append({**row, "speaker": who} if who else row)
         parts += [utterance.audio * GAIN, np.zeros(int(PAUSE_S * SAMPLE_RATE), np.float32)]
     return np.concatenate(parts), rows
 

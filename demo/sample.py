@@ -9,11 +9,12 @@ SAMPLES_DIRECTORY = Path(__file__).with_name("samples")
 
 @dataclass(frozen=True)
 class SampleSegment:
-    """A sentence of a recording; `start` and `end` in seconds."""
+    """A sentence of a recording; `start` and `end` in seconds; `speaker` where there are several."""
 
     start: float
     end: float
     text: str
+    speaker: str | None = None
 
 
 @dataclass(frozen=True)
@@ -54,3 +55,6 @@ SAMPLES = {
     "video": _sample("video.mp4", "video/mp4", "en", 10.4),
 }
 """By name: `short`, `long` (with pauses), `german`, `silence`, `mp3` and `video`."""
+
+DIALOGUE = _sample("dialogue.flac", "audio/flac", "en", 21.1)
+"""Two voices that take turns, neither of which the speaker network was trained on."""

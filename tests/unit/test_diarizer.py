@@ -1,0 +1,132 @@
+"""The diarizer on real sound: features as Kaldi has them, and the dialogue's two voices told apart."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from demo import DIALOGUE, SAMPLES, SPEAKER_NETWORK
+from transcription.errors import ModelUnavailable, Stopped
+from transcription.media.codecs.decode import decode
+from transcription.media.recording import Recording
+from transcription.settings import Settings
+from transcription.spans import Span, pieces
+from transcription.speakers import Turn
+from worker.audio.speech import detect_speech
+from worker.diarizers.base import Voices
+from worker.diarizers.choice import ChosenDiarizer
+from worker.diarizers.clustering import Speakers
+from worker.diarizers.embedding import SPEECH, EmbeddingDiarizer
+from worker.diarizers.fbank import fbank
+from worker.diarizers.packing import pack, unpack
+
+KALDI = [
+    [12.453, 22.359, 9.163, 6.974, 2.796, -3.685],
+    [12.496, 16.599, 14.121, 7.083, 2.712, -4.841],
+    [11.675, 10.284, 24.705, 7.275, 2.705, -4.627],
+]
+"""Of the chirp below, by kaldi-native-fbank 1.23.0: frames 0, 3 and 7, bands 0, 10, 20, 40, 60 and 79."""
+
+
+@pytest.fixture(scope="module")
+def diarizer() -> EmbeddingDiarizer:
+    return EmbeddingDiarizer(SPEAKER_NETWORK)
+
+
+@pytest.fixture(scope="module")
+def dialogue() -> Recording:
+    return Recording(decode(DIALOGUE.path, limit_s=100))
+
+
+def test_features_are_those_of_kaldi() -> None:
+    at = np.arange(1600) / 16000
+    chirp = 0.3 * np.sin(2 * np.pi * (200 * at + 3000 * at * at)) + 0.05 * np.sin(2 * np.pi * 2500 * at)
+    found = fbank((chirp * 32768).astype(np.float32))
+    assert found.shape == (8, 80)
+    assert found[[0, 3, 7]][:, [0, 10, 20, 40, 60, 79]] == pytest.approx(np.array(KALDI), abs=0.05)
+
+
+def test_too_short_a_sound_has_no_features() -> None:
+    assert fbank(np.zeros(399, np.float32)).shape == (0, 80)
+
+
+def who(turns: list[Turn]) -> list[int]:
+    """For each sentence of the dialogue who speaks in its middle."""
+    middles = [(segment.start + segment.end) / 2 for segment in DIALOGUE.segments]
+    return [next(turn.speaker for turn in turns if turn.start <= middle < turn.end) for middle in middles]
+
+
+TRUTH = [0 if segment.speaker == "A" else 1 for segment in DIALOGUE.segments]
+
+
+@pytest.mark.parametrize("speakers", [Speakers(), Speakers(2, 2), Speakers(1, 4)])
+def test_two_voices_that_take_turns_are_told_apart(
+    diarizer: EmbeddingDiarizer, dialogue: Recording, speakers: Speakers
+) -> None:
+    speech = detect_speech(dialogue.samples, options=SPEECH)
+    turns = diarizer.turns(diarizer.hear(speech, dialogue), speech, speakers)
+    assert who(turns) == TRUTH
+    for turn, segment in zip(turns, DIALOGUE.segments, strict=True):
+        assert (turn.start, turn.end) == pytest.approx((segment.start, segment.end), abs=0.1)
+
+
+def test_spans_that_are_heard_apart_give_the_same_speakers(diarizer: EmbeddingDiarizer, dialogue: Recording) -> None:
+    speech = detect_speech(dialogue.samples, options=SPEECH)
+    parts = pieces(speech, dialogue.duration_s, target_s=5)
+    assert len(parts) > 2
+    heard = [unpack(pack(diarizer.hear(part.speech, dialogue))) for part in parts]
+    assert who(diarizer.turns(Voices.joined(heard), speech, Speakers())) == TRUTH
+
+
+def test_two_who_speak_at_once_are_both_heard(diarizer: EmbeddingDiarizer, dialogue: Recording) -> None:
+    first, second = (dialogue.cut(Span(DIALOGUE.segments[n].start, DIALOGUE.segments[n].end)) for n in (1, 5))
+    both = np.zeros(second.size + 8000, np.float32)
+    both[: first.size] += first
+    both[8000:] += second
+    recording = Recording(np.concatenate([dialogue.samples, both]))
+    speech = detect_speech(recording.samples, options=SPEECH)
+    turns = diarizer.turns(diarizer.hear(speech, recording), speech, Speakers())
+    marked = [turn for turn in turns if turn.overlap]
+    assert {turn.speaker for turn in marked} == {0, 1}
+    begin, end = dialogue.duration_s + 0.5, dialogue.duration_s + first.size / 16000
+    assert all(begin - 0.3 < turn.start < turn.end < end + 0.3 for turn in marked)
+
+
+def test_nothing_but_silence_has_no_turns(diarizer: EmbeddingDiarizer) -> None:
+    silence = Recording(decode(SAMPLES["silence"].path, limit_s=100))
+    assert detect_speech(silence.samples, options=SPEECH) == []
+    assert diarizer.turns(diarizer.hear([], silence), [], Speakers(2, 2)) == []
+
+
+def test_work_that_nobody_wants_stops(diarizer: EmbeddingDiarizer, dialogue: Recording) -> None:
+    def unwanted() -> None:
+        raise Stopped("nobody waits for this")
+
+    with pytest.raises(Stopped):
+        diarizer.hear([Span(0, 5)], dialogue, check=unwanted)
+
+
+def test_what_is_no_speaker_network_is_named(tmp_path: Path) -> None:
+    (tmp_path / "voices.onnx").write_bytes(b"no network")
+    with pytest.raises(ModelUnavailable, match="voices"):
+        EmbeddingDiarizer(tmp_path / "voices.onnx")
+
+
+def test_network_that_is_not_there_is_said_at_the_start(tmp_path: Path) -> None:
+    with pytest.raises(ModelUnavailable, match="MURMUR_WORKER__DIARIZER"):
+        ChosenDiarizer(Settings(worker={"diarizer": str(tmp_path / "none.onnx")}))
+
+
+def test_toy_serves_beside_the_demo_model_only() -> None:
+    assert ChosenDiarizer(Settings(model="demo")).model.startswith("speakers:demo@")
+    assert ChosenDiarizer(Settings(model="base")).model == ""
+    assert ChosenDiarizer(Settings(model="base", worker={"diarizer": "demo"})).name.startswith("demo@")
+    assert ChosenDiarizer(Settings(model="demo", worker={"diarizer": "off"})).name == ""
+
+
+def test_other_networks_and_thresholds_have_other_names(tmp_path: Path) -> None:
+    (tmp_path / "a.onnx").write_bytes(b"one")
+    (tmp_path / "b.onnx").write_bytes(b"other")
+    chosen = [{"diarizer": str(tmp_path / name)} for name in ("a.onnx", "b.onnx")]
+    chosen.append({"diarizer": str(tmp_path / "a.onnx"), "diarizer_threshold": 0.7})
+    assert len({ChosenDiarizer(Settings(worker=one)).name for one in chosen}) == 3

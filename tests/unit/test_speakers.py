@@ -1,0 +1,111 @@
+"""Whose each word is: turns and a transcript come together."""
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from transcription.speakers import Turn, attribute, label
+from transcription.transcript import Segment, Word
+
+
+def spoken(text: str, start: float = 0.0, each_s: float = 1.0) -> Segment:
+    """A segment whose words take *each_s* seconds, with their times."""
+    words = tuple(
+        Word(start + n * each_s, start + (n + 1) * each_s, f" {word}", 0.9) for n, word in enumerate(text.split())
+    )
+    return Segment(words[0].start, words[-1].end, f" {text}", tokens=(1, 2), words=words)
+
+
+def who(segments: tuple[Segment, ...]) -> list[tuple[str | None, str]]:
+    return [(segment.speaker, segment.text) for segment in segments]
+
+
+def test_segment_is_cut_where_the_speaker_changes() -> None:
+    found = attribute([spoken("good morning. hello there")], [Turn(0, 2, 0), Turn(2, 4, 1)])
+    assert who(found) == [("A", " good morning."), ("B", " hello there")]
+    assert [(one.start, one.end) for one in found] == [(0.0, 2.0), (2.0, 4.0)]
+    assert [[word.speaker for word in one.words] for one in found] == [["A", "A"], ["B", "B"]]
+
+
+def test_segment_of_one_speaker_stays_as_it_is() -> None:
+    (found,) = attribute([spoken("good morning")], [Turn(0, 2, 0)])
+    assert (found.text, found.tokens, found.speaker) == (" good morning", (1, 2), "A")
+
+
+def test_word_is_whose_turn_shares_the_most_of_it() -> None:
+    assert who(attribute([spoken("hm")], [Turn(0, 0.4, 0), Turn(0.4, 1, 1)])) == [("B", " hm")]
+
+
+def test_word_that_nobody_speaks_in_is_the_nearest_ones() -> None:
+    found = attribute([spoken("hm", start=5)], [Turn(0, 1, 0), Turn(6.5, 7, 1), Turn(30, 40, 2)])
+    assert who(found) == [("B", " hm")]
+
+
+@pytest.mark.parametrize("island", [1, 2])
+def test_one_or_two_words_inside_anothers_sentence_are_that_ones(island: int) -> None:
+    text = " ".join(["yes"] * (4 + island))
+    found = attribute([spoken(text)], [Turn(0, 2, 0), Turn(2, 2 + island, 1), Turn(2 + island, 4 + island, 0)])
+    assert who(found) == [("A", f" {text}")]
+
+
+def test_three_words_are_no_island() -> None:
+    found = attribute([spoken("a b c d e f g")], [Turn(0, 2, 0), Turn(2, 5, 1), Turn(5, 7, 0)])
+    assert [one.speaker for one in found] == ["A", "B", "A"]
+
+
+def test_short_answer_that_is_a_sentence_of_its_own_stays_the_other_ones() -> None:
+    found = attribute([spoken("is it here? Yes. we go on")], [Turn(0, 3, 0), Turn(3, 4, 1), Turn(4, 7, 0)])
+    assert who(found) == [("A", " is it here?"), ("B", " Yes."), ("A", " we go on")]
+
+
+def test_words_without_times_are_cut_by_their_letters() -> None:
+    found = attribute([Segment(0.0, 4.0, " aaaa bbbb cccc dddd")], [Turn(0, 2, 0), Turn(2, 4, 1)])
+    assert who(found) == [("A", " aaaa bbbb"), ("B", " cccc dddd")]
+    assert all(one.words is None for one in found)
+
+
+def test_overlap_is_marked_where_two_speak_at_once() -> None:
+    turns = [Turn(0, 1, 0), Turn(1, 2, 0, overlap=True), Turn(1, 2, 1, overlap=True)]
+    (found,) = attribute([spoken("good morning")], turns)
+    assert [word.overlap for word in found.words] == [False, True]
+
+
+def test_names_stand_for_labels() -> None:
+    turns = [Turn(0, 1, 0), Turn(1, 2, 1)]
+    found = attribute([spoken("good. morning")], turns, {"A": "Anna"})
+    assert [one.speaker for one in found] == ["Anna", "B"]
+    assert found[0].words[0].speaker == "Anna"
+
+
+def test_without_turns_nobody_speaks() -> None:
+    segments = (spoken("good morning"),)
+    assert attribute(segments, []) == segments
+
+
+def test_labels_go_on_after_z() -> None:
+    assert [label(n) for n in (0, 25, 26, 51, 52, 701, 702)] == ["A", "Z", "AA", "AZ", "BA", "ZZ", "AAA"]
+
+
+times = st.integers(0, 400).map(lambda tenths: tenths / 10)
+turn_lists = st.lists(
+    st.tuples(times, st.integers(1, 80), st.integers(0, 4), st.booleans()), min_size=1, max_size=20
+).map(lambda rows: sorted(Turn(start, start + length / 10, who, overlap=both) for start, length, who, both in rows))
+texts = st.lists(st.sampled_from(["yes.", "no", "well,", "hello?", "ah"]), min_size=1, max_size=12).map(" ".join)
+
+
+@given(text=texts, start=times, turns=turn_lists, timed=st.booleans())
+def test_no_word_is_lost_moved_or_left_without_a_speaker(
+    text: str, start: float, turns: list[Turn], timed: bool
+) -> None:
+    whole = spoken(text, start, 0.3)
+    segment = whole if timed else Segment(whole.start, whole.end, whole.text)
+    found = attribute([segment], turns)
+    assert "".join(one.text for one in found) == segment.text
+    assert {one.speaker for one in found} <= {label(turn.speaker) for turn in turns}
+    assert (found[0].start, found[-1].end) == (segment.start, segment.end)
+    assert all(one.start <= one.end for one in found)
+    assert all(a.start <= b.start and a.speaker != b.speaker for a, b in pairwise(found))
+    if timed:
+        assert [word.word for one in found for word in one.words] == [word.word for word in segment.words]

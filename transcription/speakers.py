@@ -1,0 +1,178 @@
+"""Speakers: who spoke when, and with that whose each word is. Pure: turns and a transcript in, a transcript out."""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate, groupby, pairwise
+
+from transcription.spans import Span
+from transcription.transcript import Segment, Word
+
+ISLAND_WORDS = 2
+"""So few words inside another's sentence are that one's: their times are not that exact."""
+
+_ENDS = (".", "?", "!", "…", "。", "？", "！")
+_LETTERS = 26
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Turn:
+    """A stretch in which one speaker speaks, in seconds; ``speaker`` counts from 0, ``overlap``: another does too."""
+
+    start: float
+    end: float
+    speaker: int
+    overlap: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Spoken:
+    """A word with its text as it stands, when it was said, and by whom."""
+
+    word: Word
+    speaker: int
+    overlap: bool
+
+
+def label(number: int) -> str:
+    """What a speaker is called who has no name: A to Z, then AA, AB and so on."""
+    letters = ""
+    number += 1
+    while number:
+        number, letter = divmod(number - 1, _LETTERS)
+        letters = chr(ord("A") + letter) + letters
+    return letters
+
+
+def attribute(
+    segments: Sequence[Segment], turns: Sequence[Turn], names: Mapping[str, str] | None = None
+) -> tuple[Segment, ...]:
+    """
+    Say of every segment and word whose it is.
+
+    A word is that speaker's whose turns share the most of its time, or the nearest one's where nobody's do; one or two
+    words inside another's sentence are that one's. Segments are cut where the speaker changes. Where words' times
+    weren't asked for, a segment is cut by the share that each word has of its letters.
+
+    Args:
+        segments: Ordered by time, in the recording's seconds.
+        turns: Ordered by start.
+        names: What speakers are called, by their label.
+
+    Returns:
+        As many segments or more, the same text; without turns the segments as they are.
+    """
+    if not turns:
+        return tuple(segments)
+    called, by_time = names or {}, _Turns(turns)
+    return tuple(part for segment in segments for part in _cut(segment, _smoothed(_heard(segment, by_time)), called))
+
+
+def _heard(segment: Segment, turns: "_Turns") -> list[_Spoken]:
+    found = []
+    for word in segment.words or _estimated(segment):
+        speaker, overlap = turns.whose(Span(word.start, word.end))
+        found.append(_Spoken(word, speaker, overlap))
+    return found
+
+
+def _estimated(segment: Segment) -> Iterator[Word]:
+    """A segment's words where their times weren't asked for: each has a part of the time by its letters."""
+    texts = _split(segment.text)
+    letters = sum(map(len, texts)) or 1
+    at, share = segment.start, (segment.end - segment.start) / letters
+    for text in texts:
+        yield Word(at, at + share * len(text), text, 1.0)
+        at += share * len(text)
+
+
+def _split(text: str) -> list[str]:
+    """Words with the space before them, so that together they are the text."""
+    words: list[str] = []
+    for piece in text.split(" "):
+        if words:
+            words.append(f" {piece}")
+        else:
+            words.append(piece)
+    if len(words) > 1 and not words[0]:
+        words.pop(0)
+    return words
+
+
+class _Turns:
+    """Turns by time: those around a moment are found without looking at all."""
+
+    def __init__(self, turns: Sequence[Turn]) -> None:
+        self._turns = turns
+        self._starts = [turn.start for turn in turns]
+        self._reached = list(accumulate((turn.end for turn in turns), max))
+
+    def whose(self, part: Span) -> tuple[int, bool]:
+        """Who speaks in most of *part*, and whether two do in half of it; the nearest one where nobody speaks."""
+        first, last = bisect_right(self._reached, part.start), bisect_left(self._starts, part.end)
+        shares: dict[int, float] = {}
+        both = 0.0
+        for turn in self._turns[first:last]:
+            shared = min(turn.end, part.end) - max(turn.start, part.start)
+            if shared > 0:
+                shares[turn.speaker] = shares.get(turn.speaker, 0.0) + shared
+                both += shared / 2 if turn.overlap else 0.0
+        if not shares:
+            around = self._turns[max(0, first - 2) : last + 1]
+            nearest = min(around, key=lambda turn: max(turn.start - part.end, part.start - turn.end))
+            return nearest.speaker, False
+        speaker = max(shares, key=lambda one: shares[one])
+        return speaker, both > 0 and both >= part.seconds / 2
+
+
+def _smoothed(words: list[_Spoken]) -> list[_Spoken]:
+    """Without islands: one or two words between words of another, in one sentence."""
+    smoothed: list[_Spoken] = []
+    for sentence in _sentences(words):
+        runs = [list(run) for _, run in groupby(sentence, key=lambda word: word.speaker)]
+        for before, run, after in zip(runs, runs[1:], runs[2:], strict=False):
+            if len(run) <= ISLAND_WORDS and before[0].speaker == after[0].speaker:
+                run[:] = [replace(word, speaker=before[0].speaker) for word in run]
+        smoothed += [word for run in runs for word in run]
+    return smoothed
+
+
+def _sentences(words: Sequence[_Spoken]) -> Iterator[list[_Spoken]]:
+    sentence: list[_Spoken] = []
+    for word in words:
+        sentence.append(word)
+        if word.word.word.rstrip("\"')»” ").endswith(_ENDS):
+            yield sentence
+            sentence = []
+    if sentence:
+        yield sentence
+
+
+def _cut(segment: Segment, words: Sequence[_Spoken], names: Mapping[str, str]) -> Iterator[Segment]:
+    """One segment for each run of words of one speaker; what judges the whole is said of each part."""
+    runs = [list(run) for _, run in groupby(words, key=lambda word: word.speaker)]
+    edges = _edges(segment, runs)
+    for number, run in enumerate(runs):
+        called = _called(run[0].speaker, names)
+        spoken = tuple(replace(one.word, speaker=_called(one.speaker, names), overlap=one.overlap) for one in run)
+        yield replace(
+            segment,
+            start=edges[number][0],
+            end=edges[number][1],
+            text=segment.text if len(runs) == 1 else "".join(one.word.word for one in run),
+            tokens=segment.tokens if len(runs) == 1 else (),
+            words=spoken if segment.words is not None else None,
+            speaker=called,
+            overlap=2 * sum(one.overlap for one in run) >= len(run) and any(one.overlap for one in run),
+        )
+
+
+def _edges(segment: Segment, runs: Sequence[Sequence[_Spoken]]) -> list[tuple[float, float]]:
+    """Where each part of a segment begins and ends; the first and the last keep the segment's own bounds."""
+    starts = [segment.start, *(round(run[0].word.start, 3) for run in runs[1:])]
+    ends = [*(round(min(a[-1].word.end, b[0].word.start), 3) for a, b in pairwise(runs)), segment.end]
+    return [(start, max(start, end)) for start, end in zip(starts, ends, strict=True)]
+
+
+def _called(speaker: int, names: Mapping[str, str]) -> str:
+    return names.get(label(speaker), label(speaker))
