@@ -35,6 +35,7 @@ from api.routes import (
     models,
     page,
     results,
+    speakers,
     stats,
     webhook_secrets,
     webhooks,
@@ -51,7 +52,7 @@ from transcription.settings.security import networks
 from transcription.storage.stores import open_blobs
 
 _ROUTES = (
-    *(jobs, results, events, webhooks, webhook_secrets, models),
+    *(jobs, results, speakers, events, webhooks, webhook_secrets, models),
     *(health, stats, metrics, dead_letters, internal, page),
 )
 _ROUTERS = tuple(part.router for part in _ROUTES)

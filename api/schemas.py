@@ -113,6 +113,9 @@ class JobOut(BaseModel):
     compute_s: float | None = Field(None, description="Seconds of computing, summed over spans.")
     warnings: list[WarningOut] = Field(description="What the result lacks; empty for a perfect one.")
     tracks: list[TrackOut] = Field(description="The recording's audio tracks, once it has been decoded.")
+    speakers: dict[str, str] | None = Field(
+        None, description="The names that were given to speakers, by their labels.", exclude_if=_absent
+    )
     error: ErrorOut | None = None
     urls: UrlsOut
 
@@ -150,6 +153,7 @@ def job_out(job: Job, *, root: str = "") -> JobOut:
         compute_s=None if job.compute_s is None else round(job.compute_s, 3),
         warnings=[WarningOut(**warning.shape()) for warning in job.warnings],
         tracks=[TrackOut(**asdict(track)) for track in job.tracks],
+        speakers=dict(job.names) if job.diarization is not None else None,
         error=error_out(job.failure),
         urls=UrlsOut(self=own, result=f"{own}/result", events=f"{own}/events", cancel=f"{own}/cancel"),
     )

@@ -9,6 +9,7 @@ from typing import Any
 from transcription.errors import IdempotencyConflict, JobFinished, JobNotFound, LedgerUnavailable
 from transcription.job import Failure, Job, Outcome, Progress, QueuePosition, Status, Submission
 from transcription.ports import Backlog, Mark, Page, Server, WorkerInfo
+from transcription.speakers import Turn, attribute
 from transcription.transcript import Segment, Transcript, Word
 
 WORKER = WorkerInfo(
@@ -22,11 +23,13 @@ WORKER = WorkerInfo(
     pid=1,
     started_at=1_700_000_000.0,
     rate=10.0,
+    diarizer="voices@1",
 )
 SEGMENTS = (
     Segment(0.0, 1.5, " Hello there,", words=(Word(0.0, 0.5, " Hello", 0.9), Word(0.6, 1.5, " there,", 0.8))),
     Segment(1.5, 3.25, " you <all>.", words=(Word(1.5, 3.25, " you <all>.", 0.7),)),
 )
+TURNS = (Turn(0.0, 1.6, 0), Turn(1.6, 3.25, 1))
 
 
 class MemoryJobs:
@@ -103,6 +106,7 @@ class MemoryJobs:
             attempts=0,
             progress=Progress(audio_seconds_done=0.0, audio_seconds_total=submission.audio.duration_s),
             queue=QueuePosition(position=0, audio_seconds_ahead=12.34, eta_s=None),
+            diarization="d-1" if submission.diarizer else None,
         )
 
     async def knows(self, key: str, *, tenant: str) -> bool:
@@ -126,8 +130,9 @@ class MemoryJobs:
     async def transcript(self, job: Job) -> Transcript:
         self._check()
         complete = job.status is Status.COMPLETED
+        turns = TURNS if complete and job.diarization else ()
         return Transcript(
-            segments=SEGMENTS if complete else SEGMENTS[:1],
+            segments=attribute(SEGMENTS if complete else SEGMENTS[:1], turns, dict(job.names)),
             language="en",
             language_probability=0.9,
             duration=job.audio.duration_s,
@@ -142,6 +147,12 @@ class MemoryJobs:
         there = len(SEGMENTS) if self.jobs[job.id].status is Status.COMPLETED else 1
         there = max(there, mark[1]) if job.progress.audio_seconds_done else mark[1]
         return SEGMENTS[mark[1] : there], (0, there)
+
+    async def rename(self, job_id: str, names: dict[str, str], *, tenant: str) -> Job:
+        job = await self.get(job_id, tenant=tenant)
+        named = {label: name for label, name in {**dict(job.names), **names}.items() if name}
+        self.jobs[job_id] = replace(job, names=tuple(sorted(named.items())))
+        return self.jobs[job_id]
 
     async def cancel(self, job_id: str, *, tenant: str) -> Job:
         job = await self.get(job_id, tenant=tenant)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from transcription.job import Failure
-from transcription.options import Decoding
+from transcription.options import Decoding, Diarization
 from transcription.result_warning import ResultWarning
 from transcription.spans import Span
 from transcription.tracks import Track
@@ -19,6 +19,8 @@ class Claim:
     ``speech`` holds the stretches to transcribe; None until the recording has been decoded and cut. ``whole``: the
     span is all of the recording. ``suspect``: a process died with it; ``alone``: several did, and nothing
     runs beside it.
+    ``diarization``: the computation says who speaks, not what is said; ``closing``: its spans have been heard, and all
+    of them together are to be told apart.
     ``request_id`` and ``traceparent`` are those of the request that began the computation. ``faults`` counts the
     platform's faults that the span met since it last made progress, for ``faulting_s`` by now.
     """
@@ -42,6 +44,8 @@ class Claim:
     traceparent: str = ""
     faults: int = 0
     faulting_s: float = 0.0
+    diarization: Diarization | None = None
+    closing: bool = False
 
     @property
     def name(self) -> str:
@@ -63,6 +67,7 @@ class DeadLetter:
     filename: str
     duration_s: float
     jobs: tuple[str, ...]
+    diarization: Diarization | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

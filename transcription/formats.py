@@ -59,35 +59,46 @@ def warnings_of(transcript: Transcript) -> list[dict[str, Any]]:
 
 
 def as_text(transcript: Transcript) -> str:
-    """One line for each segment."""
-    return "".join(f"{segment.text.strip()}\n" for segment in transcript.segments)
+    """One line for each segment; where speakers were asked for it begins with the speaker's name."""
+    return "".join(f"{_said_by(segment)}{segment.text.strip()}\n" for segment in transcript.segments)
 
 
 def as_srt(transcript: Transcript) -> str:
-    """SubRip: numbered cues, times with a comma before the milliseconds."""
+    """SubRip: numbered cues, times with a comma before the milliseconds; a speaker's name and a colon come first."""
     cues = (
-        f"{index}\n{_clock(s.start, ',')} --> {_clock(s.end, ',')}\n{_cue(s.text)}\n"
+        f"{index}\n{_clock(s.start, ',')} --> {_clock(s.end, ',')}\n{_cue(_said_by(s) + s.text.strip())}\n"
         for index, s in enumerate(transcript.segments, start=1)
     )
     return "\n".join(cues)
 
 
 def as_vtt(transcript: Transcript) -> str:
-    """WebVTT, after https://www.w3.org/TR/webvtt1/; ``&``, ``<`` and ``>`` are escaped. Warnings are comments."""
+    """
+    WebVTT, after https://www.w3.org/TR/webvtt1/; ``&``, ``<`` and ``>`` are escaped. Warnings are comments.
+
+    A speaker is a voice span, ``<v Anna>``.
+    """
     notes = "".join(f"\nNOTE warning: {_cue(warning.line)}\n" for warning in transcript.warnings)
     cues = (
-        f"\n{_clock(s.start, '.')} --> {_clock(s.end, '.')}\n{_escape(_cue(s.text))}\n" for s in transcript.segments
+        f"\n{_clock(s.start, '.')} --> {_clock(s.end, '.')}\n{_voice(s)}{_escape(_cue(s.text))}\n"
+        for s in transcript.segments
     )
     return "WEBVTT\n" + notes + "".join(cues)
 
 
 def as_tsv(transcript: Transcript) -> str:
-    """Start and end in milliseconds, and the text, tab-separated under a header, as openai-whisper writes it."""
+    """
+    Start and end in milliseconds, and the text, tab-separated under a header, as openai-whisper writes it.
+
+    The speaker comes as a fourth column, and only where speakers were asked for.
+    """
+    told = any(segment.speaker is not None for segment in transcript.segments)
     lines = (
-        f"{round(s.start * 1000)}\t{round(s.end * 1000)}\t{s.text.strip().replace(chr(9), ' ')}\n"
+        f"{round(s.start * 1000)}\t{round(s.end * 1000)}\t{s.text.strip().replace(chr(9), ' ')}"
+        + (f"\t{_cue(s.speaker or '')}\n" if told else "\n")
         for s in transcript.segments
     )
-    return "start\tend\ttext\n" + "".join(lines)
+    return f"start\tend\ttext{chr(9) + 'speaker' if told else ''}\n" + "".join(lines)
 
 
 WRITERS: dict[ResponseFormat, Callable[[Transcript], dict[str, Any] | str]] = {
@@ -117,11 +128,25 @@ def _segment(index: int, segment: Segment) -> dict[str, Any]:
     }
     if segment.words is not None:
         shape["words"] = [_word(word) for word in segment.words]
-    return shape
+    return shape | _spoken(segment)
 
 
 def _word(word: Word) -> dict[str, Any]:
-    return {"word": word.word, "start": _ms(word.start), "end": _ms(word.end), "probability": word.probability}
+    shape = {"word": word.word, "start": _ms(word.start), "end": _ms(word.end), "probability": word.probability}
+    return shape | _spoken(word)
+
+
+def _spoken(part: Segment | Word) -> dict[str, Any]:
+    """Who says it; nothing where nobody asked."""
+    return {} if part.speaker is None else {"speaker": part.speaker, "overlap": part.overlap}
+
+
+def _said_by(segment: Segment) -> str:
+    return "" if segment.speaker is None else f"{_cue(segment.speaker)}: "
+
+
+def _voice(segment: Segment) -> str:
+    return "" if segment.speaker is None else f"<v {_escape(_cue(segment.speaker))}>"
 
 
 def _ms(seconds: float) -> float:

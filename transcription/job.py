@@ -84,7 +84,12 @@ class Audio:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A job as its client sees it. Times are Unix seconds of the ledger's clock."""
+    """
+    A job as its client sees it. Times are Unix seconds of the ledger's clock.
+
+    ``diarization`` is the computation that says who speaks, where that was asked for, and ``names`` what speakers are
+    called, by their label.
+    """
 
     id: str
     tenant: str
@@ -106,6 +111,8 @@ class Job:
     compute_s: float | None = None
     warnings: tuple[ResultWarning, ...] = ()
     tracks: tuple[Track, ...] = ()
+    diarization: str | None = None
+    names: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +122,7 @@ class Submission:
 
     ``max_jobs`` and ``max_bytes`` are what its tenant may keep in the ledger, 0: no limit.
     ``request_id`` and ``traceparent`` (W3C) say in which request it came; the computation that it starts keeps them.
+    ``diarizer`` tells speakers apart, where *options* ask for that.
     ``charged_s`` is what its tenant's quota was charged with, None where there is none: it is settled when the
     recording's true length is known.
     """
@@ -131,6 +139,7 @@ class Submission:
     request_id: str = ""
     traceparent: str = ""
     charged_s: float | None = None
+    diarizer: str | None = None
 
 
 class Outcome(StrEnum):

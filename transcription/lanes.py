@@ -4,6 +4,9 @@ from collections.abc import Collection, Iterable, Mapping
 
 ANY_LANGUAGE = "language=*"
 
+SPEAKERS = "speakers:"
+"""What the names of diarizers begin with where models are named; voices have no language."""
+
 
 def lane(model: str, *, language: str | None, needs: Mapping[str, str]) -> str:
     """
@@ -38,5 +41,5 @@ def suits(lane: str, *, models: Collection[str], traits: Collection[str]) -> boo
     model, needs = needed(lane)
     any_language = ANY_LANGUAGE in traits
     told = [need for need in needs if need.startswith("language=")]
-    spoken = any_language or (bool(told) and all(need in traits for need in told))
+    spoken = any_language or model.startswith(SPEAKERS) or (bool(told) and all(need in traits for need in told))
     return model in models and spoken and all(need in traits for need in needs if need not in told)

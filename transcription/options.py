@@ -8,7 +8,8 @@ from enum import StrEnum
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 
 from transcription.errors import InvalidOption, UnknownOption
 from transcription.languages import code_of
@@ -141,6 +142,22 @@ class Decoding(BaseModel):
         return None if isinstance(value, str) and not value.strip() else value
 
 
+MOST_SPEAKERS = 50
+
+
+class Diarization(BaseModel):
+    """The options that can change who speaks when; with the audio and the diarizer they name a computation."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    num_speakers: int | None = None
+    min_speakers: int | None = None
+    max_speakers: int | None = None
+    normalize: bool = False
+    audio_track: str | None = None
+    language: str | None = None  # it may say which track is heard
+
+
 class Options(Decoding):
     """Everything a client can ask of a job."""
 
@@ -169,6 +186,31 @@ class Options(Decoding):
         (), description="`word` is the same as `word_timestamps=true`."
     )
 
+    diarize: bool = Field(
+        False, exclude_if=operator.not_, description="Say who speaks: every segment and word gets a `speaker`."
+    )
+    num_speakers: int | None = Field(
+        None, ge=1, le=MOST_SPEAKERS, exclude_if=_is_none, description="How many people speak, where that is known."
+    )
+    min_speakers: int | None = Field(
+        None, ge=1, le=MOST_SPEAKERS, exclude_if=_is_none, description="So many people speak at least."
+    )
+    max_speakers: int | None = Field(
+        None, ge=1, le=MOST_SPEAKERS, exclude_if=_is_none, description="So many people speak at most."
+    )
+
+    @model_validator(mode="after")
+    def _speakers_agree(self) -> "Options":
+        counts = {name: getattr(self, name) for name in ("num_speakers", "min_speakers", "max_speakers")}
+        given = [name for name, value in counts.items() if value is not None]
+        if given and not self.diarize:
+            raise ValueError(f"{given[0]}: takes diarize=true, which wasn't asked for")
+        if self.num_speakers is not None and len(given) > 1:
+            raise ValueError(f"num_speakers: says how many there are; {given[1]} can't be given as well")
+        if self.min_speakers and self.max_speakers and self.min_speakers > self.max_speakers:
+            raise ValueError(f"min_speakers: {self.min_speakers} is more than max_speakers, {self.max_speakers}")
+        return self
+
     @field_validator("webhook_url")
     @classmethod
     def _http_url(cls, value: str | None) -> str | None:
@@ -193,6 +235,10 @@ class Options(Decoding):
         values["word_timestamps"] = self.word_timestamps or "word" in self.timestamp_granularities
         return Decoding(**values)
 
+    def diarization(self) -> Diarization | None:
+        """The part of these options that can change who speaks when; None where nobody asked for that."""
+        return Diarization(**{name: getattr(self, name) for name in Diarization.model_fields}) if self.diarize else None
+
 
 def parse_options(fields: dict[str, object]) -> Options:
     """
@@ -210,10 +256,14 @@ def parse_options(fields: dict[str, object]) -> Options:
     if unknown:
         known = ", ".join(sorted(Options.model_fields))
         raise UnknownOption(f"unknown option {', '.join(map(repr, unknown))}; the options are {known}")
-    message = "; ".join(
-        f"{p['loc'][0]}: {p['msg'].removeprefix('Value error, ')} (got {_short(p['input'])})" for p in problems
-    )
+    message = "; ".join(map(_explained, problems))
     raise InvalidOption(message)
+
+
+def _explained(problem: ErrorDetails) -> str:
+    said = problem["msg"].removeprefix("Value error, ")
+    # What two options come to together has no place of its own.
+    return f"{problem['loc'][0]}: {said} (got {_short(problem['input'])})" if problem["loc"] else said
 
 
 def _short(value: object) -> str:
@@ -221,9 +271,9 @@ def _short(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def fingerprint(audio_sha256: str, model: str, revision: str, decoding: Decoding) -> str:
+def fingerprint(audio_sha256: str, model: str, revision: str, decoding: Decoding | Diarization) -> str:
     """
-    Name the computation of *decoding* by *model* over one recording.
+    Name the computation of *decoding* by *model*, or by a diarizer, over one recording.
 
     Returns:
         64 hexadecimal digits, the same for every request that must have the same transcript.

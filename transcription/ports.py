@@ -12,7 +12,8 @@ from transcription.lanes import ANY_LANGUAGE
 from transcription.options import Priority
 from transcription.result_warning import ResultWarning
 from transcription.settings.security import Tier
-from transcription.spans import Piece
+from transcription.spans import Piece, Span
+from transcription.speakers import Turn
 from transcription.transcript import Segment, Transcript
 from transcription.webhook import DeliveryLog, Message, Verdict
 
@@ -23,7 +24,8 @@ class WorkerInfo:
     What a live worker says of itself.
 
     ``rate`` is its measured speed in audio-seconds per second, None at first. ``quarantine`` says why it claims
-    nothing, or nothing for the models that it has ``withdrawn``; empty when all is well.
+    nothing, or nothing for the models that it has ``withdrawn``; empty when all is well. ``diarizer`` tells speakers
+    apart; empty where it can't.
     """
 
     id: str
@@ -41,11 +43,20 @@ class WorkerInfo:
     layout: str = ""
     quarantine: str = ""
     withdrawn: tuple[str, ...] = ()
+    diarizer: str = ""
 
     @property
     def fit(self) -> bool:
         """Whether it claims anything."""
         return not set(self.models) <= set(self.withdrawn)
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A span of a diarization: its speech, and what was heard in it, a window each, as the diarizer packs it."""
+
+    speech: tuple[Span, ...]
+    windows: tuple[bytes, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +175,9 @@ class JobStore(Protocol):
         none are there yet, and at the end.
         """
 
+    async def rename(self, job_id: str, names: dict[str, str], *, tenant: str) -> Job:
+        """Give the job's speakers names, by their labels; an empty one takes a name back. JobNotFound."""
+
     async def cancel(self, job_id: str, *, tenant: str) -> Job:
         """Cancel the job; the last one to go stops the computation. JobNotFound, JobFinished."""
 
@@ -248,6 +262,15 @@ class SpanStore(Protocol):
         warnings: Iterable[ResultWarning] = ...,
     ) -> None:
         """Write one window's segments (absolute times); *audio_s* of the span are done now. Stopped: unwanted."""
+
+    def append_voices(self, claim: Claim, voices: bytes, *, window: int, audio_s: float) -> None:
+        """Write what was heard in one window of a diarization's span; *audio_s* of it are done. As `append`."""
+
+    def voices(self, claim: Claim) -> "list[Heard]":
+        """What was heard in all spans of a diarization, in the order of time. LedgerUnavailable."""
+
+    def append_turns(self, claim: Claim, turns: Iterable[Turn]) -> None:
+        """Write who speaks when, all of a recording: what the span that closes a diarization is for. As `append`."""
 
     def finish(self, claim: Claim, timing: Timing) -> bool:
         """Commit a span; True when it was the computation's last."""

@@ -8,17 +8,27 @@ from transcription.result_warning import ResultWarning
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """One word with its leading space, as the model writes it; ``probability`` in [0, 1]."""
+    """
+    One word with its leading space, as the model writes it; ``probability`` in [0, 1].
+
+    ``speaker`` and ``overlap`` (another speaks at the same time) are told where speakers were asked for.
+    """
 
     start: float
     end: float
     word: str
     probability: float
+    speaker: str | None = None
+    overlap: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One stretch of speech as the model delimits it, with the figures by which its quality is judged."""
+    """
+    One stretch of speech as the model delimits it, with the figures by which its quality is judged.
+
+    ``speaker`` and ``overlap`` are told where speakers were asked for; a segment then ends where the speaker changes.
+    """
 
     start: float
     end: float
@@ -30,6 +40,8 @@ class Segment:
     no_speech_prob: float = 0.0
     words: tuple[Word, ...] | None = None
     low_confidence: bool = False
+    speaker: str | None = None
+    overlap: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,10 +12,12 @@ from celery.concurrency import get_implementation
 from celery.signals import celeryd_init, setup_logging, worker_init, worker_shutdown, worker_shutting_down
 from kombu.entity import Queue
 
+from transcription.errors import ModelUnavailable
 from transcription.ledger.broker import QUEUE, celery_app, queue_of
 from transcription.observability.logs import configure
 from transcription.settings import InvalidSettings, Settings, read_settings
 from worker import control, vital_threads
+from worker.diarizers.choice import ChosenDiarizer
 from worker.engines.choice import choose
 from worker.runtime import WorkerRuntime
 from worker.tasks import register
@@ -29,10 +31,18 @@ def _settings() -> Settings:
         raise SystemExit(f"settings: {error}") from None
 
 
+def _computes(settings: Settings) -> tuple[str, ...]:
+    """The models that this worker serves, and what tells speakers apart."""
+    try:
+        return (*sorted(settings.served), *filter(None, [ChosenDiarizer(settings).model]))
+    except ModelUnavailable as error:
+        raise SystemExit(f"settings: {error.message}") from None
+
+
 settings = _settings()
 app: Celery = celery_app(settings)
 app.conf.worker_concurrency = choose(settings).slots
-app.conf.task_queues = [Queue(name) for name in (QUEUE, *map(queue_of, sorted(settings.served)))]  # type: ignore[no-untyped-call]
+app.conf.task_queues = [Queue(name) for name in (QUEUE, *map(queue_of, _computes(settings)))]  # type: ignore[no-untyped-call]
 log = structlog.get_logger()
 _runtimes: list[WorkerRuntime] = []
 

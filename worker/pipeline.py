@@ -4,24 +4,20 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from transcription.computation import Claim, Facts, Timing
-from transcription.encryption.files import file_encryption
-from transcription.errors import BlobMissing
-from transcription.media.audio import RATE, normalize, sample_at
-from transcription.media.decoder import Decoder
-from transcription.media.recording import Recording, Sound, StoredRecording, write_pcm
-from transcription.ports import BlobStore, SpanStore
+from transcription.computation import Facts, Timing
+from transcription.media.audio import RATE, sample_at
+from transcription.media.recording import Sound
+from transcription.ports import SpanStore
 from transcription.result_warning import ResultWarning, WarningCode
 from transcription.settings import Settings
 from transcription.spans import Piece, Span, pieces, span_length, windows
-from transcription.storage.verify import Verified
 from worker.audio.speech import detect_speech, everything
 from worker.audio.windows import Window
 from worker.engines.base import Engine
 from worker.leases import Held
 from worker.model_cache import ModelCache
+from worker.sounds import Sounds, touch_and_check
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,21 +60,16 @@ class Pipeline:
         self,
         *,
         spans: SpanStore,
-        blobs: BlobStore,
+        sounds: Sounds,
         models: ModelCache,
-        decoder: Decoder,
         settings: Settings,
         rate: Callable[[], float | None] = lambda: None,
     ) -> None:
         self._spans = spans
-        self._blobs = blobs
+        self._sounds = sounds
         self._models = models
-        self._decoder = decoder
-        self._encryption = file_encryption(settings)
-        self._verify = Verified(blobs.set_aside, self._encryption)
         self._limit_span_s = settings.worker.span_s
         self._rate = rate
-        self._pcm_dir = settings.pcm_dir
 
     def run(self, held: Held) -> Timing:
         """
@@ -104,18 +95,18 @@ class Pipeline:
             compute_s=clock.spent["compute"],
         )
         if self._spans.finish(claim, timing):
-            self._pcm(claim).unlink(missing_ok=True)
+            self._sounds.forget(claim)
         return timing
 
     def _prepare(self, held: Held, engine: Engine, clock: Clock) -> Work:
         """Decode the recording once, find its speech once, detect its language once, and cut it into spans."""
         claim = held.claim
         with clock.measure("decode"):
-            recording = self._decode(held)
+            recording = self._sounds.decode(held)
         held.touch()
         held.check()
         with clock.measure("vad"):
-            speech = detect_speech(recording.samples, progressed=lambda: _touch_and_check(held))
+            speech = detect_speech(recording.samples, progressed=lambda: touch_and_check(held))
             stretches = speech if claim.decoding.vad_filter else everything(speech, recording.held_s)
             speech, stretches = recording.holes.placed(speech), recording.holes.placed(stretches)
         held.touch()
@@ -125,7 +116,7 @@ class Pipeline:
             language, probability = self._language(held, engine, speech or stretches, recording)
         facts = Facts(warnings=recording.warnings, tracks=recording.tracks)
         if len(parts) > 1:
-            self._keep(claim, recording)
+            self._sounds.keep(claim, recording)
             recording = recording.until(parts[0].span.end)
         held.touch()
         self._spans.prepared(claim, parts, language=language, probability=probability, facts=facts)
@@ -150,33 +141,12 @@ class Pipeline:
         held.in_engine = False
         return found
 
-    def _decode(self, held: Held) -> Recording:
-        decoding = held.claim.decoding
-        sha256 = held.claim.audio_sha256
-        path = self._blobs.fetch(sha256, progressed=lambda: _touch_and_check(held))
-        self._verify(path, sha256, progressed=lambda: _touch_and_check(held))
-        recording = self._decoder.decode(
-            path, progressed=held.touch, check=held.check, track=decoding.audio_track, language=decoding.language
-        )
-        # It may have been cut while it was read; the file is read again only if it has changed.
-        self._verify(path, sha256, progressed=lambda: _touch_and_check(held))
-        if decoding.normalize:
-            normalize(recording.samples)
-        return recording
-
     def _load(self, held: Held, clock: Clock) -> Work:
-        """Open the sound of a span that was prepared before; a host that doesn't have it decodes once more."""
+        """Open the sound of a span that was prepared before."""
         claim = held.claim
-        piece = Piece(claim.span, claim.speech or ())
         with clock.measure("decode"):
-            try:
-                sound: Sound = StoredRecording(self._pcm(claim), self._encryption)
-            except BlobMissing:
-                recording = self._decode(held)
-                held.check()
-                self._keep(claim, recording)
-                sound = recording
-        return Work(piece, sound, claim.language, whole=claim.whole)
+            sound = self._sounds.load(held)
+        return Work(Piece(claim.span, claim.speech or ()), sound, claim.language, whole=claim.whole)
 
     def _transcribe(self, held: Held, engine: Engine, work: Work) -> None:
         """Write one window after the other; those that an earlier holder wrote are left out."""
@@ -206,20 +176,6 @@ class Pipeline:
             skipped.clear()
             held.check()
         held.in_engine = False
-
-    def _keep(self, claim: Claim, recording: Recording) -> None:
-        """Store what was decoded for the recording's further spans."""
-        self._pcm_dir.mkdir(parents=True, exist_ok=True)
-        write_pcm(self._pcm(claim), recording.samples, recording.holes, encryption=self._encryption)
-
-    def _pcm(self, claim: Claim) -> Path:
-        return self._pcm_dir / f"{claim.computation}.pcm"
-
-
-def _touch_and_check(held: Held) -> None:
-    """Say that there is progress, and stop where nobody wants it any more."""
-    held.touch()
-    held.check()
 
 
 def _skipped(part: Span) -> ResultWarning:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from transcription.errors import BlobMissing, MurmurationError
+from transcription.lanes import SPEAKERS
 from transcription.settings import Settings
 from transcription.storage.stores import Blobs
 from worker.model_cache import ModelCache
@@ -25,11 +26,18 @@ class Probes:
         blobs: The store of the audio.
         models: The worker's models.
         waiting: Gives the SHA-256 of some recordings that wait, which must therefore be in the store.
+        diarizer: Loads what tells speakers apart.
     """
 
     def __init__(
-        self, settings: Settings, blobs: Blobs, models: ModelCache, waiting: Callable[[], list[str]] = list
+        self,
+        settings: Settings,
+        blobs: Blobs,
+        models: ModelCache,
+        waiting: Callable[[], list[str]] = list,
+        diarizer: Callable[[], object] = object,
     ) -> None:
+        self._diarizer = diarizer
         self._blobs = blobs
         self._waiting = waiting
         self._models = models
@@ -48,6 +56,8 @@ class Probes:
         elif part == SCRATCH:
             for folder in self._folders:
                 write_and_read(folder)
+        elif part.startswith(MODEL + SPEAKERS):
+            self._diarizer()
         else:
             with self._models.get(part.removeprefix(MODEL)):
                 return

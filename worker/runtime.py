@@ -24,6 +24,8 @@ from transcription.ports import WorkerInfo
 from transcription.retry import History, Patience, Retry, classified, decide
 from transcription.settings import Settings
 from transcription.storage.stores import open_blobs
+from worker.diarization import DiarizationPipeline
+from worker.diarizers.choice import ChosenDiarizer
 from worker.leases import Held, Leases
 from worker.maintenance import Maintenance
 from worker.metrics import counters, endpoint
@@ -32,6 +34,7 @@ from worker.pipeline import Pipeline
 from worker.probes import Probes
 from worker.quarantine import Quarantine
 from worker.queues import Queues
+from worker.sounds import Sounds
 from worker.webhook_dispatcher import WebhookDispatcher
 
 log = structlog.get_logger()
@@ -99,19 +102,23 @@ class WorkerRuntime:
         )
         self._models_served = tuple(sorted(settings.served))
         self._decoder = Decoder(settings)
+        sounds = Sounds(self._blobs, self._decoder, settings)
         self._pipeline = Pipeline(
+            spans=self._spans, sounds=sounds, models=self._models, settings=settings, rate=lambda: self._rate
+        )
+        self._diarizer = ChosenDiarizer(settings)
+        self._diarization = DiarizationPipeline(
             spans=self._spans,
-            blobs=self._blobs,
-            models=self._models,
-            decoder=self._decoder,
+            sounds=sounds,
+            diarizer=self._diarizer,
             settings=settings,
-            rate=lambda: self._rate,
+            more=lambda claim: self._queue.hint(settings.lane(claim.model, language=None)),
         )
-        self._queues = Queues(
-            app, name, models=self._models_served, waiting=self._spans.waiting_lanes, suits=self._suits
-        )
+        self._queues = Queues(app, name, models=self._computes, waiting=self._spans.waiting_lanes, suits=self._suits)
         self._taken: dict[str, deque[Held]] = {}
-        self._probes = Probes(settings, self._blobs, self._models, lambda: self._spans.waiting_audio(WAITING_PROBED))
+        self._probes = Probes(
+            settings, self._blobs, self._models, lambda: self._spans.waiting_audio(WAITING_PROBED), self._diarizer.get
+        )
         self._quarantine = Quarantine(
             self._probes, changed=self._queues.consume, limit=settings.worker.quarantine_after
         )
@@ -153,7 +160,7 @@ class WorkerRuntime:
 
     def take(self) -> Taken | None:
         """Claim a span, whose work must follow with the same id; None when there is nothing to claim."""
-        models = self._quarantine.without(self._models_served)
+        models = self._quarantine.without(self._computes)
         if not self._leases.open or not models:
             return None
         try:
@@ -226,7 +233,7 @@ class WorkerRuntime:
         claim = held.claim
         log.info("claimed", attempt=claim.attempt, suspect=claim.suspect, windows_done=claim.windows_done)
         try:
-            timing = self._pipeline.run(held)
+            timing = (self._diarization if claim.diarization else self._pipeline).run(held)
         except (LeaseLost, Stopped) as error:
             counters.spans.labels("given_up").inc()
             log.info("given up", reason=error.code)
@@ -239,9 +246,12 @@ class WorkerRuntime:
             retry_in_s = self._report(held, classified(error))
             raise SpanFailed(f"{claim.name}: {error}", retry_in_s=retry_in_s) from error
         self._quarantine.passed(model=claim.model)
-        counters.finished(timing)
         done = SpanResult(claim.name, timing.audio_s, timing.real_time_factor)
-        self._update_rate(timing.audio_s, timing.decode_s + timing.vad_s + timing.compute_s)
+        if claim.diarization:
+            counters.diarized(timing)
+        else:
+            counters.finished(timing)
+            self._update_rate(timing.audio_s, timing.decode_s + timing.vad_s + timing.compute_s)
         log.info("finished", audio_s=timing.audio_s, real_time_factor=round(timing.real_time_factor, 4))
         return done
 
@@ -266,8 +276,13 @@ class WorkerRuntime:
             log.info("the failure counts no more", reason=unheard.code)
         return retry_in_s
 
+    @property
+    def _computes(self) -> tuple[str, ...]:
+        """The models that it serves, and what tells speakers apart."""
+        return (*self._models_served, *filter(None, [self._diarizer.model]))
+
     def _suits(self, lane: str) -> bool:
-        return suits(lane, models=self._models_served, traits=self._traits)
+        return suits(lane, models=self._computes, traits=self._traits)
 
     def _may_take_extras(self) -> bool:
         """Half of the places stay free for recordings that nobody works on."""
@@ -301,6 +316,7 @@ class WorkerRuntime:
             running=running,
             traits=self._traits,
             quarantine=self._quarantine.reason,
+            diarizer=self._diarizer.name if self._quarantine.without((self._diarizer.model,)) else "",
             withdrawn=tuple(sorted(set(self._models_served) - set(self._quarantine.without(self._models_served)))),
         )
 

@@ -1,9 +1,10 @@
 """Which models can be asked for now, and what their names stand for."""
 
+from collections import Counter
 from dataclasses import dataclass
 
 from api.jobs.backlog import BacklogView
-from transcription.errors import ModelUnavailable
+from transcription.errors import ModelNotServed, ModelUnavailable
 from transcription.models import ModelRef, resolve
 from transcription.ports import WorkerInfo
 from transcription.settings import Settings
@@ -50,6 +51,17 @@ class Catalogue:
             aliases={name: model for name, model in aliases.items() if model in served and name not in served},
             workers=workers,
         )
+
+    async def diarizer(self) -> str:
+        """What tells speakers apart here: what most live workers have. ModelNotServed, LedgerUnavailable."""
+        workers = (await self._backlog.now()).workers or self._backlog.last_workers
+        found = Counter(worker.diarizer for worker in workers if worker.diarizer)
+        if not found:
+            raise ModelNotServed(
+                "diarize: no worker here can tell speakers apart; it takes a speaker network "
+                "(MURMUR_WORKER__DIARIZER), see docs/speakers.md"
+            )
+        return found.most_common(1)[0][0]
 
     async def resolve(self, requested: str | None) -> ModelRef:
         """The model that a client's word stands for. ModelNotServed, ModelUnavailable, LedgerUnavailable."""

@@ -28,6 +28,7 @@ from transcription.errors import (
     StorageUnavailable,
 )
 from transcription.job import Audio, Job, Outcome, Submission
+from transcription.lanes import SPEAKERS
 from transcription.media.findings import Probe
 from transcription.options import parse_options
 from transcription.ports import BlobStore, JobStore
@@ -107,6 +108,7 @@ class SubmissionService:
             options = parse_options(request_format.options(received))
             self.submission_quotas.check_options(incoming.client, options)
             model = await self.catalogue.resolve(options.model)
+            diarizer = await self.catalogue.diarizer() if options.diarize else None
             audio = await self._keep(received, job_id=job_id, track=options.audio_track)
         submission = Submission(
             job_id=job_id,
@@ -118,6 +120,7 @@ class SubmissionService:
             idempotency_key=idempotency_key,
             request_id=incoming.request_id,
             traceparent=incoming.traceparent,
+            diarizer=diarizer,
         )
         return await self._record(incoming.client, submission)
 
@@ -178,6 +181,8 @@ class SubmissionService:
         structlog.contextvars.bind_contextvars(job_id=job.id, computation=job.computation, outcome=outcome.value)
         if outcome is Outcome.NEW:
             self.hints.send(self.lane(submission.model, language=submission.options.language))
+            if submission.diarizer is not None:
+                self.hints.send(self.lane(SPEAKERS + submission.diarizer, language=None))
         return job, outcome
 
     async def _repeats(self, key: str | None, tenant: str) -> bool:

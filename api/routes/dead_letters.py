@@ -73,7 +73,9 @@ async def retry_dead(platform: PlatformDep, computation: Computation) -> None:
     """Put it back into the queue, with every option of its jobs; what was written of it stays written."""
     letter = await platform.jobs.dead_letter(computation)
     await platform.jobs.retry(computation)
-    platform.submissions.hints.send(platform.settings.lane(letter.model, language=letter.decoding.language))
+    platform.submissions.hints.send(
+        platform.settings.lane(letter.model, language=None if letter.diarization else letter.decoding.language)
+    )
 
 
 @router.delete("/{computation}", summary="Drop a dead letter", status_code=204, responses=documented(404, 503))

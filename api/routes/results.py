@@ -1,6 +1,7 @@
 """Results: a job's transcript in the format that the client wants."""
 
 import asyncio
+import hashlib
 from typing import Annotated, Any
 
 import orjson
@@ -52,7 +53,7 @@ async def result(
     if job.status is not Status.COMPLETED:
         _refuse(job, partial=partial)
     wanted = format or job.options.response_format
-    tag = f'"{job.computation}.{wanted.value}"'
+    tag = f'"{job.computation}.{wanted.value}{_speakers_tag(job)}"'
     headers = {"Murmur-Complete": "false"}
     if job.status is Status.COMPLETED:
         headers = {"Murmur-Complete": "true", "ETag": tag, "Cache-Control": "private, no-cache"}
@@ -70,6 +71,14 @@ def warning_header(transcript: Transcript) -> dict[str, str]:
     """What a transcript lacks, by its codes: a header, because text, SubRip and TSV have no place for it."""
     codes = sorted({warning.code.value for warning in transcript.warnings})
     return {"Murmur-Warnings": ", ".join(codes)} if codes else {}
+
+
+def _speakers_tag(job: Job) -> str:
+    """What else the result depends on where speakers were asked for: who speaks when, and what they are called."""
+    if job.diarization is None:
+        return ""
+    named = hashlib.blake2b(orjson.dumps(job.names), digest_size=6).hexdigest() if job.names else ""
+    return f".{job.diarization}.{named}"
 
 
 def _written(transcript: Transcript, wanted: ResponseFormat) -> bytes:

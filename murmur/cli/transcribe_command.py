@@ -28,6 +28,8 @@ Prompt = Annotated[str | None, typer.Option(help="Text that came before.")]
 Hotwords = Annotated[str | None, typer.Option(help="Words and names to listen for.")]
 Normalize = Annotated[bool, typer.Option("--normalize", help="Make a very quiet recording louder first.")]
 Words = Annotated[bool, typer.Option("--words", help="Give the times of every word (JSON formats).")]
+Diarize = Annotated[bool, typer.Option("--diarize", help="Say who speaks.")]
+Speakers = Annotated[int | None, typer.Option("--num-speakers", help="How many people speak, where that is known.")]
 Further = Annotated[
     list[str] | None,
     typer.Option("--option", "-O", metavar="NAME=VALUE", help="Any other option of the API, as beam_size=1."),
@@ -47,6 +49,8 @@ def transcribe(  # noqa: PLR0917  typer makes options of them
     hotwords: Hotwords = None,
     normalize: Normalize = False,
     words: Words = False,
+    diarize: Diarize = False,
+    num_speakers: Speakers = None,
     further: Further = None,
     overwrite: Overwrite = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the jobs of a run that broke off.")] = False,
@@ -62,6 +66,7 @@ def transcribe(  # noqa: PLR0917  typer makes options of them
     came of something else is replaced with --overwrite only. Status 1 if a recording failed.
     """
     options = _options(language, model, task, prompt, hotwords, normalize=normalize, words=words, further=further)
+    options |= {"diarize": diarize or num_speakers is not None or None, "num_speakers": num_speakers}
     plan = _plan(form, output, len(files), options)
     found = sources(files)
     if len(found) > 1 and plan.file is not None:

@@ -8,7 +8,7 @@ The client library for asyncio: `Client`, awaited.
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -205,6 +205,10 @@ class AsyncClient:
         """One page of jobs, newest first. ApiError."""
         return await self._run(calls.jobs(status=status, limit=limit, cursor=cursor))
 
+    async def name_speakers(self, job_id: str, names: Mapping[str, str]) -> RemoteJob:
+        """Call speakers by their names from now on: ``{"A": "Anna"}``. ApiError: nobody is called so."""
+        return await self._run(calls.name_speakers(job_id, names))
+
     async def cancel(self, job_id: str) -> RemoteJob:
         """Give the job up. ApiError: it has finished, or isn't there."""
         return await self._run(calls.cancel(job_id))
@@ -279,7 +283,9 @@ class AsyncClient:
         timeout = self._timeout_s + call.held_s
         try:
             if upload is None:
-                response = await self._http.request(call.method, call.path, params=call.query, timeout=timeout)
+                response = await self._http.request(
+                    call.method, call.path, params=call.query, json=call.json, timeout=timeout
+                )
             else:
                 with upload.request() as arguments:
                     response = await self._http.request(call.method, call.path, timeout=timeout, **arguments)

@@ -28,6 +28,7 @@ class Call(Generic[T]):
     path: str
     read: Callable[[httpx.Response], T]
     query: Mapping[str, Any] = field(default_factory=dict)
+    json: Any = None
     also: tuple[int, ...] = ()
     held_s: float = 0.0
     patient: bool = True
@@ -98,6 +99,11 @@ def jobs(*, status: str | None, limit: int | None, cursor: str | None) -> Call[R
     """One page of jobs."""
     query = _given(status=status, limit=limit, cursor=cursor)
     return Call(method="GET", path="/v1/jobs", query=query, read=_of(RemotePage))
+
+
+def name_speakers(job_id: str, names: Mapping[str, str]) -> Call[RemoteJob]:
+    """Give speakers their names."""
+    return Call(method="PATCH", path=f"/v1/jobs/{job_id}/speakers", json=names, read=_of(RemoteJob))
 
 
 def cancel(job_id: str) -> Call[RemoteJob]:

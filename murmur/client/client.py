@@ -7,7 +7,7 @@ The client library.
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -218,6 +218,10 @@ class Client:
         """One page of jobs, newest first. ApiError."""
         return self._run(calls.jobs(status=status, limit=limit, cursor=cursor))
 
+    def name_speakers(self, job_id: str, names: Mapping[str, str]) -> RemoteJob:
+        """Call speakers by their names from now on: ``{"A": "Anna"}``. ApiError: nobody is called so."""
+        return self._run(calls.name_speakers(job_id, names))
+
     def cancel(self, job_id: str) -> RemoteJob:
         """Give the job up. ApiError: it has finished, or isn't there."""
         return self._run(calls.cancel(job_id))
@@ -292,7 +296,9 @@ class Client:
         timeout = self._timeout_s + call.held_s
         try:
             if upload is None:
-                response = self._http.request(call.method, call.path, params=call.query, timeout=timeout)
+                response = self._http.request(
+                    call.method, call.path, params=call.query, json=call.json, timeout=timeout
+                )
             else:
                 with upload.request() as arguments:
                     response = self._http.request(call.method, call.path, timeout=timeout, **arguments)

@@ -8,12 +8,13 @@ import time
 import uuid
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from transcription import lanes
 from transcription.computation import DeadLetter
 from transcription.errors import (
     DeadLetterNotFound,
@@ -44,6 +45,7 @@ from transcription.ledger.scripts import PREFIX, Scripts, noting, pairs
 from transcription.options import Options, Priority, fingerprint
 from transcription.ports import Backlog, Lane, Mark, Page, Server
 from transcription.settings import Settings
+from transcription.speakers import Turn
 from transcription.transcript import Segment, Transcript
 
 _FULL_RETRY_S = 600
@@ -118,12 +120,12 @@ class RedisJobs:
 
     def _request(self, submission: Submission) -> dict[str, Any]:
         audio, options = submission.audio, submission.options
-        name = fingerprint(audio.sha256, submission.model, submission.revision, options.decoding())
-        if not self._settings.security.share_results:
-            # Whoever hits another's computation would learn that somebody else has the recording.
-            name = hashlib.sha256(f"{submission.tenant}/{name}".encode()).hexdigest()
+        name = self._own(
+            submission, fingerprint(audio.sha256, submission.model, submission.revision, options.decoding())
+        )
         payload = hashlib.sha256(f"{name}{options.model_dump_json()}".encode()).hexdigest()
         return {
+            "speakers": self._speakers(submission),
             "id": submission.job_id,
             "tenant": submission.tenant,
             "computation": uuid.uuid4().hex,
@@ -146,6 +148,28 @@ class RedisJobs:
             "request": submission.request_id,
             "trace": submission.traceparent,
             "ttl": (options.ttl_s or self._settings.retention.result_ttl_s) * 1000,
+        }
+
+    def _own(self, submission: Submission, name: str) -> str:
+        """A fingerprint as this tenant has it."""
+        if self._settings.security.share_results:
+            return name
+        # Whoever hits another's computation would learn that somebody else has the recording.
+        return hashlib.sha256(f"{submission.tenant}/{name}".encode()).hexdigest()
+
+    def _speakers(self, submission: Submission) -> dict[str, Any] | Literal[False]:
+        """The computation that says who speaks, where that is asked for."""
+        asked = submission.options.diarization()
+        if asked is None or submission.diarizer is None:
+            return False
+        model = lanes.SPEAKERS + submission.diarizer
+        return {
+            "kind": records.SPEAKERS,
+            "computation": uuid.uuid4().hex,
+            "fingerprint": self._own(submission, fingerprint(submission.audio.sha256, model, "", asked)),
+            "lane": self._settings.lane(model, language=None),
+            "model": model,
+            "decoding": asked.model_dump_json(),
         }
 
     def _deadline_s(self, options: Options) -> int:
@@ -186,9 +210,11 @@ class RedisJobs:
                 await self.backlog()
         return [self._job(pairs(job_hash), pairs(comp), *queue) for job_hash, comp, *queue in rows]
 
-    def _job(self, job_hash: dict[str, str], comp: dict[str, str], position: str | int, ahead: str | int) -> Job:
+    def _job(
+        self, job_hash: dict[str, str], comp: dict[str, str], position: str | int, ahead: str | int, speakers: list[str]
+    ) -> Job:
         queue = None if position == "" else self._queue_position(comp["lane"], int(position), records.seconds(ahead))
-        return records.job(job_hash, comp, queue)
+        return records.job(job_hash, comp, queue, pairs(speakers))
 
     def _queue_position(self, lane: str, position: int, ahead_s: float | None) -> QueuePosition:
         workers = self._lanes.get(lane)  # a lane's first jobs come before the first look at it
@@ -240,7 +266,25 @@ class RedisJobs:
             comp, *spans = await self._scripts.call("transcript", job.computation)
         if not comp:
             raise JobExpired.of(job.id)
-        return await asyncio.to_thread(records.transcript, pairs(comp), spans)
+        turns = await self._turns(job.diarization) if job.diarization else ()
+        return await asyncio.to_thread(records.transcript, pairs(comp), spans, turns, dict(job.names))
+
+    async def _turns(self, diarization: str) -> tuple[Turn, ...]:
+        """Who speaks when; nothing before that is known."""
+        with translated():
+            comp, *spans = await self._scripts.call("transcript", diarization)
+        if pairs(comp).get("status") != Status.COMPLETED:
+            return ()
+        return await asyncio.to_thread(records.turns, spans[-1])
+
+    async def rename(self, job_id: str, names: dict[str, str], *, tenant: str) -> Job:
+        """Give speakers names: see JobStore. JobNotFound."""
+        with translated():
+            row = await self._scripts.call("rename", job_id, tenant, orjson.dumps(names).decode())
+        if not row:
+            raise JobNotFound(f"no job {job_id!r}")
+        (job,) = await self._jobs([row])
+        return job
 
     async def written(self, job: Job, mark: Mark) -> tuple[tuple[Segment, ...], Mark]:
         """The transcript's next segments after *mark*: see JobStore."""

@@ -1,6 +1,7 @@
 """The ledger's hashes as the domain's values, and back."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import orjson
@@ -9,11 +10,15 @@ from transcription import tracks
 from transcription.computation import Claim, DeadLetter
 from transcription.errors import DeadlineExceeded, Fault
 from transcription.job import Audio, Failure, Job, Progress, QueuePosition, Status
-from transcription.options import Decoding, Options
+from transcription.options import Decoding, Diarization, Options
 from transcription.result_warning import ResultWarning, parsed
 from transcription.spans import Piece, Span
+from transcription.speakers import Turn, attribute
 from transcription.tracks import Track
 from transcription.transcript import Segment, Transcript, Word, merge
+
+SPEAKERS = "speakers"
+"""The kind of a computation that says who speaks."""
 
 
 def ms(seconds: float) -> int:
@@ -26,13 +31,17 @@ def seconds(value: str | int | None) -> float | None:
     return None if value in (None, "") else float(value) / 1000
 
 
-def job(job_hash: dict[str, str], comp: dict[str, str], queue: QueuePosition | None) -> Job:
-    """A ticket and its computation as one job; the computation is gone when the ticket left it early."""
-    status = _status(job_hash, comp)
+def job(
+    job_hash: dict[str, str], comp: dict[str, str], queue: QueuePosition | None, speakers: dict[str, str] | None = None
+) -> Job:
+    """A ticket and its computations as one job; they are gone when the ticket left them early."""
+    speakers = speakers or {}
+    status = _status(job_hash, comp, speakers)
     options = Options.model_validate_json(job_hash["options"])
     duration = seconds(comp.get("duration") or job_hash["duration"]) or 0.0
-    done = duration if status is Status.COMPLETED else seconds(comp.get("done", "0")) or 0.0
-    ended = seconds(job_hash.get("canceled") or job_hash.get("failed") or comp.get("completed"))
+    done = duration if status is Status.COMPLETED else min(_done(comp), _done(speakers) if speakers else duration)
+    ended = _ended(job_hash, comp, speakers, status)
+    broken = speakers if speakers.get("status") == Status.FAILED and comp.get("status") != Status.FAILED else comp
     created = seconds(job_hash["created"]) or 0.0
     cached = job_hash["cached"] == "1"
     return Job(
@@ -41,9 +50,9 @@ def job(job_hash: dict[str, str], comp: dict[str, str], queue: QueuePosition | N
         computation=job_hash["comp"],
         status=status,
         created_at=created,
-        started_at=created if cached else seconds(comp.get("started")),
+        started_at=created if cached else _started(comp, speakers),
         completed_at=None if ended is None else max(ended, created),
-        expires_at=None if ended is None else _expires(job_hash, comp, max(ended, created)),
+        expires_at=None if ended is None else _expires(job_hash, broken, max(ended, created)),
         model=job_hash["model"],
         language=comp.get("language") or options.language,
         options=options,
@@ -54,11 +63,36 @@ def job(job_hash: dict[str, str], comp: dict[str, str], queue: QueuePosition | N
         attempts=int(comp.get("attempts", "0")),
         progress=Progress(audio_seconds_done=done, audio_seconds_total=duration, estimated=not _is_known(comp, status)),
         queue=queue,
-        failure=_failure(job_hash, comp) if status is Status.FAILED else None,
-        compute_s=seconds(comp.get("compute_ms")),
+        failure=_failure(job_hash, broken) if status is Status.FAILED else None,
+        compute_s=_compute_s(comp, speakers),
         warnings=warnings(comp.get("warnings")),
         tracks=_tracks(comp),
+        diarization=job_hash.get("speakers"),
+        names=tuple(sorted(orjson.loads(job_hash.get("names", "{}")).items())),
     )
+
+
+def _done(comp: dict[str, str]) -> float:
+    return seconds(comp.get("done", "0")) or 0.0
+
+
+def _ended(job_hash: dict[str, str], comp: dict[str, str], speakers: dict[str, str], status: Status) -> float | None:
+    early = seconds(job_hash.get("canceled") or job_hash.get("failed"))
+    ends = [seconds(one.get("completed")) for one in (comp, speakers)]
+    known = [end for end in ends if end is not None]
+    if early is not None or not known or not (status.terminal or not speakers):
+        return early
+    # It failed with the first that did, and is complete with the last.
+    return max(known) if status is not Status.FAILED else min(known)
+
+
+def _started(comp: dict[str, str], speakers: dict[str, str]) -> float | None:
+    return min((at for one in (comp, speakers) if (at := seconds(one.get("started"))) is not None), default=None)
+
+
+def _compute_s(comp: dict[str, str], speakers: dict[str, str]) -> float | None:
+    spent = [at for one in (comp, speakers) if (at := seconds(one.get("compute_ms"))) is not None]
+    return sum(spent) if spent else None
 
 
 def _is_known(comp: dict[str, str], status: Status) -> bool:
@@ -66,14 +100,17 @@ def _is_known(comp: dict[str, str], status: Status) -> bool:
     return "known" in comp or status is Status.COMPLETED
 
 
-def _status(job_hash: dict[str, str], comp: dict[str, str]) -> Status:
+def _status(job_hash: dict[str, str], comp: dict[str, str], speakers: dict[str, str]) -> Status:
     if "expired" in job_hash:
         return Status.EXPIRED
     if "failed" in job_hash:
         return Status.FAILED
     if "canceled" in job_hash or not comp:
         return Status.CANCELED
-    return Status(comp["status"])
+    both = {Status(one["status"]) for one in (comp, speakers) if one}
+    if len(both) == 1:
+        return both.pop()
+    return next((end for end in (Status.FAILED, Status.CANCELED) if end in both), Status.PROCESSING)
 
 
 def _expires(ticket: dict[str, str], comp: dict[str, str], ended: float) -> float:
@@ -101,7 +138,8 @@ def dead_letter(died_at: float, comp: dict[str, str], jobs: list[str]) -> DeadLe
         failure=_failure({}, comp),
         attempts=int(comp["attempts"]),
         model=comp["model"],
-        decoding=Decoding.model_validate_json(comp["decoding"]),
+        decoding=_decoding(comp),
+        diarization=_diarization(comp),
         audio_sha256=comp["sha"],
         filename=comp["filename"],
         duration_s=seconds(comp["duration"]) or 0.0,
@@ -121,9 +159,11 @@ def claim(fields: dict[str, Any]) -> Claim:
         audio_sha256=fields["sha"],
         filename=fields["filename"],
         model=fields["model"],
-        decoding=Decoding.model_validate_json(fields["decoding"]),
+        decoding=_decoding(fields),
+        diarization=_diarization(fields),
+        closing=fields["kind"] == SPEAKERS and int(fields["index"]) > 0 and fields["start"] == fields["end"],
         language=fields["language"] or None,
-        speech=_stretches(fields["speech"]),
+        speech=stretches(fields["speech"]),
         whole=int(fields["spans"]) == 1,
         suspect=int(fields["suspect"]) == 1,
         alone=int(fields["alone"]) == 1,
@@ -134,13 +174,26 @@ def claim(fields: dict[str, Any]) -> Claim:
     )
 
 
+def _diarization(fields: dict[str, Any]) -> Diarization | None:
+    return Diarization.model_validate_json(fields["decoding"]) if fields.get("kind") == SPEAKERS else None
+
+
+def _decoding(fields: dict[str, Any]) -> Decoding:
+    """How a recording is transcribed; of one in which speakers are told apart, how it is decoded."""
+    asked = _diarization(fields)
+    if asked is None:
+        return Decoding.model_validate_json(fields["decoding"])
+    return Decoding(normalize=asked.normalize, audio_track=asked.audio_track, language=asked.language)
+
+
 def piece(value: Piece) -> tuple[int, int, str]:
     """A span as the prepared script takes it: start, end, and its speech as a flat list of edges, all in ms."""
     edges = [ms(edge) for stretch in value.speech for edge in (stretch.start, stretch.end)]
     return ms(value.span.start), ms(value.span.end), orjson.dumps(edges).decode()
 
 
-def _stretches(speech: str) -> tuple[Span, ...] | None:
+def stretches(speech: str) -> tuple[Span, ...] | None:
+    """A span's speech as `piece` wrote it; None before the recording was cut."""
     if not speech:
         return None
     edges = [edge / 1000 for edge in orjson.loads(speech)]
@@ -167,13 +220,22 @@ def _tracks(comp: dict[str, str]) -> tuple[Track, ...]:
     return tracks.parsed(orjson.loads(comp.get("tracks") or "[]"))
 
 
-def transcript(comp: dict[str, str], spans: list[list[str]]) -> Transcript:
-    """All that is written of a computation, in the order of time; for each span its windows."""
+def transcript(
+    comp: dict[str, str],
+    spans: list[list[str]],
+    spoken: Sequence[Turn] = (),
+    names: Mapping[str, str] | None = None,
+) -> Transcript:
+    """
+    All that is written of a computation, in the order of time; for each span its windows.
+
+    With the turns in which it was *spoken* every segment and word gets its speaker, by *names* where there are any.
+    """
     decoding = Decoding.model_validate_json(comp["decoding"])
     parts = [windows(written) for written in spans]
     probability = comp.get("language_probability")
     return Transcript(
-        segments=merge(parts),
+        segments=attribute(merge(parts), spoken, names),
         language=comp.get("language") or decoding.language,
         language_probability=float(probability) if probability else None,
         duration=seconds(comp["duration"]) or 0.0,
@@ -183,6 +245,31 @@ def transcript(comp: dict[str, str], spans: list[list[str]]) -> Transcript:
         warnings=warnings(comp.get("warnings")),
         words=decoding.word_timestamps,
     )
+
+
+def turns(written: list[str]) -> tuple[Turn, ...]:
+    """Who speaks when, as the last span of a diarization wrote it."""
+    return tuple(
+        Turn(start / 1000, end / 1000, speaker, overlap=bool(overlap))
+        for window in written
+        for start, end, speaker, overlap in orjson.loads(window)
+    )
+
+
+def turns_written(found: Iterable[Turn]) -> str:
+    """Turns as the ledger keeps them: start and end in ms, the speaker's number, whether another speaks too."""
+    return orjson.dumps([(ms(one.start), ms(one.end), one.speaker, int(one.overlap)) for one in found]).decode()
+
+
+def written(segments: Iterable[Segment]) -> str:
+    """Segments as the ledger keeps them: whose they are is told when they are read."""
+    return orjson.dumps([_unattributed(asdict(one)) for one in segments]).decode()
+
+
+def _unattributed(raw: dict[str, Any]) -> dict[str, Any]:
+    for part in (raw, *(raw["words"] or ())):
+        del part["speaker"], part["overlap"]
+    return raw
 
 
 def segment(raw: dict[str, Any]) -> Segment:

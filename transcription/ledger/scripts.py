@@ -14,7 +14,7 @@ CHANGED = PREFIX + "changed"
 BOUNDS_S = (1, 5, 15, 30, 60, 120, 300, 900, 3600, 14_400)
 """Upper bounds of the latency histograms, in seconds."""
 
-_ANSWER_WITH_JOBS = ("submit", "read", "cancel")
+_ANSWER_WITH_JOBS = ("submit", "read", "cancel", "rename")
 
 
 DEAD_LETTER_TTL_S = 30 * 86_400

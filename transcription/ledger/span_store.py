@@ -1,5 +1,6 @@
 """The ledger for a worker: spans in Redis, sync."""
 
+import base64
 import time
 import uuid
 from collections.abc import Iterable, Sequence
@@ -14,16 +15,17 @@ from redis.exceptions import RedisError, ResponseError
 from transcription.computation import Claim, Facts, Hold, Timing
 from transcription.errors import LeaseLost, NameTaken, Stopped
 from transcription.job import Failure
-from transcription.lanes import ANY_LANGUAGE
+from transcription.lanes import ANY_LANGUAGE, SPEAKERS
 from transcription.ledger import records, stats
 from transcription.ledger.connections import is_fault, too_new, translated, unavailable, unchanged
 from transcription.ledger.records import ms
 from transcription.ledger.scripts import PREFIX, Scripts, pairs
 from transcription.options import Priority
-from transcription.ports import Lane, WorkerInfo
+from transcription.ports import Heard, Lane, WorkerInfo
 from transcription.result_warning import ResultWarning
 from transcription.settings import Settings
 from transcription.spans import Piece
+from transcription.speakers import Turn
 from transcription.transcript import Segment
 
 log = structlog.get_logger()
@@ -105,9 +107,28 @@ class RedisSpans:
         warnings: Iterable[ResultWarning] = (),
     ) -> None:
         """Write one window's segments: see SpanStore."""
-        written = orjson.dumps([asdict(segment) for segment in segments]).decode()
         found = records.warnings_written(warnings)
-        self._write("append", claim, *_name(claim), self._lease_ms, window, written, ms(audio_s), found)
+        self._write(
+            "append", claim, *_name(claim), self._lease_ms, window, records.written(segments), ms(audio_s), found
+        )
+
+    def append_voices(self, claim: Claim, voices: bytes, *, window: int, audio_s: float) -> None:
+        """Write what was heard in one window of a diarization's span: see SpanStore."""
+        told = orjson.dumps(base64.b64encode(voices).decode()).decode()
+        self._write("append", claim, *_name(claim), self._lease_ms, window, told, ms(audio_s), "")
+
+    def append_turns(self, claim: Claim, turns: Iterable[Turn]) -> None:
+        """Write who speaks when: see SpanStore."""
+        self._write("append", claim, *_name(claim), self._lease_ms, 0, records.turns_written(turns), 0, "")
+
+    def voices(self, claim: Claim) -> list[Heard]:
+        """What was heard in all spans of a diarization: see SpanStore."""
+        with translated():
+            rows = self._scripts.call("voices", claim.computation)
+        return [
+            Heard(records.stretches(speech) or (), tuple(base64.b64decode(orjson.loads(one)) for one in windows))
+            for speech, windows in rows
+        ]
 
     def finish(self, claim: Claim, timing: Timing) -> bool:
         """Commit a span; True when it was the computation's last."""
@@ -135,6 +156,7 @@ class RedisSpans:
         """Say that this worker lives: see SpanStore. Returns how many spans came back. NameTaken."""
         incarnation = f"{info.pid}-{info.started_at}"
         fit = [model for model in info.models if model not in info.withdrawn]
+        fit += [SPEAKERS + info.diarizer] if info.diarizer else []
         kind = "\n".join(fit) + "\n\n" + "\n".join(info.traits)
         cuts = (info.id, incarnation, orjson.dumps(info).decode(), self._settings.lease.max_attempts, kind)
         known = int((info.id, incarnation) in self._known)

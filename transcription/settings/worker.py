@@ -52,5 +52,16 @@ class Worker(Part):
         3, ge=1, description="Storage or disk faults in a row after which a worker stops claiming until a probe passes."
     )
     span_s: float = Field(300.0, gt=0, description="Length of the spans that long recordings are cut into.")
+    diarizer: str = Field(
+        "auto",
+        description="Who tells speakers apart: `demo`, the path of a speaker-embedding network in ONNX, `off`, or "
+        "`auto`: `demo` beside the demo model, else nobody.",
+    )
+    diarizer_threshold: float = Field(
+        0.0,
+        ge=0,
+        le=2,
+        description="Cosine distance up to which two voices are one speaker's; 0: what the network says of itself.",
+    )
     metrics_port: int = Field(0, ge=0, le=65_535, description="Port of the worker's own /metrics; 0: off.")
     mlx: Mlx = Mlx()

@@ -49,6 +49,12 @@ def finished(timing: Timing) -> None:
     stage_seconds.labels("vad").inc(timing.vad_s)
 
 
+def diarized(timing: Timing) -> None:
+    """Count a committed span of a diarization; its audio is counted where it is transcribed."""
+    spans.labels("finished").inc()
+    stage_seconds.labels("speakers").inc(timing.compute_s)
+
+
 @contextmanager
 def stage(name: str) -> Iterator[None]:
     """Add the block's time to the stage *name*."""

@@ -24,6 +24,7 @@ from transcription.settings import Settings
 from transcription.spans import Piece, Span
 
 WORKERS = ("w1", "w2", "w3")
+MODELS = ("demo", "speakers:voices@1")
 DEEDS = ("prepare", "append", "finish", "error", "fault", "poison", "release", "renew")
 worker_names = st.sampled_from(WORKERS)
 
@@ -36,7 +37,9 @@ class Books:
         span_keys = [key for key in keys if key.startswith("murmur:span:")]
         comp_keys = [key for key in keys if key.startswith("murmur:comp:") and key.count(":") == 2]
         queues = [key for key in keys if key.startswith("murmur:first:")]
-        queues += [f"murmur:{queue}:demo" for queue in ("suspects", "solitary", "extra", "avoided")]
+        queues += [
+            f"murmur:{queue}:{lane}" for queue in ("suspects", "solitary", "extra", "avoided") for lane in MODELS
+        ]
         queues += ["murmur:delayed", "murmur:leases"]
         pipe = redis.pipeline(transaction=False)
         for key in span_keys + comp_keys:
@@ -124,7 +127,7 @@ class Ledger(RuleBasedStateMachine):
         self.spans.register(
             WorkerInfo(
                 id=name, models=("demo",), engine="stub", device="cpu", compute_type="int8", slots=3, host="h",
-                pid=self.pids[name], started_at=0.0,
+                pid=self.pids[name], started_at=0.0, diarizer="voices@1",
             )
         )  # fmt: skip
 
@@ -136,15 +139,16 @@ class Ledger(RuleBasedStateMachine):
 
     @rule(
         audio=st.sampled_from("abcd"), tenant=st.sampled_from(["t1", "t2"]), priority=st.sampled_from(Priority),
-        webhook_url=st.sampled_from([None, "http://receiver.test/"]),
+        webhook_url=st.sampled_from([None, "http://receiver.test/"]), diarize=st.booleans(),
     )  # fmt: skip
-    def submit(self, audio: str, tenant: str, priority: Priority, webhook_url: str | None) -> None:
+    def submit(self, audio: str, tenant: str, priority: Priority, webhook_url: str | None, diarize: bool) -> None:
         job, _ = self.runner.run(
             self.jobs.submit(
                 Submission(
                     job_id=f"{next(self.numbers):08}", tenant=tenant,
                     audio=Audio(sha256=audio * 64, bytes=1, duration_s=10.0, filename="f"),
-                    model="demo", revision="r", options=Options(priority=priority, webhook_url=webhook_url),
+                    model="demo", revision="r", diarizer="voices@1" if diarize else None,
+                    options=Options(priority=priority, webhook_url=webhook_url, diarize=diarize),
                 )
             )
         )  # fmt: skip
@@ -180,7 +184,7 @@ class Ledger(RuleBasedStateMachine):
     @rule(name=worker_names, extras=st.booleans())
     def claim(self, name: str, extras: bool) -> None:
         tokens = [claim.token for claim in self.claims]
-        found = self.spans.claim(name, models=("demo",), extras=extras)
+        found = self.spans.claim(name, models=MODELS, extras=extras)
         if found is not None:
             assert all(found.token > token for token in tokens)
             self.claims.append(found)
@@ -286,7 +290,7 @@ class Ledger(RuleBasedStateMachine):
             for name in WORKERS:
                 self.process_is_killed_and_restarted(name) if self.redis.scard(f"murmur:held:{name}") else None
             self.delays_pass()
-            held = next((c for n in WORKERS if (c := self.spans.claim(n, models=("demo",), extras=True))), None)
+            held = next((c for n in WORKERS if (c := self.spans.claim(n, models=MODELS, extras=True))), None)
             if held is None:
                 break
             self.spans.finish(held, Timing(audio_s=1.0))

@@ -2,12 +2,13 @@
 local id, tenant = unpack(ARGV)
 local job = hash(k('job', id))
 if job.tenant ~= tenant then return { 'unknown' } end
-local status = redis.call('HGET', k('comp', job.comp), 'status')
-if job.canceled or job.failed or job.expired or terminal(status) then return { 'finished', job_row(id, false) } end
+if job.canceled or job.failed or job.expired or terminal(job_status(job)) then
+  return { 'finished', job_row(id, false) }
+end
 redis.call('HSET', k('job', id), 'canceled', now())
 count('canceled')
 audit('job canceled', 'job', id, 'comp', job.comp)
 expire_after(id, now())
 enqueue_webhook(id, 'canceled')
-leave_computation(id, job.comp, 'canceled')
+leave_computations(id, job, 'canceled')
 return { 'ok', job_row(id, false) }

@@ -13,14 +13,18 @@
 --   coming:S          zset    jobs for a recording that are on their way, by when they are given up
 --   deleting:S        string  a recording whose bytes are being deleted now
 --   stored            hash    tenant -> bytes of the ledger that its jobs' requests take
---   job:ID            hash    a job: tenant, comp, options, audio, ttl, stored; `canceled` or `expired`: when that was
+--   job:ID            hash    a job: tenant, comp, options, audio, ttl, stored; `canceled` or `expired`: when that was;
+--                             `speakers`: the diarization that it waits for as well; `names`: what its speakers are
+--                             called (JSON)
 --   jobs:T            zset    a tenant's jobs by the time of their submission
 --   idem:T:K          hash    idempotency key -> job, payload; gone after a day
 --   open:T            zset    jobs that count against a tenant's limit of concurrent jobs; only where there is a limit
 --   used:T:DAY        string  audio that a tenant has used of its quota on a day (days since 1970, UTC)
 --
 --   comp:C            hash    a computation: status, audio, model, lane, decoding, class, spans, progress, error;
---                             `lead`: its running spans and the one that waits in `first`
+--                             `lead`: its running spans and the one that waits in `first`; `kind`: `speakers` for a
+--                             diarization, which writes voices, not segments, and whose last span, of no length,
+--                             waits for all others and says who is who (`closing`: it was made)
 --   comp:C:jobs       set     jobs that wait for it or keep its result; when the last one leaves, it is deleted
 --   comp:C:extra      zset    its spans that wait in `extra`, by index
 --   span:C:I          hash    state (pending running delayed done stopped), start, end, speech, token, worker,
@@ -185,6 +189,20 @@ end
 
 local function terminal(status) return status == 'completed' or status == 'failed' or status == 'canceled' end
 
+-- The status of a job that waits for two computations: it fails with either, and ends with both.
+local function combined(one, other)
+  if not other or one == other then return one end
+  for _, status in ipairs({ 'failed', 'canceled' }) do
+    if one == status or other == status then return status end
+  end
+  return 'processing'
+end
+
+local function status_of(cid) return cid and redis.call('HGET', k('comp', cid), 'status') end
+
+-- A job's status by its computations; nil when they are gone.
+local function job_status(job) return combined(status_of(job.comp), job.speakers and status_of(job.speakers)) end
+
 -- ---------------------------------------------------------------- queues of spans
 
 local function length_of(span) return num(span['end']) - num(span['start']) end
@@ -277,12 +295,14 @@ local function lines(text)
   return set
 end
 
--- Whether a worker of these models and traits has all that a lane asks for. No line about the language: any may come.
+-- Whether a worker of these models and traits has all that a lane asks for. No line about the language: any may come,
+-- but where speakers are told apart: voices have none.
 local function suits(lane, models, has)
   local model, needs = string.match(lane, '^([^\n]*)\n?(.*)$')
   if not models[model] then return false end
   local any = has['language=*']
-  if not any and not string.find(needs, 'language=', 1, true) then return false end
+  local voices = string.sub(model, 1, 9) == 'speakers:'
+  if not any and not voices and not string.find(needs, 'language=', 1, true) then return false end
   for need in string.gmatch(needs, '[^\n]+') do
     if not has[need] and not (any and string.sub(need, 1, 9) == 'language=') then return false end
   end
@@ -412,21 +432,34 @@ local function move(cid, status)
   local before = redis.call('HGET', key, 'status')
   local jobs = redis.call('SMEMBERS', k('comp', cid, 'jobs'))
   redis.call('HSET', key, 'status', status)
-  redis.call('HINCRBY', k('counts'), before, 0 - #jobs)
-  redis.call('HINCRBY', k('counts'), status, #jobs)
+  local ended = {} -- the jobs that this brings to their end, and how each ends
+  for _, id in ipairs(jobs) do
+    local job = redis.call('HMGET', k('job', id), 'comp', 'speakers')
+    local other = job[2] and status_of(job[1] == cid and job[2] or job[1])
+    local was, is = combined(before, other), combined(status, other)
+    if was ~= is then
+      redis.call('HINCRBY', k('counts'), was, -1)
+      redis.call('HINCRBY', k('counts'), is, 1)
+      if terminal(is) then ended[#ended + 1] = { id, is } end
+      if terminal(was) then redis.call('ZREM', k('expiry'), id) end
+      if job[1] ~= cid then redis.call('PUBLISH', k('changed'), job[1]) end
+    end
+  end
   if status == 'processing' and redis.call('HSETNX', key, 'started', now()) == 1 then
     local waited = now() - num(redis.call('HGET', key, 'created'))
     redis.call('HINCRBY', k('stats'), 'wait_ms', waited)
     observe('wait', cid, waited)
   end
+  for _, job in ipairs(ended) do
+    redis.call('ZREM', k('deadlines'), job[1])
+    expire_after(job[1], now(), redis.call('HGET', key, 'dead_until'))
+    enqueue_webhook(job[1], job[2], redis.call('HGET', key, 'error_code'))
+  end
   if terminal(status) then
     redis.call('HSET', key, 'completed', now())
-    for _, id in ipairs(jobs) do redis.call('ZREM', k('deadlines'), id) end
     count('computations_' .. status)
-    if status == 'completed' then observe('transcript', cid, now() - num(redis.call('HGET', key, 'created'))) end
-    for _, id in ipairs(jobs) do
-      expire_after(id, now(), redis.call('HGET', key, 'dead_until'))
-      enqueue_webhook(id, status, redis.call('HGET', key, 'error_code'))
+    if status == 'completed' and redis.call('HEXISTS', key, 'kind') == 0 then
+      observe('transcript', cid, now() - num(redis.call('HGET', key, 'created')))
     end
     local kept = status == 'completed' and KEEP_AUDIO == 1 or redis.call('HEXISTS', key, 'dead_until') == 1
     if not kept then release_audio(cid) end
@@ -488,6 +521,7 @@ local function start_over(cid)
   end
   for i = 0, last do redis.call('DEL', k('span', cid, i), k('segs', cid, i)) end
   redis.call('HSET', comp, 'spans', 1, 'spans_done', 0, 'done', 0)
+  redis.call('HDEL', comp, 'closing')
   redis.call('HSET', k('span', cid, 0), 'start', 0, 'end', redis.call('HGET', comp, 'duration'), 'done', 0,
     'windows', 0, 'attempts', 0)
   enqueue(cid, 0)
@@ -510,16 +544,20 @@ local function drop_computation(cid)
   audit('dropped', 'comp', cid)
 end
 
--- A job leaves its computation early; the last one to go stops the computing.
-local function leave_computation(id, cid, to)
+-- A job leaves its computations early; the last one to go stops the computing.
+local function leave_computations(id, job, to)
   redis.call('ZREM', k('deadlines'), id)
-  local status = redis.call('HGET', k('comp', cid), 'status')
-  if redis.call('SREM', k('comp', cid, 'jobs'), id) == 1 then
+  local status = job_status(job)
+  local left = redis.call('SREM', k('comp', job.comp, 'jobs'), id)
+  if job.speakers then redis.call('SREM', k('comp', job.speakers, 'jobs'), id) end
+  if left == 1 then
     redis.call('HINCRBY', k('counts'), status, -1)
     if to then redis.call('HINCRBY', k('counts'), to, 1) end
   end
-  if status and redis.call('SCARD', k('comp', cid, 'jobs')) == 0 then drop_computation(cid) end
-  redis.call('PUBLISH', k('changed'), cid)
+  for _, cid in ipairs({ job.comp, job.speakers }) do
+    if status_of(cid) and redis.call('SCARD', k('comp', cid, 'jobs')) == 0 then drop_computation(cid) end
+    redis.call('PUBLISH', k('changed'), cid)
+  end
 end
 
 -- Take a span from a process that is gone. Whoever is charged loses an attempt and is a suspect, before its last
@@ -579,17 +617,24 @@ end
 local function miss_deadline(id)
   redis.call('ZREM', k('deadlines'), id)
   local job = hash(k('job', id))
-  local status = job.comp and redis.call('HGET', k('comp', job.comp), 'status')
+  local status = job.comp and job_status(job)
   if not status or terminal(status) or job.canceled or job.expired then return end
   local why = 'it was not done before its deadline (deadline_s, or MURMUR_LIMITS__DEADLINE_INTERACTIVE_S and _BATCH_S)'
   audit('deadline exceeded', 'job', id, 'comp', job.comp)
-  if redis.call('SCARD', k('comp', job.comp, 'jobs')) == 1 then
-    fail_computation(job.comp, 'deadline_exceeded', why, 1, 'platform')
+  local late, shared = {}, false
+  for _, cid in ipairs({ job.comp, job.speakers }) do
+    if not terminal(status_of(cid)) then
+      late[#late + 1] = cid
+      shared = shared or redis.call('SCARD', k('comp', cid, 'jobs')) > 1
+    end
+  end
+  if not shared then
+    for _, cid in ipairs(late) do fail_computation(cid, 'deadline_exceeded', why, 1, 'platform') end
     return
   end
   redis.call('HSET', k('job', id), 'failed', now(), 'error', why)
   redis.call('HINCRBY', k('failures'), 'deadline_exceeded', 1)
   expire_after(id, now())
   enqueue_webhook(id, 'failed', 'deadline_exceeded')
-  leave_computation(id, job.comp, 'failed')
+  leave_computations(id, job, 'failed')
 end

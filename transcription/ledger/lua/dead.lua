@@ -13,7 +13,6 @@ if action == 'drop' then
 end
 redis.call('HDEL', comp, 'error_code', 'error', 'error_retryable', 'error_fault', 'completed', 'started')
 redis.call('HSET', comp, 'attempts', 0, 'revived', 1)
-for _, id in ipairs(redis.call('SMEMBERS', k('comp', cid, 'jobs'))) do redis.call('ZREM', k('expiry'), id) end
 redis.call('SET', k('dedup', redis.call('HGET', comp, 'fingerprint')), cid, 'NX')
 move(cid, 'queued')
 for i = 0, num(redis.call('HGET', comp, 'spans')) - 1 do

@@ -6,7 +6,7 @@ local at = now()
 local job = hash(k('job', id))
 if job.tenant ~= tenant then return 'unknown' end
 audit('forgotten', 'job', id, 'comp', job.comp)
-leave_computation(id, job.comp)
+leave_computations(id, job)
 local left = job.expired and 'expired' or job.canceled and 'canceled' or job.failed and 'failed'
 if left then redis.call('HINCRBY', k('counts'), left, -1) end
 forget_job(id, job.tenant)

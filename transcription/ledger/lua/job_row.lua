@@ -36,14 +36,16 @@ local function ahead(cid, class)
   return rank + earlier, ms
 end
 
--- {job hash, computation hash, position, ms ahead}
+-- {job hash, computation hash, position, ms ahead, hash of its diarization}
 local function job_row(id, with_position)
   local job = redis.call('HGETALL', k('job', id))
-  local cid = redis.call('HGET', k('job', id), 'comp')
+  local ids = redis.call('HMGET', k('job', id), 'comp', 'speakers')
+  local cid = ids[1]
   local position, ms = '', ''
   if with_position then
     local comp = redis.call('HMGET', k('comp', cid), 'status', 'class')
-    if comp[1] == 'queued' then position, ms = ahead(cid, comp[2]) end
+    if combined(comp[1], ids[2] and status_of(ids[2])) == 'queued' then position, ms = ahead(cid, comp[2]) end
   end
-  return { job, redis.call('HGETALL', k('comp', cid)), position, ms }
+  local speakers = ids[2] and redis.call('HGETALL', k('comp', ids[2])) or {}
+  return { job, redis.call('HGETALL', k('comp', cid)), position, ms, speakers }
 end

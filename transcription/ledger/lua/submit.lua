@@ -26,48 +26,9 @@ if r.idempotency_key then
   redis.call('PEXPIRE', key, 86400000)
 end
 
-local cid = redis.call('GET', k('dedup', r.fingerprint))
-local status = cid and redis.call('HGET', k('comp', cid), 'status')
-local outcome = 'new'
-if status == 'completed' and not r.cache then status = nil end
-if status then
-  outcome = status == 'completed' and 'cached' or 'joined'
-else
-  cid, status = r.computation, 'queued'
-end
-
-redis.call('HSET', k('job', r.id), 'id', r.id, 'tenant', r.tenant, 'comp', cid, 'created', at, 'options', options,
-  'filename', r.filename, 'sha', r.sha, 'bytes', r.bytes, 'duration', r.duration, 'model', r.model, 'ttl', r.ttl,
-  'cached', outcome == 'cached' and 1 or 0, 'stored', stored)
-redis.call('HINCRBY', k('stored'), r.tenant, stored)
-if r.webhook then redis.call('HSET', k('job', r.id), 'webhook', r.webhook) end
-redis.call('ZADD', k('jobs', r.tenant), at, r.id)
-redis.call('SADD', k('comp', cid, 'jobs'), r.id)
-redis.call('HINCRBY', k('counts'), status, 1)
-if outcome ~= 'cached' then redis.call('ZADD', k('deadlines'), at + r.deadline, r.id) end
-count('submitted')
-count(outcome)
-
-redis.call('ZREM', k('coming', r.sha), r.id)
-if outcome == 'new' then
-  redis.call('HSET', k('comp', cid), 'id', cid, 'status', 'queued', 'fingerprint', r.fingerprint, 'sha', r.sha,
-    'filename', r.filename, 'model', r.model, 'lane', r.lane, 'decoding', decoding, 'class', r.class,
-    'tenant', r.tenant, 'created', at, 'duration', r.duration, 'spans', 1, 'spans_done', 0, 'done', 0, 'lead', 0,
-    'attempts', 0, 'request', r.request, 'trace', r.trace)
-  if r.charged then
-    local day = k('used', r.tenant, math.floor(at / 86400000))
-    redis.call('HSET', k('comp', cid), 'charged', r.charged, 'charged_to', day)
-  end
-  redis.call('HSET', k('span', cid, 0), 'start', 0, 'end', r.duration, 'done', 0, 'windows', 0, 'attempts', 0)
-  redis.call('SET', k('dedup', r.fingerprint), cid)
-  redis.call('SADD', k('blob', r.sha), cid)
-  enqueue(cid, 0)
-  publish_event(cid, 'status', 'status', 'queued')
-elseif outcome == 'cached' then
-  note_if_unneeded(r.sha)
-  expire_after(r.id, at)
-  enqueue_webhook(r.id, 'completed')
-elseif r.class == 'interactive' and redis.call('HGET', k('comp', cid), 'class') == 'batch' then
+-- Of one class of service, whoever asks first; an interactive job takes what it joins along.
+local function hasten(cid)
+  if r.class ~= 'interactive' or redis.call('HGET', k('comp', cid), 'class') ~= 'batch' then return end
   local pending = {}
   for i = 0, num(redis.call('HGET', k('comp', cid), 'spans')) - 1 do
     if redis.call('HGET', k('span', cid, i), 'state') == 'pending' then
@@ -77,6 +38,71 @@ elseif r.class == 'interactive' and redis.call('HGET', k('comp', cid), 'class') 
   end
   redis.call('HSET', k('comp', cid), 'class', 'interactive')
   for _, span in ipairs(pending) do enqueue(cid, span[1], span[2]) end
+end
+
+local charged = r.charged
+local function start(part, cid)
+  redis.call('HSET', k('comp', cid), 'id', cid, 'status', 'queued', 'fingerprint', part.fingerprint, 'sha', r.sha,
+    'filename', r.filename, 'model', part.model, 'lane', part.lane, 'decoding', part.decoding, 'class', r.class,
+    'tenant', r.tenant, 'created', at, 'duration', r.duration, 'spans', 1, 'spans_done', 0, 'done', 0, 'lead', 0,
+    'attempts', 0, 'request', r.request, 'trace', r.trace)
+  if part.kind then redis.call('HSET', k('comp', cid), 'kind', part.kind) end
+  if charged then -- once, however many computations a job begins
+    local day = k('used', r.tenant, math.floor(at / 86400000))
+    redis.call('HSET', k('comp', cid), 'charged', charged, 'charged_to', day)
+    charged = false
+  end
+  redis.call('HSET', k('span', cid, 0), 'start', 0, 'end', r.duration, 'done', 0, 'windows', 0, 'attempts', 0)
+  redis.call('SET', k('dedup', part.fingerprint), cid)
+  redis.call('SADD', k('blob', r.sha), cid)
+  enqueue(cid, 0)
+  publish_event(cid, 'status', 'status', 'queued')
+end
+
+-- What a job waits for: a computation that is there, or a new one. Returns it, its status and what the job met.
+local function join(part)
+  local cid = redis.call('GET', k('dedup', part.fingerprint))
+  local status = status_of(cid)
+  if status == 'completed' and not r.cache then status = nil end
+  if not status then return part.computation, 'queued', 'new' end
+  return cid, status, status == 'completed' and 'cached' or 'joined'
+end
+
+local parts = { { computation = r.computation, fingerprint = r.fingerprint, lane = r.lane, model = r.model,
+  decoding = decoding } }
+if r.speakers then parts[2] = r.speakers end
+local outcome, status = 'cached', nil
+for _, part in ipairs(parts) do
+  local found, met
+  part.cid, found, met = join(part)
+  part.met = met
+  status = combined(found, status)
+  if met == 'new' or (met == 'joined' and outcome == 'cached') then outcome = met end
+end
+local cid = parts[1].cid
+
+redis.call('HSET', k('job', r.id), 'id', r.id, 'tenant', r.tenant, 'comp', cid, 'created', at, 'options', options,
+  'filename', r.filename, 'sha', r.sha, 'bytes', r.bytes, 'duration', r.duration, 'model', r.model, 'ttl', r.ttl,
+  'cached', outcome == 'cached' and 1 or 0, 'stored', stored)
+if r.speakers then redis.call('HSET', k('job', r.id), 'speakers', parts[2].cid) end
+redis.call('HINCRBY', k('stored'), r.tenant, stored)
+if r.webhook then redis.call('HSET', k('job', r.id), 'webhook', r.webhook) end
+redis.call('ZADD', k('jobs', r.tenant), at, r.id)
+redis.call('HINCRBY', k('counts'), status, 1)
+if not terminal(status) then redis.call('ZADD', k('deadlines'), at + r.deadline, r.id) end
+count('submitted')
+count(outcome)
+
+redis.call('ZREM', k('coming', r.sha), r.id)
+for _, part in ipairs(parts) do
+  redis.call('SADD', k('comp', part.cid, 'jobs'), r.id)
+  if part.met == 'new' then start(part, part.cid) end
+  if part.met == 'joined' then hasten(part.cid) end
+end
+if outcome == 'cached' then
+  note_if_unneeded(r.sha)
+  expire_after(r.id, at)
+  enqueue_webhook(r.id, 'completed')
 end
 audit('accepted', 'job', r.id, 'comp', cid, 'outcome', outcome)
 return { outcome, job_row(r.id, true) }

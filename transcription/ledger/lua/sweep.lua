@@ -15,8 +15,10 @@ if from then
   local kept = redis.call('ZREVRANGEBYSCORE', k('expiry'), from, '-inf', 'WITHSCORES', 'LIMIT', 0, SLICE)
   for n = 1, #kept, 2 do
     local id, ends = kept[n], num(kept[n + 1])
-    local job = redis.call('HMGET', k('job', id), 'ttl', 'comp')
-    if job[2] and not redis.call('HGET', k('comp', job[2]), 'dead_until') then
+    local job = redis.call('HMGET', k('job', id), 'ttl', 'comp', 'speakers')
+    local dead = job[2] and redis.call('HGET', k('comp', job[2]), 'dead_until')
+    dead = dead or job[3] and redis.call('HGET', k('comp', job[3]), 'dead_until')
+    if job[2] and not dead then
       expire_after(id, ends - num(job[1]))
     end
   end
@@ -39,7 +41,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', k('expiry'), '-inf', at, 'LIMIT'
       redis.call('HINCRBY', k('counts'), left, -1)
       redis.call('HINCRBY', k('counts'), 'expired', 1)
     end
-    leave_computation(id, job.comp, 'expired')
+    leave_computations(id, job, 'expired')
     redis.call('ZADD', k('tombs'), at + tombstone_ms, id)
     audit('expired', 'job', id, 'comp', job.comp)
     redis.call('HSETNX', k('config'), 'deleted', at)

@@ -1,0 +1,116 @@
+"""The way of one span of a diarization: decode, find speech, cut, hear its voices; of the last one: tell them apart."""
+
+from collections.abc import Callable
+
+from transcription.computation import Claim, Timing
+from transcription.media.recording import Sound
+from transcription.options import Diarization
+from transcription.ports import SpanStore
+from transcription.settings import Settings
+from transcription.spans import Piece, pieces, windows
+from worker.audio.speech import detect_speech
+from worker.diarizers.base import Diarizer, Voices
+from worker.diarizers.choice import ChosenDiarizer
+from worker.diarizers.clustering import Speakers
+from worker.diarizers.embedding import SPEECH
+from worker.diarizers.packing import pack, unpack
+from worker.leases import Held
+from worker.pipeline import Clock
+from worker.sounds import Sounds, touch_and_check
+
+CHECKPOINT_S = 120.0
+"""Speech that is heard between two writes."""
+
+
+class DiarizationPipeline:
+    """Runs spans of diarizations; threads share it."""
+
+    def __init__(
+        self,
+        *,
+        spans: SpanStore,
+        sounds: Sounds,
+        diarizer: ChosenDiarizer,
+        settings: Settings,
+        more: Callable[[Claim], None] = lambda _: None,
+    ) -> None:
+        """*more* is called when a span is done and others of its diarization may be to do: the last one comes so."""
+        self._more = more
+        self._spans = spans
+        self._sounds = sounds
+        self._diarizer = diarizer
+        self._span_s = settings.worker.span_s
+
+    def run(self, held: Held) -> Timing:
+        """
+        Take a claimed span to its commit.
+
+        Raises:
+            LeaseLost: another worker holds the span now.
+            Stopped: nobody wants it any more, or the worker hands it back.
+            MurmurationError: what went wrong; `transcription.retry` decides what then.
+        """
+        claim, clock = held.claim, Clock()
+        diarizer = self._diarizer.get()
+        if claim.closing:
+            with clock.measure("compute"):
+                self._tell_apart(held, diarizer)
+        else:
+            piece, sound = self._prepare(held, clock) if claim.speech is None else self._load(held, clock)
+            with clock.measure("compute"):
+                self._hear(held, diarizer, piece, sound)
+        timing = Timing(
+            audio_s=claim.span.seconds,
+            decode_s=clock.spent["decode"],
+            vad_s=clock.spent["vad"],
+            compute_s=clock.spent["compute"],
+        )
+        if self._spans.finish(claim, timing):
+            self._sounds.forget(claim)
+        else:
+            self._more(claim)
+        return timing
+
+    def _prepare(self, held: Held, clock: Clock) -> tuple[Piece, Sound]:
+        """Decode the recording once, find its speech once, and cut it into spans."""
+        claim = held.claim
+        with clock.measure("decode"):
+            recording = self._sounds.decode(held)
+        touch_and_check(held)
+        with clock.measure("vad"):
+            speech = detect_speech(recording.samples, options=SPEECH, progressed=lambda: touch_and_check(held))
+        parts = pieces(recording.holes.placed(speech), recording.duration_s, target_s=self._span_s)
+        if len(parts) > 1:
+            self._sounds.keep(claim, recording)
+            recording = recording.until(parts[0].span.end)
+        touch_and_check(held)
+        self._spans.prepared(claim, parts, language=None, probability=None)
+        return parts[0], recording
+
+    def _load(self, held: Held, clock: Clock) -> tuple[Piece, Sound]:
+        with clock.measure("decode"):
+            sound = self._sounds.load(held)
+        return Piece(held.claim.span, held.claim.speech or ()), sound
+
+    def _hear(self, held: Held, diarizer: Diarizer, piece: Piece, sound: Sound) -> None:
+        """Write what is heard, a few minutes at a time; what an earlier holder wrote is left out."""
+        claim = held.claim
+        groups = windows(piece.speech, limit_s=CHECKPOINT_S)
+        for number, group in enumerate(groups[claim.windows_done :], start=claim.windows_done):
+            heard = diarizer.hear(group, sound, check=lambda: touch_and_check(held))
+            self._spans.append_voices(claim, pack(heard), window=number, audio_s=group[-1].end - piece.span.start)
+            touch_and_check(held)
+
+    def _tell_apart(self, held: Held, diarizer: Diarizer) -> None:
+        spans = self._spans.voices(held.claim)
+        voices = Voices.joined([unpack(window) for span in spans for window in span.windows])
+        speech = [stretch for span in spans for stretch in span.speech]
+        touch_and_check(held)
+        self._spans.append_turns(held.claim, diarizer.turns(voices, speech, _asked(held.claim)))
+
+
+def _asked(claim: Claim) -> Speakers:
+    asked = claim.diarization or Diarization()
+    if asked.num_speakers is not None:
+        return Speakers(asked.num_speakers, asked.num_speakers)
+    return Speakers(asked.min_speakers or 1, asked.max_speakers)
