@@ -12,7 +12,7 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3 python;
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$python; break; }; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test mutants mutants-domain test-compose fuzz recordings audit check format docs lock clean mac-up mac-worker chaos bench test-mlx secrets
+.PHONY: help demo run test mutants mutants-domain test-compose fuzz recordings audit check format docs lock clean mac-up mac-worker chaos bench test-mlx secrets clients
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,8 @@ run: $(VENV)/.local ## Run the platform on 127.0.0.1:8000 until Ctrl-C (ARGS="--
 # A process of tests that dies is the end, with the test's name: xdist's replacement may wait for ever for its last test.
 test: $(VENV)/.dev ## Run the tests (ARGS="tests/unit -k formats")
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart 0 $(ARGS)
+
+clients: $(VENV)/.clients ## Install linters, generators and published clients, which tests/clients drives (npm; a minute)
 
 mutants: $(VENV)/.dev ## Put known faults in, one at a time, and see that the tests notice (ARGS="--area lua"; long)
 	@$(BIN)/python -m tests.mutants.run $(ARGS)
@@ -112,6 +114,14 @@ $(VENV)/bin/murmur:
 	@echo "$(CURDIR)" > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/murmuration.pth"
 	@printf '#!/bin/sh\nexec "%s/python" -m murmur "$$@"\n' "$(CURDIR)/$(BIN)" > $@
 	@chmod +x $@
+
+$(VENV)/.clients: tests/clients/package-lock.json tests/clients/python.txt | $(VENV)/bin/murmur
+	@echo "Installing published clients into tests/clients and $(VENV)/clients (once, a minute or two)"
+	@cd tests/clients && npm ci --silent
+	@$(BIN)/python -m venv $(VENV)/clients
+	@$(VENV)/clients/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps \
+		-r tests/clients/python.txt
+	@touch $@
 
 $(VENV)/.local $(VENV)/.mlx $(VENV)/.dev: $(VENV)/.%: requirements/%.txt | $(VENV)/bin/murmur
 	@echo "Installing $< into $(VENV) (once, a minute or two)"

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from transcription.job import Failure, Job, Progress, QueuePosition, Status
 from transcription.options import Options
-from transcription.ports import Page, WorkerInfo
+from transcription.ports import Page
 
 
 def _absent(value: object) -> bool:
@@ -197,10 +197,3 @@ def _time(seconds: float | None) -> datetime | None:
 def rfc3339(seconds: float) -> datetime:
     """RFC 3339 in UTC, to the millisecond."""
     return datetime.fromtimestamp(round(seconds, 3), UTC)
-
-
-def worker_out(worker: WorkerInfo) -> dict[str, Any]:
-    """A live worker for the wire; its process id stays here."""
-    shape = asdict(worker)
-    del shape["pid"]
-    return {**shape, "started_at": rfc3339(worker.started_at)}

@@ -17,3 +17,5 @@ lock local local
 lock dev dev
 # A group has none of the project's own dependencies.
 compile --group pyproject.toml:flower -o requirements/flower.txt
+# Published clients, which tests drive in an environment of their own.
+compile --python-version 3.11 tests/clients/python.in -o tests/clients/python.txt

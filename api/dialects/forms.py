@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from transcription.options import Options
+from api.openapi import FIELDS
 
 FILE: dict[str, Any] = {
     "type": "string",
@@ -13,23 +13,48 @@ FILE: dict[str, Any] = {
 }
 AUDIO: dict[str, Any] = {"type": "string", "format": "byte", "description": "The recording in base64, with padding."}
 
-_REF = "#/components/schemas/{model}"
+
+IDEMPOTENCY_KEY: dict[str, Any] = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "The same key with the same payload gives the same job, for a day.",
+    "schema": {"type": "string"},
+}
+REQUEST_ID: dict[str, Any] = {
+    "name": "X-Request-Id",
+    "in": "header",
+    "required": False,
+    "description": "What the log and the answer call this request; by default a new id.",
+    "schema": {"type": "string"},
+}
 
 
 def options(*names: str) -> dict[str, Any]:
     """The schemas of the native options *names*, as a form has them: what isn't set isn't sent."""
-    properties = Options.model_json_schema(ref_template=_REF)["properties"]
-    return {name: _without_null(properties[name]) for name in names}
+    return {name: FIELDS[name] for name in names}
 
 
-def body(*, form: dict[str, Any] | None = None, json: dict[str, Any] | None = None, required: str) -> dict[str, Any]:
-    """A route's `openapi_extra`: a *form*'s fields, or a *json* object's, of which *required* must come."""
-    content = {"multipart/form-data": form, "application/json": json}
+def body(
+    name: str, *, form: dict[str, Any] | None = None, json: dict[str, Any] | None = None, required: str
+) -> dict[str, Any]:
+    """
+    A route's `openapi_extra`: a *form*'s fields, or a *json* object's, of which *required* must come.
+
+    *name* is what generated clients call it, with `Form` or `Json` after it.
+    """
+    header = REQUEST_ID if name == "AudioInfo" else IDEMPOTENCY_KEY
+    content = {"multipart/form-data": (f"{name}Form", form), "application/json": (f"{name}Json", json)}
     return {
+        "parameters": [header],
         "requestBody": {
             "required": True,
-            "content": {kind: {"schema": _closed(it, required)} for kind, it in content.items() if it is not None},
-        }
+            "content": {
+                kind: {"schema": _closed(title, fields, required)}
+                for kind, (title, fields) in content.items()
+                if fields is not None
+            },
+        },
     }
 
 
@@ -38,12 +63,12 @@ def errors(model: type[BaseModel], *statuses: int) -> dict[int | str, dict[str, 
     return {status: {"model": model} for status in sorted({*statuses, 500})}
 
 
-def _closed(properties: dict[str, Any], required: str) -> dict[str, Any]:
+def _closed(title: str, properties: dict[str, Any], required: str) -> dict[str, Any]:
     needed = [required] if required in properties else []
-    return {"type": "object", "properties": properties, "required": needed, "additionalProperties": False}
-
-
-def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
-    kinds = [kind for kind in schema.get("anyOf", []) if kind != {"type": "null"}]
-    rest = {name: value for name, value in schema.items() if name not in {"anyOf", "default", "title"}}
-    return {**kinds[0], **rest} if len(kinds) == 1 else rest
+    return {
+        "title": title,
+        "type": "object",
+        "properties": properties,
+        "required": needed,
+        "additionalProperties": False,
+    }

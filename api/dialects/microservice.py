@@ -1,7 +1,7 @@
 """The Transcription Microservice: transcribe at once or as a job, look jobs up, cancel and delete them."""
 
 import time
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
@@ -9,19 +9,21 @@ from pydantic import BaseModel, Field
 from api.dependencies import Caller, JobId, Platform, PlatformDep, Principal
 from api.dialects import forms
 from api.dialects.microservice_shapes import (
-    JobOut,
-    JobsOut,
+    MicroserviceJob,
+    MicroserviceJobs,
+    MicroserviceSubmitted,
+    MicroserviceTranscript,
     Status,
-    SubmittedOut,
-    TranscriptOut,
     estimated_s,
     job_out,
     transcript_out,
 )
 from api.dialects.waiting import submit, transcribed
+from api.platform_schemas import LanguageOut, ModelOut, languages_out
 from api.problems import documented
 from api.routes.jobs import root
 from api.routes.models import listed
+from api.transcript_schemas import texts
 from api.uploads.receive import Received, RequestFormat
 from transcription.errors import InvalidOption
 from transcription.formats import CONTENT_TYPES, WRITERS
@@ -35,8 +37,8 @@ router = APIRouter(prefix="/api/v1", tags=["microservice"])
 _FORM = {
     "file": forms.FILE,
     **forms.options("language", "model", "temperature", "vad_filter", "prompt"),
-    "response_format": {"type": "string", "enum": ["json", "text", "srt", "vtt"], "default": "json"},
-    "timestamp_granularity": {"type": "string", "enum": ["segment", "word"], "default": "segment"},
+    "response_format": {"type": "string", "enum": ["json", "text", "srt", "vtt"], "description": "By default `json`."},
+    "timestamp_granularity": {"type": "string", "enum": ["segment", "word"], "description": "By default `segment`."},
 }
 _REFUSALS = documented(400, 401, 403, 408, 409, 413, 415, 422, 429, 503)
 _OURS: dict[Status, JobStatus] = {
@@ -47,14 +49,34 @@ _OURS: dict[Status, JobStatus] = {
 }
 
 
-class MessageOut(BaseModel):
+class MicroserviceMessage(BaseModel):
     """What was done."""
 
     job_id: str
     message: str = Field(examples=["Job deleted"])
 
 
-class CanceledOut(JobOut):
+class MicroserviceModel(ModelOut):
+    """A name that can be asked for."""
+
+    name: str
+
+
+class MicroserviceModels(BaseModel):
+    """The names that can be asked for."""
+
+    models: list[MicroserviceModel]
+    default: str
+
+
+class MicroserviceLanguages(BaseModel):
+    """The languages that Whisper knows."""
+
+    languages: list[LanguageOut]
+    total: int
+
+
+class MicroserviceCanceled(MicroserviceJob):
     """A job that was canceled."""
 
     message: str = Field(examples=["Job canceled"])
@@ -62,17 +84,18 @@ class CanceledOut(JobOut):
 
 @router.post(
     "/transcribe",
+    operation_id="microservice_transcribe",
     summary="Transcribe a file (Microservice)",
     response_model=None,
     responses={
         200: {
-            "model": TranscriptOut,
+            "model": MicroserviceTranscript,
             "description": "The transcript in the format that was asked for.",
-            "content": {kind.partition(";")[0]: {} for kind in list(CONTENT_TYPES.values())[2:]},
+            "content": texts(ResponseFormat.TEXT, ResponseFormat.SRT, ResponseFormat.VTT),
         },
         **_REFUSALS,
     },
-    openapi_extra=forms.body(form=_FORM, required="file"),
+    openapi_extra=forms.body("Microservice", form=_FORM, required="file"),
 )
 async def transcribe(request: Request, platform: PlatformDep, caller: Caller) -> Response:
     """Answer when the transcript is there, as `json`, `text`, `srt` or `vtt`."""
@@ -88,16 +111,17 @@ async def transcribe(request: Request, platform: PlatformDep, caller: Caller) ->
 
 @router.post(
     "/transcribe-async",
+    operation_id="microservice_submit",
     summary="Submit a file (Microservice)",
     status_code=202,
     responses=_REFUSALS,
-    openapi_extra=forms.body(form=_FORM, required="file"),
+    openapi_extra=forms.body("Microservice", form=_FORM, required="file"),
 )
-async def transcribe_async(request: Request, platform: PlatformDep, caller: Caller) -> SubmittedOut:
+async def transcribe_async(request: Request, platform: PlatformDep, caller: Caller) -> MicroserviceSubmitted:
     """Make a job of the file; its status says when it is done, and has the transcript then."""
     job = await _submit(request, platform, caller)
     workers = (await platform.backlog.now()).workers
-    return SubmittedOut(
+    return MicroserviceSubmitted(
         job_id=job.id,
         status="pending",
         message="Transcription job accepted and queued for processing",
@@ -106,15 +130,25 @@ async def transcribe_async(request: Request, platform: PlatformDep, caller: Call
     )
 
 
-@router.get("/status/{job_id}", summary="Look up a job (Microservice)", responses=documented(401, 403, 404, 429, 503))
-async def status(platform: PlatformDep, caller: Caller, job_id: JobId) -> JobOut:
+@router.get(
+    "/status/{job_id}",
+    operation_id="microservice_get_status",
+    summary="Look up a job (Microservice)",
+    responses=documented(401, 403, 404, 429, 503),
+)
+async def status(platform: PlatformDep, caller: Caller, job_id: JobId) -> MicroserviceJob:
     """The job as it is now, with its transcript once that is there."""
     job = await platform.jobs.get(job_id, tenant=caller.tenant)
     transcript = await platform.jobs.transcript(job) if job.status is JobStatus.COMPLETED else None
     return job_out(job, transcript)
 
 
-@router.get("/jobs", summary="List jobs (Microservice)", responses=documented(400, 401, 403, 422, 429, 503))
+@router.get(
+    "/jobs",
+    operation_id="microservice_list_jobs",
+    summary="List jobs (Microservice)",
+    responses=documented(400, 401, 403, 422, 429, 503),
+)
 async def jobs(
     *,
     platform: PlatformDep,
@@ -122,42 +156,60 @@ async def jobs(
     status: Annotated[Status | None, Query(description="Only jobs in this state.")] = None,
     limit: Annotated[int, Query(ge=1, le=200, description="Jobs on a page.")] = 50,
     cursor: Annotated[str | None, Query(max_length=200, description="From the page before.")] = None,
-) -> JobsOut:
+) -> MicroserviceJobs:
     """The caller's jobs, newest first, without their transcripts."""
     wanted = None if status is None else _OURS[status]
     page = await platform.jobs.list(tenant=caller.tenant, status=wanted, limit=limit, cursor=cursor)
     found = [job_out(job) for job in page.jobs]
-    return JobsOut(jobs=found, total=len(found), cursor=page.cursor)
+    return MicroserviceJobs(jobs=found, total=len(found), cursor=page.cursor)
 
 
 @router.post(
-    "/jobs/{job_id}/cancel", summary="Cancel a job (Microservice)", responses=documented(401, 403, 404, 409, 429, 503)
+    "/jobs/{job_id}/cancel",
+    operation_id="microservice_cancel_job",
+    summary="Cancel a job (Microservice)",
+    responses=documented(401, 403, 404, 409, 429, 503),
 )
-async def cancel(platform: PlatformDep, caller: Caller, job_id: JobId) -> CanceledOut:
+async def cancel(platform: PlatformDep, caller: Caller, job_id: JobId) -> MicroserviceCanceled:
     """Give the job up; one that has ended answers 409."""
     job = await platform.jobs.cancel(job_id, tenant=caller.tenant)
-    return CanceledOut(**job_out(job).model_dump(), message="Job canceled")
+    return MicroserviceCanceled(**job_out(job).model_dump(), message="Job canceled")
 
 
-@router.delete("/jobs/{job_id}", summary="Delete a job (Microservice)", responses=documented(401, 403, 404, 429, 503))
-async def delete(platform: PlatformDep, caller: Caller, job_id: JobId) -> MessageOut:
+@router.delete(
+    "/jobs/{job_id}",
+    operation_id="microservice_delete_job",
+    summary="Delete a job (Microservice)",
+    responses=documented(401, 403, 404, 429, 503),
+)
+async def delete(platform: PlatformDep, caller: Caller, job_id: JobId) -> MicroserviceMessage:
     """Forget the job, and the result and audio that nobody else holds."""
     await platform.submissions.forget(job_id, tenant=caller.tenant)
-    return MessageOut(job_id=job_id, message="Job deleted")
+    return MicroserviceMessage(job_id=job_id, message="Job deleted")
 
 
-@router.get("/models", summary="List models (Microservice)", responses=documented(401, 403, 429, 503))
-async def models(platform: PlatformDep) -> dict[str, Any]:
+@router.get(
+    "/models",
+    operation_id="microservice_list_models",
+    summary="List models (Microservice)",
+    responses=documented(401, 403, 429, 503),
+)
+async def models(platform: PlatformDep) -> MicroserviceModels:
     """The names that can be asked for, and the platform's own model."""
     offer = await platform.catalogue.offer()
-    found = [{"name": model["id"], **model} for model in listed(offer)]
-    return {"models": found, "default": offer.default}
+    found = [MicroserviceModel(name=model.id, **model.model_dump()) for model in listed(offer)]
+    return MicroserviceModels(models=found, default=offer.default)
 
 
-@router.get("/languages", summary="List languages (Microservice)")
-async def languages() -> dict[str, Any]:
+@router.get(
+    "/languages",
+    operation_id="microservice_list_languages",
+    summary="List languages (Microservice)",
+    responses=documented(),
+)
+async def languages() -> MicroserviceLanguages:
     """The languages that Whisper knows."""
-    return {"languages": [{"code": code, "name": name} for code, name in LANGUAGES.items()], "total": len(LANGUAGES)}
+    return MicroserviceLanguages(languages=languages_out(), total=len(LANGUAGES))
 
 
 async def _submit(request: Request, platform: Platform, caller: Principal, **defaults: object) -> Job:

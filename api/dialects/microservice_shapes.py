@@ -26,7 +26,7 @@ _STATUSES: dict[JobStatus, Status] = {
 }
 
 
-class WordOut(BaseModel):
+class MicroserviceWord(BaseModel):
     """A word; times in seconds."""
 
     word: str
@@ -35,7 +35,7 @@ class WordOut(BaseModel):
     confidence: float = Field(ge=0, le=1)
 
 
-class SegmentOut(BaseModel):
+class MicroserviceSegment(BaseModel):
     """A segment; times in seconds."""
 
     id: int
@@ -43,21 +43,21 @@ class SegmentOut(BaseModel):
     end: float
     text: str
     confidence: float = Field(ge=0, le=1, description="Mean probability: of its words where they are known.")
-    words: list[WordOut] | None = Field(None, description="Where `timestamp_granularity` is `word`.")
+    words: list[MicroserviceWord] | None = Field(None, description="Where `timestamp_granularity` is `word`.")
 
 
-class TranscriptOut(BaseModel):
+class MicroserviceTranscript(BaseModel):
     """A transcript."""
 
     text: str
     language: str | None = Field(examples=["en"])
     language_probability: float = Field(ge=0, le=1, description="1 where the client said the language.")
     duration: float = Field(description="Of the recording, in seconds.", examples=[125.5])
-    segments: list[SegmentOut]
+    segments: list[MicroserviceSegment]
     processing_time: float = Field(description="In seconds.", examples=[12.3])
 
 
-class SubmittedOut(BaseModel):
+class MicroserviceSubmitted(BaseModel):
     """A job was accepted."""
 
     job_id: str
@@ -67,7 +67,7 @@ class SubmittedOut(BaseModel):
     estimated_time: int = Field(description="Seconds until it is done, at the workers' measured speed.", examples=[30])
 
 
-class JobOut(BaseModel):
+class MicroserviceJob(BaseModel):
     """A job."""
 
     job_id: str
@@ -78,22 +78,22 @@ class JobOut(BaseModel):
     completed_at: datetime | None = None
     filename: str
     model: str
-    result: TranscriptOut | None = None
+    result: MicroserviceTranscript | None = None
     error: str | None = None
 
 
-class JobsOut(BaseModel):
+class MicroserviceJobs(BaseModel):
     """A page of jobs, newest first."""
 
-    jobs: list[JobOut]
+    jobs: list[MicroserviceJob]
     total: int = Field(description="On this page.")
     cursor: str | None = Field(description="Asks for the next page; null on the last one.")
 
 
-def job_out(job: Job, transcript: Transcript | None = None) -> JobOut:
+def job_out(job: Job, transcript: Transcript | None = None) -> MicroserviceJob:
     """*job* with its *transcript*, where that is there."""
     completed = job.status is JobStatus.COMPLETED
-    return JobOut(
+    return MicroserviceJob(
         job_id=job.id,
         status=_STATUSES[job.status],
         progress=100 if completed else min(99, int(100 * job.progress.fraction)),
@@ -107,12 +107,12 @@ def job_out(job: Job, transcript: Transcript | None = None) -> JobOut:
     )
 
 
-def transcript_out(job: Job, transcript: Transcript, *, processing_time: float) -> TranscriptOut:
+def transcript_out(job: Job, transcript: Transcript, *, processing_time: float) -> MicroserviceTranscript:
     """*transcript* with confidences; *processing_time* in seconds."""
     probability = transcript.language_probability
     if probability is None:
         probability = 1.0 if job.options.language else 0.0
-    return TranscriptOut(
+    return MicroserviceTranscript(
         text=transcript.text,
         language=transcript.language,
         language_probability=round(probability, 4),
@@ -136,13 +136,13 @@ def estimated_s(job: Job, workers: Iterable[WorkerInfo]) -> int:
     return max(1, math.ceil((ahead + max(0.0, left)) / rate))
 
 
-def _segment(number: int, segment: Segment) -> SegmentOut:
+def _segment(number: int, segment: Segment) -> MicroserviceSegment:
     words = None if segment.words is None else [_word(word) for word in segment.words]
     if words:
         confidence = sum(word.confidence for word in words) / len(words)
     else:
         confidence = math.exp(min(0.0, segment.avg_logprob))
-    return SegmentOut(
+    return MicroserviceSegment(
         id=number,
         start=round(segment.start, 3),
         end=round(segment.end, 3),
@@ -152,9 +152,9 @@ def _segment(number: int, segment: Segment) -> SegmentOut:
     )
 
 
-def _word(word: Word) -> WordOut:
+def _word(word: Word) -> MicroserviceWord:
     confidence = min(1.0, max(0.0, word.probability))
-    return WordOut(
+    return MicroserviceWord(
         word=word.word.strip(), start=round(word.start, 3), end=round(word.end, 3), confidence=round(confidence, 4)
     )
 

@@ -26,7 +26,7 @@ _USER = re.compile(r"[\w.@-]{1,64}", re.ASCII)
 router = APIRouter(prefix="/v1", tags=["mlx mvp"])
 
 
-class TextOut(BaseModel):
+class MlxMvpText(BaseModel):
     """What was said."""
 
     text: str = Field(examples=["Good morning, everyone."])
@@ -34,13 +34,16 @@ class TextOut(BaseModel):
 
 @router.post(
     "/transcribe",
+    operation_id="mlx_mvp_transcribe",
     summary="Transcribe a file (MLX MVP)",
     responses=documented(400, 401, 403, 408, 409, 413, 415, 422, 429, 503),
     openapi_extra=forms.body(
-        form={"file": forms.FILE, **forms.options("model", "language", "prompt", "temperature")}, required="file"
+        "MlxMvp",
+        form={"file": forms.FILE, **forms.options("model", "language", "prompt", "temperature")},
+        required="file",
     ),
 )
-async def transcribe(request: Request, platform: PlatformDep, caller: Caller) -> TextOut:
+async def transcribe(request: Request, platform: PlatformDep, caller: Caller) -> MlxMvpText:
     """Answer with the text when it is there. A platform that is busy says 503 and `Retry-After: 30`."""
     customer = _customer(request, platform.settings, caller)
     ttl_s = platform.settings.api.sync_ttl_s
@@ -50,7 +53,7 @@ async def transcribe(request: Request, platform: PlatformDep, caller: Caller) ->
 
     job = await submit(request, platform, tenant=customer.tenant, request_format=RequestFormat(options=options))
     _, transcript = await transcribed(request, platform, job)
-    return TextOut(text=transcript.text)
+    return MlxMvpText(text=transcript.text)
 
 
 def busy(_state: Mapping[str, Any], problem: dict[str, Any], headers: MutableHeaders) -> None:

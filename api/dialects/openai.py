@@ -10,14 +10,16 @@ from typing import Annotated, Any
 import orjson
 from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 from starlette.datastructures import MutableHeaders
 
 from api.dependencies import Caller, Platform, PlatformDep, Principal
 from api.dialects import forms
+from api.dialects.openai_shapes import FORM, OpenAIError, OpenAIErrorBody, answers
 from api.dialects.openai_stream import events
 from api.dialects.waiting import submit, transcribed
-from api.routes.models import listed
+from api.platform_schemas import ModelOut
+from api.routes.models import aliased, listed
 from api.routes.results import warning_header
 from api.uploads.receive import Received, RequestFormat
 from transcription.errors import InvalidOption, MalformedRequest
@@ -50,32 +52,15 @@ HARMLESS = frozenset(
 # Whisper takes the end of a prompt, 224 tokens; what comes before it is dropped there, and here.
 _PROMPT_LENGTH = 4000
 
-# What OpenAI answers otherwise than our table of statuses: a recording that can't be read is a bad request there.
-_BAD_REQUEST = (
-    "invalid_option", "unknown_option", "unsupported_media", "no_audio_stream", "no_samples", "index_missing",
-    "corrupt_audio",
-)  # fmt: skip
-_STATUSES = {"model_not_served": 404, **dict.fromkeys(_BAD_REQUEST, 400)}
+# What OpenAI answers otherwise than our table of statuses: whatever is wrong with a recording or a field is a bad
+# request there.
+_BAD_REQUEST = {415, 422}
+_STATUSES = {"model_not_served": 404}
 _CODES = {"model_not_served": "model_not_found"}
 _PARAMS = {"missing_file": "file", "empty_file": "file", "too_many_files": "file", "model_not_served": "model"}
 _NAMED = re.compile(r"(?:unknown option '([^']+)'|(\w+): )")
 _FIELDS = {*Options.model_fields, *REFUSED, "stream"}
 _BOOL = TypeAdapter(bool)
-
-
-class ErrorDetail(BaseModel):
-    """What went wrong."""
-
-    message: str
-    type: str = Field(examples=["invalid_request_error"])
-    param: str | None = Field(description="The field that is wrong.", examples=["temperature"])
-    code: str | None = Field(examples=["model_not_found"])
-
-
-class ErrorBody(BaseModel):
-    """An error as OpenAI's clients know it."""
-
-    error: ErrorDetail
 
 
 @dataclass(slots=True)
@@ -91,17 +76,17 @@ def error_body(
 ) -> tuple[int, dict[str, Any]]:
     """A problem as OpenAI's error."""
     code = problem["code"]
-    status = _STATUSES.get(code, problem["status"])
+    status = _STATUSES.get(code, 400 if problem["status"] in _BAD_REQUEST else problem["status"])
     named = _NAMED.match(problem["detail"])
     param = _PARAMS.get(code) or (named and (named[1] or named[2]))
     known = param in _FIELDS or code in {"unknown_option", *_PARAMS}
-    detail = ErrorDetail(
+    detail = OpenAIError(
         message=problem["detail"],
         type=_type(status),
         param=param if known else None,
         code="invalid_language_format" if (code, param) == ("invalid_option", "language") else _CODES.get(code, code),
     )
-    return status, ErrorBody(error=detail).model_dump()
+    return status, OpenAIErrorBody(error=detail).model_dump()
 
 
 def _type(status: int) -> str:
@@ -109,24 +94,6 @@ def _type(status: int) -> str:
         return "rate_limit_error"
     return "server_error" if status >= 500 else "invalid_request_error"
 
-
-FORM = {
-    "file": forms.FILE,
-    **forms.options("model", "language", "prompt", "response_format", "temperature", "timestamp_granularities"),
-    "stream": {"type": "boolean", "description": "Answer with server-sent events as the text comes."},
-    **forms.options("hotwords", "vad_filter"),
-}
-ERRORS = forms.errors(ErrorBody, 400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 503)
-ANSWERS: dict[int | str, dict[str, Any]] = {
-    200: {
-        "description": "The transcript in the format that was asked for, or its events.",
-        "content": {
-            **{kind.partition(";")[0]: {} for kind in CONTENT_TYPES.values()},
-            "text/event-stream": {"schema": {"type": "string"}},
-        },
-    },
-    **ERRORS,
-}
 
 router = APIRouter(prefix="/v1", tags=["openai"])
 
@@ -155,25 +122,31 @@ async def transcribe(request: Request, platform: Platform, caller: Principal, *,
 
 @router.post(
     "/audio/translations",
+    operation_id="openai_create_translation",
     summary="Translate a recording into English",
     response_model=None,
-    responses=ANSWERS,
-    openapi_extra=forms.body(form=FORM, required="file"),
+    responses=answers(),
+    openapi_extra=forms.body("OpenAITranslation", form=FORM, required="file"),
 )
 async def translations(request: Request, platform: PlatformDep, caller: Caller) -> Response:
     """What was said, in English; the answer comes when it is there."""
     return await transcribe(request, platform, caller, task=Task.TRANSLATE)
 
 
-@router.get("/models/{model_id:path}", summary="Look up a model", responses=forms.errors(ErrorBody, 401, 404, 503))
+@router.get(
+    "/models/{model_id:path}",
+    operation_id="openai_get_model",
+    summary="Look up a model",
+    responses=forms.errors(OpenAIErrorBody, 401, 404, 503),
+)
 async def model(
     platform: PlatformDep, model_id: Annotated[str, Path(description="A model's name or alias.")]
-) -> dict[str, Any]:
+) -> ModelOut:
     """One model by its name or an alias."""
     offer = await platform.catalogue.offer()
     named = resolve(model_id, default=offer.default, served=offer.served, aliases=offer.aliases)
-    models = {found["id"]: found for found in listed(offer)}
-    return models.get(model_id) or {**models[named], "id": model_id, "alias_of": named}
+    models = {found.id: found for found in listed(offer)}
+    return models.get(model_id) or aliased(models[named], model_id)
 
 
 def options(

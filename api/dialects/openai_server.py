@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from typing import Literal
 
 import orjson
 from fastapi import APIRouter, Request, Response
@@ -9,9 +10,10 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
 from api.dependencies import Caller, Platform, PlatformDep, Principal, incoming
-from api.dialects import chat, forms, openai
+from api.dialects import chat, forms, openai_shapes
 from api.dialects.containers import format_of
 from api.dialects.waiting import submit, transcribed
+from api.transcript_schemas import TEXT
 from api.uploads.form import Form
 from api.uploads.json_form import JsonForm
 from api.uploads.receive import Received, RequestFormat
@@ -27,13 +29,48 @@ JSON = {
 }
 
 
-class TranscriptionOut(BaseModel):
+class OpenAIServerTranscription(BaseModel):
     """A transcription as this server's clients know it."""
 
     text: str
     processing_time: float = Field(description="Seconds from the request to the answer.", examples=[1.2])
     model: str = Field(description="As it was asked for.", examples=["whisper-1"])
     format: str = Field(description="The container that came.", examples=["m4a"])
+
+
+class ChatMessage(BaseModel):
+    """The transcript as an assistant's message."""
+
+    role: Literal["assistant"]
+    content: str
+    refusal: None
+
+
+class ChatChoice(BaseModel):
+    """The only choice."""
+
+    index: int
+    message: ChatMessage
+    logprobs: None
+    finish_reason: Literal["stop"]
+
+
+class ChatUsage(BaseModel):
+    """Tokens that the model wrote."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+class ChatCompletion(OpenAIServerTranscription):
+    """A transcript as a chat completion, and as this server's transcription."""
+
+    id: str
+    created: int = Field(description="In seconds since 1970.")
+    object: Literal["chat.completion"]
+    choices: list[ChatChoice]
+    usage: ChatUsage
 
 
 class AudioInfo(BaseModel):
@@ -56,7 +93,7 @@ class AudioSeen:
     format: str = "unknown"
 
 
-async def transcribe(request: Request, platform: Platform, caller: Principal) -> TranscriptionOut:
+async def transcribe(request: Request, platform: Platform, caller: Principal) -> OpenAIServerTranscription:
     """Answer JSON with base64 in it."""
     job, seen, _ = await _submitted(request, platform, caller, JsonForm)
     return _out(*await transcribed(request, platform, job), seen)
@@ -64,16 +101,18 @@ async def transcribe(request: Request, platform: Platform, caller: Principal) ->
 
 @router.post(
     "/v1/chat/completions",
+    operation_id="openai_server_create_chat_completion",
     summary="Chat about a recording: its transcript",
     response_model=None,
     responses={
         200: {
+            "model": ChatCompletion,
             "description": "The completion, or its chunks.",
-            "content": {"application/json": {}, "text/event-stream": {"schema": {"type": "string"}}},
+            "content": {"text/event-stream": TEXT},
         },
-        **openai.ERRORS,
+        **openai_shapes.ERRORS,
     },
-    openapi_extra=forms.body(json={**JSON, **chat.JSON}, required="model"),
+    openapi_extra=forms.body("ChatCompletion", json={**JSON, **chat.JSON}, required="model"),
 )
 async def chat_completions(request: Request, platform: PlatformDep, caller: Caller) -> Response:
     """The transcript of the one recording in the messages (`input_audio`), or in `audio`, as a chat completion."""
@@ -89,9 +128,10 @@ async def chat_completions(request: Request, platform: PlatformDep, caller: Call
 
 @router.post(
     "/debug/audio-info",
+    operation_id="openai_server_audio_info",
     summary="Say what a file is, without transcribing it",
-    responses=openai.ERRORS,
-    openapi_extra=forms.body(json=JSON, form={"file": forms.FILE}, required="audio"),
+    responses=openai_shapes.ERRORS,
+    openapi_extra=forms.body("AudioInfo", json=JSON, form={"file": forms.FILE}, required="audio"),
 )
 async def audio_info(request: Request, platform: PlatformDep, caller: Caller) -> AudioInfo:
     """Judge a recording by its content; nothing of it is kept."""
@@ -123,8 +163,8 @@ async def _submitted(
     return job, seen, request_format.form
 
 
-def _out(job: Job, transcript: Transcript, seen: AudioSeen) -> TranscriptionOut:
-    return TranscriptionOut(
+def _out(job: Job, transcript: Transcript, seen: AudioSeen) -> OpenAIServerTranscription:
+    return OpenAIServerTranscription(
         text=transcript.text,
         processing_time=round(time.perf_counter() - seen.began, 3),
         model=job.options.model or job.model,

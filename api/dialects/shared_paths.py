@@ -13,7 +13,7 @@ from fastapi import APIRouter, Request, Response
 from starlette.datastructures import MutableHeaders
 
 from api.dependencies import Caller, PlatformDep
-from api.dialects import forms, openai, openai_server, production_scale, whisper_serve
+from api.dialects import forms, openai, openai_server, openai_shapes, production_scale, whisper_serve
 from api.dialects.waiting import submit
 from api.problems import documented
 from api.schemas import job_out
@@ -24,7 +24,7 @@ router = APIRouter()
 
 def _either(refusals: dict[int | str, dict[str, Any]]) -> dict[int | str, dict[str, Any]]:
     """Refusals as problems, or with Whisper Serve's body."""
-    seed_body = {"application/json": {"schema": {"$ref": "#/components/schemas/TranscribedOut"}}}
+    seed_body = {"application/json": {"schema": {"$ref": "#/components/schemas/WhisperServeAnswer"}}}
     known = whisper_serve.STATUSES
     return {
         status: {**response, "content": {**response["content"], **seed_body}} if status in known else response
@@ -34,11 +34,12 @@ def _either(refusals: dict[int | str, dict[str, Any]]) -> dict[int | str, dict[s
 
 @router.post(
     "/v1/audio/transcriptions",
+    operation_id="openai_create_transcription",
     summary="Transcribe a recording",
     tags=["openai", "openai server"],
     response_model=None,
-    responses=openai.ANSWERS,
-    openapi_extra=forms.body(form=openai.FORM, json=openai_server.JSON, required="file"),
+    responses=openai_shapes.answers(openai_server.OpenAIServerTranscription),
+    openapi_extra=forms.body("OpenAITranscription", form=openai_shapes.FORM, json=openai_server.JSON, required="file"),
 )
 async def transcriptions(request: Request, platform: PlatformDep, caller: Caller) -> Response:
     """OpenAI's transcriptions, answered when done. JSON with `audio` in base64 is the OpenAI server's."""
@@ -60,15 +61,17 @@ def error_body(
 
 @router.post(
     "/transcribe",
+    operation_id="production_scale_transcribe",
     summary="Transcribe a file (Production Scale, Whisper Serve)",
     tags=["production scale", "whisper serve"],
     response_model=None,
     responses={
-        200: {"model": whisper_serve.TranscribedOut, "description": "Whisper Serve: the transcript."},
-        202: {"model": production_scale.SubmittedOut, "description": "Production Scale: the job."},
+        200: {"model": whisper_serve.WhisperServeAnswer, "description": "Whisper Serve: the transcript."},
+        202: {"model": production_scale.ProductionScaleSubmitted, "description": "Production Scale: the job."},
         **_either(documented(400, 401, 403, 408, 409, 413, 415, 422, 429, 503)),
     },
     openapi_extra=forms.body(
+        "ProductionScale",
         form={
             "file": {**forms.FILE, "description": "Production Scale: a job is made of it."},
             "audio_file": {**forms.FILE, "description": "Whisper Serve: the answer has its transcript."},

@@ -16,7 +16,7 @@ STATUSES = {400, 401, 403, 429, 500, 503}
 BEGAN = "whisper_serve_began"
 
 
-class TranscribedOut(BaseModel):
+class WhisperServeAnswer(BaseModel):
     """A transcription, or why there is none."""
 
     success: bool
@@ -32,7 +32,7 @@ def begin(request: Request) -> None:
     request.scope["state"][BEGAN] = time.perf_counter()
 
 
-async def transcribe(request: Request, platform: Platform, job: Job) -> TranscribedOut:
+async def transcribe(request: Request, platform: Platform, job: Job) -> WhisperServeAnswer:
     """Wait for *job*, which came in the field `audio_file`."""
     _, transcript = await transcribed(request, platform, job)
     text = transcript.text
@@ -48,8 +48,8 @@ def error_body(state: Mapping[str, Any], problem: dict[str, Any]) -> tuple[int, 
 
 def _out(
     began: float, *, success: bool, text: str = "", word_count: int = 0, error: str | None = None
-) -> TranscribedOut:
-    return TranscribedOut(
+) -> WhisperServeAnswer:
+    return WhisperServeAnswer(
         success=success,
         text=text,
         latency=round(time.perf_counter() - began, 3),

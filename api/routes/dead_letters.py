@@ -56,19 +56,27 @@ async def _computation(computation: Annotated[str, Path(description="The dead le
 Computation = Annotated[str, Depends(_computation)]
 
 
-@router.get("", summary="List dead letters", responses=documented(503))
+@router.get("", operation_id="list_dead_letters", summary="List dead letters", responses=documented(503))
 async def list_dead(platform: PlatformDep) -> DeadLettersOut:
     """What waits for an operator."""
     return DeadLettersOut(dead_letters=[_out(letter) for letter in await platform.jobs.dead_letters()])
 
 
-@router.get("/{computation}", summary="Look at a dead letter", responses=documented(404, 503))
+@router.get(
+    "/{computation}", operation_id="get_dead_letter", summary="Look at a dead letter", responses=documented(404, 503)
+)
 async def show_dead(platform: PlatformDep, computation: Computation) -> DeadOut:
     """One dead letter."""
     return _out(await platform.jobs.dead_letter(computation))
 
 
-@router.post("/{computation}/retry", summary="Retry a dead letter", status_code=204, responses=documented(404, 503))
+@router.post(
+    "/{computation}/retry",
+    operation_id="retry_dead_letter",
+    summary="Retry a dead letter",
+    status_code=204,
+    responses=documented(404, 503),
+)
 async def retry_dead(platform: PlatformDep, computation: Computation) -> None:
     """Put it back into the queue, with every option of its jobs; what was written of it stays written."""
     letter = await platform.jobs.dead_letter(computation)
@@ -78,7 +86,13 @@ async def retry_dead(platform: PlatformDep, computation: Computation) -> None:
     )
 
 
-@router.delete("/{computation}", summary="Drop a dead letter", status_code=204, responses=documented(404, 503))
+@router.delete(
+    "/{computation}",
+    operation_id="drop_dead_letter",
+    summary="Drop a dead letter",
+    status_code=204,
+    responses=documented(404, 503),
+)
 async def drop_dead(platform: PlatformDep, computation: Computation) -> None:
     """Take it off the list; its jobs stay failed."""
     await platform.jobs.drop(computation)

@@ -10,6 +10,7 @@ from fastapi.responses import StreamingResponse
 
 from api.dependencies import Caller, JobId, NotificationsDep, PlatformDep
 from api.problems import documented
+from api.transcript_schemas import TEXT
 from transcription.errors import JobExpired
 from transcription.job import Status
 from transcription.ports import Event
@@ -19,14 +20,16 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 HEARTBEAT_S = 15.0
 _HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 _RETRY = b"retry: 1000\n\n"
-_STREAM: dict[str, Any] = {"text/event-stream": {"schema": {"type": "string"}}}
+_STREAM: dict[str, Any] = {"text/event-stream": TEXT}
 
 LastEventId = Annotated[str | None, Header(description="Go on after this event; a browser sends it by itself.")]
 
 
 @router.get(
     "/{job_id}/events",
+    operation_id="follow_job",
     summary="Follow a job",
+    response_class=StreamingResponse,
     response_model=None,
     responses={
         200: {"description": "Events until the job's end.", "content": _STREAM},

@@ -10,14 +10,20 @@ from pydantic import BaseModel, Field
 from api import VERSION
 from api.dependencies import Platform, PlatformDep
 from api.jobs.backpressure import ledger_full
+from api.platform_schemas import AliveOut, QueueHealthOut, WaitingOut, worker_out
 from api.problems import documented
-from api.schemas import worker_out
 from transcription.errors import LedgerUnavailable, QueueFull, Unavailable
 from transcription.ports import Backlog
 
 router = APIRouter(tags=["health"])
 
 _COARSE_S = 3600
+_OTHER_HOST: dict[int | str, dict[str, Any]] = {
+    400: {
+        "description": "The request names a host that this API doesn't go by (MURMUR_API__TRUSTED_HOSTS).",
+        "content": {"text/plain": {"schema": {"type": "string"}}},
+    }
+}
 
 
 class RefusalOut(BaseModel):
@@ -56,7 +62,13 @@ class ReadyOut(BaseModel):
     )
 
 
-@router.get("/health", response_model=HealthOut, responses={503: {"model": HealthOut}})
+@router.get(
+    "/health",
+    operation_id="get_health",
+    summary="Look at the platform's health",
+    response_model=HealthOut,
+    responses={**_OTHER_HOST, 503: {"model": HealthOut, "description": "The ledger can't be reached."}},
+)
 async def health(platform: PlatformDep) -> Response:
     """How the platform is, at a glance; 503 while the ledger can't be reached."""
     backlog = await _backlog(platform)
@@ -75,13 +87,19 @@ async def health(platform: PlatformDep) -> Response:
     return _json(shape, 200 if backlog else 503)
 
 
-@router.get("/health/live")
-async def live() -> dict[str, str]:
+@router.get("/health/live", operation_id="get_liveness", summary="Ask whether the process lives", responses=_OTHER_HOST)
+async def live() -> AliveOut:
     """The process answers. It looks at nothing else: restarting it wouldn't mend the ledger."""
-    return {"status": "alive"}
+    return AliveOut()
 
 
-@router.get("/health/ready", response_model=ReadyOut, responses={503: {"model": ReadyOut}})
+@router.get(
+    "/health/ready",
+    operation_id="get_readiness",
+    summary="Ask whether jobs are taken and worked on",
+    response_model=ReadyOut,
+    responses={**_OTHER_HOST, 503: {"model": ReadyOut, "description": "They aren't."}},
+)
 async def ready(platform: PlatformDep) -> Response:
     """
     200 when the ledger answers, a worker lives that claims, and a submit would be taken, else 503.
@@ -103,21 +121,23 @@ async def ready(platform: PlatformDep) -> Response:
     return _json(shape, 200 if fit else 503)
 
 
-@router.get("/health/async", responses=documented(503))
-async def asynchronous(platform: PlatformDep) -> dict[str, Any]:
+@router.get(
+    "/health/async", operation_id="get_queue_health", summary="Look at queue and workers", responses=documented(503)
+)
+async def asynchronous(platform: PlatformDep) -> QueueHealthOut:
     """The queue and the workers behind it."""
     backlog = await platform.backlog.now()
-    return {
-        "status": _word(platform, backlog, await _refusal(platform)),
-        "ledger": True,
-        "queue": {
-            "spans": backlog.pending_spans,
-            "audio_seconds": round(backlog.pending_audio_s, 1),
-            "oldest_age_s": backlog.oldest_age_s,
-        },
-        "running_spans": backlog.running_spans,
-        "workers": [worker_out(worker) for worker in backlog.workers],
-    }
+    return QueueHealthOut(
+        status=_word(platform, backlog, await _refusal(platform)),
+        ledger=True,
+        queue=WaitingOut(
+            spans=backlog.pending_spans,
+            audio_seconds=round(backlog.pending_audio_s, 1),
+            oldest_age_s=backlog.oldest_age_s,
+        ),
+        running_spans=backlog.running_spans,
+        workers=[worker_out(worker) for worker in backlog.workers],
+    )
 
 
 async def _backlog(platform: Platform) -> Backlog | None:

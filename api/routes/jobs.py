@@ -9,7 +9,7 @@ import structlog
 from fastapi import APIRouter, Header, Query, Request, Response
 
 from api.dependencies import Caller, JobId, PlatformDep, incoming
-from api.openapi import SUBMIT_BODY
+from api.openapi import SUBMISSION
 from api.problems import documented
 from api.schemas import JobOut, JobsOut, job_out, jobs_out
 from transcription.job import Job, Outcome, Status
@@ -32,10 +32,11 @@ IfNoneMatch = Annotated[str | None, Header(description="The `ETag` of an earlier
 
 @router.post(
     "",
+    operation_id="submit_job",
     summary="Submit a recording",
     status_code=202,
     response_model=None,
-    openapi_extra=SUBMIT_BODY,
+    openapi_extra=SUBMISSION,
     responses={
         200: {"model": JobOut, "description": "The result was there already, or came while the answer was held."},
         202: {"model": JobOut, "description": "Accepted, and durable."},
@@ -69,7 +70,7 @@ async def submit(
     return _answer(request, job, status=200 if job.status.terminal else 202, **headers)
 
 
-@router.get("", summary="List jobs", responses=documented(400, 422, 503))
+@router.get("", operation_id="list_jobs", summary="List jobs", responses=documented(400, 422, 503))
 async def list_jobs(
     *,
     request: Request,
@@ -86,6 +87,7 @@ async def list_jobs(
 
 @router.get(
     "/{job_id}",
+    operation_id="get_job",
     summary="Look up a job",
     response_model=None,
     responses={200: {"model": JobOut}, 304: {"description": "Nothing has changed."}, **documented(404, 422, 503)},
@@ -108,6 +110,7 @@ async def look_up(
 
 @router.post(
     "/{job_id}/cancel",
+    operation_id="cancel_job",
     summary="Cancel a job",
     response_model=None,
     responses={200: {"model": JobOut}, **documented(404, 409, 503)},
@@ -119,7 +122,9 @@ async def cancel(request: Request, platform: PlatformDep, caller: Caller, job_id
     return _answer(request, job, status=200)
 
 
-@router.delete("/{job_id}", summary="Forget a job", status_code=204, responses=documented(404, 503))
+@router.delete(
+    "/{job_id}", operation_id="delete_job", summary="Forget a job", status_code=204, responses=documented(404, 503)
+)
 async def forget(platform: PlatformDep, caller: Caller, job_id: JobId) -> None:
     """Delete the job, and the result and audio that nobody else holds."""
     await platform.submissions.forget(job_id, tenant=caller.tenant)

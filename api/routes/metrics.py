@@ -7,6 +7,8 @@ from prometheus_client.exposition import choose_encoder
 
 from api.dependencies import Platform, PlatformDep
 from api.metrics.ledger import LedgerFigures
+from api.problems import documented
+from api.transcript_schemas import TEXT
 from transcription.errors import LedgerUnavailable
 
 router = APIRouter(tags=["metrics"])
@@ -14,8 +16,16 @@ router = APIRouter(tags=["metrics"])
 
 @router.get(
     "/metrics",
+    operation_id="get_metrics",
+    summary="Scrape this process",
     response_model=None,
-    responses={200: {"description": "The figures.", "content": {"text/plain": {}, "application/json": {}}}},
+    responses={
+        200: {
+            "description": "The figures.",
+            "content": {"text/plain": TEXT, "application/json": {"schema": {"type": "object"}}},
+        },
+        **documented(),
+    },
 )
 async def metrics(request: Request, platform: PlatformDep) -> Response:
     """This process's figures: scrape every replica. `Accept: application/json` gives requests and times only."""
@@ -29,8 +39,11 @@ async def metrics(request: Request, platform: PlatformDep) -> Response:
 
 @router.get(
     "/metrics/ledger",
+    operation_id="get_ledger_metrics",
+    summary="Scrape the whole platform",
+    response_class=Response,
     response_model=None,
-    responses={200: {"description": "The figures.", "content": {"text/plain": {}}}},
+    responses={200: {"description": "The figures.", "content": {"text/plain": TEXT}}, **documented()},
 )
 async def ledger(request: Request, platform: PlatformDep) -> Response:
     """The whole platform's figures, from the ledger: every replica says the same, so scrape one of them."""

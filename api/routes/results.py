@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from typing import Annotated, Any
+from typing import Annotated
 
 import orjson
 from fastapi import APIRouter, Query, Response
@@ -11,6 +11,8 @@ from api.dependencies import Caller, JobId, PlatformDep
 from api.problems import WithMembers, documented
 from api.routes.jobs import IfNoneMatch, matches, poll_after_s
 from api.schemas import error_out
+from api.transcript_schemas import Transcript as TranscriptOut
+from api.transcript_schemas import VerboseTranscript, texts
 from api.uploads.filenames import content_disposition
 from transcription.errors import JobCanceled, JobExpired, JobFailed, ResultNotReady
 from transcription.formats import CONTENT_TYPES, EXTENSIONS, WRITERS
@@ -20,15 +22,14 @@ from transcription.transcript import Transcript
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
-_MEDIA: dict[str, Any] = {kind.partition(";")[0]: {} for kind in CONTENT_TYPES.values()}
-
 
 @router.get(
     "/{job_id}/result",
+    operation_id="get_transcript",
     summary="Take a job's transcript",
     response_model=None,
     responses={
-        200: {"description": "The transcript.", "content": _MEDIA},
+        200: {"model": VerboseTranscript | TranscriptOut, "description": "The transcript.", "content": texts()},
         304: {"description": "Nothing has changed."},
         **documented(404, 409, 410, 422, 503),
     },

@@ -36,7 +36,13 @@ class SecretsOut(BaseModel):
     secrets: list[SecretOut]
 
 
-@router.post("", summary="Make a webhook secret", status_code=201, responses=documented(403, 429, 503))
+@router.post(
+    "",
+    operation_id="create_webhook_secret",
+    summary="Make a webhook secret",
+    status_code=201,
+    responses=documented(403, 429, 503),
+)
 async def create(request: Request, platform: PlatformDep, told: NotificationsDep, caller: Caller) -> NewSecretOut:
     """From now on it signs every message of the tenant, beside those that there are: so receivers can change over."""
     _check(platform.settings, caller)
@@ -45,15 +51,19 @@ async def create(request: Request, platform: PlatformDep, told: NotificationsDep
     return NewSecretOut(**_out(made).model_dump(), secret=secret)
 
 
-@router.get("", summary="List webhook secrets", responses=documented(503))
+@router.get("", operation_id="list_webhook_secrets", summary="List webhook secrets", responses=documented(503))
 async def listed(told: NotificationsDep, caller: Caller) -> SecretsOut:
     """Their ids and ages."""
     return SecretsOut(secrets=[_out(one) for one in await told.secrets.kept(caller.tenant)])
 
 
 @router.delete(
-    "/{secret_id}", summary="Delete a webhook secret", status_code=204, responses=documented(403, 404, 503)
-)  # fmt: skip
+    "/{secret_id}",
+    operation_id="delete_webhook_secret",
+    summary="Delete a webhook secret",
+    status_code=204,
+    responses=documented(403, 404, 503),
+)
 async def delete(
     request: Request,
     platform: PlatformDep,

@@ -44,16 +44,24 @@ class WebhooksOut(BaseModel):
     tries: list[TryOut]
 
 
-@router.get("/{job_id}/webhooks", summary="Look at a job's webhooks", responses=documented(404, 503))
+@router.get(
+    "/{job_id}/webhooks",
+    operation_id="get_webhook_log",
+    summary="Look at a job's webhooks",
+    responses=documented(404, 503),
+)
 async def delivery_log(notifications: NotificationsDep, caller: Caller, job_id: JobId) -> WebhooksOut:
     """What was sent to the job's `webhook_url`, and what came of it."""
     return _out(await notifications.outbox.log(job_id, tenant=caller.tenant))
 
 
 @router.post(
-    "/{job_id}/webhooks/replay", summary="Send a job's webhook again", status_code=202,
+    "/{job_id}/webhooks/replay",
+    operation_id="replay_webhook",
+    summary="Send a job's webhook again",
+    status_code=202,
     responses=documented(404, 409, 503),
-)  # fmt: skip
+)
 async def replay(notifications: NotificationsDep, caller: Caller, job_id: JobId) -> WebhooksOut:
     """Send the job's last message again, under the same `webhook-id`, even to a receiver that answered 410."""
     await notifications.outbox.replay(job_id, tenant=caller.tenant)

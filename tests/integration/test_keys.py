@@ -51,7 +51,7 @@ async def test_without_a_key_nothing_but_health_answers(api: Bench) -> None:
             answer = await api.http.request(method.upper(), path)
             if path in PUBLIC or surface_of(path) in {"metrics", "stats"}:
                 assert answer.status_code != 401, (method, path)
-                assert "security" not in operation, (method, path)
+                assert operation["security"] == [], (method, path)
                 continue
             # A dialect says it in its own words.
             assert answer.status_code == 401, (method, path)
@@ -61,6 +61,12 @@ async def test_without_a_key_nothing_but_health_answers(api: Bench) -> None:
     assert closed >= 8
     # What no route has isn't told either.
     assert code(await api.http.get("/v1/no/such/route")) == (401, "unauthorized")
+
+
+async def test_a_wrong_key_is_openai_s_error_where_openai_s_clients_look(api: Bench) -> None:
+    for path in ("/v1/models", "/v1/models/demo", "/v1/audio/transcriptions"):
+        answer = await api.http.request("GET" if "models" in path else "POST", path, headers={"X-API-Key": "mur_wrong"})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (401, "unauthorized")
 
 
 @pytest.mark.parametrize(

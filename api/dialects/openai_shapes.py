@@ -1,0 +1,78 @@
+"""What OpenAI's clients send and get, for the document; and the error, as it is written."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+from api.dialects import forms
+from api.schemas import WarningOut
+from api.transcript_schemas import TEXT, TranscriptSegment, TranscriptWord, texts
+
+
+class OpenAIError(BaseModel):
+    """What went wrong."""
+
+    message: str
+    type: str = Field(examples=["invalid_request_error"])
+    param: str | None = Field(description="The field that is wrong.", examples=["temperature"])
+    code: str | None = Field(examples=["model_not_found"])
+
+
+class OpenAIErrorBody(BaseModel):
+    """An error as OpenAI's clients know it."""
+
+    error: OpenAIError
+
+
+class OpenAIUsage(BaseModel):
+    """What a transcription is charged by."""
+
+    type: Literal["duration"] = "duration"
+    seconds: int = Field(description="Whole seconds that have begun.")
+
+
+class OpenAITranscription(BaseModel):
+    """A transcript as `json`."""
+
+    text: str
+    usage: OpenAIUsage
+    warnings: list[WarningOut] | None = Field(None, description="What it lacks, where it lacks something.")
+
+
+class OpenAIVerboseTranscription(BaseModel):
+    """A transcript as `verbose_json`."""
+
+    task: str
+    language: str | None = Field(description="Its English name.", examples=["english"])
+    language_probability: float | None
+    duration: float = Field(description="Of the recording, in seconds.")
+    model: str
+    text: str
+    segments: list[TranscriptSegment] | None = Field(None, description="Absent where only words were asked for.")
+    words: list[TranscriptWord] | None = Field(None, description="Where they were asked for.")
+    warnings: list[WarningOut]
+    usage: OpenAIUsage
+
+
+FORM = {
+    "file": forms.FILE,
+    **forms.options("model", "language", "prompt", "response_format", "temperature", "timestamp_granularities"),
+    "stream": {"type": "boolean", "description": "Answer with server-sent events as the text comes."},
+    **forms.options("hotwords", "vad_filter"),
+}
+ERRORS = forms.errors(OpenAIErrorBody, 400, 401, 403, 404, 408, 409, 413, 429, 503)
+
+
+def answers(*others: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
+    """What a route for transcripts answers; *others*: further shapes of its JSON."""
+    json: Any = OpenAIVerboseTranscription | OpenAITranscription
+    for other in others:
+        json |= other
+    return {
+        200: {
+            "model": json,
+            "description": "The transcript in the format that was asked for, or its events.",
+            "content": {**texts(), "text/event-stream": TEXT},
+        },
+        **ERRORS,
+    }

@@ -1,0 +1,86 @@
+"""The OpenAPI document as generators of clients read it."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import jsonschema_rs
+import pytest
+
+from api.app import create_app
+from transcription.options import Options
+from transcription.settings import Settings
+
+DOCUMENT: dict[str, Any] = create_app(Settings(model="demo")).openapi()
+OPERATIONS = {
+    operation["operationId"]: operation for methods in DOCUMENT["paths"].values() for operation in methods.values()
+}
+SCHEMAS: dict[str, Any] = DOCUMENT["components"]["schemas"]
+
+
+def test_no_two_models_have_one_title() -> None:
+    titles = Counter(schema.get("title", name) for name, schema in SCHEMAS.items())
+    assert titles
+    assert [title for title, count in titles.items() if count > 1] == []
+    assert [name for name in SCHEMAS if "__" in name] == []
+
+
+def test_an_operation_s_id_is_a_name_that_a_program_can_have() -> None:
+    count = sum(len(methods) for methods in DOCUMENT["paths"].values())
+    assert len(OPERATIONS) == count > 40
+    # Neither the path nor the method stands in it, as in `submit_v1_jobs_post`.
+    bad = [name for name in OPERATIONS if not name.isidentifier() or "_v1_" in name or name.endswith(("_get", "_post"))]
+    assert bad == []
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_an_operation_says_what_it_does_who_may_and_what_can_go_wrong(name: str) -> None:
+    operation = OPERATIONS[name]
+    assert operation["summary"]
+    assert operation["description"]
+    assert "security" in operation
+    assert {tag["name"] for tag in DOCUMENT["tags"]} >= set(operation["tags"])
+    assert [status for status in operation["responses"] if status.startswith("4")]
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_an_operation_s_bodies_have_schemas_and_examples_that_fit(name: str) -> None:
+    bodies = list(_bodies(OPERATIONS[name]))
+    assert bodies
+    for place, content in bodies:
+        assert content.get("schema"), f"{place} has no schema"
+        if place[0] in {"request", "200", "201", "202"}:
+            assert "example" in content, f"{place} has no example"
+        if "example" in content:
+            schema = {**content["schema"], "components": DOCUMENT["components"]}
+            errors = [error.message for error in jsonschema_rs.validator_for(schema).iter_errors(content["example"])]
+            assert errors == [], place
+
+
+def _bodies(operation: dict[str, Any]) -> Iterator[tuple[tuple[str, str], dict[str, Any]]]:
+    for kind, content in operation.get("requestBody", {}).get("content", {}).items():
+        yield ("request", kind), content
+    for status, response in operation["responses"].items():
+        for kind, content in response.get("content", {}).items():
+            yield (status, kind), content
+
+
+def test_every_option_stands_in_the_query_for_a_raw_body() -> None:
+    named = {parameter["name"] for parameter in OPERATIONS["submit_job"]["parameters"] if parameter["in"] == "query"}
+    assert named == {*Options.model_fields, "filename"}
+
+
+def test_answers_about_the_platform_are_typed() -> None:
+    for name in ("list_models", "list_languages", "get_stats", "get_queue_health", "openai_get_model", "list_jobs"):
+        schema = OPERATIONS[name]["responses"]["200"]["content"]["application/json"]["schema"]
+        model = SCHEMAS[schema["$ref"].rpartition("/")[2]]
+        assert model["properties"]
+        assert model["required"]
+
+
+def test_the_document_says_where_the_platform_is_and_who_answers_for_it() -> None:
+    assert DOCUMENT["servers"] == [{"url": "/", "description": "The platform that this document comes from."}]
+    assert DOCUMENT["info"]["license"] == {"name": "MIT", "identifier": "MIT"}
+    assert DOCUMENT["info"]["contact"]
+    assert json.dumps(DOCUMENT)
