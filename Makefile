@@ -12,7 +12,7 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3 python;
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$python; break; }; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test mutants mutants-domain test-compose fuzz recordings audit check format docs lock clean mac-up mac-worker chaos bench test-mlx secrets clients
+.PHONY: help demo run test mutants mutants-domain test-compose fuzz recordings audit check format docs lock clean mac-up mac-worker chaos bench test-mlx secrets clients release
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ mac-worker: $(VENV)/.mlx .env ## Set up and start the native worker on Metal bes
 		echo "MURMUR_BLOBS__SECRET=$$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')" >> $@; echo "A new secret is in $@")
 
 FORCE:
+
+release: $(VENV)/.release ## Make what a version is published with, in dist/: wheel, sdist, images' tags, SBOMs, notes (IMAGES=1 builds them)
+	@$(BIN)/python deploy/release.py --python $(VENV)/release/bin/python $(if $(IMAGES),--images) $(ARGS)
 
 secrets: ## Write random passwords for Redis and for operators into .env, where there are none
 	@for name in MURMUR_REDIS_PASSWORD MURMUR_OPERATOR_PASSWORD; do \
@@ -121,6 +124,11 @@ $(VENV)/.clients: tests/clients/package-lock.json tests/clients/python.txt | $(V
 	@$(BIN)/python -m venv $(VENV)/clients
 	@$(VENV)/clients/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps \
 		-r tests/clients/python.txt
+	@touch $@
+
+$(VENV)/.release: requirements/release.txt | $(VENV)/bin/murmur
+	@$(BIN)/python -m venv $(VENV)/release
+	@$(VENV)/release/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $<
 	@touch $@
 
 $(VENV)/.local $(VENV)/.mlx $(VENV)/.dev: $(VENV)/.%: requirements/%.txt | $(VENV)/bin/murmur

@@ -17,5 +17,6 @@ lock local local
 lock dev dev
 # A group has none of the project's own dependencies.
 compile --group pyproject.toml:flower -o requirements/flower.txt
+compile --group pyproject.toml:release -o requirements/release.txt
 # Published clients, which tests drive in an environment of their own.
 compile --python-version 3.11 tests/clients/python.in -o tests/clients/python.txt

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from murmur.cli.common import AsJson, print_json
 from murmur.cli.keys import DataDir, Ledger, connected
 from murmur.errors import CliError
 from transcription.ledger.audit_heads import heads
@@ -28,6 +29,7 @@ def verify_log(
     ledger: Ledger = None,
     data_dir: DataDir = None,
     alone: Annotated[bool, typer.Option("--alone", help="Don't ask the ledger; a cut end then isn't found.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Say whether a line was changed, taken out or put in, and whether the end is there."""
     known = None
@@ -35,6 +37,12 @@ def verify_log(
         with connected(ledger, data_dir) as (client, _):
             known = {chain: Head(*head) for chain, head in heads(client).items()}
     found = verify(_lines(files), known)
+    if as_json:
+        facts = {"lines": found.lines, "chains": len(found.chains), "problems": [str(one) for one in found.problems]}
+        print_json(facts)
+        if found.problems:
+            raise typer.Exit(1)
+        return
     for problem in found.problems[:_MOST_SHOWN]:
         print(problem, file=sys.stderr)
     if found.problems:

@@ -27,26 +27,33 @@ def list_dead(as_json: AsJson = False, url: Url = None) -> None:
 
 
 @app.command()
-def show(computation: Name, url: Url = None) -> None:
+def show(computation: Name, as_json: AsJson = False, url: Url = None) -> None:
     """Show a dead letter: what happened, to which jobs, with which options."""
     with connect(url) as client:
         letter = client.dead_letter(computation)
+    if as_json:
+        print_json(letter)
+        return
     for name, fact in _facts(letter).items():
         print(f"{name:<12}{fact}")
 
 
 @app.command()
-def retry(computation: Name, url: Url = None) -> None:
+def retry(computation: Name, as_json: AsJson = False, url: Url = None) -> None:
     """Put a dead letter back into the queue, with every option of its jobs."""
     with connect(url) as client:
         client.retry_dead_letter(computation)
+    if as_json:
+        print_json({"computation": computation, "retried": True})
 
 
 @app.command()
-def drop(computation: Name, url: Url = None) -> None:
+def drop(computation: Name, as_json: AsJson = False, url: Url = None) -> None:
     """Take a dead letter off the list; its jobs stay failed."""
     with connect(url) as client:
         client.drop_dead_letter(computation)
+    if as_json:
+        print_json({"computation": computation, "dropped": True})
 
 
 def _facts(letter: RemoteDeadLetter) -> dict[str, str]:

@@ -101,20 +101,29 @@ def cancel(job_id: JobId, as_json: AsJson = False, url: Url = None) -> None:
 
 def delete(
     job_ids: Annotated[list[str], typer.Argument(metavar="ID…", help="Jobs, or the beginnings of their ids.")],
+    as_json: AsJson = False,
     url: Url = None,
 ) -> None:
     """Forget jobs, with the transcripts and audio that nobody else holds."""
     with connect(url) as client:
         for job_id in job_ids:
-            client.delete(found(client, job_id))
+            client.delete(whole := found(client, job_id))
+            if as_json:
+                print_json({"id": whole, "deleted": True})
 
 
-def purge(yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False, url: Url = None) -> None:
+def purge(
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False, as_json: AsJson = False, url: Url = None
+) -> None:
     """Cancel every job that waits; what runs goes on."""
     with connect(url) as client:
         if not yes:
             typer.confirm(f"Cancel every waiting job at {client.url}?", abort=True)
-        print(f"{purge_queue(client)} jobs canceled")
+        canceled = purge_queue(client)
+    if as_json:
+        print_json({"canceled": canceled})
+    else:
+        print(f"{canceled} jobs canceled")
 
 
 def register(app: typer.Typer) -> None:

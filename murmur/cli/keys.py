@@ -8,9 +8,10 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from pydantic import SecretStr
@@ -18,6 +19,7 @@ from redis import Redis
 from rich.console import Console
 from rich.table import Table
 
+from murmur.cli.common import AsJson, print_json
 from murmur.errors import CliError
 from murmur.platform import ledger_server
 from murmur.platform.environment import load
@@ -62,6 +64,7 @@ def create(  # noqa: PLR0917  typer makes options of them
     ledger: Ledger = None,
     ledger_url: LedgerUrl = None,
     data_dir: DataDir = None,
+    as_json: AsJson = False,
 ) -> None:
     """Make a key and show it, once: only its hash is kept."""
     with _key_store(ledger or ledger_url, data_dir) as (key_store, settings):
@@ -77,16 +80,17 @@ def create(  # noqa: PLR0917  typer makes options of them
             expires_at=_in(expires),
             networks=_networks(network or []),
         )
-    _tell(key, secret)
+    _tell(key, secret, as_json=as_json)
 
 
 @app.command("rotate")
-def rotate(
+def rotate(  # noqa: PLR0917  typer makes options of them
     key_id: Annotated[str, typer.Argument(metavar="ID", help="As `murmur keys list` shows it.")],
     overlap: Annotated[str, typer.Option(help="How long the old one stays good: 7d, 12h, 30m.")] = "1d",
     expires: Expires = NEVER,
     ledger: Ledger = None,
     data_dir: DataDir = None,
+    as_json: AsJson = False,
 ) -> None:
     """Make a key that may do what another may, and let that one expire."""
     overlap_s = _seconds(overlap)
@@ -94,15 +98,20 @@ def rotate(
         made = key_store.rotate(key_id, overlap_s=overlap_s, expires_at=_in(expires))
         if made is None:
             raise CliError(f"there is no key {key_id[:80]!r} that is still good", status=1)
-    _tell(*made)
+    _tell(*made, as_json=as_json)
     print(f"key {key_id} expires in {overlap}", file=sys.stderr)
 
 
 @app.command("list")
-def list_keys(ledger: Ledger = None, ledger_url: LedgerUrl = None, data_dir: DataDir = None) -> None:
+def list_keys(
+    ledger: Ledger = None, ledger_url: LedgerUrl = None, data_dir: DataDir = None, as_json: AsJson = False
+) -> None:
     """List the keys, without their secrets."""
     with _key_store(ledger or ledger_url, data_dir) as (key_store, _):
         keys = key_store.list()
+    if as_json:
+        print_json([_shape(key) for key in keys])
+        return
     table = Table("id", "name", "tenant", "may", "tier", "made", "used", "expires", "from", box=None, pad_edge=False)
     for key in keys:
         expires = "expired" if key.expired(time.time()) else _moment(key.expires_at)
@@ -117,12 +126,16 @@ def revoke(
     ledger: Ledger = None,
     ledger_url: LedgerUrl = None,
     data_dir: DataDir = None,
+    as_json: AsJson = False,
 ) -> None:
     """Make a key invalid, from its next request on."""
     with _key_store(ledger or ledger_url, data_dir) as (key_store, _):
         if not key_store.revoke(key_id):
             raise CliError(f"there is no key {key_id[:80]!r}", status=1)
-    print(f"revoked {key_id}")
+    if as_json:
+        print_json({"id": key_id, "revoked": True})
+    else:
+        print(f"revoked {key_id}")
 
 
 @contextmanager
@@ -156,7 +169,15 @@ def operator() -> str:
         return f"{os.getuid()}@{socket.gethostname()}"
 
 
-def _tell(key: ApiKey, secret: str) -> None:
+def _shape(key: ApiKey) -> dict[str, Any]:
+    """A key for programs: times in seconds since 1970."""
+    return {**asdict(key), "scopes": sorted(key.scopes), "expired": key.expired(time.time())}
+
+
+def _tell(key: ApiKey, secret: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json({**_shape(key), "secret": secret})
+        return
     print(secret)
     until = f" until {_moment(key.expires_at)}" if key.expires_at else ""
     print(f"key {key.id} of tenant {key.tenant} may {_may(key)}{until}; its secret isn't shown again", file=sys.stderr)

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from murmur.cli import dead, jobs, transcribe_command, webhooks
-from murmur.cli.common import Url, connect
+from murmur.cli.common import AsJson, Url, connect, print_json
 from murmur.cli.top import top as show_top
 from murmur.client.errors import ApiError, JobEnded
 from murmur.errors import CliError
@@ -48,11 +48,16 @@ def options(
 
 
 def top(
-    each_s: Annotated[float, typer.Option("--each", min=0.2, help="Seconds between two looks.")] = 1.0, url: Url = None
+    each_s: Annotated[float, typer.Option("--each", min=0.2, help="Seconds between two looks.")] = 1.0,
+    as_json: AsJson = False,
+    url: Url = None,
 ) -> None:
-    """Show queue and workers, live."""
+    """Show queue and workers, live; with --json once."""
     with connect(url, timeout_s=10.0) as client:
-        show_top(client, Console(), each_s=each_s)
+        if as_json:
+            print_json(client.stats())
+        else:
+            show_top(client, Console(), each_s=each_s)
 
 
 def _missing(name: str, why: str) -> None:

@@ -88,10 +88,16 @@ def models_list(data_dir: DataDir = None, as_json: AsJson = False, url: Url = No
 
 @models_app.command("download")
 def models_download(
-    name: Annotated[str, typer.Argument(help="A published model: tiny, base, …")], data_dir: DataDir = None
+    name: Annotated[str, typer.Argument(help="A published model: tiny, base, …")],
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
 ) -> None:
     """Fetch a published model into the data directory."""
-    print(local_models.download(name, load({"data_dir": data_dir}), Console(stderr=True)))
+    where = local_models.download(name, load({"data_dir": data_dir}), Console(stderr=True))
+    if as_json:
+        print_json({"model": name, "directory": str(where)})
+    else:
+        print(where)
 
 
 def register(app: typer.Typer) -> None:

@@ -2,6 +2,7 @@
 
 import typer
 
+from murmur.cli.common import AsJson, print_json
 from murmur.cli.keys import DataDir, Ledger, connected, operator
 from murmur.errors import CliError
 from transcription.ledger.api_keys import ApiKeyStore
@@ -18,6 +19,7 @@ def purge_tenant(
     yes: bool = typer.Option(False, "--yes", help="Don't ask."),
     ledger: Ledger = None,
     data_dir: DataDir = None,
+    as_json: AsJson = False,
 ) -> None:
     """Delete a tenant's jobs, results, recordings that nobody else needs, and keys."""
     if not yes:
@@ -35,4 +37,7 @@ def purge_tenant(
             note(client, "tenant purged", {"tenant": tenant, "jobs": str(jobs), "by": operator()}, stream_length=length)
     if not jobs and not revoked:
         raise CliError(f"there is nothing of a tenant {tenant[:80]!r}", status=1)
+    if as_json:
+        print_json({"tenant": tenant, "jobs": jobs, "keys": revoked})
+        return
     print(f"{jobs} jobs and {revoked} keys of {tenant} are deleted; SECURITY.md says what may remain, and for how long")

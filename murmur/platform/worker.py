@@ -1,5 +1,6 @@
 """`murmur worker`: a worker on this machine, for a platform whose API and ledger run elsewhere."""
 
+import json
 import os
 import subprocess
 import sys
@@ -103,10 +104,10 @@ def uninstall() -> None:
 
 
 @app.command()
-def status() -> None:
+def status(as_json: Annotated[bool, typer.Option("--json", help="Write JSON, for programs.")] = False) -> None:
     """Say whether the service runs (macOS). Status 1 if it doesn't."""
     running, status_text = launchd.status()
-    print(status_text)
+    print(json.dumps({"running": running, "detail": status_text}) if as_json else status_text)
     if not running:
         raise typer.Exit(1)
 

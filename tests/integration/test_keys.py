@@ -251,6 +251,11 @@ def test_the_command_line_makes_lists_and_revokes_keys(
     assert run(cli, ["keys", "revoke", key_id]).exit_code == 0
     assert key_id not in run(cli, ["keys", "list"]).stdout
     assert redis_server.keys("murmur:key*") == []
+    told = json.loads(run(cli, ["keys", "create", "a program", "--json"]).stdout)
+    (kept,) = json.loads(run(cli, ["keys", "list", "--json"]).stdout)
+    assert told == kept | {"secret": told["secret"]}
+    assert (kept["scopes"], kept["expired"]) == (["read", "submit"], False)
+    assert json.loads(run(cli, ["keys", "revoke", kept["id"], "--json"]).stdout) == {"id": kept["id"], "revoked": True}
     for wrong in (
         ["create", "x", "--tenant", "a b"],
         ["create", "x", "--tier", "gold"],

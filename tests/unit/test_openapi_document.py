@@ -3,13 +3,16 @@
 import json
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import fields
 from typing import Any
 
 import jsonschema_rs
 import pytest
 
 from api.app import create_app
+from api.platform_schemas import WorkerOut
 from transcription.options import Options
+from transcription.ports import WorkerInfo
 from transcription.settings import Settings
 
 DOCUMENT: dict[str, Any] = create_app(Settings(model="demo")).openapi()
@@ -77,6 +80,10 @@ def test_answers_about_the_platform_are_typed() -> None:
         model = SCHEMAS[schema["$ref"].rpartition("/")[2]]
         assert model["properties"]
         assert model["required"]
+
+
+def test_a_worker_is_shown_with_all_that_is_known_of_it_but_its_process() -> None:
+    assert {field.name for field in fields(WorkerInfo)} - {"pid"} == set(WorkerOut.model_fields)
 
 
 def test_the_document_says_where_the_platform_is_and_who_answers_for_it() -> None:

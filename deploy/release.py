@@ -1,0 +1,100 @@
+"""
+Make what a version is published with, in `dist/`: `make release`.
+
+- the wheel and the sdist;
+- `images.txt`, the images' tags; with `--images` they are built, and carry them;
+- `sbom-*.cdx.json`, what is inside: CycloneDX, one for each lock that is shipped;
+- `NOTES.md`, the version's part of the changelog;
+- `SHA256SUMS` of all of it.
+
+Two runs on one commit give the same bytes: times are the commit's.
+"""
+
+import argparse
+import hashlib
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+LOCKS = ("api", "worker", "local", "flower")
+IMAGES = {
+    "murmuration-api": ["-f", "Dockerfile.api"],
+    "murmuration-worker": ["-f", "Dockerfile.worker"],
+    "murmuration-flower": ["-f", "Dockerfile.api", "--target", "flower"],
+}
+_VERSION = re.compile(r'^__version__ = "([^"]+)"$', re.MULTILINE)
+
+
+def version() -> str:
+    """The version that is released."""
+    found = _VERSION.search((ROOT / "murmur" / "version.py").read_text("utf-8"))
+    if found is None:
+        sys.exit("release: murmur/version.py names no version")
+    return found[1]
+
+
+def notes(changelog: str, released: str) -> str:
+    """The part of *changelog* about version *released*; while it has none, what isn't released yet."""
+    parts = re.split(r"^## \[([^\]]+)\][^\n]*\n", changelog, flags=re.MULTILINE)
+    sections = dict(zip(parts[1::2], parts[2::2], strict=True))
+    text = sections.get(released, sections.get("Unreleased", "")).strip()
+    if not text:
+        sys.exit(f"release: CHANGELOG.md says nothing about {released}")
+    return f"# Murmuration {released}\n\n{text}\n"
+
+
+def tags(released: str) -> list[str]:
+    """Every tag that an image of version *released* has: the whole version, its series, and the latest."""
+    series = ".".join(released.split(".")[:2])
+    return [f"{image}:{tag}" for image in IMAGES for tag in (released, series, "latest")]
+
+
+def main() -> None:
+    """Make everything."""
+    parser = argparse.ArgumentParser(description="Make what a version is published with.")
+    parser.add_argument("--python", type=Path, default=Path(sys.executable), help="An interpreter with the tools.")
+    parser.add_argument("--out", type=Path, default=ROOT / "dist", help="Where to.")
+    parser.add_argument("--images", action="store_true", help="Build the images too (Docker).")
+    asked = parser.parse_args()
+    out: Path = asked.out.resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    if any(out.iterdir()):
+        sys.exit(f"release: {out} isn't empty; move away what is there")
+    released, stamp = version(), _commit_time()
+    python = [str(asked.python.absolute()), "-m"]
+    _run(*python, "build", "--no-isolation", "--outdir", str(out), str(ROOT), stamp=stamp)
+    for lock in LOCKS:
+        target = out / f"sbom-{lock}.cdx.json"
+        described = ["--pyproject", "pyproject.toml", "--mc-type", "application", "--output-reproducible"]
+        _run(*python, "cyclonedx_py", "requirements", *described, "-o", str(target), f"requirements/{lock}.txt")
+    (out / "NOTES.md").write_text(notes((ROOT / "CHANGELOG.md").read_text("utf-8"), released), encoding="utf-8")
+    (out / "images.txt").write_text("".join(f"{tag}\n" for tag in tags(released)), encoding="utf-8")
+    if asked.images:
+        for image, options in IMAGES.items():
+            named = [part for tag in tags(released) if tag.startswith(f"{image}:") for part in ("-t", tag)]
+            _run("docker", "build", *options, *named, ".")
+    files = sorted(path for path in out.iterdir() if path.name != ".gitignore")
+    sums = "".join(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in files)
+    (out / "SHA256SUMS").write_text(sums, encoding="utf-8")
+    print(f"Murmuration {released} in {out}: {', '.join(path.name for path in files)}")
+
+
+def _commit_time() -> str:
+    """When the commit was made: what archives say of their files."""
+    asked = ["git", "log", "-1", "--format=%ct"]
+    found = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603  our own words
+    return found.stdout.strip() or "0"
+
+
+def _run(*command: str, stamp: str = "0") -> None:
+    env = os.environ | {"SOURCE_DATE_EPOCH": stamp} if stamp != "0" else dict(os.environ)
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)  # noqa: S603
+    if done.returncode:
+        sys.exit(f"release: {' '.join(command)} failed\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+
+
+if __name__ == "__main__":
+    main()
