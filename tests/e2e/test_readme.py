@@ -54,6 +54,21 @@ def test_the_python_example_prints_the_transcript(platform: TestPlatform, capsys
     assert capsys.readouterr().out.split() == SAMPLES["short"].transcript.split()
 
 
+@pytest.mark.skipif(not shutil.which("curl"), reason="curl isn't installed")
+def test_the_quick_start_transcribes_in_the_terminal_and_in_a_program(
+    platform: TestPlatform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MURMUR_URL", platform.url)
+    samples, words = str(ROOT / "demo/samples"), SAMPLES["short"].transcript.split()
+    (script,), (example,) = blocks("docs/quickstart.md", "sh"), blocks("docs/quickstart.md", "python")
+    script = script.replace(".venv/bin/murmur", str(Path(sys.executable).with_name("murmur")))
+    out = run(script.replace("http://127.0.0.1:8000", platform.url).replace("demo/samples", samples), where=tmp_path)
+    assert out.count(words[-1]) >= 2
+    code = example.replace("http://127.0.0.1:8000", platform.url).replace("demo/samples", samples)
+    exec(compile(code, "quickstart.md", "exec"), {})
+    assert capsys.readouterr().out.split() == words
+
+
 @pytest.fixture
 def talk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> bytes:
     """The recording that the page names, in the directory where its examples run."""
