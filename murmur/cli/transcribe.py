@@ -223,6 +223,9 @@ def transcribe(client: Client, sources: Sequence[Source], plan: Plan, console: C
     for at, error in sorted(failures.items()):
         said = tasks[at].source.said
         console.print(f"murmur: {said}: {error}", markup=False, highlight=False, soft_wrap=True)
+    for job_id, name in transcriber.unfinished.items():
+        line = f"murmur: {name}: its job goes on where the platform does; `murmur result {job_id}` takes the transcript"
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     return len(failures)
 
 

@@ -126,6 +126,19 @@ def test_the_base_install_is_client_and_command_line_and_names_the_extra(wheel: 
     assert "pip install 'murmuration-asr[local]'" in done.stderr
 
 
+def test_client_and_command_line_start_where_there_are_no_modules_of_unix(tmp_path: Path) -> None:
+    # As on Windows; the platform's own commands then say what they need.
+    code = (
+        "import sys; sys.modules.update(dict.fromkeys(('fcntl', 'termios', 'pwd', 'grp', 'resource', 'tty'))); "
+        f"sys.path.insert(0, {str(ROOT)!r}); from murmur import AsyncClient, Client; import murmur.cli.main as cli; "
+        "cli.main()"
+    )
+    assert "transcribe" in run(Path(sys.executable), "-c", code, "--help", cwd=tmp_path)
+    done = subprocess.run([sys.executable, "-c", code, "up"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "murmuration-asr[local]" in done.stderr
+
+
 def needs(wheel: Path) -> Iterator[str]:
     """The packages that come with the wheel when no extra is named, by what those of this environment ask for."""
     with zipfile.ZipFile(wheel) as archive:

@@ -1,13 +1,22 @@
 """Names of transcripts: none lost, whatever the recordings are called."""
 
+import io
 from pathlib import Path
+from typing import cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
+from api.openapi.values import JOB
+from murmur.cli.formats import Format
 from murmur.cli.inputs import Source, media_in, sources
 from murmur.cli.outputs import stems, write
+from murmur.cli.transcribe import Plan, transcribe
+from murmur.client.client import Client
+from murmur.client.errors import Unreachable
+from murmur.client.responses import RemoteJob
 from murmur.errors import CliError
 
 
@@ -60,3 +69,22 @@ def test_a_transcript_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
         write(target, "half \ud800")
     assert target.read_text() == "all of it\n"
     assert [path.name for path in target.parent.iterdir()] == ["talk.txt"]
+
+
+def test_a_job_that_may_go_on_without_its_client_is_named(tmp_path: Path) -> None:
+    class Gone:
+        """A platform that takes a job and is then away for longer than a client waits."""
+
+        def submit(self, audio: object, **_: object) -> RemoteJob:
+            return RemoteJob.model_validate(JOB | {"status": "queued"})
+
+        def job(self, *_: object, **__: object) -> RemoteJob:
+            raise Unreachable("unreachable", "no answer from http://127.0.0.1:1", 0)
+
+    (tmp_path / "talk.mp3").write_bytes(b"talk")
+    said = io.StringIO()
+    plan = Plan(formats=(Format.TEXT,), options={})
+    source = Source("talk.mp3", tmp_path / "talk.mp3")
+    failed = transcribe(cast("Client", Gone()), [source], plan, Console(file=said, width=200))
+    assert failed == 1
+    assert f"`murmur result {JOB['id']}` takes the transcript" in said.getvalue()

@@ -1,6 +1,7 @@
 """Log lines as a person in a terminal meets them."""
 
 import io
+import logging
 
 import pytest
 import structlog
@@ -60,3 +61,15 @@ def test_nothing_that_a_client_sends_moves_the_terminal_or_begins_a_line(sign: s
     assert sign not in written or sign == "\n"
     assert all(line.isprintable() for line in written.split("\n"))
     assert written.split("\n")[2].endswith("ERROR unexpected error")
+
+
+def test_what_is_meant_for_a_painted_terminal_is_left_out() -> None:
+    stream = io.StringIO()
+    before = structlog.get_config()
+    try:
+        logs.configure(level="INFO", style="text", service="api", stream=stream)
+        painted = {"color_message": "Started [\x1b[36m%d\x1b[0m]"}
+        logging.getLogger("uvicorn.error").info("Started [%d]", 7, extra=painted)
+    finally:
+        structlog.configure(**before)
+    assert stream.getvalue().strip().endswith("Started [7]")

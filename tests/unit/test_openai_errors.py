@@ -15,6 +15,11 @@ from transcription.errors import MurmurationError
 
 
 @pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
 async def api(tmp_path: Path) -> AsyncIterator[Bench]:
     async with bench(tmp_path, max_duration_s=1.0) as made:
         yield made
@@ -29,6 +34,7 @@ def test_whatever_is_wrong_with_a_file_or_a_field_is_a_bad_request(kind: type[Mu
     assert set(body["error"]) == {"message", "type", "param", "code"}
 
 
+@pytest.mark.anyio
 async def test_a_recording_that_is_too_long_is_a_bad_request_there_alone(api: Bench) -> None:
     files = {"file": ("long.wav", audio_files.wav(4.0))}
     theirs = await api.http.post("/v1/audio/transcriptions", files=files)

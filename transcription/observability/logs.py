@@ -10,8 +10,8 @@ from structlog.typing import EventDict, Processor
 
 # Uvicorn's own request lines would say everything twice.
 _SILENT = ("uvicorn.access",)
-# Who writes stands before each line, and Celery's data are those of the message that the line already tells of.
-_OBVIOUS = frozenset(("service", "logger", "data", "request_id", "traceparent"))
+# Who writes stands before each line; Celery's data and uvicorn's colours say what the line already tells.
+_OBVIOUS = frozenset(("service", "logger", "data", "request_id", "traceparent", "color_message"))
 _LESS = ("python_multipart", "asyncio", "httpx", "httpcore")
 
 
