@@ -28,6 +28,7 @@ class WorkerOut(BaseModel):
     layout: str = Field(description="How its threads and cores are laid out.")
     quarantine: str = Field(description="Why it claims nothing, or nothing for what is withdrawn; empty: all is well.")
     withdrawn: list[str] = Field(description="Models that it claims nothing for.")
+    diarizer: str = Field(description="What it tells speakers apart with; empty: it doesn't.")
 
 
 class UnservedOut(BaseModel):

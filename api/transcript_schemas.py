@@ -16,6 +16,8 @@ class TranscriptWord(BaseModel):
     start: float
     end: float
     probability: float
+    speaker: str | None = Field(None, description="Who says it, where speakers are told apart.")
+    overlap: bool | None = Field(None, description="Somebody else speaks at the same time.")
 
 
 class TranscriptSegment(BaseModel):
@@ -34,6 +36,8 @@ class TranscriptSegment(BaseModel):
     low_confidence: bool = Field(description="The model was unsure: worth a second look.")
     doubtful: bool = Field(description="Its old name.", deprecated=True)
     words: list[TranscriptWord] | None = None
+    speaker: str | None = Field(None, description="Who says it, where speakers are told apart.")
+    overlap: bool | None = Field(None, description="Somebody else speaks at the same time.")
 
 
 class VerboseTranscript(BaseModel):

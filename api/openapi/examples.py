@@ -168,6 +168,7 @@ REQUESTS: dict[str, dict[str, Any]] = {
         }
     },
     "openai_server_audio_info": {FORM: {"file": _BYTES}, JSON: {"audio": _AUDIO}},
+    "name_speakers": {JSON: {"A": "Anna", "B": "Bob"}},
     "mlx_mvp_transcribe": _form(language="en"),
     "production_scale_transcribe": _form(language="en", vad_filter=True),
     "microservice_transcribe": _form(response_format="json"),
@@ -179,6 +180,7 @@ RESPONSES: dict[str, Answers] = {
     "list_jobs": {("200", JSON): {"jobs": [JOB], "cursor": None}},
     "get_job": {("200", JSON): JOB},
     "cancel_job": {("200", JSON): JOB | {"status": "canceled"}},
+    "name_speakers": {("200", JSON): JOB | {"speakers": {"A": "Anna", "B": "Bob"}}},
     "get_transcript": {("200", JSON): _PLAIN, **_TEXTS},
     "follow_job": {("200", EVENTS): _FOLLOWED},
     "get_webhook_log": {("200", JSON): _WEBHOOKS},

@@ -80,6 +80,7 @@ WORKER: dict[str, Any] = {
     "layout": "2 models, 1 thread each",
     "quarantine": "",
     "withdrawn": [],
+    "diarizer": "",
 }
 
 MODEL: dict[str, Any] = {

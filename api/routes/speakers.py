@@ -29,7 +29,12 @@ Names = Annotated[
 ]
 
 
-@router.patch("/{job_id}/speakers", summary="Name a job's speakers", responses=documented(400, 404, 409, 422, 503))
+@router.patch(
+    "/{job_id}/speakers",
+    operation_id="name_speakers",
+    summary="Name a job's speakers",
+    responses=documented(400, 404, 409, 422, 503),
+)
 async def name_speakers(
     *, request: Request, platform: PlatformDep, caller: Caller, job_id: JobId, names: Names
 ) -> JobOut:
