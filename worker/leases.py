@@ -14,6 +14,7 @@ from transcription.computation import Claim
 from transcription.errors import LeaseLost, LedgerUnavailable, NameTaken, Stopped
 from transcription.ports import SpanStore, WorkerInfo
 from transcription.settings import Lease
+from worker import health_check
 
 log = structlog.get_logger()
 
@@ -60,7 +61,7 @@ class Held:
 
 class Leases(threading.Thread):
     """
-    Renews what is held, says that the worker lives, and hears of cancels.
+    Renews what is held, says in the ledger and in the heartbeat file that the worker lives, and hears of cancels.
 
     A span without progress for ``stall_s`` isn't renewed. If it goes on standing still, the process says so, hands back
     what else it holds and exits: a call into a model can't be stopped in any other way.
@@ -122,6 +123,7 @@ class Leases(threading.Thread):
         """Renew until told to stop, then hand back."""
         registered = -math.inf
         while not self._stopping:
+            self._beat()
             try:
                 if time.monotonic() - registered >= self._settings.renew_s:
                     self._spans.register(self._info(len(self._held)))
@@ -143,6 +145,13 @@ class Leases(threading.Thread):
             self._wake.wait(self._settings.poll_s)
         self.hand_back()
 
+    def _beat(self) -> None:
+        info = self._info(0)
+        try:
+            health_check.beat(info.id, quarantine=info.quarantine)
+        except OSError as error:
+            log.warning("the heartbeat can't be written", error=str(error))
+
     def _refused(self, error: NameTaken) -> None:
         """Wait for the other worker to fall silent, as a dead one does, and end if it doesn't."""
         log.error("two workers have one name; give each its own (celery worker -n NAME)", error=error.message)
@@ -161,6 +170,7 @@ class Leases(threading.Thread):
                 one.handed_back = True
                 self._try(lambda one=one: self._spans.release(one.claim))  # type: ignore[misc]
         self._try(lambda: self._spans.depart(self._info(0).id))
+        health_check.end(self._info(0).id)
         if held:
             log.info("handed back", spans=[one.claim.name for one in held])
 

@@ -1,102 +1,119 @@
-"""The worker's health check, against the real ledger: what it asks, and what it makes of the answer."""
+"""The worker's health check: what a heartbeat file says, and that a real worker's thread writes it."""
 
+import json
 import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from redis import Redis
 
 from tests.ledger_worker import LedgerWorker
-from tests.platform import running_ledger
+from tests.platform import eventually
 from transcription.ledger.connections import connect
 from transcription.ledger.span_store import RedisSpans
-from transcription.settings import Settings
+from transcription.settings import Lease, Settings
 from worker import health_check
+from worker.leases import Leases
 
 CHECK = Path(health_check.__file__)
 
 
-@pytest.fixture
-def spans(redis_url: str) -> Iterator[RedisSpans]:
-    settings = Settings(ledger={"url": redis_url})
-    with connect(settings.ledger) as client:
-        yield RedisSpans(client, settings)
+@pytest.fixture(autouse=True)
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where heartbeats are written, by the tests and by the check that they run."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
 
 
-def check(url: str | None, *names: str) -> tuple[int, str]:
+def check(*words: str) -> tuple[int, str]:
     """Run it as the image does."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("MURMUR_")}
-    if url is not None:
-        environment["MURMUR_LEDGER__URL"] = url
     ran = subprocess.run(
-        [sys.executable, "-IS", str(CHECK), *names],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=30,
+        [sys.executable, "-IS", str(CHECK), *words], capture_output=True, text=True, check=False, timeout=30
     )
     assert not ran.stderr
     return ran.returncode, ran.stdout
 
 
-def seen_ago(redis: Redis, name: str, seconds: float) -> None:
-    redis.zadd("murmur:workers", {name: (redis.time()[0] - seconds) * 1000})
+def seen_ago(name: str, seconds: float) -> None:
+    health_check.beat(name)
+    path = health_check.heartbeat_file(name)
+    path.write_text(json.dumps({"at": time.monotonic() - seconds, "quarantine": ""}))
 
 
-def test_worker_that_gave_a_sign_of_life_is_well(redis_url: str, spans: RedisSpans) -> None:
-    LedgerWorker(spans, "w1")
-    status, said = check(redis_url, "w1")
-    assert status == 0
-    assert "w1: last" in said
+def test_worker_whose_heart_beats_is_well() -> None:
+    health_check.beat("w1@host")
+    status, said = check("w1@host")
+    assert (status, "w1@host: last heartbeat 0 s ago" in said) == (0, True)
 
 
 @pytest.mark.parametrize(("age_s", "status"), [(5, 0), (40, 0), (80, 1), (3600, 1)])
-def test_worker_that_has_been_silent_for_a_minute_is_not(
-    redis_url: str, redis_server: Redis, age_s: float, status: int
-) -> None:
-    seen_ago(redis_server, "w1", age_s)
-    assert check(redis_url, "w1")[0] == status
+def test_worker_that_has_been_silent_for_a_minute_is_not(age_s: float, status: int) -> None:
+    seen_ago("w1", age_s)
+    assert check("w1")[0] == check("w1", "--alive")[0] == status
 
 
-def test_worker_that_never_gave_a_sign_of_life_is_not(redis_url: str, redis_server: Redis) -> None:
-    seen_ago(redis_server, "another", 1)
-    status, said = check(redis_url, "w1")
-    assert status == 1
-    assert "yet" in said
+def test_heartbeat_of_before_the_host_was_started_counts_for_nothing() -> None:
+    seen_ago("w1", -1e6)
+    assert check("w1")[0] == 1
 
 
-def test_container_asks_for_the_name_that_its_worker_has(redis_url: str, redis_server: Redis) -> None:
-    assert check(redis_url)[0] == 1
-    seen_ago(redis_server, f"worker@{socket.gethostname()}", 1)
-    assert check(redis_url)[0] == 0
+def test_worker_that_never_wrote_or_has_left_is_not_well() -> None:
+    health_check.beat("another")
+    assert check("w1")[0] == 1
+    health_check.beat("w1")
+    health_check.end("w1")
+    status, said = check("w1")
+    assert (status, "yet" in said) == (1, True)
 
 
-def test_ledger_that_does_not_answer_is_no_reason_to_start_a_worker_again() -> None:
-    status, said = check("redis://127.0.0.1:1/0", "w1")
-    assert status == 0
-    assert "isn't known" in said
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"at": "soon", "quarantine": ""}'])
+def test_file_that_is_no_heartbeat_is_none(content: str) -> None:
+    health_check.heartbeat_file("w1").write_text(content)
+    assert check("w1")[0] == 1
 
 
-def test_ledger_that_refuses_is_no_reason_either(redis_url: str) -> None:
-    status, said = check(redis_url.replace("//", "//:wrong@"), "w1")
-    assert status == 0
-    assert "isn't known" in said
+def test_worker_in_quarantine_is_not_well_but_alive() -> None:
+    health_check.beat("w1", quarantine="storage: gone")
+    status, said = check("w1")
+    assert (status, "in quarantine: storage: gone" in said) == (1, True)
+    assert check("w1", "--alive")[0] == 0
 
 
-def test_password_user_and_database_of_the_url_are_used(tmp_path: Path) -> None:
-    with running_ledger(tmp_path) as server, Redis.from_url(server.url, decode_responses=True) as redis:
-        redis.config_set("requirepass", "p@ss word")
-        redis.acl_setuser("health", enabled=True, passwords=["+s/cret"], keys="*", commands=["+@all"])
-        with Redis(port=server.port, db=3, password="p@ss word") as third:
-            seen_ago(third, "w1", 1)
-        base = f"127.0.0.1:{server.port}"
-        for who in (":p%40ss%20word", "health:s%2Fcret"):
-            assert "w1: last" in check(f"redis://{who}@{base}/3", "w1")[1]
-        assert check(f"redis://:p%40ss%20word@{base}/0", "w1")[0] == 1
-        assert "isn't known" in check(f"redis://{base}/3", "w1")[1]
-        redis.config_set("requirepass", "")
+def test_container_asks_for_the_name_that_its_worker_has() -> None:
+    assert check()[0] == 1
+    health_check.beat(f"worker@{socket.gethostname()}")
+    assert check()[0] == 0
+
+
+def test_link_that_somebody_else_has_left_leads_to_no_other_file(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    path = health_check.heartbeat_file("w1")
+    path.symlink_to(victim)
+    path.with_name(f"{path.name}.{os.getpid()}").symlink_to(victim)
+    health_check.beat("w1")
+    assert victim.read_text() == "mine"
+    assert check("w1")[0] == 0
+
+
+@pytest.mark.parametrize("reachable", [True, False])
+def test_thread_of_leases_writes_heartbeats_with_and_without_a_ledger(redis_url: str, reachable: bool) -> None:
+    lease = Lease(renew_s=0.1)
+    with connect(Settings(ledger={"url": redis_url}).ledger) as client:
+        spans = RedisSpans(client, Settings(ledger={"url": redis_url}))
+        known = LedgerWorker(spans, "w1").info
+    url = redis_url if reachable else "redis://127.0.0.1:1/0"
+    with connect(Settings(ledger={"url": url}).ledger) as client:
+        spans = RedisSpans(client, Settings(ledger={"url": url}))
+        info = replace(known, quarantine="scratch: full")
+        leases = Leases(spans, lease, steps=lambda: 0, info=lambda running: replace(info, running=running))
+        leases.start()
+        eventually(lambda: "quarantine: scratch: full" in check("w1")[1])
+        health_check.heartbeat_file("w1").unlink()
+        eventually(lambda: check("w1", "--alive")[0] == 0)
+        leases.stop()
+        leases.join(30)
+    assert not health_check.heartbeat_file("w1").exists()

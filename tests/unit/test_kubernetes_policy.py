@@ -178,7 +178,7 @@ def test_replicas_are_judged_without_the_ledger() -> None:
     assert api["livenessProbe"]["periodSeconds"] * api["livenessProbe"]["failureThreshold"] <= 60
 
 
-def test_workers_are_judged_by_their_signs_of_life_and_given_time_to_begin() -> None:
+def test_workers_are_judged_by_their_heartbeats_and_given_time_to_begin() -> None:
     worker = CONTAINERS["worker"]
     check = ["python", "-IS", "worker/health_check.py"]
     # A worker that has quarantined itself lives: starting it again would mend nothing.
