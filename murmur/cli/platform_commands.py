@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from demo import SAMPLES
 from murmur.cli import audit, keys
@@ -54,14 +55,15 @@ def demo(
 
 def check(as_json: AsJson = False, url: Url = None) -> None:
     """Look at the ledger, the workers, the model and the allocator. Status 1 if the platform can't work."""
-    fit, shapes = True, []
+    fit, shapes, console = True, [], Console()
     with connect(url, timeout_s=10.0) as client:
         for finding in checking.check(client):
             fit = fit and finding.fit is not False
             shapes.append({"part": finding.part, "fit": finding.fit, "detail": finding.detail})
             if not as_json:
-                mark = {True: "ok", False: "BAD", None: "-"}[finding.fit]
-                print(f"{mark:<4}{finding.part:<10}{finding.detail}")
+                mark, style = {True: ("ok", "green"), False: ("BAD", "bold red"), None: ("-", "dim")}[finding.fit]
+                line = Text.assemble((f"{mark:<4}", style), f"{finding.part:<10}{finding.detail}")
+                console.print(line, soft_wrap=True)
     if as_json:
         print_json({"fit": fit, "parts": shapes})
     if not fit:

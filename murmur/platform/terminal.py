@@ -6,9 +6,10 @@ from typing import TextIO
 
 from rich.console import Console
 from rich.panel import Panel
+from rich.text import Text
 
-COLOURS = {"murmur": "1;36", "api": "34", "ledger": "35"}
-WORKER_COLOURS = ("32", "33", "36", "92", "93", "96")
+STYLES = {"murmur": "bold cyan", "api": "blue", "ledger": "magenta"}
+WORKER_STYLES = ("green", "yellow", "cyan", "bright_green", "bright_yellow", "bright_cyan")
 WIDTH = 7
 WIDE = 160
 
@@ -23,8 +24,9 @@ class Terminal:
     """
 
     def __init__(self, stream: TextIO | None = None, *, quiet: bool = False) -> None:
-        self._stream = stream or sys.stdout
-        self._colour = self._stream.isatty()
+        stream = stream or sys.stdout
+        # No colours where it goes to a program, or NO_COLOR is set: rich sees to both.
+        self._console = Console(file=stream, width=None if stream.isatty() else WIDE)
         self._lock = threading.Lock()
         self._quiet = quiet
         self.kept: list[str] = []
@@ -36,7 +38,8 @@ class Terminal:
                 self.kept.append(f"{name:<{WIDTH}}| {text}")
                 del self.kept[:-200]
                 return
-            print(f"{self._painted(name)}| {text}", file=self._stream, flush=True)
+            line = Text.assemble((f"{name:<{WIDTH}}", _style(name)), f"| {text}")
+            self._console.print(line, soft_wrap=True)
 
     def say(self, text: str) -> None:
         """Print a line of the platform's own."""
@@ -44,15 +47,9 @@ class Terminal:
 
     def panel(self, text: str, *, title: str = "", style: str = "cyan") -> None:
         """Print *text* in a frame, however quiet the rest is."""
-        width = None if self._stream.isatty() else WIDE
         with self._lock:
-            Console(file=self._stream, width=width).print(
-                Panel(text, title=title, border_style=style, expand=False), markup=False
-            )
+            self._console.print(Panel(text, title=title, border_style=style, expand=False), markup=False)
 
-    def _painted(self, name: str) -> str:
-        padded = f"{name:<{WIDTH}}"
-        if not self._colour:
-            return padded
-        colour = COLOURS.get(name) or WORKER_COLOURS[sum(name.encode()) % len(WORKER_COLOURS)]
-        return f"\x1b[{colour}m{padded}\x1b[0m"
+
+def _style(name: str) -> str:
+    return STYLES.get(name) or WORKER_STYLES[sum(name.encode()) % len(WORKER_STYLES)]
