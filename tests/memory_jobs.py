@@ -6,7 +6,8 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from transcription.errors import IdempotencyConflict, JobFinished, JobNotFound, LedgerUnavailable
+from transcription.computation import DeadLetter
+from transcription.errors import DeadLetterNotFound, IdempotencyConflict, JobFinished, JobNotFound, LedgerUnavailable
 from transcription.job import Failure, Job, Outcome, Progress, QueuePosition, Status, Submission
 from transcription.ports import Backlog, Mark, Page, Server, WorkerInfo
 from transcription.speakers import Turn, attribute
@@ -43,6 +44,7 @@ class MemoryJobs:
         self.broken: Exception | None = None
         self.submissions: list[Submission] = []
         self.accepted = asyncio.Event()
+        self.letters: dict[str, DeadLetter] = {}
         self._ended: dict[str, asyncio.Event] = {}
         self._keys: dict[str, Submission] = {}
         self._clock = 1_700_000_000.0
@@ -214,6 +216,24 @@ class MemoryJobs:
     def _tick(self) -> float:
         self._clock += 1.0
         return self._clock
+
+    async def dead_letters(self) -> tuple[DeadLetter, ...]:
+        return tuple(self.letters.values())
+
+    async def dead_letter(self, computation: str) -> DeadLetter:
+        if computation not in self.letters:
+            raise DeadLetterNotFound(f"no dead letter {computation!r}")
+        return self.letters[computation]
+
+    async def retry(self, computation: str) -> None:
+        letter = await self.dead_letter(computation)
+        del self.letters[computation]
+        for job_id in letter.jobs:
+            self.jobs[job_id] = replace(self.jobs[job_id], status=Status.QUEUED, failure=None)
+
+    async def drop(self, computation: str) -> None:
+        await self.dead_letter(computation)
+        del self.letters[computation]
 
 
 class MemoryQueue:

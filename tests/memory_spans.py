@@ -8,9 +8,10 @@ from transcription.errors import LeaseLost, NameTaken, Stopped
 from transcription.job import Failure, Submission
 from transcription.lanes import ANY_LANGUAGE
 from transcription.options import Decoding
-from transcription.ports import Lane, WorkerInfo
+from transcription.ports import Heard, Lane, WorkerInfo
 from transcription.result_warning import ResultWarning
 from transcription.spans import Piece, Span
+from transcription.speakers import Turn
 from transcription.transcript import Segment
 
 
@@ -38,6 +39,7 @@ class _Part:
     holder: str | None = None
     token: int = 0
     suspect: bool = False
+    voices: list[bytes] = field(default_factory=list)
 
 
 class MemorySpans:
@@ -47,6 +49,7 @@ class MemorySpans:
         self.now = 0.0
         self.work: dict[str, _Work] = {}
         self.segments: dict[str, list[Segment]] = {}
+        self.turns: dict[str, list[Turn]] = {}
         self._workers: dict[str, WorkerInfo] = {}
         self._ends: dict[int, float] = {}
         self._locks: dict[str, float] = {}
@@ -143,6 +146,23 @@ class MemorySpans:
         if window not in part.windows:
             part.windows.add(window)
             self.segments.setdefault(claim.computation, []).extend(segments)
+
+    def append_voices(self, claim: Claim, voices: bytes, *, window: int, audio_s: float) -> None:
+        """Write what was heard in a window."""
+        _, part = self._held(claim)
+        if window not in part.windows:
+            part.windows.add(window)
+            part.voices.append(voices)
+
+    def voices(self, claim: Claim) -> list[Heard]:
+        """What was heard in every span."""
+        parts = sorted(self.work[claim.computation].spans.items())
+        return [Heard(part.speech or (), tuple(part.voices)) for _, part in parts if part.voices]
+
+    def append_turns(self, claim: Claim, turns: Iterable[Turn]) -> None:
+        """Write who speaks when."""
+        self._held(claim)
+        self.turns[claim.computation] = list(turns)
 
     def finish(self, claim: Claim, timing: Timing) -> bool:
         """Commit a span."""

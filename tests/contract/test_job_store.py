@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.memory_jobs import MemoryJobs
-from transcription.errors import IdempotencyConflict, JobFinished, JobNotFound
+from transcription.errors import DeadLetterNotFound, IdempotencyConflict, JobFinished, JobNotFound
 from transcription.job import Audio, Outcome, Status, Submission
 from transcription.ledger.connections import connect_async
 from transcription.ledger.job_store import RedisJobs
@@ -124,3 +124,10 @@ async def test_figures_count_what_waits(store: JobStore) -> None:
     assert backlog.pending_spans == 1
     assert backlog.jobs[Status.QUEUED] == 1
     assert not (await store.server()).evicts
+
+
+async def test_dead_letter_that_is_not_there_can_be_neither_shown_nor_retried_nor_dropped(store: JobStore) -> None:
+    assert await store.dead_letters() == ()
+    for deed in (store.dead_letter, store.retry, store.drop):
+        with pytest.raises(DeadLetterNotFound):
+            await deed("nobody")
