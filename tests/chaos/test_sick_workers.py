@@ -1,6 +1,7 @@
 """A fault of the platform is not a fault of the job: a sick worker and an outage cost time, and no job."""
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -136,6 +137,7 @@ def test_an_outage_of_the_audio_s_store_fails_none_of_the_queued_jobs(tmp_path: 
 
 def test_a_scratch_disk_that_takes_nothing_costs_time_and_no_attempt(tmp_path: Path) -> None:
     with flock_of(tmp_path, {}) as flock:
+        shutil.rmtree(flock.settings.pcm_dir, ignore_errors=True)
         flock.settings.pcm_dir.write_bytes(b"")  # where a folder should be
         jobs = submitted(flock, 4, seconds=200)
         eventually(lambda: set(quarantined(flock)) == {"w1", "w2"}, 40)
