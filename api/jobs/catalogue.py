@@ -1,5 +1,6 @@
 """Which models can be asked for now, and what their names stand for."""
 
+import asyncio
 from collections import Counter
 from dataclasses import dataclass
 
@@ -67,4 +68,5 @@ class Catalogue:
         """The model that a client's word stands for. ModelNotServed, ModelUnavailable, LedgerUnavailable."""
         offer = await self.offer()
         name = resolve(requested, default=offer.default, served=offer.served, aliases=offer.aliases)
-        return ModelRef(name, revision(name))
+        # A directory's weights may have to be read.
+        return ModelRef(name, await asyncio.to_thread(revision, name) if "/" in name else revision(name))
