@@ -83,11 +83,11 @@ def create_app(
         async with AsyncExitStack() as stack:
             access_control = guard(settings, meters, stack)
             app.state.policy = access_control.policy
-            app.state.notifications = told = notifications(settings, access_control.log, stack)
+            app.state.notifications = channels = notifications(settings, access_control.log, stack)
             app.state.platform = _platform(
                 settings,
                 meters,
-                jobs=access_control.audited_jobs(jobs or _ledger(settings, told.watch, stack)),
+                jobs=access_control.audited_jobs(jobs or _ledger(settings, channels.watch, stack)),
                 blobs=blobs or open_blobs(settings),
                 hints=_hints(queue or _queue(settings, stack), stack),
                 submission_quotas=access_control.submission_quotas,

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from transcription.errors import BlobMissing, MurmurationError
 from transcription.lanes import SPEAKERS
+from transcription.ports import BlobStore
 from transcription.settings import Settings
-from transcription.storage.stores import Blobs
 from worker.model_cache import ModelCache
 from worker.quarantine import MODEL, SCRATCH, STORAGE
 
@@ -32,7 +32,7 @@ class Probes:
     def __init__(
         self,
         settings: Settings,
-        blobs: Blobs,
+        blobs: BlobStore,
         models: ModelCache,
         waiting: Callable[[], list[str]] = list,
         diarizer: Callable[[], object] = object,

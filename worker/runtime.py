@@ -20,7 +20,7 @@ from transcription.ledger.connections import connect, connect_broker
 from transcription.ledger.span_store import RedisSpans
 from transcription.media.decoder import Decoder
 from transcription.observability.tracing import open_traces
-from transcription.ports import WorkerInfo
+from transcription.ports import JobQueue, SpanStore, WorkerInfo
 from transcription.retry import History, Patience, Retry, classified, decide
 from transcription.settings import Settings
 from transcription.storage.stores import open_blobs
@@ -93,8 +93,8 @@ class WorkerRuntime:
         self._started_at = time.time()
         self._rate: float | None = None
         self._client = connect(settings.ledger)
-        self._spans = RedisSpans(self._client, settings)
-        self._queue = CeleryQueue(app, connect_broker(settings.ledger))
+        self._spans: SpanStore = RedisSpans(self._client, settings)
+        self._queue: JobQueue = CeleryQueue(app, connect_broker(settings.ledger))
         self._blobs = open_blobs(settings)
         self._models = ModelCache(settings)
         self._traits = traits(

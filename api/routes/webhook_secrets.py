@@ -43,18 +43,20 @@ class SecretsOut(BaseModel):
     status_code=201,
     responses=documented(403, 429, 503),
 )
-async def create(request: Request, platform: PlatformDep, told: NotificationsDep, caller: Caller) -> NewSecretOut:
+async def create(
+    request: Request, platform: PlatformDep, notifications: NotificationsDep, caller: Caller
+) -> NewSecretOut:
     """From now on it signs every message of the tenant, beside those that there are: so receivers can change over."""
     _check(platform.settings, caller)
-    made, secret = await told.secrets.create(caller.tenant)
+    made, secret = await notifications.secrets.create(caller.tenant)
     await request.app.state.policy.log.write("webhook secret made", secret=made.id)
     return NewSecretOut(**_out(made).model_dump(), secret=secret)
 
 
 @router.get("", operation_id="list_webhook_secrets", summary="List webhook secrets", responses=documented(503))
-async def listed(told: NotificationsDep, caller: Caller) -> SecretsOut:
+async def listed(notifications: NotificationsDep, caller: Caller) -> SecretsOut:
     """Their ids and ages."""
-    return SecretsOut(secrets=[_out(one) for one in await told.secrets.kept(caller.tenant)])
+    return SecretsOut(secrets=[_out(one) for one in await notifications.secrets.kept(caller.tenant)])
 
 
 @router.delete(
@@ -67,13 +69,13 @@ async def listed(told: NotificationsDep, caller: Caller) -> SecretsOut:
 async def delete(
     request: Request,
     platform: PlatformDep,
-    told: NotificationsDep,
+    notifications: NotificationsDep,
     caller: Caller,
     secret_id: Annotated[str, Path(description="The secret's `id`.")],
 ) -> None:
     """It signs no more."""
     _check(platform.settings, caller)
-    if not await told.secrets.delete(caller.tenant, secret_id):
+    if not await notifications.secrets.delete(caller.tenant, secret_id):
         raise WebhookSecretNotFound(f"no webhook secret {secret_id[:64]!r}")
     await request.app.state.policy.log.write("webhook secret deleted", secret=secret_id)
 

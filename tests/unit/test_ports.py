@@ -4,13 +4,16 @@ import inspect
 
 import pytest
 
-from tests.memory_jobs import MemoryJobs
+from tests.memory_jobs import MemoryJobs, MemoryQueue
 from tests.memory_outbox import MemoryOutbox
 from tests.memory_spans import MemorySpans
+from transcription.ledger.broker import CeleryQueue
+from transcription.ledger.event_log import RedisEvents
 from transcription.ledger.job_store import RedisJobs
 from transcription.ledger.span_store import RedisSpans
 from transcription.ledger.webhook_outbox import RedisOutbox
-from transcription.ports import BlobStore, JobStore, Outbox, SpanStore
+from transcription.ports import BlobStore, EventLog, JobQueue, JobStore, Outbox, SpanStore
+from transcription.storage.cached import CachedBlobs
 from transcription.storage.disk import DiskBlobs
 
 PAIRS = [
@@ -21,6 +24,10 @@ PAIRS = [
     (Outbox, MemoryOutbox),
     (Outbox, RedisOutbox),
     (BlobStore, DiskBlobs),
+    (BlobStore, CachedBlobs),
+    (JobQueue, MemoryQueue),
+    (JobQueue, CeleryQueue),
+    (EventLog, RedisEvents),
 ]
 
 

@@ -1,18 +1,15 @@
 """The blob store that the settings name."""
 
-from typing import TypeAlias
-
 from transcription.encryption.files import file_encryption
+from transcription.ports import BlobStore
 from transcription.settings import Settings
 from transcription.storage.cached import CachedBlobs
 from transcription.storage.disk import DiskBlobs
 from transcription.storage.s3 import S3Source
 from transcription.storage.signed_links import ApiSource
 
-Blobs: TypeAlias = DiskBlobs | CachedBlobs
 
-
-def open_blobs(settings: Settings) -> Blobs:
+def open_blobs(settings: Settings) -> BlobStore:
     """Blobs on the disk, in a bucket, or at the API, as `blobs.url` says; the last two with a cache on the disk."""
     url, floor = settings.blobs.url, settings.limits.min_free_disk_bytes
     encryption = file_encryption(settings)
