@@ -92,6 +92,11 @@ class WarningList:
         return iter(sorted(every, key=lambda warning: (warning.start is not None, warning.start or 0.0)))
 
 
+def warning_codes(warnings: Iterable[ResultWarning]) -> str:
+    """The codes of *warnings* as the header `Murmur-Warnings` has them; empty for a perfect result."""
+    return ", ".join(sorted({warning.code.value for warning in warnings}))
+
+
 def parsed(raw: Iterable[dict[str, Any]]) -> tuple[ResultWarning, ...]:
     """
     Warnings from the shapes that `ResultWarning.shape` gives.

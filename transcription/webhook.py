@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
+from typing import Any
+
+from transcription.result_warning import ResultWarning
 
 PREFIX = "whsec_"
 FACTOR = 4.0
@@ -44,6 +47,7 @@ class Message:
     enqueued_at: float
     now: float
     tenant: str = ""
+    warnings: tuple[ResultWarning, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,8 +103,14 @@ def signatures(secrets: Sequence[str], message_id: str, timestamp: int, body: by
 
 
 def payload(message: Message) -> bytes:
-    """The body, the same at every try: thin, because who wants to know more asks for the job."""
-    data = {"id": message.job_id, "status": message.status}
+    """
+    The body, the same at every try: thin, because who wants to know more asks for the job.
+
+    A result that lacks something says so in `warnings`; a perfect one has none.
+    """
+    data: dict[str, Any] = {"id": message.job_id, "status": message.status}
+    if message.warnings:
+        data["warnings"] = [warning.shape() for warning in message.warnings]
     if message.error is not None:
         data["error"] = message.error
     moment = datetime.fromtimestamp(round(message.at, 3), UTC).isoformat(timespec="milliseconds")

@@ -20,7 +20,6 @@ from api.dialects.openai_stream import events
 from api.dialects.waiting import submit, transcribed
 from api.platform_schemas import ModelOut
 from api.routes.models import aliased, listed
-from api.routes.results import warning_header
 from api.uploads.receive import Received, RequestFormat
 from transcription.errors import InvalidOption, MalformedRequest
 from transcription.formats import CONTENT_TYPES, WRITERS
@@ -185,7 +184,7 @@ def options(
 def written(job: Job, transcript: Transcript) -> Response:
     """The transcript in the job's format, as OpenAI writes it."""
     wanted = job.options.response_format
-    headers = {**_headers(job), **warning_header(transcript)}
+    headers = _headers(job)
     if wanted is ResponseFormat.TEXT:
         return Response(f"{transcript.text}\n", headers=headers, media_type=CONTENT_TYPES[wanted])
     body = WRITERS[wanted](transcript)

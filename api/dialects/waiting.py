@@ -21,6 +21,7 @@ from transcription.errors import (
     outage_endured,
 )
 from transcription.job import Job, Status
+from transcription.result_warning import warning_codes
 from transcription.transcript import Transcript
 
 LOOK_S = 5.0
@@ -66,7 +67,10 @@ async def transcribed(request: Request, platform: Platform, job: Job) -> tuple[J
             if not job.status.terminal and await request.is_disconnected():
                 raise HTTPException(CLIENT_GONE, "the client went away; its job goes on")
     job = completed_or_reason(platform, job)
-    return job, await patiently(lambda: platform.jobs.transcript(job), platform)
+    transcript = await patiently(lambda: platform.jobs.transcript(job), platform)
+    # Most dialects' shapes have no place for it: every answer says it in a header.
+    request.state.warnings = warning_codes(transcript.warnings)
+    return job, transcript
 
 
 async def patiently(look: Callable[[], Awaitable[Found]], platform: Platform) -> Found:

@@ -71,7 +71,8 @@ class RequestMiddleware:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = _completed(message["headers"], request_id.encode())
+                warnings = scope["state"].get("warnings", "") if status < 300 else ""
+                message["headers"] = _completed(message["headers"], request_id.encode(), warnings.encode())
             await send(message)
 
         with self._meters.in_flight.track_inprogress():
@@ -142,11 +143,12 @@ def _request_id(scope: Scope) -> str:
     return uuid.uuid4().hex[:16]
 
 
-def _completed(headers: Iterable[tuple[bytes, bytes]], request_id: bytes) -> list[tuple[bytes, bytes]]:
-    """*headers* with the request's id, and with the safe ones that the route hasn't set."""
+def _completed(headers: Iterable[tuple[bytes, bytes]], request_id: bytes, warnings: bytes) -> list[tuple[bytes, bytes]]:
+    """*headers* with the request's id, what an answered transcript lacks, and the safe ones that no route has set."""
     given = [(name, value) for name, value in headers if name != b"x-request-id"]
     known = dict(given)
     missing = [(name, value) for name, value in _HEADERS if name not in known]
     if b"content-security-policy" not in known and not known.get(b"content-type", b"").startswith(b"text/html"):
         missing.append((b"content-security-policy", _CONTENT_POLICY))
-    return [*given, (b"x-request-id", request_id), *missing]
+    lacking = [(b"murmur-warnings", warnings)] if warnings else []
+    return [*given, (b"x-request-id", request_id), *lacking, *missing]

@@ -18,6 +18,7 @@ from transcription.errors import JobCanceled, JobExpired, JobFailed, ResultNotRe
 from transcription.formats import CONTENT_TYPES, EXTENSIONS, WRITERS
 from transcription.job import Job, Status
 from transcription.options import ResponseFormat
+from transcription.result_warning import warning_codes
 from transcription.transcript import Transcript
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -70,8 +71,8 @@ async def result(
 
 def warning_header(transcript: Transcript) -> dict[str, str]:
     """What a transcript lacks, by its codes: a header, because text, SubRip and TSV have no place for it."""
-    codes = sorted({warning.code.value for warning in transcript.warnings})
-    return {"Murmur-Warnings": ", ".join(codes)} if codes else {}
+    codes = warning_codes(transcript.warnings)
+    return {"Murmur-Warnings": codes} if codes else {}
 
 
 def _speakers_tag(job: Job) -> str:

@@ -27,6 +27,9 @@ Task = Annotated[str | None, typer.Option(help="transcribe, or translate (into E
 Prompt = Annotated[str | None, typer.Option(help="Text that came before.")]
 Hotwords = Annotated[str | None, typer.Option(help="Words and names to listen for.")]
 Normalize = Annotated[bool, typer.Option("--normalize", help="Make a very quiet recording louder first.")]
+AudioTrack = Annotated[
+    str | None, typer.Option("--audio-track", help="Audio track of several: its number from 1 on, or its language.")
+]
 Words = Annotated[bool, typer.Option("--words", help="Give the times of every word (JSON formats).")]
 Diarize = Annotated[bool, typer.Option("--diarize", help="Say who speaks.")]
 Speakers = Annotated[int | None, typer.Option("--num-speakers", help="How many people speak, where that is known.")]
@@ -51,6 +54,7 @@ def transcribe(  # noqa: PLR0917  typer makes options of them
     words: Words = False,
     diarize: Diarize = False,
     num_speakers: Speakers = None,
+    audio_track: AudioTrack = None,
     further: Further = None,
     overwrite: Overwrite = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the jobs of a run that broke off.")] = False,
@@ -67,6 +71,7 @@ def transcribe(  # noqa: PLR0917  typer makes options of them
     """
     options = _options(language, model, task, prompt, hotwords, normalize=normalize, words=words, further=further)
     options |= {"diarize": diarize or num_speakers is not None or None, "num_speakers": num_speakers}
+    options |= {"audio_track": audio_track} if audio_track else {}
     plan = _plan(form, output, len(files), options)
     found = sources(files)
     if len(found) > 1 and plan.file is not None:
@@ -91,6 +96,7 @@ def watch(  # noqa: PLR0917  typer makes options of them
     model: Model = None,
     task: Task = None,
     words: Words = False,
+    audio_track: AudioTrack = None,
     further: Further = None,
     overwrite: Overwrite = False,
     once: Annotated[bool, typer.Option("--once", help="End when all that is there is done.")] = False,
@@ -101,6 +107,7 @@ def watch(  # noqa: PLR0917  typer makes options of them
     if not directory.is_dir():
         raise CliError(f"there is no directory {directory}")
     options = _options(language, model, task, None, None, normalize=False, words=words, further=further)
+    options |= {"audio_track": audio_track} if audio_track else {}
     target = output or directory
     plan = Plan(
         formats=_formats(form),

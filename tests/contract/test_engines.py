@@ -27,9 +27,11 @@ from worker import model_cache
 from worker.audio.speech import detect_speech
 from worker.audio.windows import Window
 from worker.engines.base import Engine
+from worker.engines.faster_whisper import FasterWhisper
 
 SPOKEN = sorted(name for name, sample in SAMPLES.items() if sample.language)
 PLAIN = Decoding()
+CONTROL = "<|startoftranscript|><|endoftext|><|0.00|><|notimestamps|><|nospeech|><|de|><|translate|>" * 20
 WORDS = Decoding(word_timestamps=True)
 
 
@@ -259,6 +261,20 @@ def test_cancel_stops_between_windows(engine: Engine) -> None:
 )
 def test_options_leave_a_clear_recording_understood(engine: Engine, decoding: Decoding) -> None:
     assert errors(text_of(transcribe(engine, "short", decoding)), SAMPLES["short"].transcript) <= 3
+
+
+def test_control_tokens_in_a_prompt_are_text_and_cost_no_more_than_other_text(engine: Engine) -> None:
+    assert isinstance(engine, FasterWhisper)
+    tokenizer = engine._tokenizer(Task.TRANSCRIBE, "en")
+    for text in (CONTROL, "<<|0.00|>>", "a<|en|>b <|"):
+        ids = tokenizer.encode(text)
+        assert max(ids) < tokenizer.eot
+        assert tokenizer.decode(ids).replace(" ", "") == text.replace(" ", "")
+    before = engine.steps
+    transcribe(engine, "short", Decoding(prompt=CONTROL[:1400], beam_size=1))
+    costly, before = engine.steps - before, engine.steps
+    transcribe(engine, "short", Decoding(prompt="The green train leaves on Monday. " * 40, beam_size=1))
+    assert costly <= 3 * (engine.steps - before) + 10
 
 
 def test_the_sequential_mode_understands_a_long_recording(engine: Engine) -> None:

@@ -7,6 +7,7 @@ import pytest
 from redis import Redis
 
 from tests.ledger_steps import TIMING, WHOLE, ask, claim, job, submission, submit
+from tests.platform import eventually
 from transcription.computation import Facts
 from transcription.errors import QuotaExceeded
 from transcription.job import Outcome
@@ -15,6 +16,7 @@ from transcription.ledger.connections import connect, connect_async
 from transcription.ledger.event_log import RedisEvents
 from transcription.ledger.quotas import RedisQuotas
 from transcription.ledger.span_store import RedisSpans
+from transcription.ledger.webhook_outbox import RedisOutbox
 from transcription.ports import Event
 from transcription.result_warning import ResultWarning, WarningCode
 from transcription.settings import Settings
@@ -22,6 +24,7 @@ from transcription.settings.security import Tier
 from transcription.spans import Piece, Span
 from transcription.tracks import Track
 from transcription.transcript import Segment
+from transcription.webhook import Message
 
 DAMAGED = ResultWarning(code=WarningCode.DAMAGED, message="a hole", start=3.0, seconds=2.0)
 SKIPPED = ResultWarning(code=WarningCode.SKIPPED, message="no further", start=6.0, seconds=1.0)
@@ -75,6 +78,29 @@ def test_warnings_and_tracks_stay_with_the_result_also_with_a_cached_one(setting
         assert [e.data for e in told if e.type == "warning"] == [DAMAGED.shape(), SKIPPED.shape()]
         assert told[-1].data["warnings"] == [DAMAGED.shape(), SKIPPED.shape()]
     assert ask(settings, lambda jobs: jobs.backlog()).warnings == {"damaged": 1, "skipped": 1}
+
+
+def test_a_webhook_s_message_says_what_the_result_lacks_also_when_the_result_is_gone(
+    settings: Settings, spans: RedisSpans, redis_server: Redis
+) -> None:
+    async def taken(_: object) -> Message | None:
+        client = connect_async(settings.ledger)
+        try:
+            return await RedisOutbox(client, settings).claim(lease_s=0.001)
+        finally:
+            await client.aclose()
+
+    one, _ = submit(settings, submission(webhook_url="http://receiver.example/"))
+    held = claim(spans)
+    spans.prepared(held, [WHOLE], language="en", probability=0.9, facts=Facts(warnings=(DAMAGED,)))
+    spans.append(held, [], window=0, audio_s=10.0)
+    spans.finish(held, TIMING)
+    first = ask(settings, taken)
+    redis_server.delete(f"murmur:comp:{one.computation}")
+    again = eventually(lambda: ask(settings, taken))
+    for message in (first, again):
+        assert message is not None
+        assert message.warnings == (DAMAGED,)
 
 
 def test_warnings_without_end_are_kept_only_so_far(settings: Settings, spans: RedisSpans, redis_server: Redis) -> None:

@@ -21,6 +21,7 @@ from tests.api_client import Bench, bench
 from tests.memory_jobs import WORKER
 from transcription.errors import BadBase64, LedgerUnavailable, MurmurationError
 from transcription.job import Failure, Job, Progress, Status
+from transcription.result_warning import ResultWarning, WarningCode
 from transcription.transcript import Transcript
 
 pytestmark = pytest.mark.anyio
@@ -61,6 +62,14 @@ async def test_a_synchronous_route_is_a_job_that_the_client_waits_for(api: Bench
     assert not answer.done()
     api.jobs.finish(job.id)
     assert (await answer).json()["text"] == "Hello there, you <all>."
+
+
+@pytest.mark.parametrize(("path", "field"), SYNC)
+async def test_an_answer_says_in_a_header_what_its_transcript_lacks(api: Bench, path: str, field: str) -> None:
+    answer, job = await ask(api, path, field)
+    hole = ResultWarning(code=WarningCode.DAMAGED, message="a hole", start=3.0, seconds=2.0)
+    api.jobs.finish(job.id, warnings=(hole, replace(hole, code=WarningCode.TRUNCATED)))
+    assert (await answer).headers["murmur-warnings"] == "damaged, truncated"
 
 
 @pytest.mark.parametrize(

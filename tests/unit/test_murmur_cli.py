@@ -14,6 +14,7 @@ from murmur.cli.inputs import Source
 from murmur.cli.main import app
 from murmur.cli.purge import purge
 from murmur.cli.transcribe import Plan, planned
+from murmur.cli.transcribe_command import _options
 from murmur.client.client import Client
 from murmur.client.errors import ApiError
 from tests.unit.test_murmur_client import JOB, Server
@@ -55,6 +56,22 @@ def test_status_of_a_job_without_a_transcript_to_come_is_an_error(
 
 
 # ---------------------------------------------------------------- files
+
+
+@pytest.mark.parametrize("command", ["transcribe", "watch"])
+def test_every_option_of_a_job_can_be_given_on_the_command_line(command: str) -> None:
+    shown = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200", "TERM": "dumb"}).output
+    assert "--audio-track" in shown
+    # What has no name of its own goes by --option.
+    given = _options("en", "m", None, None, None, normalize=False, words=False, further=["beam-size=1", "cache=off"])
+    assert (given["beam_size"], given["cache"]) == ("1", "off")
+
+
+def test_the_asked_track_is_sent_with_the_recording(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "film.mkv").write_bytes(b"x")
+    server.answers = [(200, {}, {"status": "ok"}), (202, {}, JOB)]
+    run(server, "transcribe", str(tmp_path / "film.mkv"), "--audio-track", "en", "--no-wait")
+    assert any(b'name="audio_track"' in body and b"en" in body for body in server.bodies)
 
 
 def files(paths: list[str], form: Format) -> list[Path]:

@@ -16,6 +16,7 @@ from transcription.errors import InvalidOption, UrlNotAllowed, UrlUnreachable
 from transcription.network.addresses import is_public
 from transcription.network.guard import targets
 from transcription.options import parse_options
+from transcription.result_warning import ResultWarning, WarningCode
 from transcription.settings import Settings
 from transcription.webhook import (
     Message,
@@ -85,6 +86,12 @@ def test_payload_is_thin_and_the_same_at_every_try() -> None:
         "data": {"id": "a", "status": "failed", "error": "worker_lost"},
     }
     assert payload(replace(MESSAGE, attempt=7, tries=7, now=1_700_009_999.0)) == payload(MESSAGE)
+
+
+def test_payload_of_a_result_that_lacks_something_says_what() -> None:
+    hole = ResultWarning(code=WarningCode.DAMAGED, message="a hole", start=3.0, seconds=2.0)
+    done = replace(MESSAGE, status="completed", error=None, warnings=(hole,))
+    assert json.loads(payload(done))["data"] == {"id": "a", "status": "completed", "warnings": [hole.shape()]}
 
 
 def test_only_a_2xx_is_success_and_410_is_for_good() -> None:

@@ -7,7 +7,7 @@ from redis.asyncio import Redis
 
 from transcription.errors import JobNotFound, NoWebhook
 from transcription.ledger.connections import translated
-from transcription.ledger.records import ms
+from transcription.ledger.records import ms, warnings
 from transcription.ledger.scripts import Scripts, pairs
 from transcription.settings import Settings
 from transcription.webhook import DeliveryLog, Message, PendingDelivery, Try, Verdict
@@ -91,6 +91,7 @@ def _message(row: dict[str, str], url: str, now_ms: int, tenant: str) -> Message
         tenant=tenant,
         status=row["status"],
         error=row["error"] or None,
+        warnings=warnings(row.get("warnings")),
         at=int(row["at"]) / 1000,
         attempt=int(row["attempts"]),
         tries=int(row["tries"]),

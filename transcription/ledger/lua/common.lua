@@ -385,6 +385,10 @@ local function enqueue_webhook(id, status, error_code)
   local message = 'msg_' .. id .. '_' .. redis.call('HINCRBY', k('job', id), 'messages', 1)
   redis.call('HSET', k('hook', message), 'id', message, 'job', id, 'status', status, 'error', error_code or '',
     'at', now(), 'since', now(), 'attempts', 0, 'tries', 0, 'state', 'pending')
+  -- Kept here: the message is the same at every try, also when the result is gone.
+  local comp = status == 'completed' and redis.call('HGET', k('job', id), 'comp')
+  local lacking = comp and redis.call('HGET', k('comp', comp), 'warnings')
+  if lacking then redis.call('HSET', k('hook', message), 'warnings', lacking) end
   redis.call('ZADD', k('outbox'), now(), message)
 end
 
