@@ -1,5 +1,6 @@
 """The tree of folders: a room holds few files, or says why it holds many."""
 
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 MOST = 15
+PACKAGES = {"api", "transcription", "worker", "murmur"}
 SIZES = Counter(
     path.parent for room in ("transcription", "api", "worker", "murmur", "demo") for path in (ROOT / room).rglob("*.py")
 )
@@ -19,3 +21,19 @@ def test_a_folder_of_many_files_says_why(folder: Path) -> None:
     page = folder / "README.md"
     assert page.is_file(), f"{folder.relative_to(ROOT)} has {SIZES[folder]} files and no README.md that says why"
     assert "more than fifteen lie here" in " ".join(page.read_text("utf-8").split())
+
+
+def test_the_tree_in_the_readme_is_the_tree() -> None:
+    tree = (ROOT / "README.md").read_text("utf-8").partition("```text\napi/")[2].partition("```")[0]
+    rooms: dict[str, set[str]] = {}
+    for line in f"api/{tree}".splitlines():
+        room, *rest = re.findall(r"([a-z]+)/", line)
+        if room in PACKAGES:
+            rooms[room] = set(rest)
+        else:
+            assert all((ROOT / name).is_dir() for name in (room, *rest))
+    assert set(rooms) == PACKAGES
+    for room, told in rooms.items():
+        there = {path.parent.name for path in (ROOT / room).glob("*/__init__.py")}
+        # Errors and settings are part of the domain, not adapters of it.
+        assert told == there - {"errors", "settings"}, room
