@@ -14,6 +14,7 @@ export interface Options {
   condition_on_previous_text?: boolean | null;
   normalize?: boolean | null;
   fast_short?: boolean | null;
+  audio_track?: string | number | null;
   priority?: "interactive" | "batch" | null;
   webhook_url?: string | null;
   ttl_s?: number | null;

@@ -11,8 +11,11 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+import numpy as np
+
 from tests import audio_files
 from tests.fuzz.mutations import damaged
+from tests.recordings.corpus import Form, written
 from tests.recordings.hostile import matroska
 
 _TYPES = (
@@ -50,6 +53,22 @@ def _odd(encoded: list[bytes]) -> Iterator[bytes]:
     yield audio_files.encoded("adts", "aac", seconds=0.3)
     yield audio_files.encoded("wv", "wavpack", seconds=0.2) * 2
     yield matroska(3, [0, 100, 9000, 100_000, 50, 99_999_999])
+    tag, mp3, wav = b"ID3\x04\0\0\0\0\0\x20" + bytes(32), audio_files.mp3(0.3), audio_files.wav(0.05)
+    yield tag + mp3 + tag + mp3[200:] + tag + encoded[0] + tag + wav
+    yield bytes(50) + wav[:40] + bytes(4) + wav[44:]
+    sizes = b"ds64\x1c\0\0\0" + b"\xff" * 24 + bytes(4)
+    yield b"RF64\xff\xff\xff\xffWAVE" + sizes + wav[12:40] + b"\xff" * 4 + wav[44:] + wav
+    yield audio_files.encoded("tta", "tta", seconds=0.2) * 2
+    yield _live(encoded[2])
+    for container, codec in (("aiff", "pcm_s16be"), ("caf", "pcm_s16le"), ("flac", "flac")):
+        yield written(Form(container, codec, 8000), [np.zeros((8, 400), np.int16)], layout="7.1")
+    yield written(Form("mp4", "aac", 48_000), [np.zeros((8, 4000), np.int16)], layout="7.1")[:-600]
+
+
+def _live(webm: bytes) -> bytes:
+    """A WebM whose segment doesn't know its size."""
+    size = webm.index(b"\x18S\x80g") + 4
+    return webm[:size] + b"\x01" + b"\xff" * 7 + webm[size + 8 :]
 
 
 def _tiny() -> bytes:
