@@ -26,7 +26,7 @@ from pyannote.metrics.diarization import DiarizationErrorRate
 import demo
 from bench.conversations import KINDS, Conversation, converse
 from demo.training.espeak import Espeak
-from transcription.media.recording import Recording
+from tests import sound
 from transcription.options import Decoding
 from transcription.settings import Settings
 from transcription.spans import windows
@@ -71,8 +71,8 @@ class Score:
 def diarize(diarizer: EmbeddingDiarizer, conversation: Conversation, speakers: Speakers) -> tuple[list[Turn], float]:
     """Who speaks when, and the CPU time that it took, the search for speech included."""
     began = time.process_time()
-    recording = Recording(conversation.audio)
-    speech = detect_speech(recording.samples, options=SPEECH)
+    recording = sound.recording(conversation.audio)
+    speech = detect_speech(recording, options=SPEECH)
     voices = unpack(pack(diarizer.hear(speech, recording)))
     turns = diarizer.turns(voices, speech, speakers)
     return turns, time.process_time() - began
@@ -81,8 +81,8 @@ def diarize(diarizer: EmbeddingDiarizer, conversation: Conversation, speakers: S
 def transcribe(engine: Engine, conversation: Conversation) -> tuple[list[Segment], float]:
     """What is said, with words' times, and the CPU time that it took."""
     began = time.process_time()
-    recording = Recording(conversation.audio)
-    groups = windows(detect_speech(recording.samples))
+    recording = sound.recording(conversation.audio)
+    groups = windows(detect_speech(recording))
     found = engine.transcribe(
         (Window.joined(group, recording.cut) for group in groups),
         Decoding(word_timestamps=True),

@@ -1,6 +1,7 @@
 """The way of one span of a diarization: decode, find speech, cut, hear its voices; of the last one: tell them apart."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 
 from transcription.computation import Claim, Timing
 from transcription.media.recording import Sound
@@ -56,9 +57,11 @@ class DiarizationPipeline:
             with clock.measure("compute"):
                 self._tell_apart(held, diarizer)
         else:
-            piece, sound = self._prepare(held, clock) if claim.speech is None else self._load(held, clock)
-            with clock.measure("compute"):
-                self._hear(held, diarizer, piece, sound)
+            with ExitStack() as scratch:
+                find = self._prepare if claim.speech is None else self._load
+                piece, sound = find(held, clock, scratch)
+                with clock.measure("compute"):
+                    self._hear(held, diarizer, piece, sound)
         timing = Timing(
             audio_s=claim.span.seconds,
             decode_s=clock.spent["decode"],
@@ -71,25 +74,24 @@ class DiarizationPipeline:
             self._more(claim)
         return timing
 
-    def _prepare(self, held: Held, clock: Clock) -> tuple[Piece, Sound]:
+    def _prepare(self, held: Held, clock: Clock, scratch: ExitStack) -> tuple[Piece, Sound]:
         """Decode the recording once, find its speech once, and cut it into spans."""
         claim = held.claim
         with clock.measure("decode"):
-            recording = self._sounds.decode(held)
+            recording, draft = self._sounds.of(held, scratch)
         touch_and_check(held)
         with clock.measure("vad"):
-            speech = detect_speech(recording.samples, options=SPEECH, progressed=lambda: touch_and_check(held))
+            speech = detect_speech(recording, options=SPEECH, progressed=lambda: touch_and_check(held))
         parts = pieces(recording.holes.placed(speech), recording.duration_s, target_s=self._span_s)
-        if len(parts) > 1:
-            self._sounds.keep(claim, recording)
-            recording = recording.until(parts[0].span.end)
+        if len(parts) > 1 and draft:
+            draft.keep(recording)  # for its further spans
         touch_and_check(held)
         self._spans.prepared(claim, parts, language=None, probability=None)
         return parts[0], recording
 
-    def _load(self, held: Held, clock: Clock) -> tuple[Piece, Sound]:
+    def _load(self, held: Held, clock: Clock, scratch: ExitStack) -> tuple[Piece, Sound]:
         with clock.measure("decode"):
-            sound = self._sounds.load(held)
+            sound = self._sounds.load(held, scratch)
         return Piece(held.claim.span, held.claim.speech or ()), sound
 
     def _hear(self, held: Held, diarizer: Diarizer, piece: Piece, sound: Sound) -> None:

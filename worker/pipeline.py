@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 from transcription.computation import Facts, Timing
@@ -82,10 +82,13 @@ class Pipeline:
         """
         claim, clock = held.claim, Clock()
         held.in_engine = True  # loading a model may take minutes, and so may waiting for a place
-        with self._models.get(claim.model) as engine:
+        with self._models.get(claim.model) as engine, ExitStack() as scratch:
             held.in_engine = False
             held.touch()
-            work = self._prepare(held, engine, clock) if claim.speech is None else self._load(held, clock)
+            if claim.speech is None:
+                work = self._prepare(held, engine, clock, scratch)
+            else:
+                work = self._load(held, clock, scratch)
             with clock.measure("compute"):
                 self._transcribe(held, engine, work)
         timing = Timing(
@@ -98,26 +101,23 @@ class Pipeline:
             self._sounds.forget(claim)
         return timing
 
-    def _prepare(self, held: Held, engine: Engine, clock: Clock) -> Work:
+    def _prepare(self, held: Held, engine: Engine, clock: Clock, scratch: ExitStack) -> Work:
         """Decode the recording once, find its speech once, detect its language once, and cut it into spans."""
         claim = held.claim
         with clock.measure("decode"):
-            recording = self._sounds.decode(held)
-        held.touch()
-        held.check()
+            recording, draft = self._sounds.of(held, scratch)
+        touch_and_check(held)
         with clock.measure("vad"):
-            speech = detect_speech(recording.samples, progressed=lambda: touch_and_check(held))
+            speech = detect_speech(recording, progressed=lambda: touch_and_check(held))
             stretches = speech if claim.decoding.vad_filter else everything(speech, recording.held_s)
             speech, stretches = recording.holes.placed(speech), recording.holes.placed(stretches)
-        held.touch()
-        held.check()
+        touch_and_check(held)
         parts = pieces(stretches, recording.duration_s, target_s=span_length(self._limit_span_s, self._rate()))
         with clock.measure("compute"):
             language, probability = self._language(held, engine, speech or stretches, recording)
         facts = Facts(warnings=recording.warnings, tracks=recording.tracks)
-        if len(parts) > 1:
-            self._sounds.keep(claim, recording)
-            recording = recording.until(parts[0].span.end)
+        if len(parts) > 1 and draft:
+            draft.keep(recording)  # for its further spans
         held.touch()
         self._spans.prepared(claim, parts, language=language, probability=probability, facts=facts)
         return Work(parts[0], recording, language, whole=len(parts) == 1)
@@ -141,11 +141,11 @@ class Pipeline:
         held.in_engine = False
         return found
 
-    def _load(self, held: Held, clock: Clock) -> Work:
+    def _load(self, held: Held, clock: Clock, scratch: ExitStack) -> Work:
         """Open the sound of a span that was prepared before."""
         claim = held.claim
         with clock.measure("decode"):
-            sound = self._sounds.load(held)
+            sound = self._sounds.load(held, scratch)
         return Work(Piece(claim.span, claim.speech or ()), sound, claim.language, whole=claim.whole)
 
     def _transcribe(self, held: Held, engine: Engine, work: Work) -> None:

@@ -19,11 +19,13 @@ from transcription.ledger.broker import CeleryQueue
 from transcription.ledger.connections import connect, connect_broker
 from transcription.ledger.span_store import RedisSpans
 from transcription.media.decoder import Decoder
+from transcription.observability.memory import memory
 from transcription.observability.tracing import open_traces
 from transcription.ports import JobQueue, SpanStore, WorkerInfo
 from transcription.retry import History, Patience, Retry, classified, decide
 from transcription.settings import Settings
 from transcription.storage.stores import open_blobs
+from worker.admission import room
 from worker.diarization import DiarizationPipeline
 from worker.diarizers.choice import ChosenDiarizer
 from worker.leases import Held, Leases
@@ -161,7 +163,7 @@ class WorkerRuntime:
     def take(self) -> Taken | None:
         """Claim a span, whose work must follow with the same id; None when there is nothing to claim."""
         models = self._quarantine.without(self._computes)
-        if not self._leases.open or not models:
+        if not self._leases.open or not models or not room(memory(), held=len(self._leases.holding())):
             return None
         try:
             extras = self._may_take_extras()

@@ -24,6 +24,7 @@ from transcription.ledger.broker import celery_app
 from transcription.ledger.connections import connect
 from transcription.ledger.span_store import RedisSpans
 from transcription.media.codecs.decode import decode
+from transcription.observability.memory import Memory
 from transcription.settings import Lease, Limits, Security, Settings, Worker
 from worker import runtime as runtime_module
 from worker.runtime import GivenUp, SpanFailed, SpanResult, WorkerRuntime
@@ -124,6 +125,19 @@ def site(settings: Settings, script: Script, ended: list[int]) -> Iterator[Site]
 
 SHORT = SAMPLES["short"].path.read_bytes()
 LONG = SAMPLES["long"].path.read_bytes()
+
+
+def test_a_worker_without_memory_for_a_second_span_leaves_it_to_others(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.submit(SHORT)
+    site.submit(LONG)
+    monkeypatch.setattr(runtime_module, "memory", lambda: Memory(total=1 << 30, used=1 << 30))
+    first = site.worker.take()
+    assert first
+    assert site.worker.take() is None
+    site.worker.work(first.id)
+    assert site.worker.take()
 
 
 def test_recording_is_decoded_its_language_told_and_its_words_written(site: Site, script: Script) -> None:

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tests.recordings import corpus
+from tests.sound import decoded
 from transcription.errors import MurmurationError
 from transcription.media.audio import RATE
-from transcription.media.codecs.decode import record
 from transcription.media.codecs.probe import probe
 from transcription.media.recording import Recording
 from transcription.spans import Span
@@ -82,7 +82,7 @@ def recorded(content: bytes, **asked: str) -> Recording:
     path = Path(_folder()) / "recording"
     path.write_bytes(content)
     probe(path, max_duration_s=LIMIT_S)
-    return record(path, limit_s=LIMIT_S, **asked)
+    return decoded(path, limit_s=LIMIT_S, **asked)
 
 
 @cache

@@ -10,13 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests import sound
 from tests.recordings import corpus, hostile, measure
 from tests.recordings.table import KINDS, cells
 from transcription.errors import InvalidAudio, InvalidOption, TooLong
-from transcription.media.audio import RATE
+from transcription.media.audio import FULL_SCALE, RATE
 from transcription.media.codecs.probe import probe
 from transcription.media.decoder import Decoder
-from transcription.media.recording import Recording, StoredRecording, write_pcm
+from transcription.media.recording import Recording
+from transcription.media.scratch import Scratch
 from transcription.media.timeline import Hole, Holes
 from transcription.options import Decoding
 from transcription.result_warning import MEANINGS, WarningCode
@@ -71,7 +73,7 @@ def plain(engine: Engine) -> list[tuple[str, float]]:
 
 
 def words(engine: Engine, recording: Recording) -> list[tuple[str, float]]:
-    speech = recording.holes.placed(detect_speech(recording.samples))
+    speech = recording.holes.placed(detect_speech(recording))
     parts = engine.transcribe(
         [Window.joined(group, recording.cut) for group in windows(speech)],
         Decoding(word_timestamps=True), language="en", owner="o", cancelled=lambda: False,
@@ -108,10 +110,12 @@ def test_an_hour_of_silence_in_the_stamps_takes_no_memory(tmp_path: Path) -> Non
     assert recording.duration_s == pytest.approx(HOUR + 11, abs=1)
     assert recording.held_s < 15
     assert measure.share(recording, lambda t: t if t < corpus.GAP_AT_S else t + HOUR) > measure.MOST
-    write_pcm(tmp_path / "a.pcm", recording.samples, recording.holes)
+    with Scratch(tmp_path).draft("a", waiting=lambda: None) as draft:
+        draft.file.write((recording[:] * FULL_SCALE).astype("<i2").tobytes())
+        draft.keep(Recording(draft.file, size=recording.size, holes=recording.holes))
     assert (tmp_path / "a.pcm").stat().st_size < 15 * 2 * RATE
-    stored, late = StoredRecording(tmp_path / "a.pcm"), Span(HOUR + 7.0, HOUR + 9.0)
-    assert np.array_equal(stored.cut(late), recording.cut(late))
+    late = Span(HOUR + 7.0, HOUR + 9.0)
+    assert np.array_equal(Scratch(tmp_path).found("a").cut(late), recording.cut(late))
 
 
 def test_held_samples_and_the_recording_s_time_lead_to_each_other() -> None:
@@ -139,8 +143,8 @@ def test_held_samples_and_the_recording_s_time_lead_to_each_other() -> None:
 )
 def test_no_channel_vanishes(channels: Callable[[corpus.Pcm], list[corpus.Pcm]], expected: set[str]) -> None:
     recording = measure.recorded(corpus.wave(channels(corpus.speech())))
-    loud = recording.samples / np.abs(recording.samples).max() * 0.5
-    assert measure.share(Recording(loud), same) > measure.MOST
+    loud = recording[:] / np.abs(recording[:]).max() * 0.5
+    assert measure.share(sound.recording(loud), same) > measure.MOST
     assert codes(recording) == expected
 
 
@@ -205,7 +209,7 @@ def test_a_hostile_file_makes_no_more_work_than_another(content: Callable[[], by
     path.write_bytes(content())
     decoder = Decoder(Settings(data_dir=tmp_path))
     try:
-        found = decoder.decode(path, progressed=lambda: None, check=lambda: None)
+        found = decoder.decode(path, sound.empty())
     except InvalidAudio:
         return  # a refusal will do too
     finally:

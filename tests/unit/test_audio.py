@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from demo import SAMPLES
-from tests import audio_files
+from tests import audio_files, sound
 from transcription.errors import (
     BlobMissing,
     CorruptAudio,
@@ -23,7 +23,6 @@ from transcription.errors import (
 )
 from transcription.media.audio import RATE, sample_at
 from transcription.media.codecs.decode import decode
-from transcription.media.recording import read_pcm, write_pcm
 from transcription.spans import Span
 
 HOUR = 3600.0
@@ -156,25 +155,15 @@ def test_a_playlist_can_not_pull_in_another_file(tmp_path: Path, kind: str) -> N
         decode(path, limit_s=HOUR)
 
 
-def test_stored_pcm_gives_back_the_decoders_samples(tmp_path: Path) -> None:
+def test_a_recording_in_a_file_gives_back_the_decoder_s_samples() -> None:
     samples = decode(SAMPLES["short"].path, limit_s=HOUR)
-    path = tmp_path / "one.pcm"
-    write_pcm(path, samples)
-    assert [file.name for file in tmp_path.iterdir()] == ["one.pcm"]
-    assert path.stat().st_size == 2 * samples.size
+    kept = sound.decoded(SAMPLES["short"].path, limit_s=HOUR)
     for span in (Span(0, samples.size / RATE), Span(1.25, 3.700123), Span(5, 1e4), Span(2, 2), Span(1e4, 2e4)):
-        expected = samples[sample_at(span.start) : sample_at(span.end)]
-        assert np.array_equal(read_pcm(path, span), expected)
-    with pytest.raises(BlobMissing):
-        read_pcm(tmp_path / "other.pcm", Span(0, 1))
+        assert np.array_equal(kept.cut(span), samples[sample_at(span.start) : sample_at(span.end)])
 
 
 @settings(deadline=None, max_examples=20)
 @given(st.lists(st.integers(-32768, 32767), min_size=1, max_size=200))
-def test_no_sample_is_lost_on_the_way_to_the_disk_and_back(
-    tmp_path_factory: pytest.TempPathFactory, pcm: list[int]
-) -> None:
-    path = tmp_path_factory.mktemp("pcm") / "all.pcm"
+def test_no_sample_is_lost_on_the_way_to_the_disk_and_back(pcm: list[int]) -> None:
     samples = np.array(pcm, np.int16).astype(np.float32) / 32768.0
-    write_pcm(path, samples)
-    assert np.array_equal(read_pcm(path, Span(0, len(pcm) / RATE)), samples)
+    assert np.array_equal(sound.recording(samples)[:], samples)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests import audio_files
+from tests import audio_files, sound
 from transcription.errors import InvalidAudio
 from transcription.media import landlock
 from transcription.media.decoder import Decoder
@@ -171,7 +171,7 @@ def test_a_file_whose_tables_claim_gigabytes_takes_none_of_them(tmp_path: Path) 
         with pytest.raises(InvalidAudio):
             prober(path)
         with pytest.raises(InvalidAudio):
-            decoder.decode(path, progressed=lambda: None, check=lambda: None)
+            decoder.decode(path, sound.empty())
     finally:
         prober.close()
         decoder.close()

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from demo import DIALOGUE, SAMPLES, SPEAKER_NETWORK
+from tests import sound
 from transcription.errors import ModelUnavailable, Stopped
-from transcription.media.codecs.decode import decode
 from transcription.media.recording import Recording
 from transcription.settings import Settings
 from transcription.spans import Span, pieces
@@ -35,7 +35,7 @@ def diarizer() -> EmbeddingDiarizer:
 
 @pytest.fixture(scope="module")
 def dialogue() -> Recording:
-    return Recording(decode(DIALOGUE.path, limit_s=100))
+    return sound.decoded(DIALOGUE.path, limit_s=100)
 
 
 def test_features_are_those_of_kaldi() -> None:
@@ -63,7 +63,7 @@ TRUTH = [0 if segment.speaker == "A" else 1 for segment in DIALOGUE.segments]
 def test_two_voices_that_take_turns_are_told_apart(
     diarizer: EmbeddingDiarizer, dialogue: Recording, speakers: Speakers
 ) -> None:
-    speech = detect_speech(dialogue.samples, options=SPEECH)
+    speech = detect_speech(dialogue, options=SPEECH)
     turns = diarizer.turns(diarizer.hear(speech, dialogue), speech, speakers)
     assert who(turns) == TRUTH
     for turn, segment in zip(turns, DIALOGUE.segments, strict=True):
@@ -71,7 +71,7 @@ def test_two_voices_that_take_turns_are_told_apart(
 
 
 def test_spans_that_are_heard_apart_give_the_same_speakers(diarizer: EmbeddingDiarizer, dialogue: Recording) -> None:
-    speech = detect_speech(dialogue.samples, options=SPEECH)
+    speech = detect_speech(dialogue, options=SPEECH)
     parts = pieces(speech, dialogue.duration_s, target_s=5)
     assert len(parts) > 2
     heard = [unpack(pack(diarizer.hear(part.speech, dialogue))) for part in parts]
@@ -83,8 +83,8 @@ def test_two_who_speak_at_once_are_both_heard(diarizer: EmbeddingDiarizer, dialo
     both = np.zeros(second.size + 8000, np.float32)
     both[: first.size] += first
     both[8000:] += second
-    recording = Recording(np.concatenate([dialogue.samples, both]))
-    speech = detect_speech(recording.samples, options=SPEECH)
+    recording = sound.recording(np.concatenate([dialogue[:], both]))
+    speech = detect_speech(recording, options=SPEECH)
     turns = diarizer.turns(diarizer.hear(speech, recording), speech, Speakers())
     marked = [turn for turn in turns if turn.overlap]
     assert {turn.speaker for turn in marked} == {0, 1}
@@ -93,8 +93,8 @@ def test_two_who_speak_at_once_are_both_heard(diarizer: EmbeddingDiarizer, dialo
 
 
 def test_nothing_but_silence_has_no_turns(diarizer: EmbeddingDiarizer) -> None:
-    silence = Recording(decode(SAMPLES["silence"].path, limit_s=100))
-    assert detect_speech(silence.samples, options=SPEECH) == []
+    silence = sound.decoded(SAMPLES["silence"].path, limit_s=100)
+    assert detect_speech(silence, options=SPEECH) == []
     assert diarizer.turns(diarizer.hear([], silence), [], Speakers(2, 2)) == []
 
 

@@ -16,7 +16,8 @@ from transcription.encryption.keys import KeyFile, open_provider
 from transcription.encryption.sealed import CHUNK_BYTES, HEADER_BYTES, sealed_size
 from transcription.encryption.stream import seal, unseal
 from transcription.errors import BlobDamaged, StorageUnavailable
-from transcription.media.recording import StoredRecording, write_pcm
+from transcription.media.recording import Recording
+from transcription.media.scratch import Scratch
 from transcription.media.timeline import Hole, Holes
 from transcription.settings.encryption import Encryption
 from transcription.spans import Span
@@ -229,10 +230,13 @@ async def test_plain_recordings_of_before_stay_readable_and_are_encrypted_when_t
 def test_decoded_sound_is_encrypted_and_read_by_the_stretch(
     encryption: FileEncryption, tmp_path: Path, holes: Holes
 ) -> None:
-    samples = (np.arange(200_000) % 30_000).astype(np.float32) / 32768
-    for how, name in ((encryption, "a.pcm"), (PLAIN, "b.pcm")):
-        write_pcm(tmp_path / name, samples, holes, encryption=how)
-    sealed, plain = StoredRecording(tmp_path / "a.pcm", encryption), StoredRecording(tmp_path / "b.pcm")
+    samples = (np.arange(200_000) % 30_000).astype("<i2").tobytes()
+    for how, name in ((encryption, "a"), (PLAIN, "b")):
+        with Scratch(tmp_path, how).draft(name, waiting=lambda: None) as draft:
+            draft.file.write(samples)
+            assert how is PLAIN or all(path.stat().st_size == 0 for path in tmp_path.glob(".a*"))
+            draft.keep(Recording(draft.file, size=200_000, holes=holes))
+    sealed, plain = Scratch(tmp_path, encryption).found("a"), Scratch(tmp_path).found("b")
     assert sealed.holes.all == plain.holes.all == holes.all
     for start, end in ((0, 1), (3.25, 9), (12, 12.5), (12, 13)):
         assert np.array_equal(sealed.cut(Span(start, end)), plain.cut(Span(start, end)))

@@ -11,7 +11,7 @@ import numpy as np
 import psutil
 import pytest
 
-from tests import audio_files
+from tests import audio_files, sound
 from tests.platform import eventually
 from transcription.errors import (
     CorruptAudio,
@@ -102,7 +102,7 @@ def test_a_file_that_cannot_be_read_is_the_disk_s_fault_and_not_the_recording_s(
     decoder = Decoder(Settings(data_dir=tmp_path))
     try:
         with pytest.raises(ScratchFailed, match="Input/output error"):
-            decoder.decode(path, progressed=lambda: None, check=lambda: None)
+            decoder.decode(path, sound.empty())
     finally:
         decoder.close()
 
@@ -155,8 +155,8 @@ def test_the_sandbox_gives_the_same_samples_and_the_same_judgement(
 ) -> None:
     path = tmp_path / "a"
     path.write_bytes(audio)
-    recording = decoder.decode(path, progressed=lambda: None, check=lambda: None)
-    assert np.array_equal(recording.samples, decode(path, limit_s=60))
+    recording = decoder.decode(path, sound.empty())
+    assert np.array_equal(recording[:], decode(path, limit_s=60))
     prober = Prober(Settings())
     try:
         assert prober(path) == probe(path, max_duration_s=Settings().limits.max_duration_s)
@@ -169,7 +169,7 @@ def test_what_the_decoder_refuses_is_refused_through_the_sandbox(decoder: Decode
     for audio, error in ((audio_files.wav(61, rate=8000), TooLong), (audio_files.wav(0), NoSamples)):
         path.write_bytes(audio)
         with pytest.raises(error):
-            decoder.decode(path, progressed=lambda: None, check=lambda: None)
+            decoder.decode(path, sound.empty())
 
 
 def test_a_job_that_nobody_wants_any_more_is_not_decoded_to_its_end(tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ def test_a_job_that_nobody_wants_any_more_is_not_decoded_to_its_end(tmp_path: Pa
         slow.start()
         began = time.monotonic()
         with pytest.raises(Stopped):
-            slow.decode(path, progressed=lambda: None, check=unwanted)
+            slow.decode(path, sound.empty(), check=unwanted)
         assert time.monotonic() - began < 5
     finally:
         slow.close()

@@ -1,7 +1,6 @@
 import random
 from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
 from unittest import mock
 
 import faster_whisper.vad
@@ -10,10 +9,11 @@ import pytest
 from faster_whisper.vad import get_speech_timestamps
 
 from demo import SAMPLES
+from tests import sound
 from transcription.errors import Stopped
-from transcription.media.audio import FULL_SCALE, RATE, Samples, normalize
+from transcription.media.audio import RATE, Samples
 from transcription.media.codecs.decode import decode
-from transcription.media.recording import read_pcm, write_pcm
+from transcription.media.recording import Recording
 from transcription.spans import Span
 from worker.audio import speech
 from worker.audio.speech import BLOCK_FRAMES, FRAME, OPTIONS, detect_speech, everything
@@ -101,31 +101,44 @@ def test_a_long_search_for_speech_shows_progress_and_can_be_ended() -> None:
     assert len(seen) == 2
 
 
-def quiet(by: float) -> Samples:
+def quiet(by: float) -> Recording:
     """A recording, 20 log10(*by*) dB below its own level, as 16 bits hold it."""
-    loud = decode(SAMPLES["short"].path, limit_s=100)
-    return np.rint(loud / by * FULL_SCALE).astype(np.float32) / FULL_SCALE
+    return sound.recording(decode(SAMPLES["short"].path, limit_s=100) / by)
 
 
-def test_speech_too_quiet_to_be_found_is_found_after_normalizing(tmp_path: Path) -> None:
-    samples = quiet(1000)
-    assert detect_speech(samples) == []
-    normalize(samples)
-    assert sum(stretch.seconds for stretch in detect_speech(samples)) > 10
-    write_pcm(tmp_path / "a.pcm", samples)
-    assert np.array_equal(read_pcm(tmp_path / "a.pcm", Span(0.0, samples.size / RATE)), samples)
+def test_speech_too_quiet_to_be_found_is_found_after_normalizing() -> None:
+    recording = quiet(1000)
+    assert detect_speech(recording) == []
+    recording.normalize()
+    assert sum(stretch.seconds for stretch in detect_speech(recording)) > 10
 
 
 @pytest.mark.parametrize(
     ("by", "peak"), [(0.5, 1.0), (1, 1.0), (40, 1.0), (10_000, 0.006)], ids=["louder", "as it is", "32 dB", "80 dB"]
 )
 def test_normalizing_reaches_full_scale_or_forty_db(by: float, peak: float) -> None:
-    samples = quiet(by)
-    normalize(samples)
-    assert np.abs(samples).max() == pytest.approx(peak, abs=0.001)
+    recording = quiet(by)
+    recording.normalize()
+    assert np.abs(recording[:]).max() == pytest.approx(peak, abs=0.001)
 
 
 def test_silence_stays_silent_when_it_is_normalized() -> None:
-    samples = np.zeros(RATE, np.float32)
-    normalize(samples)
-    assert not samples.any()
+    recording = sound.recording(np.zeros(RATE, np.float32))
+    recording.normalize()
+    assert not recording[:].any()
+
+
+def test_speech_in_a_file_is_searched_a_block_at_a_time(long: Samples) -> None:
+    class Watched:
+        """Says how much was asked for at once."""
+
+        size, most = 20 * long.size, 0
+
+        def __getitem__(self, part: slice) -> Samples:
+            first, last, _ = part.indices(self.size)
+            self.most = max(self.most, last - first)
+            return np.tile(long, 21)[first:last]
+
+    watched = Watched()
+    assert detect_speech(watched)
+    assert watched.most == BLOCK_FRAMES * FRAME < watched.size

@@ -16,21 +16,9 @@ MAX_GAIN = 100.0
 """40 dB: what is quieter than that is the noise of 16 bits."""
 
 
-def normalize(samples: Samples) -> None:
-    """
-    Make *samples* as loud as they can be, in place: the peak becomes full scale, or is raised by 40 dB.
-
-    The samples stay 16-bit, so that `write_pcm` loses nothing of them. Silence stays silent.
-    """
-    peak = max(float(samples.max()), -float(samples.min()))
-    if not peak:
-        return
-    gain = min(MAX_GAIN, float(1 - 1 / FULL_SCALE) / peak)
-    for start in range(0, samples.size, BLOCK):
-        block = samples[start : start + BLOCK]
-        block *= np.float32(gain) * FULL_SCALE
-        np.rint(block, out=block)
-        block /= FULL_SCALE
+def gain_of(peak: float) -> float:
+    """What makes sound of this *peak* as loud as it can be: full scale, or 40 dB more. Silence stays silent."""
+    return min(MAX_GAIN, float(1 - 1 / FULL_SCALE) / peak) if peak else 1.0
 
 
 def sample_at(seconds: float) -> int:

@@ -1,24 +1,16 @@
 """Decoding out of the way: a file that crashes the codecs, or eats memory, ends a process that has nothing else."""
 
-import mmap
 import os
-import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
-import numpy as np
-
-from transcription import tracks
 from transcription.encryption.files import file_encryption
 from transcription.errors import BlobMissing, CorruptAudio
-from transcription.media.audio import FULL_SCALE, RATE, Samples
+from transcription.media.audio import RATE
 from transcription.media.recording import Recording
 from transcription.media.sandbox import Sandbox
-from transcription.media.timeline import checked
-from transcription.result_warning import parsed
 from transcription.settings import Settings
 
 _FUNCTION = "transcription.media.codecs.decode:decode_into"
@@ -54,49 +46,51 @@ class Decoder:
     def decode(
         self,
         path: Path,
+        target: BinaryIO,
         *,
-        progressed: Callable[[], None],
-        check: Callable[[], None],
+        progressed: Callable[[], None] = lambda: None,
+        check: Callable[[], None] = lambda: None,
         track: str | None = None,
         language: str | None = None,
     ) -> Recording:
         """
-        Decode the file at *path*: see `transcription.media.codecs.decode.record`.
+        Decode one audio track of the file at *path*, all that can be had of it, as mono at 16 kHz.
 
         Args:
-            path: A local file.
+            path: A local file in any container that holds sound. Its content decides, not its name.
+            target: An empty file; it gets the samples as they come, and the recording reads from it.
             progressed: Called now and then while samples come.
             check: Called about twice a second; what it raises ends the decoding.
-            track: `audio_track` as the client gave it.
+            track: Which track, as the client gave it: see `transcription.tracks.choose`.
             language: The language that was asked for.
 
         Raises:
-            InvalidAudio, InvalidOption, BlobMissing: as `record` has them; CorruptAudio also when the decoder crashed.
+            BlobMissing: there is no such file.
+            UnsupportedMedia: no container that is taken here.
+            NoAudioStream: a container without sound.
+            CorruptAudio: nothing could be decoded, or the decoder crashed.
+            NoSamples: the stream is sound, but empty.
+            TooLong: more than the platform takes.
+            InvalidOption: no such track.
             DecoderFailed: it was killed, or no sample came for a minute.
         """
-        with _opened(path) as source, _memory_file() as target:
-            growth = _Growth(target, progressed, check)
+        with _opened(path) as source:
             report = self._sandbox.run(
-                [source, target],
+                [source, target.fileno()],
                 cpu_s=_CPU_S + self._limit_s / _SLOWEST,
                 file_bytes=int(self._limit_s * RATE * 2) + _SPARE_BYTES,
-                moving=growth.moving,
+                moving=_Growth(target.fileno(), progressed, check).moving,
                 silence_s=_SILENCE_S,
                 limit_s=self._limit_s,
                 track=track,
                 language=language,
                 key=self._encryption.hex_key_of(source),
             )
-            return _recording(_samples(target), report)
-
-
-def _recording(samples: Samples, report: dict[str, Any]) -> Recording:
-    """What a sandbox says, none of which is believed unseen: the file may have taken it over."""
-    try:
-        holes = checked(report["holes"], held=samples.size)
-        return Recording(samples, holes, parsed(report["warnings"]), tracks.parsed(report["tracks"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise CorruptAudio(f"the decoder says what can't be of this file ({error})"[:300]) from error
+        try:
+            return Recording.told(target, os.fstat(target.fileno()).st_size // 2, report)
+        except (KeyError, TypeError, ValueError) as error:
+            # The file may have taken the process over.
+            raise CorruptAudio(f"the decoder says what can't be of this file ({error})"[:300]) from error
 
 
 class _Growth:
@@ -127,28 +121,3 @@ def _opened(path: Path) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
-
-
-@contextmanager
-def _memory_file() -> Iterator[int]:
-    """A file that nobody else can name; in memory where the system has such files."""
-    if sys.platform == "linux":
-        descriptor = os.memfd_create("pcm")
-        try:
-            yield descriptor
-        finally:
-            os.close(descriptor)
-    else:
-        with tempfile.TemporaryFile() as file:
-            yield file.fileno()
-
-
-def _samples(descriptor: int) -> Samples:
-    """The PCM in a file as float32 in [-1, 1]; the same samples as `transcription.media.codecs.decode` gives."""
-    size = os.fstat(descriptor).st_size
-    with mmap.mmap(descriptor, size, prot=mmap.PROT_READ) as mapped:
-        pcm = np.frombuffer(mapped, "<i2")
-        samples = np.empty(pcm.size, np.float32)
-        np.divide(pcm, FULL_SCALE, out=samples, dtype=np.float32)
-        del pcm  # it holds the map
-    return samples

@@ -1,25 +1,39 @@
-"""Recording: decoded sound with its gaps, in memory or in a file."""
+"""Recording: decoded sound with its gaps, in a file of which only what is asked for is read."""
 
+import json
 import os
 import struct
 import threading
-from dataclasses import dataclass, field
+import weakref
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 import numpy as np
 
-from transcription.encryption.files import PLAIN, FileEncryption
+from transcription import tracks
+from transcription.encryption.files import PLAIN, Broken, FileEncryption
 from transcription.errors import BlobMissing
-from transcription.media.audio import BLOCK, FULL_SCALE, RATE, Samples, sample_at
-from transcription.media.timeline import Hole, Holes
-from transcription.result_warning import ResultWarning
+from transcription.media.audio import BLOCK, FULL_SCALE, RATE, Samples, gain_of, sample_at
+from transcription.media.timeline import Holes, checked
+from transcription.result_warning import ResultWarning, parsed
 from transcription.spans import Span
 from transcription.tracks import Track
 
-_MARK = b"murmpcm2"
-_COUNT = struct.Struct("<q8s")
-_HOLE = struct.Struct("<qq")
+_END = struct.Struct("<q8s")
+_MARK = b"murmpcm3"
+
+
+class HeldSamples(Protocol):
+    """Mono sound, float32 in [-1, 1], 16 kHz, of which parts can be had: an array, or a recording in a file."""
+
+    @property
+    def size(self) -> int:
+        """How many samples there are."""
+
+    def __getitem__(self, part: slice, /) -> Samples:
+        """The samples from one position to another, fewer at the end."""
 
 
 class Sound(Protocol):
@@ -30,118 +44,113 @@ class Sound(Protocol):
         """Where more silence belongs than is held."""
 
     def cut(self, stretch: Span) -> Samples:
-        """The samples of a stretch, in the recording's seconds, that holds no hole. BlobMissing."""
+        """The samples of a stretch, in the recording's seconds, that holds no hole."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class Recording:
     """
-    What was decoded of a file.
+    What was decoded of a file: 16-bit little-endian samples at the beginning of *file*.
 
-    ``samples`` are mono, shape (n,), float32 in [-1, 1], 16 kHz; ``holes`` says where more silence belongs between
-    them. ``tracks`` are the file's, the one that was taken among them.
+    ``size`` samples are held; ``holes`` says where more silence belongs between them. ``tracks`` are the audio tracks
+    there were, the one that was taken among them. It can be read for as long as it lives, whatever becomes of the
+    file's name. Threads may share it.
     """
 
-    samples: Samples
-    holes: Holes = field(default_factory=Holes)
-    warnings: tuple[ResultWarning, ...] = ()
-    tracks: tuple[Track, ...] = ()
+    def __init__(
+        self,
+        file: BinaryIO,
+        *,
+        size: int,
+        holes: Holes | None = None,
+        warnings: Sequence[ResultWarning] = (),
+        tracks: Sequence[Track] = (),
+    ) -> None:
+        self.size = size
+        self._holes = holes or Holes()
+        self.warnings = tuple(warnings)
+        self.tracks = tuple(tracks)
+        self._file = file
+        self._lock = threading.Lock()
+
+    @classmethod
+    def opened(cls, path: Path, encryption: FileEncryption = PLAIN) -> "Recording":
+        """The one that lies whole at *path*. BlobMissing: there is none."""
+        try:
+            file = encryption.open(path)
+        except FileNotFoundError:
+            raise BlobMissing("the decoded audio isn't on this host's disk any more") from None
+        try:
+            recording = _read(file)
+        except (struct.error, ValueError, TypeError, KeyError, Broken):
+            file.close()
+            raise BlobMissing("the decoded audio on this host's disk is cut, or another version's") from None
+        weakref.finalize(recording, file.close)
+        return recording
+
+    @classmethod
+    def told(cls, file: BinaryIO, size: int, facts: dict[str, object]) -> "Recording":
+        """One with what a decoder says of it, none of which is believed unseen. KeyError, TypeError, ValueError."""
+        holes = checked(facts["holes"], held=size)  # type: ignore[arg-type]
+        warnings, found = parsed(facts["warnings"]), tracks.parsed(facts["tracks"])  # type: ignore[arg-type]
+        return cls(file, size=size, holes=holes, warnings=warnings, tracks=found)
+
+    @property
+    def holes(self) -> Holes:
+        """Where more silence belongs than is held."""
+        return self._holes
 
     @property
     def duration_s(self) -> float:
         """The timeline's length."""
-        return (self.samples.size + self.holes.samples) / RATE
+        return (self.size + self.holes.samples) / RATE
 
     @property
     def held_s(self) -> float:
         """How much sound is held."""
-        return self.samples.size / RATE
+        return self.size / RATE
+
+    def __getitem__(self, part: slice, /) -> Samples:
+        """The held samples from one position to another, fewer at the end."""
+        return np.frombuffer(self.raw(part), "<i2").astype(np.float32) / FULL_SCALE
+
+    def raw(self, part: slice) -> bytes:
+        """The same as they lie there."""
+        first, last, _ = part.indices(self.size)
+        with self._lock:
+            self._file.seek(2 * first)
+            return self._file.read(2 * max(0, last - first))
 
     def cut(self, stretch: Span) -> Samples:
-        """The samples of a stretch that holds no hole."""
-        return self.samples[self.holes.held_at(sample_at(stretch.start)) : self.holes.held_at(sample_at(stretch.end))]
+        """The samples of a stretch, in the recording's seconds, that holds no hole."""
+        return self[self.holes.held_at(sample_at(stretch.start)) : self.holes.held_at(sample_at(stretch.end))]
 
-    def until(self, seconds: float) -> "Recording":
-        """A copy of the beginning, so that the rest can be freed."""
-        end = self.holes.held_at(sample_at(seconds))
-        return Recording(self.samples[:end].copy(), Holes(hole for hole in self.holes.all if hole.at <= end))
+    def normalize(self) -> None:
+        """Make it as loud as it can be, in place: see `gain_of`. The samples stay 16-bit."""
+        blocks = range(0, self.size, BLOCK)
+        gain = gain_of(max((float(np.abs(self[at : at + BLOCK]).max()) for at in blocks), default=0.0))
+        for at in blocks:
+            louder = np.rint(self[at : at + BLOCK] * (np.float32(gain) * FULL_SCALE))
+            with self._lock:
+                self._file.seek(2 * at)
+                self._file.write(louder.astype("<i2").tobytes())
 
-
-class StoredRecording:
-    """A recording that `write_pcm` wrote; only what is asked for is read. BlobMissing: there is none at *path*."""
-
-    def __init__(self, path: Path, encryption: FileEncryption = PLAIN) -> None:
-        self._path = path
-        self._encryption = encryption
-        try:
-            with encryption.open(path) as file:
-                self.holes = _holes_in(file)
-        except FileNotFoundError:
-            raise BlobMissing("the decoded audio isn't on this host's disk any more") from None
-
-    def cut(self, stretch: Span) -> Samples:
-        """The samples of a stretch that holds no hole. BlobMissing."""
-        first = self.holes.held_at(sample_at(stretch.start))
-        count = self.holes.held_at(sample_at(stretch.end)) - first
-        try:
-            with self._encryption.open(self._path) as file:
-                end = _samples_in(file)
-                file.seek(2 * first)
-                pcm = np.frombuffer(file.read(2 * max(0, min(count, end - first))), "<i2")
-        except FileNotFoundError:
-            raise BlobMissing("the decoded audio isn't on this host's disk any more") from None
-        return pcm.astype(np.float32) / FULL_SCALE
+    def facts(self) -> bytes:
+        """What else is known, as it stands behind the samples of a whole recording."""
+        facts = {
+            "holes": [[hole.at, hole.samples] for hole in self.holes.all],
+            "warnings": [warning.shape() for warning in self.warnings],
+            "tracks": [asdict(track) for track in self.tracks],
+        }
+        text = json.dumps(facts).encode()
+        return text + _END.pack(len(text), _MARK)
 
 
-def write_pcm(path: Path, samples: Samples, holes: Holes | None = None, *, encryption: FileEncryption = PLAIN) -> None:
-    """
-    Store decoded *samples* as raw 16-bit little-endian PCM at *path*, and behind them where the holes are; encrypted,
-    where *encryption* has it so.
-
-    The file appears whole or not at all, and is on the disk when this returns. Nothing is lost: the decoder's
-    samples are 16-bit.
-    """
-    draft = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
-    try:
-        with encryption.create(draft) as file:
-            for start in range(0, samples.size, BLOCK):
-                file.write(np.rint(samples[start : start + BLOCK] * FULL_SCALE).astype("<i2").tobytes())
-            if every := holes.all if holes else ():
-                file.write(b"".join(_HOLE.pack(hole.at, hole.samples) for hole in every))
-                file.write(_COUNT.pack(len(every), _MARK))
-            file.sync()
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
-
-
-def read_pcm(path: Path, span: Span) -> Samples:
-    """The samples of *span* from a file that `write_pcm` wrote; only that part of it. BlobMissing."""
-    return StoredRecording(path).cut(span)
-
-
-def _count_in(file: BinaryIO) -> tuple[int, int]:
-    """How many holes are told of at the file's end, and how many bytes that takes; none where there are none."""
-    size = file.seek(0, os.SEEK_END)
-    if size >= _COUNT.size:
-        file.seek(size - _COUNT.size)
-        count, mark = _COUNT.unpack(file.read(_COUNT.size))
-        if mark == _MARK:
-            return count, _COUNT.size + count * _HOLE.size
-    return 0, 0
-
-
-def _holes_in(file: BinaryIO) -> Holes:
-    count, taken = _count_in(file)
-    file.seek(file.seek(0, os.SEEK_END) - taken)
-    return Holes(Hole(*_HOLE.unpack(file.read(_HOLE.size))) for _ in range(count))
-
-
-def _samples_in(file: BinaryIO) -> int:
-    _, taken = _count_in(file)
-    return (file.seek(0, os.SEEK_END) - taken) // 2
+def _read(file: BinaryIO) -> Recording:
+    """The recording in a file that has its facts behind it. ValueError, or another: it isn't one."""
+    end = file.seek(0, os.SEEK_END) - _END.size
+    file.seek(max(0, end))
+    length, mark = _END.unpack(file.read(_END.size))
+    if mark != _MARK:
+        raise ValueError(mark)
+    file.seek(end - length)
+    return Recording.told(file, (end - length) // 2, json.loads(file.read(length)))

@@ -43,15 +43,16 @@ def _limit(cgroup: Path) -> int | None:
 
 def _used(cgroup: Path) -> int | None:
     used = _number(cgroup / "memory.current", cgroup / _V1 / "memory.usage_in_bytes")
-    # Pages of files that nobody has touched lately go at once when memory is short.
-    return None if used is None else max(0, used - _inactive_files(cgroup))
+    # Pages of files go when memory is short: decoded sound is written and read once, and counts for nothing.
+    return None if used is None else max(0, used - _files(cgroup))
 
 
-def _inactive_files(cgroup: Path) -> int:
+def _files(cgroup: Path) -> int:
     for path in (cgroup / "memory.stat", cgroup / _V1 / "memory.stat"):
         try:
             rows = dict(line.split(" ", 1) for line in path.read_text("utf-8").splitlines())
-            return int(rows.get("total_inactive_file") or rows.get("inactive_file") or 0)
+            names = ("inactive_file", "active_file")
+            return sum(int(rows.get(f"total_{name}") or rows.get(name) or 0) for name in names)
         except (OSError, ValueError):
             continue
     return 0

@@ -7,7 +7,8 @@ import numpy as np
 from faster_whisper.vad import VadOptions, get_vad_model
 from numpy.typing import NDArray
 
-from transcription.media.audio import RATE, Samples
+from transcription.media.audio import RATE
+from transcription.media.recording import HeldSamples
 from transcription.spans import Span
 
 FRAME = 512
@@ -24,7 +25,7 @@ Probabilities = NDArray[np.float32]
 
 
 def detect_speech(
-    samples: Samples, *, options: VadOptions = OPTIONS, progressed: Callable[[], None] = lambda: None
+    samples: HeldSamples, *, options: VadOptions = OPTIONS, progressed: Callable[[], None] = lambda: None
 ) -> list[Span]:
     """
     Find the spans of *samples* that hold speech.
@@ -32,7 +33,7 @@ def detect_speech(
     The same spans as `faster_whisper.vad.get_speech_timestamps` finds, in bounded memory.
 
     Args:
-        samples: Mono audio, shape (n,), float32 in [-1, 1], 16 kHz.
+        samples: Mono audio, float32 in [-1, 1], 16 kHz; it is taken a block at a time.
         options: Silero's options; stretches are kept to 30 s each, whatever they say.
         progressed: Called now and then; what it raises ends the search.
 
@@ -67,7 +68,7 @@ def everything(speech: Sequence[Span], duration_s: float) -> list[Span]:
     return [Span(a, b) for a, b in zip(rounded, [*rounded[1:], duration_s], strict=True) if b > a]
 
 
-def _probabilities(samples: Samples) -> Iterator[float]:
+def _probabilities(samples: HeldSamples) -> Iterator[float]:
     """For each frame of 512 samples, the probability in [0, 1] that it is speech."""
     session = get_vad_model().session
     h = c = np.zeros((1, 1, 128), np.float32)

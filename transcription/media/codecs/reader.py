@@ -91,7 +91,7 @@ class Reader:
         Yield the sound as s16 mono at 16 kHz.
 
         Raises:
-            UnsupportedMedia, NoAudioStream, CorruptAudio, NoSamples, TooLong, InvalidOption: see `audio.record`.
+            UnsupportedMedia, NoAudioStream, CorruptAudio, NoSamples, TooLong, InvalidOption: see `Decoder.decode`.
         """
         for block in self._sound():
             self._held += block.size
