@@ -15,6 +15,7 @@ from api.auth.access import AccessMiddleware
 from api.auth.guard import guard
 from api.auth.quotas import SubmissionQuotas
 from api.dependencies import Platform
+from api.jobs import housekeeping
 from api.jobs.backlog import BacklogView
 from api.jobs.backpressure import Backpressure
 from api.jobs.catalogue import Catalogue
@@ -84,12 +85,15 @@ def create_app(
             access_control = guard(settings, meters, stack)
             app.state.policy = access_control.policy
             app.state.notifications = channels = notifications(settings, access_control.log, stack)
+            hinted, store = queue or _queue(settings, stack), blobs or open_blobs(settings)
+            if jobs is None and settings.api.housekeeping:
+                housekeeping.start(settings, store, hinted, stack)
             app.state.platform = _platform(
                 settings,
                 meters,
                 jobs=access_control.audited_jobs(jobs or _ledger(settings, channels.watch, stack)),
-                blobs=blobs or open_blobs(settings),
-                hints=_hints(queue or _queue(settings, stack), stack),
+                blobs=store,
+                hints=_hints(hinted, stack),
                 submission_quotas=access_control.submission_quotas,
                 machine=_machine(settings, stack),
                 probes=(probes := stack.enter_context(ThreadPoolExecutor(max(4, os.cpu_count() or 1), "probe"))),

@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from api.app import create_app
 from tests import in_process
 from tests.platform import eventually
-from transcription.settings import Ledger, Limits, Settings
+from transcription.settings import Api, Ledger, Limits, Settings
 
 ROOT = Path(__file__).parents[1]
 
@@ -26,6 +26,7 @@ def api_settings(redis_url: str, data_dir: Path, **limits: float) -> Settings:
     return Settings(
         model="demo",
         data_dir=data_dir,
+        api=Api(housekeeping=False),
         ledger=Ledger(url=SecretStr(redis_url)),
         limits=Limits.model_validate({"min_free_disk_bytes": 0, "max_memory_percent": 100.0, **limits}),
     )
@@ -67,6 +68,7 @@ def api_process(settings: Settings) -> Iterator[tuple[httpx.Client, subprocess.P
         "MURMUR_LEDGER__URL": settings.ledger.url.get_secret_value(),
         "MURMUR_LIMITS__MIN_FREE_DISK_BYTES": "0",
         "MURMUR_LIMITS__MAX_MEMORY_PERCENT": "100",
+        "MURMUR_API__HOUSEKEEPING": str(settings.api.housekeeping),
         "MURMUR_API__PORT": str(port),
     }
     process = subprocess.Popen([sys.executable, "-m", "api.main"], cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)

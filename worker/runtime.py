@@ -14,6 +14,8 @@ from celery import Celery
 
 from transcription.computation import Claim
 from transcription.errors import Fault, LeaseLost, LedgerUnavailable, MurmurationError, Stopped
+from transcription.housekeeping.maintenance import Maintenance
+from transcription.housekeeping.webhook_dispatcher import WORKERS_POLL_S, WebhookDispatcher
 from transcription.lanes import suits, traits
 from transcription.ledger.broker import CeleryQueue
 from transcription.ledger.connections import connect, connect_broker
@@ -29,7 +31,6 @@ from worker.admission import room
 from worker.diarization import DiarizationPipeline
 from worker.diarizers.choice import ChosenDiarizer
 from worker.leases import Held, Leases
-from worker.maintenance import Maintenance
 from worker.metrics import counters, endpoint
 from worker.model_cache import ModelCache
 from worker.pipeline import Pipeline
@@ -37,7 +38,6 @@ from worker.probes import Probes
 from worker.quarantine import Quarantine
 from worker.queues import Queues
 from worker.sounds import Sounds
-from worker.webhook_dispatcher import WebhookDispatcher
 
 log = structlog.get_logger()
 
@@ -126,7 +126,7 @@ class WorkerRuntime:
         )
         self._leases = Leases(self._spans, settings.lease, steps=lambda: self._models.steps, info=self._info)
         self._maintenance = Maintenance(self._spans, self._queue, self._blobs, settings)
-        self._webhook_dispatcher = WebhookDispatcher(settings)
+        self._webhook_dispatcher = WebhookDispatcher(settings, poll_s=WORKERS_POLL_S)
         self._traces = open_traces("worker")
 
     def start(self) -> None:

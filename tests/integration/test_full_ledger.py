@@ -15,13 +15,13 @@ from tests.ledger_worker import LedgerWorker
 from tests.live_api import api_settings, live_api
 from tests.platform import eventually, running_ledger
 from transcription.errors import LedgerUnavailable
+from transcription.housekeeping.maintenance import Maintenance
 from transcription.job import Status
 from transcription.ledger.broker import CeleryQueue
 from transcription.ledger.connections import connect
 from transcription.ledger.span_store import RedisSpans
 from transcription.settings import Retention, Settings
 from transcription.storage.disk import DiskBlobs
-from worker.maintenance import Maintenance
 
 ROOM = 256 << 20
 

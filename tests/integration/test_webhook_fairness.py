@@ -16,14 +16,14 @@ from tests.live_api import live_api
 from tests.platform import eventually
 from tests.receiver import receiving
 from tests.secured_api import bearer, settings_for
+from transcription.housekeeping import webhook_dispatcher
+from transcription.housekeeping.webhook_dispatcher import WebhookDispatcher
 from transcription.ledger import webhook_outbox
 from transcription.ledger.connections import connect
 from transcription.ledger.span_store import RedisSpans
 from transcription.settings import Settings
 from transcription.settings.outbound import Outbound, Webhook
 from transcription.webhook import Message, Verdict
-from worker import webhook_dispatcher
-from worker.webhook_dispatcher import WebhookDispatcher
 
 DEAD_MESSAGES = 100
 MESSAGES, PAUSE_S = 20, 0.5

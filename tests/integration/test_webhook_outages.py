@@ -13,13 +13,13 @@ from tests.live_api import api_settings
 from tests.platform import eventually
 from tests.receiver import Receiver, receiving, status
 from transcription.errors import LedgerUnavailable
+from transcription.housekeeping import webhook_dispatcher
+from transcription.housekeeping.webhook_dispatcher import WebhookDispatcher
 from transcription.ledger.connections import connect
 from transcription.ledger.span_store import RedisSpans
 from transcription.ledger.webhook_outbox import RedisOutbox
 from transcription.settings import Settings
 from transcription.settings.outbound import Outbound, Webhook
-from worker import webhook_dispatcher
-from worker.webhook_dispatcher import WebhookDispatcher
 
 AWAY = LedgerUnavailable("the ledger is away", retry_after_s=1)
 

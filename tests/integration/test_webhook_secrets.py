@@ -13,13 +13,13 @@ from tests.platform import eventually
 from tests.receiver import Received, receiving
 from tests.secured_api import bearer, settings_for
 from transcription.access import Scope
+from transcription.housekeeping import webhook_dispatcher
+from transcription.housekeeping.webhook_dispatcher import WebhookDispatcher
 from transcription.ledger.connections import connect
 from transcription.ledger.span_store import RedisSpans
 from transcription.settings import Settings
 from transcription.settings.outbound import Outbound, Webhook
 from transcription.webhook import signatures
-from worker import webhook_dispatcher
-from worker.webhook_dispatcher import WebhookDispatcher
 
 PLATFORMS = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 

@@ -19,11 +19,11 @@ from tests.ledger_worker import LedgerWorker
 from tests.live_api import api_settings
 from tests.platform import eventually, running_platform
 from tests.receiver import Receiver, receiving, status
-from transcription.settings import Lease, Settings
+from transcription.housekeeping import webhook_dispatcher
+from transcription.housekeeping.webhook_dispatcher import WebhookDispatcher
+from transcription.settings import Api, Lease, Settings
 from transcription.settings.outbound import Outbound, Webhook
 from transcription.webhook import signatures
-from worker import webhook_dispatcher
-from worker.webhook_dispatcher import WebhookDispatcher
 
 SECRETS = ("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_" + "QUFB" * 8)
 QUICK = Webhook.model_validate({"secrets": SECRETS, "timeout_s": 0.5, "give_up_s": 30})
@@ -236,6 +236,7 @@ def test_message_of_a_worker_killed_in_mid_delivery_is_delivered_by_another(tmp_
         running_platform(
             tmp_path,
             workers=2,
+            api=Api(housekeeping=False),
             webhook=quick,
             outbound=Outbound(allow_private_addresses=True),
             lease=Lease(ttl_s=5, renew_s=1),

@@ -16,6 +16,8 @@ from tests.ledger_worker import LedgerWorker
 from tests.platform import eventually
 from transcription.computation import Claim
 from transcription.errors import LeaseLost, LedgerUnavailable, Stopped
+from transcription.housekeeping import maintenance as maintenance_module
+from transcription.housekeeping.maintenance import Maintenance
 from transcription.job import Status
 from transcription.ledger import span_store
 from transcription.ledger.connections import connect
@@ -23,9 +25,7 @@ from transcription.ledger.span_store import RedisSpans
 from transcription.settings import Lease, Retention, Settings
 from transcription.storage.disk import DiskBlobs
 from worker import leases as leases_module
-from worker import maintenance as maintenance_module
 from worker.leases import Leases
-from worker.maintenance import Maintenance
 
 LEASE = Lease(ttl_s=3, renew_s=0.2, stall_s=60)
 ODD = RuntimeError("nobody foresaw this")

@@ -38,6 +38,9 @@ class Api(Part):
     port: int = Field(8000, ge=0, le=65_535, description="Port to listen on.")
     health_status: str = Field("ok", description="Value of `status` in /health when all is well.")
     max_wait_s: float = Field(60.0, gt=0, description="Longest long poll (`wait`).")
+    housekeeping: bool = Field(
+        True, description="Expire jobs, send webhooks and take back what lost workers held in the API's processes too."
+    )
     stop_s: int = Field(10, ge=0, description="How long a shutdown waits for running requests.")
     max_sync_s: float = Field(3600.0, gt=0, description="Longest wait of a synchronous transcription; after it, 409.")
     sync_ttl_s: int = Field(

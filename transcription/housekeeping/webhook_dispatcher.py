@@ -21,7 +21,7 @@ from transcription.webhook import Message, Verdict, asked_pause_s, next_try_s, p
 log = structlog.get_logger()
 
 AT_ONCE = 64
-POLL_INTERVAL_S = 1.0
+POLL_INTERVAL_S, WORKERS_POLL_S = 1.0, 5.0
 LEASE_MARGIN_S = 10.0
 FIRST_RETRY_S = 5.0
 LONGEST_RETRY_S = 4 * 3600.0
@@ -29,14 +29,17 @@ LONGEST_RETRY_S = 4 * 3600.0
 
 class WebhookDispatcher(threading.Thread):
     """
-    Delivers messages; every worker has one, and a message's lease lets one at a time send it.
+    Delivers messages; a message's lease lets one process at a time send it.
 
-    Its thread runs a loop of its own, so that a receiver that hangs or drips holds a place, not a thread, and is cut
-    off when its time is over, whatever it does. A worker that dies leaves its messages to the others.
+    Every API process has one, and every worker for when no API lives: those look more rarely (*poll_s*), because a
+    thousand of them that look every second would be a load. Its thread runs a loop of its own, so that a receiver that
+    hangs or drips holds a place, not a thread, and is cut off when its time is over, whatever it does. A process that
+    dies leaves its messages to the others.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, poll_s: float | None = None) -> None:
         super().__init__(name="webhook-dispatcher", daemon=True)
+        self._poll_s = poll_s
         self._settings = settings
         self._stopping = threading.Event()
 
@@ -58,7 +61,7 @@ class WebhookDispatcher(threading.Thread):
                 message = await self._next(outbox)
                 if message is None:
                     slots.release()
-                    await asyncio.sleep(POLL_INTERVAL_S)
+                    await asyncio.sleep(self._poll_s or POLL_INTERVAL_S)
                     continue
                 task = tasks.create_task(self._handle(outbox, http, message))
                 task.add_done_callback(lambda _: slots.release())

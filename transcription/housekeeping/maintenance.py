@@ -1,4 +1,4 @@
-"""Periodic maintenance, which any one of the workers does for all."""
+"""Periodic maintenance, which any one process of the platform does for all."""
 
 import threading
 import time
@@ -18,13 +18,16 @@ MOST_HINTS = 500
 """For one lane in one round: no worker gets through more before the next."""
 
 SWEEP_INTERVAL_S = 60.0
+SWEEP_LOOKS = 6
+"""How often in that time each process asks whether it is its turn."""
 
 
 class Maintenance(threading.Thread):
     """
     Returns spans of lost workers, tops up hints, lets old jobs expire and sweeps bytes that nobody holds.
 
-    Every worker has one; a lock in the ledger lets one at a time work. There is no process for it that could die.
+    Every worker and every API process has one; a lock in the ledger lets one at a time work. There is no process for it
+    that could die.
     """
 
     def __init__(self, spans: SpanStore, queue: JobQueue, blobs: BlobStore, settings: Settings) -> None:
@@ -34,7 +37,7 @@ class Maintenance(threading.Thread):
         self._blobs = blobs
         self._settings = settings
         self._stopping = threading.Event()
-        self._cleaned_at = float("-inf")
+        self._cleaned_at = self._sweep_at = float("-inf")
 
     def stop(self) -> None:
         """Take no further round."""
@@ -48,12 +51,19 @@ class Maintenance(threading.Thread):
                 if self._spans.lock("reap", seconds=reap_s * 0.9):
                     self.reap()
                 self.clean_host()
-                if self._spans.lock("sweep", seconds=SWEEP_INTERVAL_S * 0.95):
+                if self._is_due() and self._spans.lock("sweep", seconds=SWEEP_INTERVAL_S * 0.95):
                     self.sweep()
             except LedgerUnavailable as error:
                 log.warning("ledger unavailable", error=error.message)
             except Exception:
                 log.exception("maintenance failed")
+
+    def _is_due(self) -> bool:
+        """Whether to ask for the sweep's lock: a thousand processes that ask every two seconds would be a load."""
+        if time.monotonic() < self._sweep_at:
+            return False
+        self._sweep_at = time.monotonic() + SWEEP_INTERVAL_S / SWEEP_LOOKS
+        return True
 
     def reap(self) -> None:
         """Return spans whose lease is over, and see that there are hints for all that waits."""

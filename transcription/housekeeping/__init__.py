@@ -1,0 +1,1 @@
+"""What somebody must do now and then for the whole platform: every API process and every worker can."""
