@@ -12,7 +12,9 @@ from typing import Any
 
 import httpx
 import pytest
+from pydantic import SecretStr
 from redis import Redis
+from redis.exceptions import RedisError
 
 from api.jobs import machine
 from tests import audio_files
@@ -20,7 +22,7 @@ from tests.deaf_proxy import DeafProxy, deaf_proxy
 from tests.ledger_worker import LedgerWorker
 from tests.live_api import api_settings, live_api
 from tests.platform import eventually, ledger_binaries, running_ledger
-from transcription.ledger.connections import connect
+from transcription.ledger.connections import connect, connect_async
 from transcription.ledger.span_store import RedisSpans
 from transcription.settings import Ledger, Security
 from transcription.settings.security import Tier
@@ -109,6 +111,40 @@ def test_two_hundred_who_ask_a_silent_ledger_are_refused_together_on_every_route
                 assert max(took for _, took in answers) < BUSY_MACHINE_S, path
             assert api.get("/health/live").status_code == 200
         eventually(lambda: api.get(f"/v1/jobs/{job}").status_code == 200)
+
+
+async def busy(loops: int, *, block_s: float) -> None:
+    """Keep the event loop from everybody else, as a crowd's own requests do."""
+    for _ in range(loops):
+        time.sleep(block_s)  # noqa: ASYNC251  fine: this is the fault
+        await asyncio.sleep(0)
+
+
+def test_a_process_that_is_busy_with_a_crowd_refuses_none_whom_the_ledger_answers(redis_url: str) -> None:
+    async def ask() -> None:
+        client = connect_async(Ledger(url=SecretStr(redis_url), timeout_s=0.2))
+        try:
+            answers = await asyncio.gather(*(client.ping() for _ in range(100)), busy(15, block_s=0.1))
+        finally:
+            await client.aclose()
+        assert answers[:-1] == [True] * 100
+
+    asyncio.run(ask())
+
+
+def test_a_busy_process_still_notices_that_the_ledger_is_silent(own_ledger: Redis) -> None:
+    async def ask() -> list[BaseException | bool]:
+        client = connect_async(Ledger(url=SecretStr(url_of(own_ledger)), timeout_s=0.2))
+        try:
+            return await asyncio.gather(*(client.ping() for _ in range(100)), return_exceptions=True)
+        finally:
+            await client.aclose()
+
+    with stopped(own_ledger):
+        began = time.monotonic()
+        answers = asyncio.run(ask())
+        assert time.monotonic() - began < BUSY_MACHINE_S
+    assert all(isinstance(answer, RedisError) for answer in answers)
 
 
 def test_a_share_that_hangs_stops_uploads_and_nothing_else(

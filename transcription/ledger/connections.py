@@ -16,7 +16,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
 from transcription.errors import LedgerFault, LedgerTooNew, LedgerUnavailable
-from transcription.ledger.fail_fast import FailFastRedis, NotSent
+from transcription.ledger.fail_fast import LONGEST_S, FailFastRedis, NotSent
 from transcription.settings import Ledger
 
 CONNECTIONS = 64
@@ -53,13 +53,14 @@ def _connect(url: str) -> Redis:
 
 def connect_async(settings: Ledger) -> FailFastRedis:
     """A client for the API: it gives up after ``timeout_s``, because somebody waits for the answer."""
+    longest_s = max(LONGEST_S, settings.timeout_s)  # the client itself is stricter
     pool = BlockingConnectionPool.from_url(
         settings.url.get_secret_value(),
         max_connections=CONNECTIONS,
-        timeout=settings.timeout_s,
+        timeout=longest_s,
         decode_responses=True,
-        socket_timeout=settings.timeout_s,
-        socket_connect_timeout=settings.timeout_s,
+        socket_timeout=longest_s,
+        socket_connect_timeout=longest_s,
         socket_keepalive=True,
         health_check_interval=15,
         retry=AsyncRetry(NoBackoff(), 0),

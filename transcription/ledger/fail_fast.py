@@ -11,6 +11,10 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+TICK_S = 0.05
+LONGEST_S = 10.0
+"""Longest that a command may take, however late its process is."""
+
 SILENT_S = 1.0
 """How long a failure stands for the next ones."""
 
@@ -19,9 +23,52 @@ class NotSent(RedisConnectionError):
     """The command was never sent, because the server had just failed to answer others."""
 
 
+class Lateness:
+    """How late this process's loop is with everything, all in all: as long as its timers came behind their time."""
+
+    def __init__(self) -> None:
+        self._total_s = 0.0
+        self._due_at = 0.0
+        self._users = 0
+
+    @asynccontextmanager
+    async def excluded(self, limit_s: float) -> AsyncIterator[None]:
+        """Give the block *limit_s* in which the loop wasn't late, `LONGEST_S` in all. TimeoutError."""
+        clock = asyncio.get_running_loop()
+        began, late_before = clock.time(), self._total_s
+        timers: list[asyncio.TimerHandle] = []
+
+        def look() -> None:
+            ends = min(began + limit_s + self._total_s - late_before, began + max(LONGEST_S, limit_s))
+            if clock.time() >= ends:
+                limit.reschedule(clock.time())
+            else:
+                timers[:] = [clock.call_at(ends, look)]
+
+        self._users += 1
+        if not self._due_at:
+            self._tick(clock)
+        async with asyncio.timeout(None) as limit:
+            timers.append(clock.call_later(limit_s, look))
+            try:
+                yield
+            finally:
+                timers[0].cancel()
+                self._users -= 1
+
+    def _tick(self, clock: asyncio.AbstractEventLoop) -> None:
+        late_s = clock.time() - self._due_at if self._due_at else 0.0
+        if late_s > TICK_S / 2:  # there was no rest in all of the interval
+            self._total_s += TICK_S + late_s
+        self._due_at = clock.time() + TICK_S if self._users else 0.0
+        if self._users:
+            clock.call_at(self._due_at, self._tick, clock)
+
+
 class FailFastRedis(Redis):
     """
-    Gives every command *timeout_s* in all: for a connection, for sending, and for the answer.
+    Gives every command *timeout_s* in all: for a connection, for sending, and for the answer. Time in which this
+    process itself was too busy to look for answers doesn't count: a crowd must not be refused because it is one.
 
     When a command got no answer, and no other one got any while it waited, the server is taken to be down: commands
     within the next `SILENT_S` seconds fail at once. So two hundred who come together are refused together.
@@ -33,6 +80,7 @@ class FailFastRedis(Redis):
         self._timeout_s = timeout_s
         self._answered_at = float("-inf")
         self._silent_until = float("-inf")
+        self._lateness = Lateness()
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
         """Send a command and return its answer. NotSent, and what redis-py raises."""
@@ -46,7 +94,7 @@ class FailFastRedis(Redis):
         if began < self._silent_until:
             raise NotSent("the server gave no answer a moment ago")
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with self._lateness.excluded(self._timeout_s):
                 yield
         except TimeoutError as error:
             self._failed(began)
