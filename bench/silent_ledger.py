@@ -1,5 +1,6 @@
 """
-Two hundred clients at once, while the ledger answers and while it is stopped (SIGSTOP).
+Two hundred clients at once, while the ledger answers, while it is slow (DEBUG SLEEP, again and again) and while it is
+stopped (SIGSTOP).
 
     python -m bench.silent_ledger
 
@@ -10,11 +11,15 @@ import asyncio
 import os
 import signal
 import tempfile
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from redis import Redis
 
+from murmur.platform.ledger_server import find_binary
 from tests.live_api import api_process, api_settings
 from tests.platform import running_ledger
 
@@ -50,18 +55,46 @@ def measure(host: str, port: int, name: str) -> None:
     print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
 
+def debuggable(directory: Path) -> Path:
+    """The server's program with its debugging commands."""
+    program = directory / "server"
+    program.write_text(f'#!/bin/sh\nexec {find_binary()} "$@" --enable-debug-command local\n')
+    program.chmod(0o700)
+    return program
+
+
+@contextmanager
+def slow(redis: Redis) -> Iterator[None]:
+    """Let the server answer nobody for half a second, again and again."""
+    over = threading.Event()
+
+    def sleep() -> None:
+        while not over.is_set():
+            redis.execute_command("DEBUG", "SLEEP", "0.5")
+
+    thread = threading.Thread(target=sleep)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
 def main() -> None:
     """Measure, and print a table."""
     with tempfile.TemporaryDirectory() as folder:
         directory = Path(folder)
         with (
-            running_ledger(directory / "ledger") as server,
+            running_ledger(directory / "ledger", debuggable(directory)) as server,
             Redis.from_url(server.url, socket_timeout=60) as redis,
             api_process(api_settings(server.url, directory / "data")) as (api, _),
         ):
             host, port = str(api.base_url.host), int(api.base_url.port or 80)
             print(f"| ledger | {' | '.join(ROUTES)} |\n|{'---|' * (len(ROUTES) + 1)}")
             measure(host, port, "answers")
+            with slow(redis):
+                measure(host, port, "slow")
             pid = int(redis.info("server")["process_id"])
             os.kill(pid, signal.SIGSTOP)
             try:

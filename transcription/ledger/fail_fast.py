@@ -34,32 +34,44 @@ class Lateness:
     @asynccontextmanager
     async def excluded(self, limit_s: float) -> AsyncIterator[None]:
         """Give the block *limit_s* in which the loop wasn't late, `LONGEST_S` in all. TimeoutError."""
-        clock = asyncio.get_running_loop()
-        began, late_before = clock.time(), self._total_s
+        clock, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None  # noqa: S101  a coroutine runs in one
+        began, late_before, cancels = clock.time(), self._total_s, 0
+        canceled_before = task.cancelling()
         timers: list[asyncio.TimerHandle] = []
 
         def look() -> None:
-            ends = min(began + limit_s + self._total_s - late_before, began + max(LONGEST_S, limit_s))
+            nonlocal cancels
+            ends = min(began + limit_s + self._until(clock.time()) - late_before, began + max(LONGEST_S, limit_s))
             if clock.time() >= ends:
-                limit.reschedule(clock.time())
-            else:
-                timers[:] = [clock.call_at(ends, look)]
+                # Again and again: a cancel that meets an answer, or another timeout, can be lost.
+                cancels, ends = cancels + 1, clock.time() + TICK_S
+                task.cancel()
+            timers[:] = [clock.call_at(ends, look)]
 
         self._users += 1
         if not self._due_at:
             self._tick(clock)
-        async with asyncio.timeout(None) as limit:
-            timers.append(clock.call_later(limit_s, look))
-            try:
-                yield
-            finally:
-                timers[0].cancel()
-                self._users -= 1
+        timers.append(clock.call_later(limit_s, look))
+        try:
+            yield
+        except asyncio.CancelledError:
+            if cancels and task.cancelling() - cancels <= canceled_before:
+                raise TimeoutError from None
+            raise
+        finally:
+            timers[0].cancel()
+            self._users -= 1
+            for _ in range(cancels):
+                task.uncancel()
+
+    def _until(self, now: float) -> float:
+        late_s = now - self._due_at if self._due_at else 0.0
+        # Where a tick is late, there was no rest in all of its interval.
+        return self._total_s + (TICK_S + late_s if late_s > TICK_S / 2 else 0.0)
 
     def _tick(self, clock: asyncio.AbstractEventLoop) -> None:
-        late_s = clock.time() - self._due_at if self._due_at else 0.0
-        if late_s > TICK_S / 2:  # there was no rest in all of the interval
-            self._total_s += TICK_S + late_s
+        self._total_s = self._until(clock.time())
         self._due_at = clock.time() + TICK_S if self._users else 0.0
         if self._users:
             clock.call_at(self._due_at, self._tick, clock)
