@@ -1,6 +1,6 @@
 """What the domain needs from the world. The API's side is async, the worker's sync; no operation stands on both."""
 
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -320,11 +320,8 @@ class SpanStore(Protocol):
     def unneeded_audio(self) -> list[str]:
         """The next SHA-256s whose bytes are to be deleted; none when nothing is due."""
 
-    def needed_audio(self) -> frozenset[str]:
-        """Every SHA-256 that a computation needs."""
-
-    def holds_blob(self, sha256: str) -> bool:
-        """Whether a computation needs the audio."""
+    def needed_audio(self, names: Sequence[str]) -> frozenset[str]:
+        """Which of these SHA-256s a computation needs."""
 
     def waiting_audio(self, limit: int) -> list[str]:
         """SHA-256 of recordings that wait for their first worker, the oldest of each class first."""
@@ -378,7 +375,7 @@ class BlobStore(Protocol):
     def old(self, *, older_than_s: float) -> list[str]:
         """The blobs that came in longer ago than that; uploads that began then and never ended are deleted."""
 
-    def sweep(self, *, older_than_s: float, held: Callable[[str], bool]) -> int:
+    def sweep(self, *, older_than_s: float, held: Callable[[Sequence[str]], Collection[str]]) -> int:
         """Delete what came in longer ago than that and is not *held*, and uploads that never ended; how many files."""
 
 

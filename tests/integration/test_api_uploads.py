@@ -180,5 +180,5 @@ def test_api_killed_in_the_middle_of_an_upload_leaves_only_what_the_sweeper_take
     assert not redis_server.keys("murmur:job:*")
     old = time.time() - 10
     os.utime(next(tmp_path.rglob("*.part")), (old, old))
-    assert DiskBlobs(tmp_path / "blobs").sweep(older_than_s=5, held=lambda _: False) == 1
+    assert DiskBlobs(tmp_path / "blobs").sweep(older_than_s=5, held=lambda _: ()) == 1
     assert files(tmp_path) == []

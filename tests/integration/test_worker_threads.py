@@ -496,9 +496,9 @@ def test_a_recording_stays_as_long_as_its_result_where_that_is_set(
     kept = RedisSpans(spans._client, keeping_audio)
     job = client.new("a")
     LedgerWorker(kept).work()
-    assert job.audio.sha256 in kept.needed_audio()
+    assert kept.needed_audio([job.audio.sha256])
     client.forget(job)
-    assert not kept.needed_audio()
+    assert not kept.needed_audio([job.audio.sha256])
 
 
 def test_a_told_thread_ends_soon(spans: RedisSpans, settings: Settings) -> None:

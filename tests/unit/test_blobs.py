@@ -4,12 +4,14 @@ import asyncio
 import errno
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from tests.platform import eventually_async
 from transcription.errors import BlobMissing, DiskFull
+from transcription.storage import pages
 from transcription.storage.disk import DiskBlobs
 
 pytestmark = pytest.mark.anyio
@@ -54,7 +56,7 @@ async def test_sweep_takes_old_parts_and_old_blobs_that_nobody_holds(tmp_path: P
     await coming.path()
     for path in (blobs.fetch(held), blobs.fetch(unheld), orphan_path):
         age(path)
-    assert blobs.sweep(older_than_s=3600, held=lambda sha256: sha256 == held) == 2
+    assert blobs.sweep(older_than_s=3600, held=lambda _: {held}) == 2
     assert blobs.fetch(held)
     assert blobs.fetch(fresh)
     with pytest.raises(BlobMissing):
@@ -66,7 +68,7 @@ async def test_sweep_takes_old_parts_and_old_blobs_that_nobody_holds(tmp_path: P
 
 
 def test_sweep_of_a_store_that_was_never_used_finds_nothing(tmp_path: Path) -> None:
-    assert DiskBlobs(tmp_path / "none").sweep(older_than_s=0, held=lambda _: False) == 0
+    assert DiskBlobs(tmp_path / "none").sweep(older_than_s=0, held=lambda _: ()) == 0
 
 
 async def test_blob_that_comes_again_is_young_again(tmp_path: Path) -> None:
@@ -74,8 +76,22 @@ async def test_blob_that_comes_again_is_young_again(tmp_path: Path) -> None:
     sha256 = await stored(blobs, b"sound")
     age(blobs.fetch(sha256))
     await stored(blobs, b"sound")
-    assert blobs.sweep(older_than_s=3600, held=lambda _: False) == 0
+    assert blobs.sweep(older_than_s=3600, held=lambda _: ()) == 0
     assert blobs.fetch(sha256)
+
+
+async def test_a_scan_asks_for_a_page_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pages, "PAGE", 10)
+    blobs, asked = DiskBlobs(tmp_path), []
+    for number in range(25):
+        age(blobs.fetch(await stored(blobs, b"%d" % number)))
+
+    def held(names: Sequence[str]) -> Sequence[str]:
+        asked.append(len(names))
+        return names[:3]
+
+    assert blobs.sweep(older_than_s=3600, held=held) == 25 - 9
+    assert asked == [10, 10, 5]
 
 
 async def test_blob_that_comes_again_in_the_middle_of_a_sweep_survives_it(tmp_path: Path) -> None:
@@ -83,9 +99,10 @@ async def test_blob_that_comes_again_in_the_middle_of_a_sweep_survives_it(tmp_pa
     sha256 = await stored(blobs, b"sound")
     age(blobs.fetch(sha256))
 
-    def asked(name: str) -> bool:
-        os.utime(blobs.fetch(name))  # what a commit of the same bytes does
-        return False
+    def asked(names: Sequence[str]) -> Sequence[str]:
+        for name in names:
+            os.utime(blobs.fetch(name))  # what a commit of the same bytes does
+        return ()
 
     assert blobs.sweep(older_than_s=3600, held=asked) == 0
     assert blobs.fetch(sha256).read_bytes() == b"sound"
@@ -100,7 +117,7 @@ async def test_worker_whose_clock_is_two_hours_ahead_sweeps_nothing_of_what_come
     await coming.write(b"half")
     part = await coming.path()
     monkeypatch.setattr(time, "time", lambda: real() + 7200)
-    assert blobs.sweep(older_than_s=3600, held=lambda _: False) == 0
+    assert blobs.sweep(older_than_s=3600, held=lambda _: ()) == 0
     assert blobs.old(older_than_s=3600) == []
     blobs.discard(sha256, older_than_s=60)
     assert blobs.fetch(sha256)

@@ -91,8 +91,8 @@ class Maintenance(threading.Thread):
                 self._blobs.discard(sha256, older_than_s=SETTLED_S)
             files += len(names)
         if self._spans.lock("repair", seconds=REPAIR_INTERVAL_S):
-            needed = self._spans.needed_audio()
-            files += self._blobs.sweep(older_than_s=self._settings.retention.orphan_s, held=needed.__contains__)
+            orphan_s = self._settings.retention.orphan_s
+            files += self._blobs.sweep(older_than_s=orphan_s, held=self._spans.needed_audio)
         if expired or files:
             log.info("swept", jobs=expired, files=files)
 
@@ -106,11 +106,7 @@ class Maintenance(threading.Thread):
             if modified(path) < before and not self._spans.works_on(path.stem):
                 path.unlink(missing_ok=True)
         copies = DiskBlobs(self._settings.copy_dir)
-        if old := copies.old(older_than_s=self._settings.retention.orphan_s):
-            needed = self._spans.needed_audio()
-            for sha256 in old:
-                if sha256 not in needed:
-                    copies.discard(sha256, older_than_s=self._settings.retention.orphan_s)
+        copies.sweep(older_than_s=self._settings.retention.orphan_s, held=self._spans.needed_audio)
 
     def _expire(self) -> int:
         """Go on until nothing is due, for half of the time between two sweeps at most; how many jobs moved."""

@@ -242,16 +242,13 @@ class RedisSpans:
         with translated():
             return [str(sha) for sha in self._scripts.call("unneeded", ms(UNNEEDED_S), UNNEEDED_AT_ONCE)]
 
-    def needed_audio(self) -> frozenset[str]:
-        """Every SHA-256 that a computation needs."""
-        start = f"{PREFIX}blob:"
-        with translated():
-            return frozenset(str(key).removeprefix(start) for key in self._client.scan_iter(f"{start}*", count=1000))
-
-    def holds_blob(self, sha256: str) -> bool:
-        """Whether a computation needs the audio."""
-        with translated():
-            return bool(self._client.exists(f"{PREFIX}blob:{sha256}"))
+    def needed_audio(self, names: Sequence[str]) -> frozenset[str]:
+        """Which of these SHA-256s a computation needs: one round trip, however many."""
+        with translated(), self._client.pipeline(transaction=False) as pipe:
+            for sha256 in names:
+                pipe.exists(f"{PREFIX}blob:{sha256}")
+            found = pipe.execute()
+        return frozenset(sha256 for sha256, exists in zip(names, found, strict=True) if exists)
 
     def waiting_audio(self, limit: int) -> list[str]:
         """SHA-256 of recordings that wait for their first worker, the oldest of each class first."""

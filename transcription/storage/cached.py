@@ -15,6 +15,7 @@ from transcription.encryption.files import PLAIN, FileEncryption
 from transcription.encryption.sealed import MAGIC
 from transcription.errors import BlobDamaged, BlobMissing, StorageUnavailable
 from transcription.storage.disk import DiskBlobs, DiskUpload, blob_path, disk_errors
+from transcription.storage.pages import Held
 from transcription.storage.room import Promise
 from transcription.storage.verify import verify
 
@@ -37,7 +38,7 @@ class Source(Protocol):
     def discard(self, sha256: str, *, older_than_s: float) -> None:
         """Delete a blob that came in longer ago than that; nothing happens when there is none."""
 
-    def sweep(self, *, older_than_s: float, held: Callable[[str], bool]) -> int:
+    def sweep(self, *, older_than_s: float, held: Held) -> int:
         """Delete older blobs that nobody holds; how many."""
 
 
@@ -125,7 +126,7 @@ class CachedBlobs:
         self._source.discard(sha256, older_than_s=older_than_s)
         self._disk.discard(sha256, older_than_s=older_than_s)
 
-    def sweep(self, *, older_than_s: float, held: Callable[[str], bool]) -> int:
+    def sweep(self, *, older_than_s: float, held: Held) -> int:
         """Delete what nobody holds, in the source and here; how many."""
         here = self._disk.sweep(older_than_s=older_than_s, held=held)
         return here + self._source.sweep(older_than_s=older_than_s, held=held)

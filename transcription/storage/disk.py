@@ -16,6 +16,7 @@ import structlog
 from transcription.encryption.files import PLAIN, FileEncryption
 from transcription.encryption.sealed import Sealer
 from transcription.errors import BlobMissing, DiskFull, StorageUnavailable
+from transcription.storage.pages import Held, pages
 from transcription.storage.room import DiskRoom, Promise
 from transcription.storage.verify import verify
 
@@ -201,20 +202,23 @@ class DiskBlobs:
         if modified(path) < before:
             self._remove(path, before)
 
-    def sweep(self, *, older_than_s: float, held: Callable[[str], bool]) -> int:
+    def sweep(self, *, older_than_s: float, held: Held) -> int:
         """
         Delete uploads that were never finished, and blobs that nobody holds.
 
         Args:
             older_than_s: Age below which nothing is touched: its job may not be in the ledger yet.
-            held: Whether any job still needs the blob of a SHA-256.
+            held: Which of a page of SHA-256s any job still needs.
 
         Returns:
             How many files were deleted.
         """
         before = clock(self.root / "parts") - older_than_s
         stale = self._sweep_parts(before)
-        return stale + sum(self._remove(path, before) for path in self._older(before) if not held(path.name))
+        for page in pages(self._older(before)):
+            needed = held([path.name for path in page])
+            stale += sum(self._remove(path, before) for path in page if path.name not in needed)
+        return stale
 
     def old(self, *, older_than_s: float) -> list[str]:
         """The blobs that came in longer ago than that; uploads that began then and never ended are deleted."""

@@ -1,7 +1,7 @@
 """Blobs in a bucket: Amazon S3, or whatever else speaks its language (MinIO, Ceph, R2, Garage)."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -11,6 +11,7 @@ from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
 from transcription.storage.cached import missing, unavailable
+from transcription.storage.pages import Held
 
 CHUNK_BYTES = 1 << 20
 CLOCK = "clock"
@@ -70,15 +71,16 @@ class S3Source:
             if obstore.head(self._store, _key(sha256))["last_modified"] < self._before(older_than_s):
                 obstore.delete(self._store, _key(sha256))
 
-    def sweep(self, *, older_than_s: float, held: Callable[[str], bool]) -> int:
+    def sweep(self, *, older_than_s: float, held: Held) -> int:
         """Delete older blobs that nobody holds; how many. StorageUnavailable."""
         swept = 0
         with self._translated():
             before = self._before(older_than_s)
             for page in obstore.list(self._store):
-                for entry in page:
-                    sha256 = entry["path"].rpartition("/")[2]
-                    if sha256 != CLOCK and entry["last_modified"] < before and not held(sha256):
+                old = [entry["path"].rpartition("/")[2] for entry in page if entry["last_modified"] < before]
+                needed = held([sha256 for sha256 in old if sha256 != CLOCK]) if old else ()
+                for sha256 in old:
+                    if sha256 != CLOCK and sha256 not in needed:
                         # It may have come in once more since the page was listed.
                         self.discard(sha256, older_than_s=older_than_s)
                         swept += 1

@@ -3,7 +3,7 @@
 import hashlib
 import hmac
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import httpx
 
 from transcription.errors import StorageUnavailable
 from transcription.storage.cached import missing, unavailable
+from transcription.storage.pages import Held, pages
 
 ROOT = "/internal/blobs"
 CHUNK_BYTES = 1 << 20
@@ -71,12 +72,14 @@ class ApiSource:
         with self._asked("DELETE", f"{ROOT}/{sha256}") as answer:
             _check(answer)
 
-    def sweep(self, *, older_than_s: float, held: Callable[[str], bool]) -> int:
+    def sweep(self, *, older_than_s: float, held: Held) -> int:
         """Have the API delete older blobs that nobody holds; how many. StorageUnavailable."""
         with self._asked("GET", ROOT) as answer:
             _check(answer)
             answer.read()
-            unneeded = [sha256 for sha256 in answer.json() if not held(sha256)]
+            names = answer.json()
+        needed = {sha256 for page in pages(names) for sha256 in held(page)}
+        unneeded = [sha256 for sha256 in names if sha256 not in needed]
         for sha256 in unneeded:
             self.discard(sha256, older_than_s=older_than_s)
         return len(unneeded)

@@ -66,9 +66,9 @@ def test_audio_that_another_job_needs_stays_when_a_job_is_deleted(
 ) -> None:
     one, two = client.new("a"), client.new("a", word_timestamps=True)
     assert client.forget(one) is None
-    assert spans.holds_blob("a" * 64)
+    assert spans.needed_audio(["a" * 64])
     assert client.forget(two) == "a" * 64
-    assert not spans.holds_blob("a" * 64)
+    assert not spans.needed_audio(["a" * 64])
 
 
 def test_decoded_sound_is_needed_while_there_is_work_on_it(

@@ -24,7 +24,7 @@ def test_retention_turns_a_job_into_the_word_expired_and_then_into_nothing(
     redis_server.zadd("murmur:expiry", {done.id: 1})
     assert spans.sweep() == 1
     assert job(settings, done.id).status is Status.EXPIRED
-    assert not spans.holds_blob("a" * 64)
+    assert not spans.needed_audio(["a" * 64])
     assert submit(settings, submission())[1] is Outcome.NEW
     redis_server.zadd("murmur:tombs", {done.id: 1})
     spans.sweep()
