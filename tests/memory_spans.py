@@ -296,13 +296,9 @@ class MemorySpans:
         """Nothing is deleted here."""
         return []
 
-    def needed_audio(self) -> frozenset[str]:
-        """What open computations need."""
-        return frozenset(work.submission.audio.sha256 for work in self._open().values())
-
-    def holds_blob(self, sha256: str) -> bool:
-        """Whether any open computation needs it."""
-        return sha256 in self.needed_audio()
+    def needed_audio(self, names: Sequence[str]) -> frozenset[str]:
+        """Which of these open computations need."""
+        return frozenset(names) & {work.submission.audio.sha256 for work in self._open().values()}
 
     def waiting_audio(self, limit: int) -> list[str]:
         """What nobody has begun, the oldest first."""
