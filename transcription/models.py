@@ -29,7 +29,13 @@ CHECKPOINTS = [
     "distil-large-v3.5",
 ]
 # What hosted services call their models: here they stand for the platform's own.
-HOSTED_NAMES = ("whisper-1", "gpt-transcribe", "gpt-4o-transcribe", "gpt-4o-mini-transcribe")
+HOSTED_NAMES = (
+    "whisper-1",
+    "gpt-transcribe",
+    "gpt-4o-transcribe",
+    "gpt-4o-mini-transcribe",
+    "gpt-4o-transcribe-diarize",
+)
 PUBLISHED_NAMES = (*CHECKPOINTS, *HOSTED_NAMES, *[f"whisper-{name}" for name in CHECKPOINTS])
 _DATE = re.compile(r"-\d{4}-?\d{2}-?\d{2}$")
 _FORMAT = re.compile(r"-(ct2|mlx|ggml|gguf|onnx)$")

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from starlette.datastructures import MutableHeaders
 
 from api.dependencies import Caller, Platform, PlatformDep, Principal
-from api.dialects import forms
+from api.dialects import forms, openai_speakers
 from api.dialects.openai_shapes import FORM, OpenAIError, OpenAIErrorBody, answers
 from api.dialects.openai_stream import events
 from api.dialects.waiting import submit, transcribed
@@ -30,7 +30,6 @@ from transcription.transcript import Transcript
 
 # What the published API has and what can be left undone without harm: how audio is cut is the platform's business.
 IGNORED = ("chunking_strategy", "include")
-REFUSED = ("known_speaker_names", "known_speaker_references")
 
 # What clients of other Whisper servers, and of OpenAI's other APIs, send along, and what changes nothing for the worse:
 # it is let go, and a header says so.
@@ -58,7 +57,7 @@ _STATUSES = {"model_not_served": 404}
 _CODES = {"model_not_served": "model_not_found"}
 _PARAMS = {"missing_file": "file", "empty_file": "file", "too_many_files": "file", "model_not_served": "model"}
 _NAMED = re.compile(r"(?:unknown option '([^']+)'|(\w+): )")
-_FIELDS = {*Options.model_fields, *REFUSED, "stream"}
+_FIELDS = {*Options.model_fields, *openai_speakers.REFUSED, "stream", "include"}
 _BOOL = TypeAdapter(bool)
 
 
@@ -67,6 +66,7 @@ class StreamChoice:
     """What a client asked for that is no option of a job."""
 
     stream: bool = False
+    diarized: bool = False
     ignored: tuple[str, ...] = ()
 
 
@@ -111,10 +111,12 @@ async def transcribe(request: Request, platform: Platform, caller: Principal, *,
     )
     job = await submit(request, platform, tenant=caller.tenant, request_format=request_format)
     if stream_choice.stream:
+        told = openai_speakers.events if stream_choice.diarized else events
         return StreamingResponse(
-            events(platform, job), media_type="text/event-stream", headers=_headers(job, stream_choice)
+            told(platform, job), media_type="text/event-stream", headers=_headers(job, stream_choice)
         )
-    answer = written(*await transcribed(request, platform, job))
+    job, transcript = await transcribed(request, platform, job)
+    answer = diarized(job, transcript) if stream_choice.diarized else written(job, transcript)
     answer.headers.update(_headers(job, stream_choice))
     return answer
 
@@ -158,17 +160,17 @@ def options(
         MalformedRequest: something that the published API has and that this platform can't do.
         InvalidOption: `stream` is no yes or no.
     """
-    fields = {name: value for name, value in received.fields.items() if name.partition("[")[0] not in IGNORED}
-    stream_choice.ignored = tuple(sorted({name for name in fields if name.partition("[")[0] in HARMLESS}))
-    fields = {name: value for name, value in fields.items() if name not in stream_choice.ignored}
+    fields = dict(received.fields)
     if deployment:
         fields.setdefault("model", deployment)
+    stream_choice.diarized = openai_speakers.asked(fields)
+    fields = {name: value for name, value in fields.items() if name.partition("[")[0] not in IGNORED}
+    stream_choice.ignored = tuple(sorted({name for name in fields if name.partition("[")[0] in HARMLESS}))
+    fields = {name: value for name, value in fields.items() if name not in stream_choice.ignored}
     if isinstance(fields.get("prompt"), str):
         fields["prompt"] = str(fields["prompt"])[-_PROMPT_LENGTH:]
-    refused = [name for name in fields if name.removesuffix("[]") in REFUSED]
-    if refused or fields.get("response_format") == "diarized_json":
-        what = refused[0] if refused else "response_format"
-        raise MalformedRequest(f"{what}: telling speakers apart (diarization) isn't something this platform does")
+    if stream_choice.diarized and task is Task.TRANSLATE:
+        raise MalformedRequest("response_format: a translation isn't told apart by speakers")
     stream_choice.stream = flag(fields.pop("stream", False))
     hints = [*_texts(fields.pop("keywords", None)), *_texts(fields.pop("hotwords", None))]
     if hints:
@@ -197,6 +199,12 @@ def written(job: Job, transcript: Transcript) -> Response:
         return Response(orjson.dumps({**shape, "usage": usage}), headers=headers, media_type="application/json")
     kind = CONTENT_TYPES[ResponseFormat.TEXT if wanted is ResponseFormat.SRT else wanted]
     return Response(body, headers=headers, media_type=kind)
+
+
+def diarized(job: Job, transcript: Transcript) -> Response:
+    """The transcript by speakers."""
+    headers = {**_headers(job), **warning_header(transcript)}
+    return Response(orjson.dumps(openai_speakers.written(transcript)), headers=headers, media_type="application/json")
 
 
 def _plain(shape: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,10 @@ from pydantic import BaseModel, Field
 from api.dialects import forms
 from api.schemas import WarningOut
 from api.transcript_schemas import TEXT, TranscriptSegment, TranscriptWord, texts
+from transcription.options import ResponseFormat
+
+FORMAT = "diarized_json"
+"""The format by which OpenAI's clients ask who speaks."""
 
 
 class OpenAIError(BaseModel):
@@ -54,9 +58,37 @@ class OpenAIVerboseTranscription(BaseModel):
     usage: OpenAIUsage
 
 
+class OpenAIDiarizedSegment(BaseModel):
+    """What one speaker says without a break."""
+
+    type: Literal["transcript.text.segment"] = "transcript.text.segment"
+    id: str = Field(examples=["seg_0"])
+    start: float = Field(description="In seconds.")
+    end: float
+    text: str
+    speaker: str = Field(examples=["A"])
+
+
+class OpenAIDiarizedTranscription(BaseModel):
+    """A transcript as `diarized_json`."""
+
+    task: str
+    duration: float = Field(description="Of the recording, in seconds.")
+    text: str
+    segments: list[OpenAIDiarizedSegment]
+    usage: OpenAIUsage
+    warnings: list[WarningOut] | None = Field(None, description="What it lacks, where it lacks something.")
+
+
 FORM = {
     "file": forms.FILE,
-    **forms.options("model", "language", "prompt", "response_format", "temperature", "timestamp_granularities"),
+    **forms.options("model", "language", "prompt"),
+    "response_format": {
+        "type": "string",
+        "enum": [*(known.value for known in ResponseFormat), FORMAT],
+        "description": "Shape of the transcript; `diarized_json` says who speaks.",
+    },
+    **forms.options("temperature", "timestamp_granularities"),
     "stream": {"type": "boolean", "description": "Answer with server-sent events as the text comes."},
     **forms.options("hotwords", "vad_filter"),
 }
@@ -65,7 +97,7 @@ ERRORS = forms.errors(OpenAIErrorBody, 400, 401, 403, 404, 408, 409, 413, 429, 5
 
 def answers(*others: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
     """What a route for transcripts answers; *others*: further shapes of its JSON."""
-    json: Any = OpenAIVerboseTranscription | OpenAITranscription
+    json: Any = OpenAIVerboseTranscription | OpenAIDiarizedTranscription | OpenAITranscription
     for other in others:
         json |= other
     return {

@@ -70,12 +70,12 @@ async def events(platform: Platform, job: Job) -> AsyncIterator[bytes]:
                 yield line(_segment(piece, number))
                 number += 1
             else:
-                yield line({"type": "transcript.text.done", "text": piece, **await _lacking(platform, job)})
+                yield line({"type": "transcript.text.done", "text": piece, **await lacking(platform, job)})
     except MurmurationError as error:
         yield failed(error)
 
 
-async def _lacking(platform: Platform, job: Job) -> dict[str, Any]:
+async def lacking(platform: Platform, job: Job) -> dict[str, Any]:
     """What the transcript lacks, where it lacks anything."""
     warnings = (await patiently(lambda: platform.jobs.get(job.id, tenant=job.tenant), platform)).warnings
     return {"warnings": [warning.shape() for warning in warnings]} if warnings else {}

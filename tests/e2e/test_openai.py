@@ -11,11 +11,12 @@ from openai import OpenAI
 from openai.types.audio import TranscriptionVerbose
 from redis import Redis
 
-from demo import SAMPLES
+from demo import DIALOGUE, SAMPLES
 from tests import audio_files
 from tests.platform import TestPlatform, eventually
 
 SHORT = SAMPLES["short"]
+DIARIZED: dict[str, Any] = {"model": "gpt-4o-transcribe-diarize", "response_format": "diarized_json"}
 FORMATS = ["json", "text", "srt", "verbose_json", "vtt"]
 
 
@@ -124,7 +125,15 @@ def test_published_fields_without_a_meaning_here_do_no_harm(client: OpenAI) -> N
         ({"language": "xx"}, openai.BadRequestError, "language", "invalid_language_format"),
         ({"temperature": 7}, openai.BadRequestError, "temperature", "invalid_option"),
         ({"response_format": "yaml"}, openai.BadRequestError, "response_format", "invalid_option"),
-        ({"response_format": "diarized_json"}, openai.BadRequestError, "response_format", "malformed_request"),
+        ({**DIARIZED, "prompt": "Names."}, openai.BadRequestError, "prompt", "malformed_request"),
+        ({**DIARIZED, "include": ["logprobs"]}, openai.BadRequestError, "include", "malformed_request"),
+        (
+            {**DIARIZED, "timestamp_granularities": ["word"]},
+            openai.BadRequestError,
+            "timestamp_granularities",
+            "malformed_request",
+        ),
+        ({**DIARIZED, "response_format": "srt"}, openai.BadRequestError, "response_format", "malformed_request"),
         ({"known_speaker_names": ["Ann"]}, openai.BadRequestError, "known_speaker_names", "malformed_request"),
         ({"extra_body": {"nonsense": 3}}, openai.BadRequestError, "nonsense", "unknown_option"),
         ({"extra_body": {"stream": "perhaps"}}, openai.BadRequestError, "stream", "invalid_option"),
@@ -271,3 +280,39 @@ def test_a_near_miss_is_told_what_was_meant(platform: TestPlatform, asked: str, 
     answer = httpx.get(platform.url + asked)
     assert answer.status_code == 404
     assert f"did you mean {meant}?" in answer.text
+
+
+def test_diarized_json_says_who_said_what(client: OpenAI) -> None:
+    answer = client.audio.transcriptions.create(file=DIALOGUE.path, **DIARIZED)
+    assert words(answer.text) == words(DIALOGUE.transcript)
+    assert (answer.task, answer.usage.type, answer.usage.seconds) == ("transcribe", "duration", 22)
+    assert answer.duration == pytest.approx(DIALOGUE.duration_s, abs=0.1)
+    assert [segment.id for segment in answer.segments] == [f"seg_{n}" for n in range(len(answer.segments))]
+    assert {segment.type for segment in answer.segments} == {"transcript.text.segment"}
+    for sentence in DIALOGUE.segments:
+        middle = (sentence.start + sentence.end) / 2
+        assert [one.speaker for one in answer.segments if one.start <= middle < one.end] == [sentence.speaker]
+
+
+def test_stream_of_a_diarization_names_the_segment_of_each_delta(client: OpenAI) -> None:
+    events = list(client.audio.transcriptions.create(file=DIALOGUE.path, stream=True, **DIARIZED))
+    deltas = [event for event in events if event.type == "transcript.text.delta"]
+    segments = [event for event in events if event.type == "transcript.text.segment"]
+    assert [delta.segment_id for delta in deltas] == [segment.id for segment in segments]
+    assert {segment.speaker for segment in segments} == {"A", "B"}
+    assert events[-1].type == "transcript.text.done"
+    assert words("".join(delta.delta for delta in deltas)) == words(events[-1].text) == words(DIALOGUE.transcript)
+
+
+def test_model_for_speakers_gives_the_bare_text_too(client: OpenAI) -> None:
+    answer = client.audio.transcriptions.create(file=DIALOGUE.path, model=DIARIZED["model"], response_format="json")
+    assert words(answer.text) == words(DIALOGUE.transcript)
+
+
+def test_translation_is_not_told_apart_by_speakers(platform: TestPlatform) -> None:
+    answer = httpx.post(
+        f"{platform.url}/v1/audio/translations",
+        files={"file": DIALOGUE.path.read_bytes()},
+        data={"model": "whisper-1", "response_format": "diarized_json"},
+    )
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "response_format")
