@@ -203,8 +203,8 @@ def written(job: Job, transcript: Transcript) -> Response:
 
 def diarized(job: Job, transcript: Transcript) -> Response:
     """The transcript by speakers."""
-    headers = {**_headers(job), **warning_header(transcript)}
-    return Response(orjson.dumps(openai_speakers.written(transcript)), headers=headers, media_type="application/json")
+    body = orjson.dumps(openai_speakers.written(transcript))
+    return Response(body, headers=_headers(job), media_type="application/json")
 
 
 def _plain(shape: dict[str, Any]) -> dict[str, Any]:
