@@ -16,7 +16,7 @@ from typing import Any, Self
 
 import httpx
 
-from murmur.client.client import DEFAULT_URL
+from murmur.client.connection import DEFAULT_URL
 
 POLL_S = (0.2, 2.0)
 BUSY = (429, 503)

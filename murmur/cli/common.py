@@ -11,7 +11,8 @@ from typing import Annotated, Any
 import typer
 from pydantic import BaseModel
 
-from murmur.client.client import DEFAULT_URL, Client
+from murmur.client.client import Client
+from murmur.client.connection import DEFAULT_URL
 from murmur.client.responses import RemoteJob
 from murmur.errors import CliError
 

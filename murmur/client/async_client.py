@@ -6,8 +6,6 @@ The client library for asyncio: `Client`, awaited.
 """
 
 import asyncio
-import os
-import time
 from collections.abc import AsyncIterator, Mapping
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -16,8 +14,8 @@ import httpx
 
 from murmur.client import calls, events, uploads
 from murmur.client.calls import Call
-from murmur.client.client import DEFAULT_URL, HELD_S, key_headers
-from murmur.client.errors import ApiError, NotFound, ended, refusal, unreachable
+from murmur.client.connection import HELD_S, Connection, Wait
+from murmur.client.errors import ApiError, NotFound, ended, unreachable
 from murmur.client.responses import (
     RemoteDeadLetter,
     RemoteEvent,
@@ -26,7 +24,6 @@ from murmur.client.responses import (
     RemoteSegment,
     RemoteTranscript,
     RemoteWebhooks,
-    Status,
 )
 from murmur.client.retry import PATIENCE_S, Patience
 from murmur.client.uploads import Audio, Progress, Upload
@@ -34,7 +31,7 @@ from murmur.client.uploads import Audio, Progress, Upload
 T = TypeVar("T")
 
 
-class AsyncClient:
+class AsyncClient(Connection):
     """
     Talks to one platform, from one event loop.
 
@@ -54,10 +51,8 @@ class AsyncClient:
         patience_s: float = PATIENCE_S,
         api_key: str | None = None,
     ) -> None:
-        self.url = (url or os.environ.get("MURMUR_URL") or DEFAULT_URL).rstrip("/")
-        self._timeout_s = timeout_s
-        self._patience_s = patience_s
-        self._http = httpx.AsyncClient(base_url=self.url, timeout=timeout_s, headers=key_headers(api_key))
+        super().__init__(url, timeout_s=timeout_s, patience_s=patience_s, api_key=api_key)
+        self._http = httpx.AsyncClient(base_url=self.url, timeout=timeout_s, headers=self._headers)
 
     async def __aenter__(self) -> Self:
         return self
@@ -127,16 +122,10 @@ class AsyncClient:
             TimeoutError: it is still running after *seconds*.
             ApiError: the platform couldn't be asked.
         """
-        deadline = None if seconds is None else time.monotonic() + seconds
-        while True:
-            left = each_s if deadline is None else min(each_s, deadline - time.monotonic())
-            job = await self.job(job_id, wait=max(0.0, left))
-            if job.status is Status.COMPLETED:
-                return job
-            if job.status.terminal:
-                raise ended(job)
-            if deadline is not None and time.monotonic() >= deadline:
-                raise TimeoutError(f"job {job_id} is still {job.status.value} after {seconds:g} s")
+        wait = Wait(job_id, seconds, each_s)
+        while not wait.over(job := await self.job(job_id, wait=wait.held_s())):
+            pass
+        return job
 
     async def stream(self, audio: Audio | RemoteJob, **options: Any) -> AsyncIterator[RemoteSegment]:
         """
@@ -279,18 +268,12 @@ class AsyncClient:
 
     async def _send(self, call: Call[T], upload: Upload | None) -> httpx.Response:
         """One try. ApiError."""
-        # The server is silent for as long as it was asked to wait.
-        timeout = self._timeout_s + call.held_s
         try:
             if upload is None:
-                response = await self._http.request(
-                    call.method, call.path, params=call.query, json=call.json, timeout=timeout
-                )
+                response = await self._http.request(**self._arguments(call, None))
             else:
-                with upload.request() as arguments:
-                    response = await self._http.request(call.method, call.path, timeout=timeout, **arguments)
+                with upload.request() as body:
+                    response = await self._http.request(**self._arguments(call, body))
         except httpx.TransportError as error:
             raise unreachable(self.url, error) from error
-        if response.is_success or response.status_code in call.also:
-            return response
-        raise refusal(response)
+        return self._accepted(call, response)

@@ -5,7 +5,6 @@ The client library.
         print(client.transcribe("talk.mp3", language="en").text)
 """
 
-import os
 import time
 from collections.abc import Iterator, Mapping
 from types import TracebackType
@@ -15,7 +14,8 @@ import httpx
 
 from murmur.client import calls, events, uploads
 from murmur.client.calls import Call
-from murmur.client.errors import ApiError, NotFound, ended, refusal, unreachable
+from murmur.client.connection import HELD_S, Connection, Wait
+from murmur.client.errors import ApiError, NotFound, ended, unreachable
 from murmur.client.responses import (
     RemoteDeadLetter,
     RemoteEvent,
@@ -24,19 +24,14 @@ from murmur.client.responses import (
     RemoteSegment,
     RemoteTranscript,
     RemoteWebhooks,
-    Status,
 )
 from murmur.client.retry import PATIENCE_S, Patience
 from murmur.client.uploads import Audio, Progress, Upload
 
 T = TypeVar("T")
 
-DEFAULT_URL = "http://127.0.0.1:8000"
-HELD_S = 10.0
-"""For how long the server is asked to hold an answer."""
 
-
-class Client:
+class Client(Connection):
     """
     Talks to one platform. Safe to share between threads.
 
@@ -56,10 +51,8 @@ class Client:
         patience_s: float = PATIENCE_S,
         api_key: str | None = None,
     ) -> None:
-        self.url = (url or os.environ.get("MURMUR_URL") or DEFAULT_URL).rstrip("/")
-        self._timeout_s = timeout_s
-        self._patience_s = patience_s
-        self._http = httpx.Client(base_url=self.url, timeout=timeout_s, headers=key_headers(api_key))
+        super().__init__(url, timeout_s=timeout_s, patience_s=patience_s, api_key=api_key)
+        self._http = httpx.Client(base_url=self.url, timeout=timeout_s, headers=self._headers)
 
     def __enter__(self) -> Self:
         return self
@@ -134,16 +127,10 @@ class Client:
             TimeoutError: it is still running after *seconds*.
             ApiError: the platform couldn't be asked.
         """
-        deadline = None if seconds is None else time.monotonic() + seconds
-        while True:
-            left = each_s if deadline is None else min(each_s, deadline - time.monotonic())
-            job = self.job(job_id, wait=max(0.0, left))
-            if job.status is Status.COMPLETED:
-                return job
-            if job.status.terminal:
-                raise ended(job)
-            if deadline is not None and time.monotonic() >= deadline:
-                raise TimeoutError(f"job {job_id} is still {job.status.value} after {seconds:g} s")
+        wait = Wait(job_id, seconds, each_s)
+        while not wait.over(job := self.job(job_id, wait=wait.held_s())):
+            pass
+        return job
 
     def stream(self, audio: Audio | RemoteJob, **options: Any) -> Iterator[RemoteSegment]:
         """
@@ -292,24 +279,12 @@ class Client:
 
     def _send(self, call: Call[T], upload: Upload | None) -> httpx.Response:
         """One try. ApiError."""
-        # The server is silent for as long as it was asked to wait.
-        timeout = self._timeout_s + call.held_s
         try:
             if upload is None:
-                response = self._http.request(
-                    call.method, call.path, params=call.query, json=call.json, timeout=timeout
-                )
+                response = self._http.request(**self._arguments(call, None))
             else:
-                with upload.request() as arguments:
-                    response = self._http.request(call.method, call.path, timeout=timeout, **arguments)
+                with upload.request() as body:
+                    response = self._http.request(**self._arguments(call, body))
         except httpx.TransportError as error:
             raise unreachable(self.url, error) from error
-        if response.is_success or response.status_code in call.also:
-            return response
-        raise refusal(response)
-
-
-def key_headers(api_key: str | None) -> dict[str, str]:
-    """What carries the key, by default that of the environment."""
-    api_key = api_key or os.environ.get("MURMUR_API_KEY")
-    return {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        return self._accepted(call, response)
