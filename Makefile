@@ -12,7 +12,7 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3 python;
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$python; break; }; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test mutants mutants-domain test-compose fuzz recordings audit check format docs lock clean mac-up mac-worker chaos bench test-mlx secrets clients release
+.PHONY: help demo run test mutants mutants-domain test-compose fuzz recordings audit check format docs lock clean mac-up mac-worker chaos bench test-mlx secrets clients release pin
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,10 +59,13 @@ FORCE:
 release: $(VENV)/.release ## Make what a version is published with, in dist/: wheel, sdist, images' tags, SBOMs, notes (IMAGES=1 builds them)
 	@$(BIN)/python deploy/release.py --python $(VENV)/release/bin/python $(if $(IMAGES),--images) $(ARGS)
 
-secrets: ## Write random passwords for Redis and for operators into .env, where there are none
-	@for name in MURMUR_REDIS_PASSWORD MURMUR_OPERATOR_PASSWORD; do \
+secrets: ## Write random passwords for Redis, Flower and operators into .env, where there are none
+	@for name in MURMUR_REDIS_PASSWORD MURMUR_FLOWER_PASSWORD MURMUR_OPERATOR_PASSWORD; do \
 		grep -qs "^$$name=." .env || (umask 077; test -z "$$(tail -c 1 .env 2>/dev/null)" || echo >> .env; \
 		echo "$$name=$$(od -An -N24 -tx1 /dev/urandom | tr -d ' \n')" >> .env; echo "A new $$name is in .env"); done
+
+pin: ## Name the images of others by their digests in Compose's, Kubernetes' and Docker's files (asks their registries)
+	@deploy/pin.sh
 
 test-mlx: $(VENV)/.dev ## Ask everything of the MLX engine too (minutes where there is no Metal)
 	@TEST_MLX_WHOLE=1 $(BIN)/python -m pytest tests/contract/test_engines.py -k mlx $(ARGS)

@@ -26,6 +26,7 @@ from api.jobs.submission import SubmissionService
 from api.metrics.process import ApiMetrics
 from api.middleware import origins, tracing
 from api.middleware.requests import RequestMiddleware
+from api.middleware.zero_retention import ZeroRetention, noting_jobs
 from api.routes import (
     dead_letters,
     events,
@@ -91,9 +92,15 @@ def create_app(
             app.state.platform = _platform(
                 settings,
                 meters,
+<<<<<<< HEAD
                 jobs=access_control.audited_jobs(jobs or _ledger(settings, channels.watch, stack)),
                 blobs=store,
                 hints=_hints(hinted, stack),
+=======
+                jobs=_kept(settings, access_control.audited_jobs(jobs or _ledger(settings, channels.watch, stack))),
+                blobs=blobs or open_blobs(settings),
+                hints=_hints(queue or _queue(settings, stack), stack),
+>>>>>>> b86e571 (Zero retention, asymmetric signatures, Flower off the ledger, and another attack)
                 submission_quotas=access_control.submission_quotas,
                 machine=_machine(settings, stack),
                 probes=(probes := stack.enter_context(ThreadPoolExecutor(max(4, os.cpu_count() or 1), "probe"))),
@@ -116,6 +123,8 @@ def create_app(
     problems.install(app)
     openapi.install(app, settings.security)
     # The last one added is the outermost.
+    if settings.retention.delete_after_read:
+        app.add_middleware(ZeroRetention)
     app.add_middleware(AccessMiddleware)
     dialects.install(app, settings.api.dialects)
     origins.install(app, settings.api)
@@ -165,6 +174,10 @@ def _platform(
         catalogue=catalogue,
         meters=meters,
     )
+
+
+def _kept(settings: Settings, jobs: JobStore) -> JobStore:
+    return noting_jobs(jobs) if settings.retention.delete_after_read else jobs
 
 
 def _machine(settings: Settings, stack: AsyncExitStack) -> Machine:

@@ -8,8 +8,8 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).parents[1]
-# $$ is a dollar; ${NAME}, ${NAME:-default} (which may hold further ones), ${NAME:?message}
-_VARIABLE = re.compile(r"\$\$|\$\{(\w+)(?::?([-?])((?:[^{}]|\$\{[^{}]*\})*))?\}")
+# $$ is a dollar; ${NAME}, ${NAME:-default} (which may hold further ones), ${NAME:?message}, ${NAME:+instead}
+_VARIABLE = re.compile(r"\$\$|\$\{(\w+)(?::?([-?+])((?:[^{}]|\$\{[^{}]*\})*))?\}")
 # What the files of a service add to each other; all else of a later file takes the place of an earlier one's.
 _KEYED = {"volumes": lambda entry: entry.split(":")[1], "ports": str}
 
@@ -33,6 +33,8 @@ def filled(text: str, environment: Mapping[str, str]) -> str:
         if match[0] == "$$":
             return "$"
         name, mark, rest = match[1], match[2], match[3] or ""
+        if mark == "+":
+            return filled(rest, environment) if environment.get(name) else ""
         if environment.get(name):
             return environment[name]
         if mark == "?":

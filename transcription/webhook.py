@@ -12,9 +12,12 @@ from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 from transcription.result_warning import ResultWarning
 
 PREFIX = "whsec_"
+PRIVATE, PUBLIC = "whsk_", "whpk_"
 FACTOR = 4.0
 JITTER = 0.2
 
@@ -85,21 +88,66 @@ class DeliveryLog:
 
 
 def signing_key(secret: str) -> bytes:
-    """The key of a secret such as `whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw`. ValueError: not 24 to 64 bytes."""
-    try:
-        key = base64.b64decode(secret.removeprefix(PREFIX), validate=True)
-    except binascii.Error:
-        key = b""
-    if not secret.startswith(PREFIX) or not 24 <= len(key) <= 64:
-        raise ValueError(f"must be {PREFIX} and 24 to 64 bytes in base64")
+    """The bytes of a secret such as `whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw`. ValueError: not 24 to 64 bytes."""
+    key = _decoded(secret, PREFIX)
+    if not 24 <= len(key) <= 64:
+        raise ValueError(f"must be {PREFIX} and 24 to 64 bytes in base64, or {PRIVATE} and an ed25519 key")
     return key
 
 
+def private_key(secret: str) -> Ed25519PrivateKey:
+    """The key of a secret such as `whsk_…`: its seed, with or without the public key. ValueError: it is none."""
+    key = _decoded(secret, PRIVATE)
+    if len(key) not in {32, 64}:
+        raise ValueError(f"must be {PRIVATE} and 32 or 64 bytes of an ed25519 key in base64")
+    found = Ed25519PrivateKey.from_private_bytes(key[:32])
+    if key[32:] not in {b"", found.public_key().public_bytes_raw()}:
+        raise ValueError(f"the second half of a {PRIVATE} key of 64 bytes must be its public key")
+    return found
+
+
+def check_secret(secret: str) -> None:
+    """Whether *secret*, of either kind, can sign. ValueError."""
+    if secret.startswith(PRIVATE):
+        private_key(secret)
+    else:
+        signing_key(secret)
+
+
+def new_private_key() -> str:
+    """A new `whsk_…`."""
+    return PRIVATE + base64.b64encode(Ed25519PrivateKey.generate().private_bytes_raw()).decode()
+
+
+def public_key(secret: str) -> str:
+    """What a receiver verifies with: `whpk_…`, which is no secret. ValueError: *secret* is no `whsk_…`."""
+    return PUBLIC + base64.b64encode(private_key(secret).public_key().public_bytes_raw()).decode()
+
+
 def signatures(secrets: Sequence[str], message_id: str, timestamp: int, body: bytes) -> str:
-    """The `webhook-signature` header: one signature for each secret, so that a receiver may know either."""
+    """
+    The `webhook-signature` header: one signature for each secret, so that a receiver may know either.
+
+    A `whsec_` signs with HMAC-SHA256 (`v1`), a `whsk_` with ed25519 (`v1a`).
+    """
     signed = f"{message_id}.{timestamp}.".encode() + body
-    digests = (hmac.new(signing_key(secret), signed, hashlib.sha256).digest() for secret in secrets)
-    return " ".join(f"v1,{base64.b64encode(digest).decode()}" for digest in digests)
+    return " ".join(_signature(secret, signed) for secret in secrets)
+
+
+def _signature(secret: str, signed: bytes) -> str:
+    if secret.startswith(PRIVATE):
+        return f"v1a,{base64.b64encode(private_key(secret).sign(signed)).decode()}"
+    return f"v1,{base64.b64encode(hmac.new(signing_key(secret), signed, hashlib.sha256).digest()).decode()}"
+
+
+def _decoded(secret: str, prefix: str) -> bytes:
+    """What stands behind *prefix*; nothing where it isn't base64, or *secret* begins otherwise."""
+    if not secret.startswith(prefix):
+        return b""
+    try:
+        return base64.b64decode(secret.removeprefix(prefix), validate=True)
+    except binascii.Error:
+        return b""
 
 
 def payload(message: Message) -> bytes:

@@ -80,6 +80,16 @@ class AuditedJobs:
             _reading.set(reading)
             await self._log.write("read", job=job.id)
 
+    async def rename(self, job_id: str, names: dict[str, str], *, tenant: str) -> Job:
+        """Name a job's speakers: see JobStore. Who they are isn't written down."""
+        try:
+            job = await self._jobs.rename(job_id, names, tenant=tenant)
+        except MurmurationError as error:
+            await self._log.write("rename speakers", job=job_id, outcome=error.code)
+            raise
+        await self._log.write("rename speakers", job=job_id)
+        return job
+
     async def cancel(self, job_id: str, *, tenant: str) -> Job:
         """Give up the ticket: see JobStore."""
         try:

@@ -6,6 +6,7 @@ from typing import cast
 
 from api.auth.audit import AuditLog
 from api.auth.audited import AuditedEvents, AuditedOutbox
+from api.middleware.zero_retention import NotingEvents
 from transcription.ledger.change_feed import Watch
 from transcription.ledger.connections import connect_async
 from transcription.ledger.event_log import RedisEvents
@@ -35,6 +36,8 @@ def notifications(settings: Settings, log: AuditLog, stack: AsyncExitStack) -> N
     watch = Watch(client)
     stack.push_async_callback(client.aclose)
     stack.push_async_callback(watch.close)
-    events = AuditedEvents(RedisEvents(client, settings, watch), log)
+    events: EventLog = AuditedEvents(RedisEvents(client, settings, watch), log)
+    if settings.retention.delete_after_read:
+        events = NotingEvents(events)
     outbox = cast("Outbox", AuditedOutbox(RedisOutbox(client, settings), log))
     return Notifications(events=events, outbox=outbox, secrets=RedisWebhookSecrets(client), watch=watch)

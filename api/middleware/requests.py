@@ -66,6 +66,7 @@ class RequestMiddleware:
         if method == "HEAD":
             # Routes know GET alone. The server keeps what it gave: by it, it knows that no body is to come.
             scope, send = {**scope, "method": "GET"}, _without_body(send)
+            scope["state"]["head"] = True
 
         async def finish(message: Message) -> None:
             nonlocal status

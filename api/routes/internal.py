@@ -34,12 +34,13 @@ router = APIRouter(prefix="/internal/blobs", include_in_schema=False, dependenci
 
 
 @router.get("/{sha256}")
-async def fetch(platform: PlatformDep, sha256: str) -> FileResponse:
+async def fetch(request: Request, platform: PlatformDep, sha256: str) -> FileResponse:
     """The audio of a SHA-256."""
     try:
         path = await run_in_threadpool(platform.submissions.blobs.fetch, sha256)
     except BlobMissing as error:
         raise JobNotFound(error.message) from error
+    await request.app.state.policy.log.write("read audio", audio=sha256)
     return FileResponse(path, media_type="application/octet-stream")
 
 

@@ -1,9 +1,9 @@
 """The secrets that sign a tenant's webhooks: make, list, delete."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, Field
 
 from api.dependencies import Caller, NotificationsDep, PlatformDep, Principal
@@ -22,12 +22,20 @@ class SecretOut(BaseModel):
 
     id: str
     created_at: datetime
+    public_key: str | None = Field(
+        None,
+        description="What verifies `v1a` signatures; no secret.",
+        examples=["whpk_11qYAYKx…"],
+    )
 
 
 class NewSecretOut(SecretOut):
     """A new secret: this is the only time that it is shown."""
 
-    secret: str = Field(examples=["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"])
+    secret: str | None = Field(
+        None, description="What verifies `v1` signatures; none where `public_key` does.",
+        examples=["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"],
+    )  # fmt: skip
 
 
 class SecretsOut(BaseModel):
@@ -44,19 +52,31 @@ class SecretsOut(BaseModel):
     responses=documented(403, 429, 503),
 )
 async def create(
-    request: Request, platform: PlatformDep, notifications: NotificationsDep, caller: Caller
+    *,
+    request: Request,
+    platform: PlatformDep,
+    notifications: NotificationsDep,
+    caller: Caller,
+    signature: Annotated[
+        Literal["v1", "v1a"],
+        Query(
+            description="`v1`: HMAC-SHA256 with a secret that both know; `v1a`: ed25519, whose private key stays here."
+        ),
+    ] = "v1",
 ) -> NewSecretOut:
     """From now on it signs every message of the tenant, beside those that there are: so receivers can change over."""
     _check(platform.settings, caller)
-    made, secret = await notifications.secrets.create(caller.tenant)
+    made, secret = await notifications.secrets.create(caller.tenant, pair=signature == "v1a")
     await request.app.state.policy.log.write("webhook secret made", secret=made.id)
-    return NewSecretOut(**_out(made).model_dump(), secret=secret)
+    return NewSecretOut(**_out(made).model_dump(), secret=None if made.public_key else secret)
 
 
 @router.get("", operation_id="list_webhook_secrets", summary="List webhook secrets", responses=documented(503))
-async def listed(notifications: NotificationsDep, caller: Caller) -> SecretsOut:
-    """Their ids and ages."""
-    return SecretsOut(secrets=[_out(one) for one in await notifications.secrets.kept(caller.tenant)])
+async def listed(request: Request, notifications: NotificationsDep, caller: Caller) -> SecretsOut:
+    """Their ids, ages and public keys."""
+    found = await notifications.secrets.kept(caller.tenant)
+    await request.app.state.policy.log.write("list webhook secrets", secrets=len(found))
+    return SecretsOut(secrets=[_out(one) for one in found])
 
 
 @router.delete(
@@ -86,4 +106,4 @@ def _check(settings: Settings, caller: Principal) -> None:
 
 
 def _out(one: WebhookSecret) -> SecretOut:
-    return SecretOut(id=one.id, created_at=rfc3339(one.created_at))
+    return SecretOut(id=one.id, created_at=rfc3339(one.created_at), public_key=one.public_key)

@@ -76,6 +76,8 @@ async def test_a_range_of_a_stored_recording_and_a_copy_elsewhere_stay_encrypted
     redis_url: str, tmp_path: Path
 ) -> None:
     settings = encrypted(redis_url, tmp_path)
+    log = tmp_path / "audit.jsonl"
+    settings = settings.model_copy(update={"security": settings.security.model_copy(update={"audit_log": str(log)})})
     encryption = file_encryption(settings)
     audio = audio_files.wav(3.0)
     async with secured(settings, sandboxed=True) as api:
@@ -86,6 +88,8 @@ async def test_a_range_of_a_stored_recording_and_a_copy_elsewhere_stay_encrypted
         assert (answer.status_code, answer.content) == (206, stored[1000:2000])
         source = ApiSource("http://api.test", secret=SECRET)
         whole = (await link(api, sha256, {})).content
+        # Whoever has the secret of links reads recordings: that stands in the audit log too.
+        assert log.read_text().count('"action":"read audio"') == log.read_text().count(f'"audio":"{sha256}"') - 1 == 2
         source._client = httpx.Client(transport=httpx.MockTransport(lambda _: httpx.Response(200, content=whole)))
         copies = CachedBlobs(DiskBlobs(tmp_path / "copies", encryption=encryption), source, cache_bytes=1 << 30)
         copy = copies.fetch(sha256)

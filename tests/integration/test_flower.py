@@ -11,12 +11,16 @@ from pathlib import Path
 import httpx
 import pytest
 import yaml
+from redis import Redis
+from redis.exceptions import NoPermissionError, RedisError
 
 from murmur.platform.ledger_server import free_port
-from tests.platform import TestPlatform, eventually, running_platform
+from tests.compose_files import filled
+from tests.platform import TestPlatform, eventually, ledger_binaries, running_platform
 
 ROOT = Path(__file__).parents[2]
-FLOWER = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))["services"]["flower"]
+SERVICES = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))["services"]
+FLOWER, REDIS = SERVICES["flower"], SERVICES["redis"]
 # What its page asks for to fill the list.
 LIST = "tasks/datatable?draw=1&start=0&length=100&order[0][column]=0&columns[0][data]=received"
 
@@ -37,6 +41,20 @@ def flower(broker: str) -> Iterator[httpx.Client]:
         process.wait(20)
 
 
+def limited(ledger: str) -> str:
+    """The URL of Flower's user on the ledger's server, made as compose has it made."""
+    user, name, *rules = _acl().split()
+    assert (user, name) == ("--user", "flower")
+    with Redis.from_url(ledger) as redis:
+        redis.execute_command("ACL", "SETUSER", name, *rules)
+    return re.sub(r"//[^@]*@", "//flower:petal@", ledger)
+
+
+def _acl() -> str:
+    (line,) = [part for part in REDIS["command"] if part.startswith("--user")]
+    return filled(line, {"MURMUR_FLOWER_PASSWORD": "petal"})
+
+
 def sees_the_worker(http: httpx.Client) -> bool:
     with suppress(httpx.TransportError):
         return bool(re.search(r"^flower_worker_online\S+ 1\.0$", http.get("/metrics").text, re.MULTILINE))
@@ -47,10 +65,7 @@ def sees_the_worker(http: httpx.Client) -> bool:
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[TestPlatform, httpx.Client]]:
     """A platform, and the Flower that watches it."""
     directory = tmp_path_factory.mktemp("watched")
-    with (
-        running_platform(directory) as platform,
-        flower(platform.redis_url) as http,
-    ):
+    with running_platform(directory) as platform, flower(limited(platform.redis_url)) as http:
         eventually(lambda: sees_the_worker(http), within_s=30, every_s=0.1)
         yield platform, http
 
@@ -59,3 +74,51 @@ def test_list_shows_the_result_line(watched: tuple[TestPlatform, httpx.Client]) 
     _, http = watched
     page = http.get("/tasks").raise_for_status().text
     assert {"State", "Result", "Exception", "Worker"} <= set(re.findall(r"<th[^>]*>([^<]*)</th>", page))
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "HGETALL murmur:keys", "GET murmur:fence", "HGETALL murmur:counts", "XRANGE murmur:audit - +",
+        "DEL murmur:keys", "SET murmur:x 1", "SCAN 0", "KEYS *", "RANDOMKEY", "DBSIZE", "FLUSHALL",
+        "FLUSHDB", "CONFIG GET *", "ACL LIST", "CLIENT LIST", "MONITOR", "SUBSCRIBE murmur:changed", "PSUBSCRIBE *",
+        "SORT murmur BY murmur:* GET murmur:*", "COPY murmur murmur:x", "RENAME murmur murmur:x",
+        "OBJECT FREQ murmur:keys", "SHUTDOWN", "MEMORY USAGE murmur:keys", "INFO",
+    ],
+)  # fmt: skip
+def test_flower_has_no_way_to_the_ledger(watched: tuple[TestPlatform, httpx.Client], command: str) -> None:
+    platform, _ = watched
+    with Redis.from_url(limited(platform.redis_url)) as redis:
+        assert redis.ping()
+        with pytest.raises(NoPermissionError):
+            redis.execute_command(*command.split())
+
+
+def test_a_script_of_flower_s_reaches_no_more_than_flower(watched: tuple[TestPlatform, httpx.Client]) -> None:
+    platform, _ = watched
+    with Redis.from_url(limited(platform.redis_url)) as redis:
+        # kombu's locks are scripts.
+        assert redis.eval("return redis.call('llen', KEYS[1])", 1, "murmur") is not None
+        for script in ("return redis.call('hgetall', 'murmur:counts')", "return redis.call('keys', '*')"):
+            with pytest.raises(RedisError, match=r"The user executing the script can't|permission"):
+                redis.eval(script, 0)
+
+
+def test_a_server_starts_with_the_user_that_compose_names(tmp_path: Path) -> None:
+    port = free_port()
+    binary = next(iter(ledger_binaries().values()))
+    arguments = ["--port", str(port), "--save", "", "--dir", str(tmp_path), "--requirepass", "secret", _acl()]
+    process = subprocess.Popen([binary, *arguments], stdout=subprocess.DEVNULL)
+
+    def pings(url: str) -> bool:
+        with suppress(RedisError), Redis.from_url(url) as redis:
+            return bool(redis.ping())
+        return False
+
+    try:
+        eventually(lambda: pings(f"redis://flower:petal@127.0.0.1:{port}"))
+        assert not pings(f"redis://flower:other@127.0.0.1:{port}")
+        assert not pings(f"redis://127.0.0.1:{port}")
+    finally:
+        process.terminate()
+        process.wait(10)

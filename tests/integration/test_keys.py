@@ -166,6 +166,7 @@ async def test_the_audit_log_says_who_did_what(api: Bench, redis_url: str, tmp_p
     await api.http.get(f"/v1/jobs/{job}/result", headers=ours)
     await api.http.get(f"/v1/jobs/{job}", headers=ours)
     await api.http.get("/v1/jobs", headers=ours)
+    await api.http.patch(f"/v1/jobs/{job}/speakers", json={"A": "in-confidence"}, headers=theirs)
     await api.http.post(f"/v1/jobs/{job}/cancel", headers=theirs)
     await api.http.delete(f"/v1/jobs/{job}", headers=ours)
     await api.http.delete(f"/v1/jobs/{job}")
@@ -175,15 +176,17 @@ async def test_the_audit_log_says_who_did_what(api: Bench, redis_url: str, tmp_p
         ("read", "ok", "acme"),
         ("look", "ok", "acme"),
         ("list", "ok", "acme"),
+        ("look", "job_not_found", "umbrella"),
         ("cancel", "job_not_found", "umbrella"),
         ("delete", "ok", "acme"),
         ("refused", "unauthorized", "default"),
     ]
-    assert {line["job"] for line in lines[:6]} == {job, None}
+    assert {line["job"] for line in lines[:7]} == {job, None}
+    assert "in-confidence" not in json.dumps(lines)
     assert {line["address"] for line in lines} == {"10.0.0.7"}
     assert all(line["request_id"] and line["at"].endswith("+00:00") for line in lines)
     assert lines[0]["key"]
-    assert lines[6]["key"] is None
+    assert lines[7]["key"] is None
 
 
 async def test_a_stream_that_reads_a_job_many_times_is_one_line(api: Bench, redis_url: str, tmp_path: Path) -> None:

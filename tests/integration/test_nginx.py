@@ -472,3 +472,64 @@ def test_no_malformed_request_is_answered_by_a_page_of_nginx_or_a_line_in_its_er
     log = (shared.run / "error.log").read_text()[before:]
     bad = [line for line in log.splitlines() if "[error]" in line or "[crit]" in line or "[alert]" in line]
     assert not [line for line in bad if "client sent invalid chunked body" not in line]
+
+
+def generated() -> Iterator[bytes]:
+    """Requests whose line, headers or body are each wrong in one way, or odd."""
+    host = b"Host: a\r\n"
+    lines = [b"GET / HTTP/1.1", b"POST /v1/jobs HTTP/1.1", b"DELETE /v1/jobs/x HTTP/1.1"]
+    targets = [b"/", b"*", b"//", b"/%", b"/%0", b"/%0d%0a", b"/%2e%2e/", b"/..", b"/\xff", b"/\x01", b"/a b",
+               b"/?\x00", b"http://a/", b"https://a/", b"a:80", b"//a@b/",
+               b"/" + b"%41" * 3000, b"", b"/\t", b"\\"]  # fmt: skip
+    methods = [b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS", b"BREW", b"G\xffT", b"", b"GET" * 100]
+    versions = [
+        b"HTTP/1.1",
+        b"HTTP/1.0",
+        b"HTTP/0.9",
+        b"HTTP/2.0",
+        b"HTTP/1.10",
+        b"HTTP/",
+        b"http/1.1",
+        b"HTTP/1.1 x",
+        b"",
+    ]
+    headers = [
+        b"Content-Length: 0", b"Content-Length: +1", b"Content-Length: 1 1", b"Content-Length: 99999999999999999999",
+        b"Content-Length: 0x1", b"Content-Length:", b"Transfer-Encoding: identity", b"Transfer-Encoding: chunked, gzip",
+        b"Transfer-Encoding: Chunked", b"Transfer-Encoding : chunked", b"Expect: 100-continue", b"Expect: x",
+        b"Connection: close, x", b"Upgrade: h2c", b"Range: bytes=0-", b"X: \x00", b"X: \x7f", b"\x00: x", b": x", b"X",
+        b"Host: b", b"Host: a:99999", b"Host: a\\b", b"Cookie: " + b"x" * 9000, b"X-Forwarded-For: \xff",
+        b"Authorization: Bearer \xff", b"Content-Type: \xff", b"Accept-Encoding: " + b"gzip," * 900, b" folded: x",
+    ]  # fmt: skip
+    bodies = [
+        b"",
+        b"x",
+        b"0\r\n\r\n",
+        b"ffffffffffffffff\r\n",
+        b"-1\r\n",
+        b"5\r\nab",
+        b"1;x=y\r\na\r\n0\r\nT: t\r\n\r\n",
+    ]
+    yield from (b"%b %b HTTP/1.1\r\n%b\r\n" % (method, target, host) for method in methods for target in targets)
+    yield from (b"GET / %b\r\n%b\r\n" % (version, host) for version in versions)
+    yield from (b"%b\r\n%b%b\r\n\r\n" % (line, host, header) for line in lines for header in headers)
+    chunked = b"POST /v1/jobs HTTP/1.1\r\n%bTransfer-Encoding: chunked\r\n\r\n" % host
+    yield from (chunked + body for body in bodies)
+
+
+@pytest.mark.timeout(240)  # each of hundreds waits for nginx to close
+def test_no_generated_request_is_answered_by_a_page_of_nginx_or_an_error_of_ours(shared: Edge) -> None:
+    before, asked = len((shared.run / "error.log").read_text()), 0
+    for request in generated():  # fine: counted below
+        said = raw_answer(shared.port, request)
+        asked += 1
+        if not said:
+            continue  # it hung up without a word, which is an answer too
+        head = said.partition(b"\r\n\r\n")[0]
+        status = int(head.split()[1]) if head.startswith(b"HTTP/") else 0
+        assert 0 < status < 500 or status in {501, 505}, (request[:80], said[:200])
+        assert b"<html" not in said.lower(), (request[:80], said[:300])
+    assert asked > 300
+    log = (shared.run / "error.log").read_text()[before:]
+    bad = [line for line in log.splitlines() if "[error]" in line or "[crit]" in line or "[alert]" in line]
+    assert not [line for line in bad if "client sent invalid chunked body" not in line]

@@ -6,6 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from murmur.client.webhook import verify_webhook
 from tests import audio_files
 from tests.ledger_worker import LedgerWorker
 from tests.live_api import live_api
@@ -98,3 +99,26 @@ def test_a_tenant_has_so_many_secrets_only(api: httpx.Client, redis_url: str) ->
     admin = bearer(redis_url, "acme", Scope.ADMIN)
     statuses = [api.post("/v1/webhook-secrets", headers=admin).status_code for _ in range(6)]
     assert statuses == [201] * 5 + [429]
+
+
+def test_a_tenant_may_have_its_messages_signed_by_a_key_whose_private_half_nobody_is_shown(
+    api: httpx.Client, worker: LedgerWorker, redis_url: str
+) -> None:
+    admin = bearer(redis_url, "acme", Scope.ADMIN)
+    made = api.post("/v1/webhook-secrets", params={"signature": "v1a"}, headers=admin)
+    assert made.status_code == 201
+    assert made.json()["secret"] is None
+    public = made.json()["public_key"]
+    assert public.startswith("whpk_")
+    listed = api.get("/v1/webhook-secrets", headers=admin)
+    assert [one["public_key"] for one in listed.json()["secrets"]] == [public]
+    assert "whsk_" not in made.text + listed.text
+    with receiving() as receiver:
+        form = {"webhook_url": receiver.url}
+        api.post("/v1/jobs", files={"file": ("a.wav", audio_files.wav(0.2))}, data=form, headers=admin)
+        worker.work()
+        message = eventually(lambda: receiver.received and receiver.received[0])
+    assert message.headers["webhook-signature"].startswith("v1a,")
+    assert verify_webhook(message.body, message.headers, public)
+    assert not verify_webhook(message.body + b" ", message.headers, public)
+    assert api.post("/v1/webhook-secrets", params={"signature": "v2"}, headers=admin).status_code == 422

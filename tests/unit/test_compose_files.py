@@ -262,6 +262,7 @@ def test_a_stop_waits_for_what_is_under_way(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_the_ledger_never_forgets_and_the_cache_may() -> None:
     ledger, cache = options("redis"), options("redis-cache")
+    assert ledger.pop("user").startswith("flower on ")
     assert ledger == {
         "dir": "/data", "protected-mode": "no", "appendonly": "yes", "appendfsync": "everysec", "save": '""',
         "requirepass": '""',
@@ -294,7 +295,8 @@ def test_settings_lead_to_the_services_that_there_are(name: str, monkeypatch: py
 
 def test_flower_watches_the_broker_that_workers_listen_to(monkeypatch: pytest.MonkeyPatch) -> None:
     with celery_app(settings_of(SERVICES["worker"], monkeypatch)) as app:
-        assert SERVICES["flower"]["environment"]["CELERY_BROKER_URL"] == app.conf.broker_url
+        watched = SERVICES["flower"]["environment"]["CELERY_BROKER_URL"]
+        assert watched.replace("flower:@", ":@") == app.conf.broker_url
     command = SERVICES["flower"]["command"]
     assert command[:3] == ["celery", "flower", "--url-prefix=flower"]
     assert {"--purge-offline-workers=60", "--max-tasks=20000"} < set(command)
@@ -466,7 +468,19 @@ def test_redis_asks_for_the_password_that_its_clients_have() -> None:
         urls = [value for key, value in environment.items() if key.startswith("MURMUR_LEDGER__") and "redis" in value]
         assert len(urls) == 3
         assert all(url.startswith("redis://:s3cret@") for url in urls)
-    assert services["flower"]["environment"]["CELERY_BROKER_URL"].startswith("redis://:s3cret@")
+    assert "s3cret" not in str(services["flower"])
+
+
+def test_flower_has_a_user_of_its_own_with_a_password_where_there_is_one() -> None:
+    def user(**environment: str) -> str:
+        services = stack(environment=environment)["services"]
+        (line,) = [part for part in services["redis"]["command"] if part.startswith("--user")]
+        return str(line)
+
+    assert user().startswith("--user flower on nopass resetchannels &/0.* &/0.celeryev/* ~murmur ")
+    assert user(MURMUR_FLOWER_PASSWORD="petal").startswith("--user flower on >petal resetchannels ")
+    told = stack(environment={"MURMUR_FLOWER_PASSWORD": "petal"})["services"]["flower"]["environment"]
+    assert told["CELERY_BROKER_URL"] == "redis://flower:petal@redis:6379/0"
 
 
 def test_the_platform_is_published_to_this_machine_until_it_is_opened() -> None:

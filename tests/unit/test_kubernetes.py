@@ -49,7 +49,10 @@ def gpu() -> list[Document]:
                 place = place[int(part)] if isinstance(place, list) else place[part]
             assert step["op"] in {"add", "replace"}
             assert (last in place) == (step["op"] == "replace")
-            place[last] = step["value"]
+            if last == "-":
+                place.append(step["value"])
+            else:
+                place[last] = step["value"]
     return documents
 
 
@@ -181,7 +184,8 @@ def test_settings_of_the_manifests_are_settings_that_there_are(monkeypatch: pyte
     for _, pod in pods():
         for container in pod["containers"]:
             for variable in container.get("env", ()):
-                monkeypatch.setenv(variable["name"], variable["value"])
+                if "value" in variable:
+                    monkeypatch.setenv(variable["name"], variable["value"])
     settings = Settings()
     assert settings.device == "cuda"
     ports = {

@@ -1,5 +1,6 @@
 """What the manifests of `deploy/kubernetes/` promise: who reaches whom, what is watched, kept, limited, waited for."""
 
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ import yaml
 
 from api.uploads.json_form import JsonForm
 from tests.compose_files import ROOT, memory
+from transcription.network.addresses import is_public
 from transcription.settings import Settings
 
 HOME = ROOT / "deploy" / "kubernetes"
@@ -89,9 +91,28 @@ def test_a_worker_has_the_cores_that_it_lays_its_model_out_on() -> None:
 
 
 def test_nobody_reaches_anything_but_by_the_ways_that_are_named() -> None:
+    ours = either("api", "worker")
     policies = {name: document["spec"] for (kind, name), document in ALL.items() if kind == "NetworkPolicy"}
     assert policies == {
-        "closed": {"podSelector": {}, "policyTypes": ["Ingress"]},
+        "closed": {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]},
+        "names": {
+            "podSelector": ours,
+            "policyTypes": ["Egress"],
+            "egress": [
+                {
+                    "to": [space("kube-system") | {"podSelector": {"matchLabels": {"k8s-app": "kube-dns"}}}],
+                    "ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}],
+                }
+            ],
+        },
+        "outbound": {
+            "podSelector": ours,
+            "policyTypes": ["Egress"],
+            "egress": [
+                {"to": [{"podSelector": either("redis", "redis-cache")}], "ports": [{"port": 6379}]},
+                {"to": [{"ipBlock": internet()}, {"ipBlock": {"cidr": "2000::/3"}}]},
+            ],
+        },
         "redis": {
             "podSelector": {"matchExpressions": [{"key": "app", "operator": "In", "values": ["redis", "redis-cache"]}]},
             "policyTypes": ["Ingress", "Egress"],
@@ -120,6 +141,40 @@ def test_nobody_reaches_anything_but_by_the_ways_that_are_named() -> None:
             "ingress": [{"from": [space("monitoring")], "ports": [{"port": 9464}]}],
         },
     }
+
+
+def either(*names: str) -> Document:
+    return {"matchExpressions": [{"key": "app", "operator": "In", "values": list(names)}]}
+
+
+def internet() -> Document:
+    """What the manifest calls the open internet."""
+    (way,) = [way for way in ALL["NetworkPolicy", "outbound"]["spec"]["egress"] if "ports" not in way]
+    block: Document = way["to"][0]["ipBlock"]
+    return block
+
+
+def test_nothing_that_is_public_to_a_policy_is_inside_to_the_platform() -> None:
+    everywhere, *inside = (ip_network(network) for network in (internet()["cidr"], *internet()["except"]))
+    assert str(everywhere) == "0.0.0.0/0"
+    for address in ("10.1.2.3", "100.64.0.1", "127.0.0.1", "169.254.169.254", "172.31.0.1", "192.168.1.1"):
+        assert not is_public(address)
+        assert any(ip_address(address) in network for network in inside)
+    assert not any(ip_address("8.8.8.8") in network for network in inside)
+
+
+def test_redis_asks_for_a_password_of_a_secret_that_its_clients_have() -> None:
+    secret = {"valueFrom": {"secretKeyRef": {"name": "redis", "key": "password"}}}
+    for name in ("redis", "redis-cache"):
+        assert CONTAINERS[name]["env"] == [{"name": "REDISCLI_AUTH", **secret}]
+        assert "--requirepass $(REDISCLI_AUTH)" in CONTAINERS[name]["args"]
+    for name in ("api", "worker"):
+        # Kubernetes fills in what was named before.
+        assert CONTAINERS[name]["env"] == [
+            {"name": "REDIS_PASSWORD", **secret},
+            {"name": "MURMUR_LEDGER__URL", "value": "redis://:$(REDIS_PASSWORD)@redis:6379/0"},
+            {"name": "MURMUR_LEDGER__CACHE_URL", "value": "redis://:$(REDIS_PASSWORD)@redis-cache:6379/0"},
+        ]
 
 
 def space(name: str) -> Document:
@@ -302,7 +357,7 @@ def test_the_ledger_never_forgets_and_the_cache_may() -> None:
         known = {key: value for key, value in options(compose[name]["command"]).items() if "$" not in value}
         told = options(CONTAINERS[name]["args"])
         assert {key: told[key] for key in known} == known
-        assert set(told) - set(known) <= {"maxmemory"}
+        assert set(told) - set(known) <= {"maxmemory", "requirepass"}
         assert CONTAINERS[name]["image"] == compose[name]["image"]
         assert memory(CONTAINERS[name]["resources"]["limits"]["memory"]) > memory(told["maxmemory"])
     assert options(CONTAINERS["redis"]["args"])["maxmemory"] == "1gb"
@@ -314,8 +369,6 @@ def test_settings_are_these_and_secrets_come_from_elsewhere() -> None:
     assert literals() == {
         "MURMUR_MODEL": "base",
         "MURMUR_DATA_DIR": "/data",
-        "MURMUR_LEDGER__URL": "redis://redis:6379/0",
-        "MURMUR_LEDGER__CACHE_URL": "redis://redis-cache:6379/0",
         "MURMUR_API__HOST": "0.0.0.0",
         "MURMUR_API__STOP_S": "65",
         "MURMUR_WORKER__METRICS_PORT": "9464",
@@ -337,7 +390,8 @@ def test_workers_with_a_gpu_have_one_each_and_find_its_nodes() -> None:
     steps = {step["path"].rpartition("/")[2]: step["value"] for step in yaml.safe_load(patch["patch"])}
     assert steps["nodeSelector"] == {"nvidia.com/gpu.present": "true"}
     assert steps["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
-    assert steps["env"] == [{"name": "MURMUR_DEVICE", "value": "cuda"}]
+    # Beside what the base has there.
+    assert steps["-"] == {"name": "MURMUR_DEVICE", "value": "cuda"}
     resources = steps["resources"]
     assert resources["requests"]["nvidia.com/gpu"] == resources["limits"]["nvidia.com/gpu"] == 1
     assert overlay["images"] == [{"name": "registry.example.com/murmuration-worker", "newTag": "cuda"}]

@@ -7,10 +7,12 @@ import time
 from dataclasses import replace
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from murmur.client.webhook import verify_webhook
 from murmur.platform.environment import exported
 from transcription.errors import InvalidOption, UrlNotAllowed, UrlUnreachable
 from transcription.network.addresses import is_public
@@ -22,8 +24,10 @@ from transcription.webhook import (
     Message,
     Verdict,
     asked_pause_s,
+    new_private_key,
     next_try_s,
     payload,
+    public_key,
     signatures,
     signing_key,
     verdict,
@@ -61,6 +65,56 @@ def test_each_secret_signs_so_that_they_can_be_rotated() -> None:
     both = signatures([old, new], "m", 1, b"{}").split(" ")
     assert both == [signatures([old], "m", 1, b"{}"), signatures([new], "m", 1, b"{}")]
     assert both[0] != both[1]
+
+
+# The keys and the signature of RFC 8032's first test, over what the specification has signed.
+PRIVATE = "whsk_" + base64.b64encode(
+    bytes.fromhex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60")
+).decode()  # fmt: skip
+PUBLIC = "whpk_11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="
+
+
+def test_an_asymmetric_secret_signs_so_that_its_public_key_verifies_and_no_other() -> None:
+    assert public_key(PRIVATE) == PUBLIC
+    body, now = payload(MESSAGE), int(time.time())
+    found = signatures([PRIVATE], MESSAGE.id, now, body)
+    kind, _, text = found.partition(",")
+    assert kind == "v1a"
+    signed = f"{MESSAGE.id}.{now}.".encode() + body
+    raw = base64.b64decode(PUBLIC.removeprefix("whpk_"))
+    Ed25519PublicKey.from_public_bytes(raw).verify(base64.b64decode(text), signed)
+    headers = {"webhook-id": MESSAGE.id, "webhook-timestamp": str(now), "webhook-signature": found}
+    assert verify_webhook(body, headers, PUBLIC)
+    assert not verify_webhook(body + b" ", headers, PUBLIC)
+    assert not verify_webhook(body, headers, public_key(new_private_key()))
+    assert not verify_webhook(body, {**headers, "webhook-signature": "v1a,AAAA v1a,*** v1a"}, PUBLIC)
+    assert not verify_webhook(body, {**headers, "webhook-timestamp": str(now - 1000)}, PUBLIC)
+
+
+def test_both_kinds_sign_side_by_side_and_the_specification_s_library_takes_the_one_that_it_knows() -> None:
+    standardwebhooks = pytest.importorskip("standardwebhooks")
+    secret = f"whsec_{base64.b64encode(bytes(32)).decode()}"
+    body, now = payload(MESSAGE), int(time.time())
+    both = signatures([PRIVATE, secret], MESSAGE.id, now, body)
+    headers = {"webhook-id": MESSAGE.id, "webhook-timestamp": str(now), "webhook-signature": both}
+    assert [one.partition(",")[0] for one in both.split()] == ["v1a", "v1"]
+    assert standardwebhooks.Webhook(secret).verify(body, headers) == json.loads(body)
+    assert verify_webhook(body, headers, secret)
+    assert verify_webhook(body, headers, PUBLIC)
+    # A signature of the one kind is none of the other.
+    swapped = {**headers, "webhook-signature": both.replace("v1a,", "x,").replace("v1,", "v1a,").replace("x,", "v1,")}
+    assert not verify_webhook(body, swapped, secret)
+    assert not verify_webhook(body, swapped, PUBLIC)
+
+
+def test_a_private_key_may_bring_its_public_one_along_if_that_is_its_own() -> None:
+    seed = base64.b64decode(PRIVATE.removeprefix("whsk_"))
+    whole = seed + base64.b64decode(PUBLIC.removeprefix("whpk_"))
+    assert public_key("whsk_" + base64.b64encode(whole).decode()) == PUBLIC
+    for wrong in (whole[:-1], whole[:-1] + b"x", seed[:-1], b""):
+        with pytest.raises(ValueError, match="whsk_"):
+            Settings(webhook={"secrets": ["whsk_" + base64.b64encode(wrong).decode()]})
+    assert Settings(webhook={"secrets": [PRIVATE]}).webhook.secrets[0].get_secret_value() == PRIVATE
 
 
 @pytest.mark.parametrize("secret", ["", "whsec_", "whsec_c2hvcnQ=", "whsec_***", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"])
@@ -160,7 +214,8 @@ def test_public_address_is_known(address: str) -> None:
         "ftp://example.com/a", "file:///etc/passwd", "gopher://127.0.0.1/", "http://", "http://user:pw@example.com/",
         "http://127.0.0.1/", "http://localhost/", "http://2130706433/", "http://0x7f.1/", "http://[::1]/",
         "http://[::ffff:7f00:1]/", "http://169.254.169.254/latest/meta-data", "not a url", "http://exa mple/", "//x/y",
-        "http://127.0.0.1.:80/", "http://xn--/",
+        "http://127.0.0.1.:80/", "http://xn--/", "http://1.1.1.1:99999/", "http://1.1.1.1:65536/", "http://[::1",
+        "http://1.1.1.1:-1/", "http://1.1.1.1:x/", "http://a..b/", "http://.example/", "http://xn--a/",
     ],
 )  # fmt: skip
 def test_url_that_leads_inside_is_not_asked_for(url: str) -> None:

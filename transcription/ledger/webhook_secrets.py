@@ -19,6 +19,7 @@ from transcription.errors import QuotaExceeded
 from transcription.ledger.connections import translated
 from transcription.ledger.scripts import PREFIX
 from transcription.webhook import PREFIX as START
+from transcription.webhook import PRIVATE, new_private_key, public_key
 
 MOST = 5
 _SECRET_BYTES = 32
@@ -28,10 +29,11 @@ _RETRY_S = 3600
 
 @dataclass(frozen=True, slots=True)
 class WebhookSecret:
-    """A secret without itself; ``created_at`` in Unix seconds."""
+    """A secret without itself; ``created_at`` in Unix seconds; ``public_key``, where it is one of a pair of keys."""
 
     id: str
     created_at: float
+    public_key: str | None = None
 
 
 class RedisWebhookSecrets:
@@ -40,18 +42,18 @@ class RedisWebhookSecrets:
     def __init__(self, client: Redis) -> None:
         self._client = client
 
-    async def create(self, tenant: str) -> tuple[WebhookSecret, str]:
+    async def create(self, tenant: str, *, pair: bool = False) -> tuple[WebhookSecret, str]:
         """
-        Make one more secret; from now on it signs too.
+        Make one more secret, or a *pair* of keys; from now on it signs too.
 
         Returns:
-            It, and the secret itself, which isn't shown again.
+            It, and the secret itself, which isn't shown again; of a pair the private key, which nobody needs to see.
 
         Raises:
             QuotaExceeded: the tenant has five.
         """
-        made = WebhookSecret(secrets.token_hex(_ID_BYTES), round(time.time(), 3))
-        secret = START + base64.b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()
+        secret = new_private_key() if pair else START + base64.b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()
+        made = WebhookSecret(secrets.token_hex(_ID_BYTES), round(time.time(), 3), public_key(secret) if pair else None)
         with translated():
             if int(await self._client.hlen(_key(tenant))) >= MOST:
                 raise QuotaExceeded(f"a tenant has at most {MOST} webhook secrets; delete one", retry_after_s=_RETRY_S)
@@ -61,7 +63,8 @@ class RedisWebhookSecrets:
 
     async def kept(self, tenant: str) -> tuple[WebhookSecret, ...]:
         """The tenant's secrets, the oldest first."""
-        found = [WebhookSecret(name, row["created"]) for name, row in (await self._rows(tenant)).items()]
+        rows = (await self._rows(tenant)).items()
+        found = [WebhookSecret(name, row["created"], _public(row["secret"])) for name, row in rows]
         return tuple(sorted(found, key=lambda one: (one.created_at, one.id)))
 
     async def delete(self, tenant: str, secret_id: str) -> bool:
@@ -77,6 +80,10 @@ class RedisWebhookSecrets:
         with translated():
             rows: Any = await self._client.hgetall(_key(tenant))
         return {name: orjson.loads(row) for name, row in rows.items()}
+
+
+def _public(secret: str) -> str | None:
+    return public_key(secret) if secret.startswith(PRIVATE) else None
 
 
 def _key(tenant: str) -> str:

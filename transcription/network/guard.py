@@ -16,6 +16,8 @@ from transcription.network.addresses import is_public
 from transcription.network.lookups import lookups, no_address
 
 CONNECT_S = 5.0
+_PORTS = {"http": 80, "https": 443}
+_LAST_PORT = 65_535
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,8 @@ def parsed(url: str) -> httpx.URL:
         raise UrlNotAllowed(f"{_describe(url)} is no URL: {error}") from error
     if found.scheme not in {"http", "https"} or not host:
         raise UrlNotAllowed(f"{_describe(url)} must begin with http:// or https://, and name a host")
+    if not 0 < (found.port or _PORTS[found.scheme]) <= _LAST_PORT:
+        raise UrlNotAllowed(f"{_describe(url)} names a port that there can't be")
     if found.userinfo:
         raise UrlNotAllowed("a URL with a user name or password in it isn't taken")
     return found
@@ -51,7 +55,7 @@ async def targets(url: str, *, allow_private: bool, owner: str = "") -> list[Tar
     """
     found = parsed(url)
     name = found.raw_host.decode("ascii")
-    port = found.port or {"http": 80, "https": 443}[found.scheme]
+    port = found.port or _PORTS[found.scheme]
     addresses = await lookups.addresses(name, port, owner=owner)
     if not allow_private and not all(map(is_public, addresses)):
         raise UrlNotAllowed(no_address(name))

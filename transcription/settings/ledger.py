@@ -66,4 +66,7 @@ class Retention(Part):
     keep_audio: bool = Field(
         False, description="Keep recordings as long as their results; else they go when the words are there."
     )
+    delete_after_read: bool = Field(
+        False, description="Zero retention: delete a job once its whole result was sent to a client; see SECURITY.md."
+    )
     orphan_s: float = Field(3600.0, gt=0, description="Age at which files that no job needs are deleted.")

@@ -5,11 +5,11 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, SecretStr
 
 from transcription.settings.section import Part
-from transcription.webhook import signing_key
+from transcription.webhook import check_secret
 
 
 def _secret(value: SecretStr) -> SecretStr:
-    signing_key(value.get_secret_value())
+    check_secret(value.get_secret_value())
     return value
 
 
@@ -27,7 +27,8 @@ class Webhook(Part):
     """Messages about a job's end, sent to the client's `webhook_url`."""
 
     secrets: tuple[Annotated[SecretStr, AfterValidator(_secret)], ...] = Field(
-        (), description="Signing secrets, `whsec_` and base64; every one signs, for rotation; none: unsigned."
+        (),
+        description="Secrets, all of which sign: `whsec_` and base64, or `whsk_` and an ed25519 key; none: unsigned.",
     )
     timeout_s: float = Field(15.0, gt=0, description="Longest time for one delivery.")
     give_up_s: float = Field(86_400.0, gt=0, description="Time after which an undelivered message is dropped.")
