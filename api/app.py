@@ -92,15 +92,9 @@ def create_app(
             app.state.platform = _platform(
                 settings,
                 meters,
-<<<<<<< HEAD
-                jobs=access_control.audited_jobs(jobs or _ledger(settings, channels.watch, stack)),
+                jobs=_kept(settings, access_control.audited_jobs(jobs or _ledger(settings, channels.watch, stack))),
                 blobs=store,
                 hints=_hints(hinted, stack),
-=======
-                jobs=_kept(settings, access_control.audited_jobs(jobs or _ledger(settings, channels.watch, stack))),
-                blobs=blobs or open_blobs(settings),
-                hints=_hints(queue or _queue(settings, stack), stack),
->>>>>>> b86e571 (Zero retention, asymmetric signatures, Flower off the ledger, and another attack)
                 submission_quotas=access_control.submission_quotas,
                 machine=_machine(settings, stack),
                 probes=(probes := stack.enter_context(ThreadPoolExecutor(max(4, os.cpu_count() or 1), "probe"))),
