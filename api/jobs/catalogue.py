@@ -54,8 +54,18 @@ class Catalogue:
         )
 
     async def diarizer(self) -> str:
-        """What tells speakers apart here: what most live workers have. ModelNotServed, LedgerUnavailable."""
+        """
+        What tells speakers apart here: what most live workers have.
+
+        Raises:
+            ModelNotServed: none of them can.
+            ModelUnavailable: no worker has come yet.
+        """
         workers = (await self._backlog.now()).workers or self._backlog.last_workers
+        if not workers:
+            raise ModelUnavailable(
+                "no worker has said yet whether it can tell speakers apart; try again when one is up"
+            )
         found = Counter(worker.diarizer for worker in workers if worker.diarizer)
         if not found:
             raise ModelNotServed(

@@ -1,0 +1,65 @@
+"""Who speaks, over HTTP: what is refused, and when, against a ledger in memory."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests import audio_files
+from tests.api_client import Bench, bench
+from tests.memory_jobs import WORKER
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+async def api(tmp_path: Path) -> AsyncIterator[Bench]:
+    async with bench(tmp_path) as running:
+        yield running
+
+
+async def test_where_no_worker_can_tell_speakers_apart_the_question_is_refused(api: Bench) -> None:
+    api.jobs.workers = (replace(WORKER, diarizer=""),)
+    answer = await api.submit(audio_files.wav(), diarize="true")
+    assert answer.json()["code"] == "model_not_served"
+    assert "MURMUR_WORKER__DIARIZER" in answer.json()["detail"]
+    assert (await api.submit(audio_files.wav())).status_code == 202
+
+
+async def test_before_any_worker_has_come_the_question_is_to_be_asked_again(api: Bench) -> None:
+    api.jobs.workers = ()
+    answer = await api.submit(audio_files.wav(), diarize="true")
+    assert answer.json()["code"] == "model_unavailable"
+    assert answer.status_code >= 500
+
+
+async def test_job_goes_to_what_most_workers_have(api: Bench) -> None:
+    others = [replace(WORKER, id=f"w{n}", diarizer="other@2") for n in (2, 3)]
+    api.jobs.workers = (WORKER, *others)
+    assert (await api.submit(audio_files.wav(), diarize="true", max_speakers="4")).status_code == 202
+    (submission,) = api.jobs.submissions
+    assert submission.diarizer == "other@2"
+    assert submission.options.diarization().max_speakers == 4
+
+
+async def test_speakers_are_named_when_it_is_known_who_speaks(api: Bench) -> None:
+    job = (await api.submit(audio_files.wav(), diarize="true")).json()
+    url = f"/v1/jobs/{job['id']}/speakers"
+    early = await api.http.patch(url, json={"A": "Anna"})
+    assert (early.status_code, early.json()["code"]) == (409, "result_not_ready")
+    api.jobs.finish(job["id"])
+    named = await api.http.patch(url, json={"A": "Anna"})
+    assert (named.status_code, named.json()["speakers"]) == (200, {"A": "Anna"})
+    text = (await api.http.get(f"/v1/jobs/{job['id']}/result", params={"format": "text"})).text
+    assert text == "Anna: Hello there,\nB: you <all>.\n"
+    assert (await api.http.patch(url, json={"C": "Eve"})).json()["detail"].endswith("there are A, B")
+
+
+async def test_speakers_of_an_unknown_job_are_nobodys(api: Bench) -> None:
+    assert (await api.http.patch("/v1/jobs/none/speakers", json={"A": "Anna"})).status_code == 404
