@@ -49,7 +49,7 @@ class SecretsOut(BaseModel):
     operation_id="create_webhook_secret",
     summary="Make a webhook secret",
     status_code=201,
-    responses=documented(403, 429, 503),
+    responses=documented(403, 422, 429, 503),
 )
 async def create(
     *,
