@@ -12,9 +12,9 @@ export function written(format, transcript, segments) {
 }
 
 const WRITERS = {
-  text: (_, segments) => segments.map(({ text }) => `${text.trim()}\n`).join(""),
-  srt: (_, segments) => segments.map((segment, index) => `${index + 1}\n${times(segment, ",")}\n${cue(segment.text)}\n`).join("\n"),
-  vtt: (_, segments) => `WEBVTT\n${segments.map((segment) => `\n${times(segment, ".")}\n${escaped(cue(segment.text))}\n`).join("")}`,
+  text: (_, segments) => segments.map((segment) => `${saidBy(segment)}${segment.text.trim()}\n`).join(""),
+  srt: (_, segments) => segments.map((segment, index) => `${index + 1}\n${times(segment, ",")}\n${cue(saidBy(segment) + segment.text.trim())}\n`).join("\n"),
+  vtt: (_, segments) => `WEBVTT\n${segments.map((segment) => `\n${times(segment, ".")}\n${voice(segment)}${escaped(cue(segment.text))}\n`).join("")}`,
   json(transcript, segments) {
     const clean = segments.map(({ original, ...segment }) => segment);
     const shape = { ...transcript, text: clean.map(({ text }) => text).join("").trim(), segments: clean };
@@ -46,7 +46,8 @@ export function retimed(segment, text) {
   const between = middle.map((word) => {
     const begin = at;
     at += ((Math.max(to, from) - from) * word.length) / letters;
-    return { word: ` ${word}`, start: round(begin), end: round(at), probability: 1 };
+    const speaker = segment.speaker === undefined ? {} : { speaker: segment.speaker, overlap: segment.overlap };
+    return { word: ` ${word}`, start: round(begin), end: round(at), probability: 1, ...speaker };
   });
   return { ...changed, words: [...old.slice(0, head), ...between, ...old.slice(old.length - tail)] };
 }
@@ -55,6 +56,9 @@ const round = (seconds) => Math.round(seconds * 1000) / 1000;
 const times = ({ start, end }, mark) => `${stamp(start, mark)} --> ${stamp(end, mark)}`;
 // A cue's text can't hold an arrow or an empty line: either would end it.
 const cue = (text) => text.trim().split(/\s+/).join(" ").replaceAll("-->", "->");
+// A speaker's name comes first: with a colon, or as a voice span.
+const saidBy = ({ speaker }) => (speaker ? `${cue(speaker)}: ` : "");
+const voice = ({ speaker }) => (speaker ? `<v ${escaped(cue(speaker))}>` : "");
 const escaped = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
 
 function stamp(seconds, mark) {

@@ -15,8 +15,9 @@ export function optionFields() {
   const hotwords = h("input", { name: "hotwords", maxlength: 4000, autocomplete: "off" });
   const words = h("input", { name: "word_timestamps", type: "checkbox", checked: true });
   const normalize = h("input", { name: "normalize", type: "checkbox" });
+  const diarize = h("input", { name: "diarize", type: "checkbox" });
   const batch = h("input", { name: "priority", type: "checkbox" });
-  const fields = { model, language, task, prompt, hotwords, words, normalize, batch };
+  const fields = { model, language, task, prompt, hotwords, words, diarize, normalize, batch };
   for (const [name, value] of Object.entries(chosen)) {
     const field = fields[name];
     if (field?.type === "checkbox") field.checked = value;
@@ -35,6 +36,7 @@ export function optionFields() {
         h("label", {}, "What was said before, or a text in the style you want", prompt)),
       h("div", { class: "checks" },
         h("label", { class: "check" }, words, "Time every word"),
+        h("label", { class: "check" }, diarize, "Say who speaks"),
         h("label", { class: "check" }, normalize, "Make a very quiet recording louder first"),
         h("label", { class: "check" }, batch, "No hurry: let other people's recordings go first"))));
   element.addEventListener("change", () => {
@@ -56,6 +58,7 @@ export function optionFields() {
       prompt: prompt.value.trim() || null,
       hotwords: hotwords.value.trim() || null,
       word_timestamps: words.checked,
+      diarize: diarize.checked || null,
       normalize: normalize.checked || null,
       priority: batch.checked ? "batch" : null,
     }),

@@ -12,7 +12,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, Request, expect
 
-from demo import SAMPLES
+from demo import DIALOGUE, SAMPLES
 from tests.platform import TestPlatform, eventually, running_platform
 from transcription.settings import Security
 
@@ -84,6 +84,24 @@ def test_untouched_downloads_are_what_the_api_writes(platform: TestPlatform, pag
     for form in ("text", "srt", "vtt"):
         answer = httpx.get(f"{platform.url}/v1/jobs/{job}/result", params={"format": form})
         assert download(page, form) == answer.text
+
+
+def test_who_speaks_is_shown_in_colours_and_taken_along(platform: TestPlatform, page: Page) -> None:
+    page.goto(platform.url)
+    page.get_by_text("More options").click()
+    page.get_by_label("Say who speaks").check()
+    page.set_input_files("#picker", DIALOGUE.path)
+    expect(page.get_by_role("button", name="Download")).to_be_visible()
+    expect(page.locator(".segment .speaker").first).to_have_text("A")
+    names = page.locator(".segment .speaker")
+    assert set(names.all_inner_texts()) == {"A", "B"}
+    colours = names.evaluate_all("all => [...new Set(all.map((one) => getComputedStyle(one).color))]")
+    assert len(colours) == 2
+    job = page.url.rpartition("/")[2]
+    for form in ("text", "srt", "vtt"):
+        answer = httpx.get(f"{platform.url}/v1/jobs/{job}/result", params={"format": form})
+        assert download(page, form) == answer.text
+        assert "<v B>" in answer.text if form == "vtt" else "B: " in answer.text
 
 
 def test_segments_appear_while_the_recording_is_computed_and_a_reload_goes_on(tmp_path: Path, page: Page) -> None:
