@@ -91,3 +91,18 @@ def test_window_goes_round_again_while_there_is_sound_left(seek: int, frames: in
     assert following == (encode_key(one) if further else None)
     assert [segment.tokens for segment in one.segments] == [(7, 8)]
     assert one.context.tokens() == [1, 2, 7, 8]
+
+
+@pytest.mark.parametrize(("logprob", "said"), [(-1.5, []), (-0.3, [(7, 8)])])
+def test_silence_has_no_segments_unless_what_was_written_is_probable(logprob: float, said: list[object]) -> None:
+    pieces = [{"start": 0.0, "end": 1.0, "tokens": [7, 8], "seek": 0}]
+    model: Any = SimpleNamespace(
+        model=SimpleNamespace(device="cpu"), _split_segments_by_timestamps=lambda **_: (pieces, 3000, True)
+    )
+    stages = Stages(model, encode_batch=1, decode_batch=4, encoder=SimpleNamespace())  # type: ignore[arg-type]
+    one = row()
+    one.size = 3000
+    one.attempts = [Attempt((7, 8), 0.0, logprob, 1.5, 0.9)]
+    assert stages._assess(one) is None
+    assert one.seek == 3000
+    assert [segment.tokens for segment in one.segments] == said

@@ -127,6 +127,21 @@ def test_a_new_process_comes_when_the_one_that_forks_was_killed(sandbox: Sandbox
     assert run(sandbox, "read", tmp_path)
 
 
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="only Linux shows how a process was born")
+def test_the_process_that_forks_is_born_without_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MURMUR_LEDGER__URL", "redis://:a-password@127.0.0.1/0")
+    before = {child.pid for child in psutil.Process().children()}
+    own = Sandbox("tests.bad_codec:misbehave", memory_bytes=256 << 20)
+    try:
+        assert run(own, "read", tmp_path)
+        (born,) = [child for child in psutil.Process().children() if child.pid not in before]
+        environment = Path(f"/proc/{born.pid}/environ").read_bytes()
+    finally:
+        own.close()
+    assert b"PYTHONPATH" in environment
+    assert b"a-password" not in environment
+
+
 def test_closing_ends_every_process(tmp_path: Path) -> None:
     before = {child.pid for child in psutil.Process().children(recursive=True)}
     own = Sandbox("tests.bad_codec:misbehave", memory_bytes=256 << 20)
