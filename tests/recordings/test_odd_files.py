@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from av.audio.stream import AudioStream
 
+from tests.audio_files import wav_of
 from tests.recordings import corpus, measure
-from transcription.errors import IndexMissing
+from transcription.errors import IndexMissing, NoSamples
 from transcription.media.audio import RATE
 
 SECONDS = 11.04
@@ -157,6 +158,11 @@ def test_channels_in_an_order_of_their_own_break_nothing(container: str) -> None
     codec = "pcm_s16be" if container == "aiff" else "pcm_s16le"
     recording = measure.recorded(corpus.written(corpus.Form(container, codec), [last], layout="7.1"))
     assert measure.share(recording, lambda time: time) > measure.MOST
+
+
+def test_sound_that_is_shorter_than_a_sample_is_none() -> None:
+    with pytest.raises(NoSamples):
+        measure.recorded(wav_of(np.full((2, 1), 1000, np.int16), rate=192_000))
 
 
 def test_a_microphone_in_the_subwoofer_s_place_is_heard() -> None:

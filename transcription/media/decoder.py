@@ -86,8 +86,11 @@ class Decoder:
                 language=language,
                 key=self._encryption.hex_key_of(source),
             )
+        size = os.fstat(target.fileno()).st_size
+        if not size:
+            raise CorruptAudio("the decoder gave no sample of this file")
         try:
-            return Recording.told(target, os.fstat(target.fileno()).st_size // 2, report)
+            return Recording.told(target, size // 2, report)
         except (KeyError, TypeError, ValueError) as error:
             # The file may have taken the process over.
             raise CorruptAudio(f"the decoder says what can't be of this file ({error})"[:300]) from error

@@ -98,8 +98,8 @@ class Reader:
             if self._held > self._limit_s * RATE:
                 raise _too_long(self._limit_s)
             yield block
-        if not self._heard_s:
-            if self._fault or self._claims_sound:
+        if not self._held:
+            if self._fault or (self._claims_sound and not self._heard_s):
                 raise CorruptAudio(f"no sound could be decoded: {self._fault or 'the stream holds no frame'}")
             raise NoSamples("the audio stream holds no samples")
 
