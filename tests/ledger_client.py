@@ -107,8 +107,8 @@ class LedgerClient:
 
 TOTALS = {
     # What stays for ever, and doesn't grow with jobs.
-    "audit", "backlog", "config", "counts", "failures", "fence", "latencies", "running", "schema", "served",
-    "stats", "unneeded",
+    "audit", "backlog", "config", "counts", "failures", "fence", "latencies", "revisions", "running", "schema",
+    "served", "stats", "unneeded",
 }  # fmt: skip
 
 

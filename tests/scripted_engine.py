@@ -9,6 +9,7 @@ from transcription.settings import Settings
 from transcription.spans import Span
 from transcription.transcript import Segment
 from worker.audio.windows import Window
+from worker.batcher import ModelCall
 
 
 @dataclass
@@ -41,6 +42,9 @@ class ScriptedEngine:
 
     def progress(self, owner: str) -> int | None:
         return None
+
+    def calls(self) -> tuple[ModelCall, ...]:
+        return ()
 
     def detect_language(self, window: Samples, **_: object) -> tuple[str, float]:
         script.detections += 1

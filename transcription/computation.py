@@ -22,7 +22,8 @@ class Claim:
     ``diarization``: the computation says who speaks, not what is said; ``closing``: its spans have been heard, and all
     of them together are to be told apart.
     ``request_id`` and ``traceparent`` are those of the request that began the computation. ``faults`` counts the
-    platform's faults that the span met since it last made progress, for ``faulting_s`` by now.
+    platform's faults that the span met since it last made progress, for ``faulting_s`` by now. ``revision`` is that of
+    the weights which the request took for granted; None: an earlier version wrote it.
     """
 
     computation: str
@@ -46,6 +47,7 @@ class Claim:
     faulting_s: float = 0.0
     diarization: Diarization | None = None
     closing: bool = False
+    revision: str | None = None
 
     @property
     def name(self) -> str:

@@ -25,7 +25,7 @@ class WorkerInfo:
 
     ``rate`` is its measured speed in audio-seconds per second, None at first. ``quarantine`` says why it claims
     nothing, or nothing for the models that it has ``withdrawn``; empty when all is well. ``diarizer`` tells speakers
-    apart; empty where it can't.
+    apart; empty where it can't. ``revisions`` are those of its models' weights, as far as it knows them.
     """
 
     id: str
@@ -44,6 +44,7 @@ class WorkerInfo:
     quarantine: str = ""
     withdrawn: tuple[str, ...] = ()
     diarizer: str = ""
+    revisions: dict[str, str] = field(default_factory=dict)
 
     @property
     def fit(self) -> bool:
@@ -113,6 +114,7 @@ class Backlog:
     What waits and what runs, over the whole platform. Ages and lengths in seconds.
 
     ``used_bytes`` is the memory that the ledger's server uses, ``max_bytes`` what it may use; 0: it has no limit.
+    ``revisions``: of each model's weights, by the worker that said so last, alive or not.
     """
 
     pending_spans: int
@@ -130,6 +132,7 @@ class Backlog:
     lanes: dict[str, Lane] = field(default_factory=dict)
     used_bytes: int = 0
     max_bytes: int = 0
+    revisions: dict[str, str] = field(default_factory=dict)
 
     @property
     def ledger_percent(self) -> float:
@@ -272,8 +275,15 @@ class SpanStore(Protocol):
     def append_turns(self, claim: Claim, turns: Iterable[Turn]) -> None:
         """Write who speaks when, all of a recording: what the span that closes a diarization is for. As `append`."""
 
-    def finish(self, claim: Claim, timing: Timing) -> bool:
-        """Commit a span; True when it was the computation's last."""
+    def finish(self, claim: Claim, timing: Timing, *, windows: int | None = None) -> bool:
+        """
+        Commit a span; True when it was the computation's last.
+
+        LeaseLost: fewer than *windows* are written; whoever claims the span goes on there.
+        """
+
+    def keep_from_cache(self, claim: Claim) -> None:
+        """Say that other weights compute this than its request named: nobody else is to get its result."""
 
     def fail(self, claim: Claim, failure: Failure, *, retry_in_s: float | None) -> None:
         """Report a failed attempt; without *retry_in_s* the computation fails."""
@@ -298,6 +308,9 @@ class SpanStore(Protocol):
 
     def sweep(self) -> int:
         """Let jobs expire whose retention is over, a part of them at a time; how many moved."""
+
+    def fail_unserved(self) -> int:
+        """Fail what waits for a model that no worker has named for too long, though others live; how many."""
 
     def rewrite(self, *, after_s: float) -> bool:
         """Have the append-only file written anew when something was deleted longer ago than that; whether it began."""

@@ -1,9 +1,11 @@
 """The batcher: puts the rows of all jobs in a process together, so that the model works on many at once."""
 
 import threading
+import time
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future, InvalidStateError
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
@@ -30,6 +32,13 @@ class Key(NamedTuple):
 
     stage: int
     shared: Hashable = None
+
+
+class ModelCall(NamedTuple):
+    """A thread's call into the model that hasn't come back: since when (monotonic seconds), and whose rows it has."""
+
+    since: float
+    owners: frozenset[str]
 
 
 class Executor(Protocol[Row_contra]):
@@ -137,6 +146,7 @@ class Batcher(Generic[Row]):
         self._running = 0
         self._in_work: Counter[str] = Counter()
         self._moved: Counter[str] = Counter()
+        self._calls: dict[int, ModelCall] = {}
         self._closed = False
         lock = threading.Lock()
         self._filled = threading.Condition(lock)
@@ -176,6 +186,11 @@ class Batcher(Generic[Row]):
         """How often rows of *owner* have come out of a batch; None while none of them is in one."""
         with self._filled:
             return self._moved.get(owner, 0) if self._in_work.get(owner) else None
+
+    def calls(self) -> tuple[ModelCall, ...]:
+        """Each thread's call that hasn't come back yet; one that is old hangs, whatever became of its rows' owners."""
+        with self._filled:
+            return tuple(self._calls.values())
 
     def close(self) -> None:
         """Let the batches in work end, and every row that isn't finished by then end with Stopped."""
@@ -263,13 +278,25 @@ class Batcher(Generic[Row]):
 
     def _compute(self, key: Key, entries: list[_Entry[Row]]) -> None:
         try:
-            following = self._executor.compute(key, [entry.row for entry in entries])
+            with self._calling(entries):
+                following = self._executor.compute(key, [entry.row for entry in entries])
         except OutOfMemory as error:
             self._shrink(key, entries, error)
         except Exception as error:  # noqa: BLE001 - whatever it is, this thread must live on and the others' rows too
             self._isolate(key, entries, error)
         else:
             self._move(entries, following)
+
+    @contextmanager
+    def _calling(self, entries: list[_Entry[Row]]) -> Iterator[None]:
+        thread = threading.get_ident()
+        with self._filled:
+            self._calls[thread] = ModelCall(time.monotonic(), frozenset(entry.owner for entry in entries))
+        try:
+            yield
+        finally:
+            with self._filled:
+                del self._calls[thread]
 
     def _move(self, entries: Sequence[_Entry[Row]], following: Sequence[Key | None]) -> None:
         for entry, key in zip(entries, following, strict=True):

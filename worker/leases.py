@@ -4,7 +4,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -15,6 +15,7 @@ from transcription.errors import LeaseLost, LedgerUnavailable, NameTaken, Stoppe
 from transcription.ports import SpanStore, WorkerInfo
 from transcription.settings import Lease
 from worker import health_check
+from worker.batcher import ModelCall
 
 log = structlog.get_logger()
 
@@ -64,16 +65,24 @@ class Leases(threading.Thread):
     Renews what is held, says in the ledger and in the heartbeat file that the worker lives, and hears of cancels.
 
     A span without progress for ``stall_s`` isn't renewed. If it goes on standing still, the process says so, hands back
-    what else it holds and exits: a call into a model can't be stopped in any other way.
+    what else it holds and exits: a call into a model can't be stopped in any other way. So it does when a call into the
+    model doesn't come back, or a thread of a span that nobody wants any more: what hangs there would keep its place.
     """
 
     def __init__(
-        self, spans: SpanStore, settings: Lease, *, steps: Callable[[], int], info: Callable[[int], WorkerInfo]
+        self,
+        spans: SpanStore,
+        settings: Lease,
+        *,
+        steps: Callable[[], int],
+        calls: Callable[[], Sequence[ModelCall]] = tuple,
+        info: Callable[[int], WorkerInfo],
     ) -> None:
         super().__init__(name="leases", daemon=True)
         self._spans = spans
         self._settings = settings
         self._steps = steps
+        self._calls = calls
         self._info = info
         self._held: dict[int, Held] = {}
         self._lock = threading.Lock()
@@ -185,9 +194,12 @@ class Leases(threading.Thread):
             if own != one.seen or (own is None and stepped):
                 one.touch()
             one.seen = own
-        stalled = [one for one in held if now - one.progressed_at > self._settings.stall_s and not one.over]
-        if any(now - one.progressed_at > self._settings.stall_s + self._settings.ttl_s / 2 for one in stalled):
-            self._exit(stalled)
+        stalled = [one for one in held if now - one.progressed_at > self._settings.stall_s]
+        limit_s = self._settings.stall_s + self._settings.ttl_s / 2
+        hung = [call for call in self._calls() if now - call.since > limit_s]
+        if hung or any(now - one.progressed_at > limit_s for one in stalled):
+            owners = {owner for call in hung for owner in call.owners}
+            self._exit([one for one in held if not one.over and (one in stalled or one.claim.computation in owners)])
         moving = [one for one in held if one not in stalled and not one.over]
         found = self._spans.renew([one.claim for one in moving])
         for one in moving:

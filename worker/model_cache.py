@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import structlog
 from faster_whisper import download_model
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
@@ -16,10 +17,14 @@ import demo
 from transcription.errors import ModelUnavailable
 from transcription.models import CHECKPOINTS
 from transcription.settings import Settings
+from transcription.storage.model_revision import ModelRevisions, built_in
+from worker.batcher import ModelCall
 from worker.engines import choice
 from worker.engines.allocator import give_back_memory
 from worker.engines.base import Engine
 from worker.metrics import counters
+
+log = structlog.get_logger()
 
 Load = Callable[[str, Settings], Engine]
 
@@ -54,10 +59,9 @@ def locate(name: str, settings: Settings) -> Path:
 
 
 def _fetch(name: str, model_dir: Path) -> Path:
-    with suppress(LocalEntryNotFoundError, ValueError, OSError):
-        here = Path(download_model(name, cache_dir=str(model_dir), local_files_only=True))
-        if (here / "model.bin").is_file():  # else a download was cut
-            return here
+    here = _downloaded(name, model_dir)
+    if here is not None:
+        return here
     try:
         return Path(download_model(name, cache_dir=str(model_dir)))
     except (HfHubHTTPError, HFValidationError, httpx.HTTPError, ValueError, OSError) as error:
@@ -66,6 +70,22 @@ def _fetch(name: str, model_dir: Path) -> Path:
             f"model {name!r} isn't in {model_dir} and can't be fetched from the hub ({message[0]}); "
             "set MURMUR_MODEL=demo, or name a directory that holds a CTranslate2 model"
         ) from error
+
+
+def _downloaded(name: str, model_dir: Path) -> Path | None:
+    with suppress(LocalEntryNotFoundError, ValueError, OSError):
+        here = Path(download_model(name, cache_dir=str(model_dir), local_files_only=True))
+        if (here / "model.bin").is_file():  # else a download was cut
+            return here
+    return None
+
+
+def local(name: str, settings: Settings, *, engine: str) -> Path | None:
+    """Where the files of the model *name* lie on this host already, in the form of *engine*; None: nowhere yet."""
+    if engine == choice.MLX:
+        return choice.mlx_files(name, settings)
+    path = Path(name).expanduser()
+    return path if path.is_dir() else _downloaded(name, settings.model_dir)
 
 
 def load(name: str, settings: Settings) -> Engine:
@@ -84,9 +104,14 @@ def _bytes(directory: Path) -> int:
 
 @dataclass(slots=True, eq=False)
 class _CacheEntry:
-    """A model's place in the cache. It is used from the moment when somebody begins to load the model."""
+    """
+    A model's place in the cache. It is used from the moment when somebody begins to load the model.
+
+    ``revision`` is that of the weights in memory, empty where it isn't known, whatever lies on the disk by now.
+    """
 
     engine: Engine | None = None
+    revision: str = ""
     error: ModelUnavailable | None = None
     users: int = 0
     since: float = 0.0
@@ -111,6 +136,10 @@ class ModelCache:
         self._entries: OrderedDict[str, _CacheEntry] = OrderedDict()
         self._queue: list[tuple[object, str]] = []
         self._past_steps = 0
+        self._on_disk = ModelRevisions(settings.model_dir / "revisions.json")
+        # Read without the lock, which whoever closes a model holds until what that computes has come back.
+        self._engines: tuple[Engine, ...] = ()
+        self._loading = 0
         self._closed = False
         self._changed = threading.Condition()
         if self._idle_unload_s:
@@ -119,16 +148,35 @@ class ModelCache:
     @property
     def steps(self) -> int:
         """How often any model has come back with something. While one is loaded, what comes from the hub counts too."""
-        with self._changed:
-            engines = [entry.engine for entry in self._entries.values()]
-            steps = self._past_steps + sum(engine.steps for engine in engines if engine)
-        return steps if all(engines) else steps + _bytes(self._settings.model_dir)
+        steps = self._past_steps + sum(engine.steps for engine in self._engines)
+        return steps + _bytes(self._settings.model_dir) if self._loading else steps
+
+    def revision(self, name: str) -> str:
+        """
+        The revision of a model's weights: of those in memory, else of those on this host's disk, which are read for it
+        when they have changed. Empty where it isn't known: they must be fetched first, or can't be read.
+        """
+        entry = self._entries.get(name)
+        return entry.revision if entry and entry.engine else self._disk_revision(name)
+
+    def _disk_revision(self, name: str) -> str:
+        if name == "demo":
+            return built_in(name)
+        try:
+            directory = local(name, self._settings, engine=self.engine)
+            return self._on_disk.of(directory) if directory else ""
+        except (OSError, ModelUnavailable) as error:
+            log.warning("the model's weights can't be read", model=name, error=str(error)[:300])
+            return ""
+
+    def calls(self) -> tuple[ModelCall, ...]:
+        """The calls into any model that haven't come back yet."""
+        return tuple(call for engine in self._engines for call in engine.calls())
 
     @property
     def layout(self) -> str:
         """How models are laid out here, and what encodes those that are in memory."""
-        with self._changed:
-            encoders = {getattr(entry.engine, "encoder", "") for entry in self._entries.values()} - {""}
+        encoders = {getattr(engine, "encoder", "") for engine in self._engines} - {""}
         return ", encoder ".join([self._layout, *sorted(encoders)])
 
     def names(self) -> tuple[str, ...]:
@@ -195,16 +243,25 @@ class ModelCache:
 
     def _load_into(self, name: str, entry: _CacheEntry) -> Engine:
         # Outside the lock: fetching a model can take minutes, in which others go on with theirs.
+        with self._changed:
+            self._loading += 1
         try:
+            before = self._disk_revision(name)
             with counters.loading():
                 engine = self._load(name, self._settings)
+            after = self._disk_revision(name)
         except BaseException as error:
             with self._changed:
+                self._loading -= 1
                 entry.error = error if isinstance(error, ModelUnavailable) else ModelUnavailable(str(error))
                 del self._entries[name]
                 self._changed.notify_all()
             raise
         with self._changed:
+            self._loading -= 1
+            self._engines = (*self._engines, engine)
+            # Weights that were exchanged while they were loaded are neither the ones nor the others.
+            entry.revision = after if before in ("", after) else f"{before}-{after}"
             entry.engine = engine
             self._changed.notify_all()
         return engine
@@ -220,8 +277,9 @@ class ModelCache:
     def _unload(self, name: str) -> None:
         engine = self._entries.pop(name).engine
         if engine is not None:
-            self._past_steps += engine.steps
             engine.close()
+            self._past_steps += engine.steps
+            self._engines = tuple(one for one in self._engines if one is not engine)
             del engine
             give_back_memory()
 

@@ -85,19 +85,21 @@ class Pipeline:
         with self._models.get(claim.model) as engine, ExitStack() as scratch:
             held.in_engine = False
             held.touch()
+            if claim.revision is not None and self._models.revision(claim.model) != claim.revision:
+                self._spans.keep_from_cache(claim)
             if claim.speech is None:
                 work = self._prepare(held, engine, clock, scratch)
             else:
                 work = self._load(held, clock, scratch)
             with clock.measure("compute"):
-                self._transcribe(held, engine, work)
+                written = self._transcribe(held, engine, work)
         timing = Timing(
             audio_s=work.sound_s,
             decode_s=clock.spent["decode"],
             vad_s=clock.spent["vad"],
             compute_s=clock.spent["compute"],
         )
-        if self._spans.finish(claim, timing):
+        if self._spans.finish(claim, timing, windows=written):
             self._sounds.forget(claim)
         return timing
 
@@ -148,13 +150,13 @@ class Pipeline:
             sound = self._sounds.load(held, scratch)
         return Work(Piece(claim.span, claim.speech or ()), sound, claim.language, whole=claim.whole)
 
-    def _transcribe(self, held: Held, engine: Engine, work: Work) -> None:
-        """Write one window after the other; those that an earlier holder wrote are left out."""
+    def _transcribe(self, held: Held, engine: Engine, work: Work) -> int:
+        """Write one window after the other but for those that an earlier holder wrote; how many there are now."""
         claim, piece = held.claim, work.piece
         every = windows(piece.speech)
         groups = every[claim.windows_done :]
         if not groups or work.language is None:
-            return
+            return claim.windows_done
         decoding = claim.decoding
         if not work.whole or len(every) > 1:  # windows of a long recording never are heard in their own length
             decoding = decoding.model_copy(update={"fast_short": False})
@@ -176,6 +178,7 @@ class Pipeline:
             skipped.clear()
             held.check()
         held.in_engine = False
+        return claim.windows_done + len(groups)
 
 
 def _skipped(part: Span) -> ResultWarning:

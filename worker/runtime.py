@@ -37,6 +37,7 @@ from worker.pipeline import Pipeline
 from worker.probes import Probes
 from worker.quarantine import Quarantine
 from worker.queues import Queues
+from worker.revisions import Revisions
 from worker.sounds import Sounds
 
 log = structlog.get_logger()
@@ -118,19 +119,25 @@ class WorkerRuntime:
         )
         self._queues = Queues(app, name, models=self._computes, waiting=self._spans.waiting_lanes, suits=self._suits)
         self._taken: dict[str, deque[Held]] = {}
+        self._revisions = Revisions(self._models.revision, self._models_served)
         self._probes = Probes(
             settings, self._blobs, self._models, lambda: self._spans.waiting_audio(WAITING_PROBED), self._diarizer.get
         )
         self._quarantine = Quarantine(
             self._probes, changed=self._queues.consume, limit=settings.worker.quarantine_after
         )
-        self._leases = Leases(self._spans, settings.lease, steps=lambda: self._models.steps, info=self._info)
+        self._leases = Leases(
+            self._spans, settings.lease, steps=lambda: self._models.steps, calls=self._models.calls, info=self._info
+        )
         self._maintenance = Maintenance(self._spans, self._queue, self._blobs, settings)
         self._webhook_dispatcher = WebhookDispatcher(settings, poll_s=WORKERS_POLL_S)
         self._traces = open_traces("worker")
 
     def start(self) -> None:
         """Begin to renew leases and to take care."""
+        # Before anybody hears of this worker: what is submitted then has its place in the cache.
+        self._revisions.look()
+        self._revisions.start()
         self._leases.start()
         self._maintenance.start()
         threading.Thread(target=self._decoder.start, name="decoder", daemon=True).start()
@@ -320,6 +327,7 @@ class WorkerRuntime:
             quarantine=self._quarantine.reason,
             diarizer=self._diarizer.name if self._quarantine.without((self._diarizer.model,)) else "",
             withdrawn=tuple(sorted(set(self._models_served) - set(self._quarantine.without(self._models_served)))),
+            revisions=self._revisions.known,
         )
 
 

@@ -1,6 +1,5 @@
 """Which models can be asked for now, and what their names stand for."""
 
-import asyncio
 from collections import Counter
 from dataclasses import dataclass
 
@@ -9,7 +8,7 @@ from transcription.errors import ModelNotServed, ModelUnavailable
 from transcription.models import ModelRef, resolve
 from transcription.ports import WorkerInfo
 from transcription.settings import Settings
-from transcription.storage.model_revision import revision
+from transcription.storage.model_revision import built_in
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,5 +77,5 @@ class Catalogue:
         """The model that a client's word stands for. ModelNotServed, ModelUnavailable, LedgerUnavailable."""
         offer = await self.offer()
         name = resolve(requested, default=offer.default, served=offer.served, aliases=offer.aliases)
-        # A directory's weights may have to be read.
-        return ModelRef(name, await asyncio.to_thread(revision, name) if "/" in name else revision(name))
+        known = (await self._backlog.now()).revisions
+        return ModelRef(name, known.get(name) or built_in(name))

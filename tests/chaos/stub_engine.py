@@ -5,6 +5,7 @@ import ctypes
 import hashlib
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from transcription.settings import Settings
 from transcription.spans import Span
 from transcription.transcript import Segment
 from worker.audio.windows import Window
+from worker.batcher import ModelCall
 
 WINDOW_TAKES_S = float(os.environ.get("STUB_WINDOW_S", "0.05"))
 PACES = {"slow": 60.0, "steady": 0.5}
@@ -31,8 +33,15 @@ class StubEngine:
     compute_type = "none"
     steps = 0
 
+    def __init__(self) -> None:
+        self._windows: Counter[str] = Counter()
+
     def progress(self, owner: str) -> int | None:
-        return None
+        """Every window is in work as soon as it comes: nobody waits for a turn."""
+        return self._windows[owner]
+
+    def calls(self) -> tuple[ModelCall, ...]:
+        return ()
 
     def detect_language(self, window: Samples, **_: object) -> tuple[str, float]:
         return "en", 1.0
@@ -55,6 +64,7 @@ class StubEngine:
                     raise Stopped("nobody waits for this any more")
                 time.sleep(0.01)
             self.steps += 1
+            self._windows[owner] += 1
             yield window.restore([Segment(0.0, window.seconds, said(window.samples))])
 
     def close(self) -> None:

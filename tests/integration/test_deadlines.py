@@ -1,5 +1,7 @@
 """Jobs end by their deadline, and a span that hangs is blamed by its own worker, not its neighbours by a lease."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.ledger_client import LedgerClient
@@ -62,6 +64,46 @@ def test_deadline_of_one_ticket_leaves_the_computation_to_the_others(
     assert (counts[Status.FAILED], counts[Status.COMPLETED]) == (1, 1)
     client.forget(late)
     assert client.backlog().jobs[Status.FAILED] == 0
+
+
+@pytest.mark.parametrize(
+    ("left", "ends"),
+    [
+        ({"models": ("other",)}, True),
+        ({"models": ("demo",), "withdrawn": ("demo",)}, False),  # in quarantine: it returns
+        ({"models": ("demo",)}, False),
+        (None, False),  # nobody lives
+    ],
+)
+def test_jobs_of_a_model_that_was_withdrawn_end_with_a_code(
+    client: LedgerClient,
+    ledger_clock: LedgerClock,  # before the worker, whose scripts go by it
+    worker: LedgerWorker,
+    *,
+    left: dict[str, tuple[str, ...]] | None,
+    ends: bool,
+) -> None:
+    jobs, spans = [client.new("a"), client.new("b", priority="batch")], worker.spans
+    spans.depart(worker.name)
+    for _ in range(50):  # nearly seven hours
+        if left is not None:
+            spans.register(replace(worker.info, id="w2", **left))  # type: ignore[arg-type]
+        assert spans.fail_unserved() in {0, 2 if ends else 0}
+        ledger_clock.advance(500)
+    assert [code(client, job) for job in jobs] == ["model_unavailable" if ends else None] * 2
+    assert len(client.letters()) == (2 if ends else 0)
+
+
+def test_model_is_not_taken_for_withdrawn_because_nobody_looked(
+    client: LedgerClient, ledger_clock: LedgerClock, worker: LedgerWorker
+) -> None:
+    job, spans = client.new("a"), worker.spans
+    spans.depart(worker.name)
+    for _ in range(3):
+        spans.register(replace(worker.info, id="w2", models=("other",)))
+        assert spans.fail_unserved() == 0
+        ledger_clock.advance(5 * 3600)
+    assert client.status(job) is Status.QUEUED
 
 
 def test_job_that_is_done_has_no_deadline_any_more(

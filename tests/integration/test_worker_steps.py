@@ -154,6 +154,20 @@ def test_recording_is_decoded_its_language_told_and_its_words_written(site: Site
     assert site.step() is None
 
 
+@pytest.mark.parametrize("exchanged", [False, True])
+def test_result_is_cached_unless_the_weights_in_memory_are_not_those_that_the_api_was_told_of(
+    site: Site, script: Script, monkeypatch: pytest.MonkeyPatch, exchanged: bool
+) -> None:
+    job = site.submit(SHORT)
+    if exchanged:
+        monkeypatch.setattr(site.worker._models, "_disk_revision", lambda _: "other weights")
+    site.step()
+    assert site.client.status(job) is Status.COMPLETED
+    with live_api(site.settings) as api:
+        again = api.post("/v1/jobs", files={"file": ("a.wav", SHORT)})
+    assert again.status_code == (202 if exchanged else 200)
+
+
 def test_language_that_the_client_named_is_not_detected(site: Site, script: Script) -> None:
     job = site.submit(SHORT, language="de")
     site.step()
@@ -260,6 +274,23 @@ def test_file_that_is_damaged_fails_at_once_and_is_no_dead_letter(site: Site, mo
     assert failed.failure is not None
     assert (failed.status, failed.failure.code, failed.failure.retryable) == (Status.FAILED, "corrupt_audio", False)
     assert site.client.letters() == ()
+
+
+@pytest.mark.parametrize("left", ["noise", "half"])
+def test_audio_that_was_damaged_is_called_so_whatever_the_decoder_makes_of_it(site: Site, left: str) -> None:
+    job = site.submit(SHORT)
+    path = site.settings.blob_dir / job.audio.sha256[:2] / job.audio.sha256
+    path.write_bytes(os.urandom(len(SHORT)) if left == "noise" else SHORT[: len(SHORT) // 2])
+    with pytest.raises(SpanFailed, match="isn't that audio"):
+        site.step()
+    assert site.client.status(job) is Status.PROCESSING
+    assert not path.exists()
+    again = site.client.get(job)
+    with live_api(site.settings) as api:
+        assert api.post("/v1/jobs", files={"file": ("a.wav", SHORT)}).json()["status"] in ("queued", "processing")
+    site.come_back()
+    site.step()
+    assert site.client.status(again) is Status.COMPLETED
 
 
 @pytest.mark.parametrize("span_s", [80.0])

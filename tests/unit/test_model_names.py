@@ -1,15 +1,10 @@
 """Which model a name stands for."""
 
-import os
-import random
-from pathlib import Path
-
 import pytest
 
 from transcription.errors import ModelNotServed
 from transcription.models import PUBLISHED_NAMES, resolve
 from transcription.settings import Settings
-from transcription.storage.model_revision import revision
 
 
 def ask(name: str | None, settings: Settings) -> str:
@@ -39,31 +34,6 @@ def test_published_spellings_of_a_served_model_need_no_setting(name: str, model:
 def test_a_spelling_of_a_model_that_is_not_served_stands_for_no_other() -> None:
     with pytest.raises(ModelNotServed):
         ask("whisper-large", Settings(model="base"))
-
-
-def stored(directory: Path, weights: bytes) -> str:
-    """The revision of a model with these weights, whose file keeps its time, as copies and images do."""
-    directory.mkdir(exist_ok=True)
-    (directory / "model.bin").write_bytes(weights)
-    os.utime(directory / "model.bin", (1_700_000_000, 1_700_000_000))
-    return revision(str(directory))
-
-
-def test_a_fine_tuned_model_of_the_same_size_and_time_is_another_revision(tmp_path: Path) -> None:
-    base = random.Random(1).randbytes(10_000_000)
-    tuned = bytes(value ^ 1 for value in base)
-    for one, other in ((b"one", b"two"), (b"one", b"other weights"), (base, tuned), (base, base[:-1] + b"\0\0")):
-        assert stored(tmp_path / "model", one) != stored(tmp_path / "model", other)
-    # The head and the tail are read whole.
-    head, tail = (base[:100] + b"x" + base[101:]), base[:-100] + b"x" + base[-99:]
-    assert len({stored(tmp_path / "model", weights) for weights in (base, head, tail)}) == 3
-
-
-def test_the_same_weights_are_one_revision_on_every_host(tmp_path: Path) -> None:
-    weights = random.Random(2).randbytes(5_000_000)
-    here, there = stored(tmp_path / "here", weights), stored(tmp_path / "there", weights)
-    os.utime(tmp_path / "there" / "model.bin", (1, 1))
-    assert here == there == revision(str(tmp_path / "there"))
 
 
 def test_a_name_without_its_owner_and_format_means_the_size_and_no_other() -> None:

@@ -82,8 +82,13 @@ class Maintenance(threading.Thread):
                 self._queue.hint(lane, min(missing, MOST_HINTS))
 
     def sweep(self) -> None:
-        """Expire jobs, and delete audio that nobody needs: what the ledger names, and once a day what it lost."""
+        """
+        Expire jobs, fail those of withdrawn models, and delete audio that nobody needs: what the ledger names, and once
+        a day what it lost.
+        """
         expired, files = self._expire(), 0
+        if unserved := self._spans.fail_unserved():
+            log.error("jobs of models that nobody serves have failed", count=unserved)
         if rewrite_s := self._settings.retention.rewrite_s:
             self._spans.rewrite(after_s=rewrite_s)
         while (names := self._spans.unneeded_audio()) and not self._stopping.is_set():

@@ -143,6 +143,7 @@ class RedisJobs:
             "charged": False if submission.charged_s is None else records.ms(submission.charged_s),
             "filename": audio.filename,
             "model": submission.model,
+            "revision": submission.revision,
             "class": options.priority.value,
             "webhook": options.webhook_url or False,
             "request": submission.request_id,

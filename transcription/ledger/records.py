@@ -171,6 +171,7 @@ def claim(fields: dict[str, Any]) -> Claim:
         traceparent=fields["trace"],
         faults=int(fields["faults"]),
         faulting_s=float(fields["faulting"]) / 1000,
+        revision=fields.get("revision"),
     )
 
 

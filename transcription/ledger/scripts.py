@@ -42,7 +42,9 @@ _WHILE_FULL = frozenset(
         "renew",
         "restore",
         "sweep",
+        "uncache",
         "unneeded",
+        "unserved",
     )
 )
 """Scripts that free memory, or bring accepted jobs to their end: they run though the server's memory is used up."""

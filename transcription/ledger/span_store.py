@@ -1,6 +1,8 @@
 """The ledger for a worker: spans in Redis, sync."""
 
 import base64
+import os
+import socket
 import time
 import uuid
 from collections.abc import Iterable, Sequence
@@ -32,6 +34,9 @@ log = structlog.get_logger()
 
 NO_FACTS = Facts()
 
+
+UNSERVED_PAUSE_S = 600.0
+"""Between two looks at which models are served: after a longer pause nothing is known of the time since."""
 
 UNNEEDED_S = 60.0
 UNNEEDED_AT_ONCE = 200
@@ -130,10 +135,15 @@ class RedisSpans:
             for speech, windows in rows
         ]
 
-    def finish(self, claim: Claim, timing: Timing) -> bool:
-        """Commit a span; True when it was the computation's last."""
+    def finish(self, claim: Claim, timing: Timing, *, windows: int | None = None) -> bool:
+        """Commit a span: see SpanStore. True when it was the computation's last."""
         figures = (timing.audio_s, timing.decode_s, timing.vad_s, timing.compute_s)
-        return self._write("finish", claim, *_name(claim), *map(ms, figures)) == "completed"
+        known = "" if windows is None else windows
+        return self._write("finish", claim, *_name(claim), *map(ms, figures), known) == "completed"
+
+    def keep_from_cache(self, claim: Claim) -> None:
+        """Say that other weights compute this than its request named: see SpanStore."""
+        self._write("uncache", claim, claim.computation)
 
     def fail(self, claim: Claim, failure: Failure, *, retry_in_s: float | None) -> None:
         """Report a failed attempt: see SpanStore."""
@@ -161,12 +171,32 @@ class RedisSpans:
         cuts = (info.id, incarnation, orjson.dumps(info).decode(), self._settings.lease.max_attempts, kind)
         known = int((info.id, incarnation) in self._known)
         with translated():
-            answer = self._scripts.call("register", *cuts, info.rate or 0, info.host, known, self._gone_ms)
+            revisions = "".join(f"{model}\t{revision}\n" for model, revision in sorted(info.revisions.items()))
+            twin = 0 if known else int(self._twin_lives(info))
+            beat = (info.rate or 0, info.host, known, self._gone_ms, revisions, twin)
+            answer = self._scripts.call("register", *cuts, *beat)
         if answer in ("taken", "replaced"):
             where = "on another host" if answer == "taken" else "and was started after this one"
+            where = "on this host" if answer == "taken" and twin else where
             raise NameTaken(f"another worker called {info.id!r} lives {where}", for_good=answer == "replaced")
         self._known.add((info.id, incarnation))
         return int(answer)
+
+    def _twin_lives(self, info: WorkerInfo) -> bool:
+        """Whether the process that has this worker's name so far is another one of this host, and still there."""
+        if info.host != socket.gethostname():
+            return False
+        incarnation, host = self._client.hmget(f"{PREFIX}worker:{info.id}", "incarnation", "host")
+        pid = int(str(incarnation or "0").partition("-")[0])
+        if host != info.host or pid in (0, info.pid):
+            return False
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            return True
+        return True
 
     def depart(self, worker: str) -> None:
         """Say goodbye."""
@@ -185,6 +215,12 @@ class RedisSpans:
         with translated():
             kept = self._settings.retention
             return int(self._scripts.call("sweep", kept.tombstone_ttl_s * 1000, kept.result_ttl_s * 1000))
+
+    def fail_unserved(self) -> int:
+        """Fail what has waited too long for a model that nobody serves: see SpanStore. How many computations."""
+        patience = ms(self._settings.lease.platform_patience_s)
+        with translated():
+            return int(self._scripts.call("unserved", self._gone_ms, patience, ms(UNSERVED_PAUSE_S)))
 
     def rewrite(self, *, after_s: float) -> bool:
         """Have the append-only file written anew when something was deleted longer ago than that; whether it began."""

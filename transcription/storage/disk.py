@@ -198,7 +198,7 @@ class DiskBlobs:
     def discard(self, sha256: str, *, older_than_s: float) -> None:
         """Delete a blob, unless it came in later than that: a job for it may be on its way to the ledger."""
         path = blob_path(self.root, sha256)
-        before = clock(self.root / "parts") - older_than_s
+        before = self._clock() - older_than_s
         if modified(path) < before:
             self._remove(path, before)
 
@@ -213,7 +213,7 @@ class DiskBlobs:
         Returns:
             How many files were deleted.
         """
-        before = clock(self.root / "parts") - older_than_s
+        before = self._clock() - older_than_s
         stale = self._sweep_parts(before)
         for page in pages(self._older(before)):
             needed = held([path.name for path in page])
@@ -222,9 +222,16 @@ class DiskBlobs:
 
     def old(self, *, older_than_s: float) -> list[str]:
         """The blobs that came in longer ago than that; uploads that began then and never ended are deleted."""
-        before = clock(self.root / "parts") - older_than_s
+        before = self._clock() - older_than_s
         self._sweep_parts(before)
         return [path.name for path in self._older(before)]
+
+    def _clock(self) -> float:
+        parts = self.root / "parts"
+        if self.root.is_dir():
+            with suppress(OSError):
+                parts.mkdir(exist_ok=True)
+        return clock(parts)
 
     def _sweep_parts(self, before: float) -> int:
         stale = [path for path in self.root.glob("parts/*") if modified(path) < before]
@@ -274,8 +281,6 @@ def clock(folder: Path) -> float:
     """
     stamped = folder / f".clock-{uuid.uuid4().hex}"
     try:
-        if folder.parent.is_dir():
-            folder.mkdir(exist_ok=True)
         stamped.touch(exist_ok=False)
         try:
             return stamped.stat().st_mtime

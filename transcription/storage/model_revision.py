@@ -1,38 +1,78 @@
 """Which weights a model has: part of every fingerprint, so that other weights give another result."""
 
 import hashlib
-from functools import lru_cache
+import uuid
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+
+import orjson
 
 from demo import REVISION
 
-_PARTS, _PART_BYTES = 64, 65_536
-"""What is read of the weights: so many parts, evenly spread. Training changes nearly every number of a model."""
+_WEIGHTS = {".bin", ".safetensors", ".npz", ".onnx", ".pt"}
+_BESIDE = {".json", ".txt"}
+"""What a tokenizer and a network's shape are read from."""
+
+Mark = list[tuple[str, int, int]]
 
 
-def revision(name: str) -> str:
+def built_in(name: str) -> str:
+    """The revision of a model that the platform brings along; empty for any other, of which only workers know."""
+    return REVISION if name == "demo" else ""
+
+
+class ModelRevisions:
     """
-    The revision of a model's weights: the demo model's own, what a directory's weights are, else «main».
+    The revisions of models in directories: CTranslate2's, Hugging Face's, MLX's.
 
-    It is the same on every host that has the same weights, whenever they were copied there, and another for a
-    fine-tuned model of the same size. Reads up to 4 MiB of a file that it hasn't seen.
+    Args:
+        memory: A file that remembers them by the names, sizes and times of their files: 3 GB are read once.
     """
-    if name == "demo":
-        return REVISION
-    weights = Path(name) / "model.bin"
-    if weights.is_file():
-        stat = weights.stat()
-        # A copy may keep the time of its original; when the file itself was changed, nobody can choose.
-        return _digest(weights, stat.st_size, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns)
-    return "main"
+
+    def __init__(self, memory: Path) -> None:
+        self._memory = memory
+        self._known: dict[str, tuple[Mark, str]] = {}
+        with suppress(OSError, ValueError, TypeError):
+            for path, (mark, revision) in orjson.loads(memory.read_bytes()).items():
+                self._known[str(path)] = [(str(name), int(size), int(at)) for name, size, at in mark], str(revision)
+
+    def of(self, directory: Path) -> str:
+        """The hash of the weights in *directory* and of what is read beside them; empty without weights. OSError."""
+        mark, place = _mark(directory), str(directory)
+        known = self._known.get(place)
+        if known is not None and known[0] == mark:
+            return known[1]
+        revision = _hash(directory, mark)
+        if revision and _mark(directory) == mark:  # else it was changed while it was read
+            self._known[place] = mark, revision
+            self._remember()
+        return revision
+
+    def _remember(self) -> None:
+        part = self._memory.with_suffix(f".{uuid.uuid4().hex}.part")
+        with suppress(OSError):  # a disk that takes nothing costs one more reading
+            self._memory.parent.mkdir(parents=True, exist_ok=True)
+            part.write_bytes(orjson.dumps(self._known))
+            part.rename(self._memory)
 
 
-@lru_cache(maxsize=64)
-def _digest(weights: Path, size: int, *_: int) -> str:
-    """The digest of a file of that size; what else tells the file from its successors makes it be read again."""
-    digest = hashlib.sha256(f"{size}".encode())
-    with weights.open("rb") as file:
-        for part in range(_PARTS):
-            file.seek(part * max(_PART_BYTES, (size - _PART_BYTES) // (_PARTS - 1)))
-            digest.update(file.read(_PART_BYTES))
-    return digest.hexdigest()[:16]
+def _files(directory: Path) -> Iterator[Path]:
+    found = [path for path in sorted(directory.iterdir()) if path.suffix in _WEIGHTS | _BESIDE and path.is_file()]
+    return iter(found if any(path.suffix in _WEIGHTS for path in found) else [])
+
+
+def _mark(directory: Path) -> Mark:
+    stats = [(path.name, path.stat()) for path in _files(directory)]
+    # A copy may keep the time of its original; when the file itself was changed, nobody can choose.
+    return [(name, stat.st_size, stat.st_mtime_ns ^ stat.st_ctime_ns) for name, stat in stats]
+
+
+def _hash(directory: Path, mark: Mark) -> str:
+    if not mark:
+        return ""
+    whole = hashlib.sha256()
+    for name, _, _ in mark:
+        with (directory / name).open("rb") as file:
+            whole.update(name.encode() + hashlib.file_digest(file, "sha256").digest())
+    return whole.hexdigest()[:16]

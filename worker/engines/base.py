@@ -1,6 +1,6 @@
 """What a speech engine does for the worker."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 from transcription.media.audio import Samples
@@ -8,6 +8,7 @@ from transcription.options import Decoding
 from transcription.spans import Span
 from transcription.transcript import Segment
 from worker.audio.windows import Window
+from worker.batcher import ModelCall
 
 WINDOW_S = 30.0
 
@@ -33,6 +34,9 @@ class Engine(Protocol):
 
         None while none of them is being computed: they wait for their turn.
         """
+
+    def calls(self) -> Sequence[ModelCall]:
+        """The calls into the model that haven't come back yet; one that is old hangs, though nobody waits for it."""
 
     def detect_language(
         self,

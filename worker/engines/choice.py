@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from transcription.errors import ModelUnavailable
 from transcription.observability.cores import available
@@ -20,7 +21,7 @@ TORCH_SLOTS = 128
 """Spans to have in work for torch on a GPU: those that are written down, and as many that are prepared meanwhile."""
 
 Locate = Callable[[str, Settings], Path]
-Factory = Callable[..., Engine]
+Factory = Callable[..., Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +83,18 @@ def load(name: str, settings: Settings, *, locate: Locate) -> Engine:
         return faster_whisper.load(name, locate(name, settings), settings)
     if engine == TORCH:
         open_torch = _factory("worker.engines.torch.engine:load")
-        return open_torch(
+        with_torch: Engine = open_torch(
             name, locate(name, settings), settings, device=chosen.device, compute_type=chosen.compute_type
         )
-    return _factory("worker.engines.mlx.engine:open_model" if engine == MLX else engine)(name, settings)
+        return with_torch
+    loaded: Engine = _factory("worker.engines.mlx.engine:open_model" if engine == MLX else engine)(name, settings)
+    return loaded
+
+
+def mlx_files(name: str, settings: Settings) -> Path | None:
+    """Where the files of the model *name* lie on this host already in MLX's form; None: nowhere yet."""
+    found: Path | None = _factory("worker.engines.mlx.engine:local")(name, settings)
+    return found
 
 
 def _factory(path: str) -> Factory:

@@ -23,7 +23,7 @@ from transcription.settings import Settings
 from transcription.spans import Span
 from transcription.transcript import Segment
 from worker.audio.windows import Window
-from worker.batcher import POLL_INTERVAL_S, Batcher
+from worker.batcher import POLL_INTERVAL_S, Batcher, ModelCall
 from worker.engines import gpu_batch
 from worker.engines.cpu_layout import CpuLayout, instruction_set, layout
 from worker.engines.encoders.base import Encoder
@@ -89,6 +89,10 @@ class FasterWhisper:
     def progress(self, owner: str) -> int | None:
         """How far the windows of *owner* are that are being computed: see Engine."""
         return self._batcher.progress(owner)
+
+    def calls(self) -> tuple[ModelCall, ...]:
+        """The calls into the model that haven't come back yet: see Engine."""
+        return self._batcher.calls()
 
     def detect_language(
         self,

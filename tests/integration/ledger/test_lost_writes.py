@@ -1,6 +1,9 @@
 """What a ledger says is so, though answers were lost, a server forgot its last writes, or a worker's twin came up."""
 
+import os
 import re
+import socket
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +14,7 @@ from redis.exceptions import TimeoutError as RedisTimeout
 from tests.ledger_client import LedgerClient
 from tests.ledger_worker import LedgerWorker
 from tests.platform import running_ledger
+from transcription.computation import Timing
 from transcription.errors import LeaseLost, NameTaken
 from transcription.job import Outcome, Status
 from transcription.ledger.connections import connect
@@ -70,6 +74,82 @@ def test_transcript_with_a_hole_is_never_given_out_and_its_computation_begins_an
     assert client.text(job) == "the whole of it"
 
 
+@pytest.mark.parametrize("noticed", ["at the next window", "at the end"])
+def test_window_that_a_server_forgot_is_written_again_before_its_span_is_done(
+    client: LedgerClient, worker: LedgerWorker, redis_server: Redis, noticed: str
+) -> None:
+    job = client.new("a")
+    held = worker.claim()
+    worker.prepare(held)
+    for window, text in enumerate((" one", " two")):
+        worker.write(held, window, text, audio_s=3.0 * (window + 1))
+    # The server comes back without its last write, and with the claim.
+    redis_server.rpop(f"murmur:segs:{held.computation}:0")
+    redis_server.hset(f"murmur:span:{held.computation}:0", mapping={"windows": 1, "done": 3000})
+    further = {
+        "at the end": lambda: worker.spans.finish(held, Timing(audio_s=10.0), windows=2),
+        "at the next window": lambda: worker.write(held, 2, " three", audio_s=9.0),
+    }
+    with pytest.raises(LeaseLost):
+        further[noticed]()
+    heir = worker.claim()
+    assert (heir.windows_done, heir.attempt) == (1, 1)
+    worker.write(heir, 1, " two", audio_s=6.0)
+    worker.write(heir, 1, " two", audio_s=6.0)  # once more, as when the answer was lost
+    worker.write(heir, 2, " three", audio_s=9.0)
+    worker.spans.finish(heir, Timing(audio_s=10.0), windows=3)
+    assert client.text(job) == "one two three"
+
+
+def test_window_that_a_finished_span_lost_makes_its_computation_begin_anew(
+    client: LedgerClient, worker: LedgerWorker, redis_server: Redis
+) -> None:
+    job = client.new("a")
+    held = worker.claim()
+    worker.prepare(held, (4.0, 10.0))
+    worker.write(held, 0, " half", audio_s=4.0)
+    worker.spans.finish(held, Timing(audio_s=4.0), windows=1)
+    redis_server.delete(f"murmur:segs:{held.computation}:0")
+    second = worker.claim()
+    worker.write(second, 0, " rest", audio_s=6.0)
+    worker.spans.finish(second, Timing(audio_s=6.0), windows=1)
+    assert client.status(job) is Status.PROCESSING
+    worker.work(" the whole of it")
+    assert client.text(job) == "the whole of it"
+
+
+def test_revision_of_a_model_s_weights_is_what_the_worker_said_last_though_it_is_gone(
+    client: LedgerClient, worker: LedgerWorker
+) -> None:
+    spans = worker.spans
+    spans.register(replace(worker.info, revisions={"demo": "old", "base": "b1"}))
+    spans.register(replace(worker.info, id="w2", revisions={"demo": "new"}))
+    spans.register(replace(worker.info, revisions={"demo": "old", "base": "b1"}))  # a heartbeat is no news
+    spans.depart("w2")
+    assert client.backlog().revisions == {"demo": "new", "base": "b1"}
+    spans.register(replace(worker.info, revisions={"demo": "newer", "base": "b1"}))
+    assert client.backlog().revisions["demo"] == "newer"
+    assert client.backlog().workers[0].revisions == {"demo": "newer", "base": "b1"}
+
+
+def test_result_of_other_weights_than_its_request_named_is_given_to_nobody_else(
+    client: LedgerClient, worker: LedgerWorker
+) -> None:
+    job = client.new("a")
+    held = worker.claim()
+    assert held.revision == "r1"
+    worker.spans.keep_from_cache(held)
+    assert client.submit("a")[1] is Outcome.NEW
+    worker.prepare(held)
+    worker.write(held, 0, " of other weights", audio_s=10.0)
+    worker.finish(held)
+    assert client.text(job) == "of other weights"
+    assert client.submit("a")[1] is Outcome.JOINED
+    worker.work(" of these weights")
+    again, outcome = client.submit("a")
+    assert (outcome, client.text(again)) == (Outcome.CACHED, "of these weights")
+
+
 def test_claim_whose_answer_was_lost_is_the_same_claim_when_it_is_asked_for_again(
     client: LedgerClient, worker: LedgerWorker, redis_server: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -102,6 +182,26 @@ def test_worker_of_another_host_is_refused_while_one_of_its_name_lives(
         spans.register(twin)
     assert not refused.value.for_good
     assert spans.renew([held])[held.token].held
+
+
+def test_second_worker_of_one_name_on_one_host_is_refused_while_the_first_lives(
+    spans: RedisSpans, worker: LedgerWorker, client: LedgerClient
+) -> None:
+    with subprocess.Popen(["sleep", "60"]) as first:
+        here = replace(worker.info, id="twin", host=socket.gethostname(), pid=first.pid)
+        spans.register(here)
+        client.new("a")
+        held = spans.claim("twin", models=here.models, extras=True)
+        assert held is not None
+        second = replace(here, pid=os.getpid(), started_at=2.0)
+        for _ in range(2):
+            with pytest.raises(NameTaken, match="lives on this host") as refused:
+                spans.register(second)
+            assert not refused.value.for_good
+        assert spans.renew([held])[held.token].held
+        first.kill()
+        first.wait()
+        assert spans.register(second) == 1  # its successor needn't wait
 
 
 def test_worker_whose_place_another_process_has_is_told_so(spans: RedisSpans, worker: LedgerWorker) -> None:

@@ -1,12 +1,15 @@
 -- Write one window's segments: a checkpoint, and a sign of progress.
 -- ARGV: computation, index, token, lease ms, window, segments (JSON), ms of the span that are done now,
--- warnings (a line each: code, JSON).
+-- warnings (a line each: code, JSON). A window that is there already changes nothing; before one that leaves a gap,
+-- because the server forgot those between, the span is 'lost' and waits for whoever writes them.
 local cid, i, token, lease_ms, window, segments, done_ms, warnings = unpack(ARGV)
 local found = lease_state(cid, i, token)
 if found ~= 'held' then return found end
 local key = k('span', cid, i)
 redis.call('ZADD', k('leases'), now() + num(lease_ms), cid .. '/' .. i)
-if num(redis.call('HGET', key, 'windows')) ~= num(window) then return found end
+local windows = num(redis.call('HGET', key, 'windows'))
+if windows < num(window) then return give_up(cid, i, token) end
+if windows > num(window) then return found end
 local done = num(redis.call('HGET', key, 'done'))
 redis.call('RPUSH', k('segs', cid, i), segments)
 redis.call('HSET', key, 'windows', num(window) + 1, 'done', done_ms)

@@ -3,7 +3,7 @@
 -- failures, warnings and latencies (hashes), workers {info (JSON), spans held...},
 -- waiting {class, recordings, audio ms, oldest age ms or ''...},
 -- lanes {lane, workers that suit it, their audio-seconds per second, recordings that wait because none does, spans that
--- wait...}.
+-- wait...}, revisions (a hash).
 local SCAN_LIMIT = 50
 
 local gone_ms = num(ARGV[1])
@@ -87,4 +87,5 @@ return {
   'workers', workers,
   'waiting', waiting,
   'lanes', lanes,
+  'revisions', redis.call('HGETALL', k('revisions')),
 }

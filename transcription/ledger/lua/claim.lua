@@ -129,7 +129,7 @@ end
 local function fields(name)
   local cid, i = split_name(name)
   local span, c = hash(k('span', cid, i)), hash(k('comp', cid))
-  return {
+  local out = {
     'computation', cid, 'index', i, 'token', span.token, 'start', span.start, 'end', span['end'],
     'attempt', num(span.attempts) + 1, 'windows', span.windows, 'sha', c.sha, 'filename', c.filename,
     'model', c.model, 'kind', c.kind or '', 'decoding', c.decoding,
@@ -138,6 +138,11 @@ local function fields(name)
     'alone', redis.call('GET', k('alone', worker)) == name and 1 or 0, 'spans', c.spans,
     'request', c.request or '', 'trace', c.trace or '', 'faults', num(span.faults),
     'faulting', span.faulting and now() - num(span.faulting) or 0 }
+  if c.revision then
+    out[#out + 1] = 'revision'
+    out[#out + 1] = c.revision
+  end
+  return out
 end
 
 for _, name in ipairs(redis.call('SMEMBERS', k('held', worker))) do

@@ -21,7 +21,8 @@
 --   open:T            zset    jobs that count against a tenant's limit of concurrent jobs; only where there is a limit
 --   used:T:DAY        string  audio that a tenant has used of its quota on a day (days since 1970, UTC)
 --
---   comp:C            hash    a computation: status, audio, model, lane, decoding, class, spans, progress, error;
+--   comp:C            hash    a computation: status, audio, model, lane, decoding, spans, progress, error; where it
+--                             waits: class, tenant and since, those of the job `placed_by`;
 --                             `lead`: its running spans and the one that waits in `first`; `kind`: `speakers` for a
 --                             diarization, which writes voices, not segments, and whose last span, of no length,
 --                             waits for all others and says who is who (`closing`: it was made)
@@ -50,6 +51,7 @@
 --                             process runs one of them at a time, beside ordinary spans
 --   solitary:L        zset    queue `solitary`: suspects before their last attempt, which nothing runs beside
 --   lanes             set     lanes with a span in one of the queues
+--   unserved          hash    lane -> since when nobody has served it, though other workers live
 --   pending           hash    lane -> spans that wait in one of the queues
 --   delayed           zset    spans that wait before their next attempt, by due time
 --   served            hash    tenant -> token of its last claim
@@ -63,7 +65,9 @@
 --   alone:W           string  the suspect that a worker runs with nothing beside it
 --   drainer           string  the worker that takes nothing more, so as to have room for a solitary suspect
 --   workers           zset    workers by their last heartbeat
---   worker:W          hash    what a worker reports: incarnation, info (JSON), kind (models and traits), rate
+--   worker:W          hash    what a worker reports: incarnation, info (JSON), kind (models and traits), rate,
+--                             revisions
+--   revisions         hash    model -> revision of its weights, by the worker that said so last
 --
 --   outbox            zset    webhook messages to be sent, by the time of the next try, or the end of a sender's lease
 --   hook:M            hash    a message: job, status, error, at, since, attempts, tries; state: pending, delivered,
@@ -213,8 +217,8 @@ local function add_to_backlog(class, length, spans)
 end
 
 local function enqueue(cid, i, queue)
-  local c = redis.call('HMGET', k('comp', cid), 'class', 'lane', 'tenant', 'created', 'lead')
-  local class, lane, tenant, created = c[1], c[2], c[3], num(c[4])
+  local c = redis.call('HMGET', k('comp', cid), 'class', 'lane', 'tenant', 'created', 'lead', 'since')
+  local class, lane, tenant, created = c[1], c[2], c[3], num(c[6] or c[4])
   local name, key = cid .. '/' .. i, k('span', cid, i)
   if queue ~= 'suspect' and queue ~= 'solitary' then
     queue = redis.call('HEXISTS', key, 'avoid') == 1 and 'avoided' or num(c[5]) == 0 and 'first' or 'extra'
@@ -287,6 +291,56 @@ local function promote(cid)
     dequeue(cid, i)
     enqueue(cid, i)
   end
+end
+
+-- Give a computation the place of one of its jobs: its class, its age, and, while no worker has begun, its tenant.
+local function take_place(cid, id, job)
+  local comp, waiting = k('comp', cid), {}
+  local c = redis.call('HMGET', comp, 'spans', 'status')
+  for i = 0, num(c[1]) - 1 do
+    local span = redis.call('HMGET', k('span', cid, i), 'state', 'place')
+    if span[1] == 'pending' then
+      waiting[#waiting + 1] = { i, span[2] }
+      dequeue(cid, i)
+    end
+  end
+  redis.call('HSET', comp, 'class', job.class, 'since', job.created, 'placed_by', id)
+  if c[2] == 'queued' then redis.call('HSET', comp, 'tenant', job.tenant) end
+  for _, span in ipairs(waiting) do enqueue(cid, span[1], span[2]) end
+end
+
+local function class_of(job)
+  local batch = string.find(job.options or '', '"priority":"batch"', 1, true)
+  return job.class or (batch and 'batch' or 'interactive')
+end
+
+-- A job joins a computation: where its own place would be a better one, both have that. Its class is better, or of its
+-- tenant fewer recordings wait than before the computation among those of its own.
+local function join_place(cid, id, job)
+  local c = redis.call('HMGET', k('comp', cid), 'class', 'tenant', 'lane', 'status')
+  if job.class ~= c[1] then
+    if job.class == 'interactive' then take_place(cid, id, job) end
+    return
+  end
+  if c[4] ~= 'queued' or c[2] == job.tenant then return end
+  local rank = redis.call('ZRANK', k('first', c[1], c[3], c[2]), cid .. '/0')
+  local own = redis.call('ZCARD', k('first', c[1], c[3], job.tenant))
+  if rank and own < rank then take_place(cid, id, job) end
+end
+
+-- The job whose place a computation has leaves: it gets the best one of those that stay.
+local function leave_place(cid, id)
+  local comp = redis.call('HMGET', k('comp', cid), 'status', 'placed_by')
+  if terminal(comp[1]) or (comp[2] or id) ~= id then return end
+  local best, best_id
+  for _, one in ipairs(redis.call('SMEMBERS', k('comp', cid, 'jobs'))) do
+    local job = hash(k('job', one))
+    job.class, job.created = class_of(job), num(job.created)
+    local sooner = best and (job.class == best.class and job.created < best.created
+      or job.class ~= best.class and job.class == 'interactive')
+    if job.id and (not best or sooner) then best, best_id = job, one end
+  end
+  if best then take_place(cid, best_id, best) end
 end
 
 local function lines(text)
@@ -499,13 +553,31 @@ local function fail_computation(cid, code, message, retryable, fault)
   move(cid, 'failed')
 end
 
--- Whether the spans, one after the other, are the whole recording.
+-- Whether a span's windows are all there: so many, and each with its segments.
+local function written(cid, i, windows)
+  return num(redis.call('HGET', k('span', cid, i), 'windows')) == windows
+    and redis.call('LLEN', k('segs', cid, i)) == windows
+end
+
+-- Take a span from a worker that believes more of it to be written than is; whoever claims it goes on where it stands.
+local function give_up(cid, i, token)
+  local queue = redis.call('HGET', k('span', cid, i), 'place')
+  redis.call('HSET', k('span', cid, i), 'windows', redis.call('LLEN', k('segs', cid, i)))
+  end_run(cid, i, 'stopped')
+  count('gaps')
+  audit('gap', 'comp', cid, 'span', i, 'token', token)
+  enqueue(cid, i, queue)
+  promote(cid)
+  return 'lost'
+end
+
+-- Whether the spans, one after the other, are the whole recording, and every window of theirs is there.
 local function covered(cid)
   local c = redis.call('HMGET', k('comp', cid), 'spans', 'duration')
   local reached = 0
   for i = 0, num(c[1]) - 1 do
-    local span = redis.call('HMGET', k('span', cid, i), 'state', 'start', 'end')
-    if span[1] ~= 'done' or num(span[2]) ~= reached then return false end
+    local span = redis.call('HMGET', k('span', cid, i), 'state', 'start', 'end', 'windows')
+    if span[1] ~= 'done' or num(span[2]) ~= reached or not written(cid, i, num(span[4])) then return false end
     reached = num(span[3])
   end
   return reached == num(c[2])
@@ -559,7 +631,11 @@ local function leave_computations(id, job, to)
     if to then redis.call('HINCRBY', k('counts'), to, 1) end
   end
   for _, cid in ipairs({ job.comp, job.speakers }) do
-    if status_of(cid) and redis.call('SCARD', k('comp', cid, 'jobs')) == 0 then drop_computation(cid) end
+    if status_of(cid) and redis.call('SCARD', k('comp', cid, 'jobs')) == 0 then
+      drop_computation(cid)
+    elseif status_of(cid) then
+      leave_place(cid, id)
+    end
     redis.call('PUBLISH', k('changed'), cid)
   end
 end

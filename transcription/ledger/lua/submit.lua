@@ -26,26 +26,13 @@ if r.idempotency_key then
   redis.call('PEXPIRE', key, 86400000)
 end
 
--- Of one class of service, whoever asks first; an interactive job takes what it joins along.
-local function hasten(cid)
-  if r.class ~= 'interactive' or redis.call('HGET', k('comp', cid), 'class') ~= 'batch' then return end
-  local pending = {}
-  for i = 0, num(redis.call('HGET', k('comp', cid), 'spans')) - 1 do
-    if redis.call('HGET', k('span', cid, i), 'state') == 'pending' then
-      pending[#pending + 1] = { i, redis.call('HGET', k('span', cid, i), 'place') }
-      dequeue(cid, i)
-    end
-  end
-  redis.call('HSET', k('comp', cid), 'class', 'interactive')
-  for _, span in ipairs(pending) do enqueue(cid, span[1], span[2]) end
-end
-
 local charged = r.charged
 local function start(part, cid)
   redis.call('HSET', k('comp', cid), 'id', cid, 'status', 'queued', 'fingerprint', part.fingerprint, 'sha', r.sha,
     'filename', r.filename, 'model', part.model, 'lane', part.lane, 'decoding', part.decoding, 'class', r.class,
-    'tenant', r.tenant, 'created', at, 'duration', r.duration, 'spans', 1, 'spans_done', 0, 'done', 0, 'lead', 0,
-    'attempts', 0, 'request', r.request, 'trace', r.trace)
+    'tenant', r.tenant, 'created', at, 'since', at, 'placed_by', r.id, 'duration', r.duration, 'spans', 1,
+    'spans_done', 0, 'done', 0, 'lead', 0, 'attempts', 0, 'request', r.request, 'trace', r.trace)
+  if part.revision then redis.call('HSET', k('comp', cid), 'revision', part.revision) end
   if part.kind then redis.call('HSET', k('comp', cid), 'kind', part.kind) end
   if charged then -- once, however many computations a job begins
     local day = k('used', r.tenant, math.floor(at / 86400000))
@@ -69,7 +56,7 @@ local function join(part)
 end
 
 local parts = { { computation = r.computation, fingerprint = r.fingerprint, lane = r.lane, model = r.model,
-  decoding = decoding } }
+  decoding = decoding, revision = r.revision } }
 if r.speakers then parts[2] = r.speakers end
 local outcome, status = 'cached', nil
 for _, part in ipairs(parts) do
@@ -83,7 +70,7 @@ local cid = parts[1].cid
 
 redis.call('HSET', k('job', r.id), 'id', r.id, 'tenant', r.tenant, 'comp', cid, 'created', at, 'options', options,
   'filename', r.filename, 'sha', r.sha, 'bytes', r.bytes, 'duration', r.duration, 'model', r.model, 'ttl', r.ttl,
-  'cached', outcome == 'cached' and 1 or 0, 'stored', stored)
+  'cached', outcome == 'cached' and 1 or 0, 'stored', stored, 'class', r.class)
 if r.speakers then redis.call('HSET', k('job', r.id), 'speakers', parts[2].cid) end
 redis.call('HINCRBY', k('stored'), r.tenant, stored)
 if r.webhook then redis.call('HSET', k('job', r.id), 'webhook', r.webhook) end
@@ -97,7 +84,7 @@ redis.call('ZREM', k('coming', r.sha), r.id)
 for _, part in ipairs(parts) do
   redis.call('SADD', k('comp', part.cid, 'jobs'), r.id)
   if part.met == 'new' then start(part, part.cid) end
-  if part.met == 'joined' then hasten(part.cid) end
+  if part.met == 'joined' then join_place(part.cid, r.id, { class = r.class, tenant = r.tenant, created = at }) end
 end
 if outcome == 'cached' then
   note_if_unneeded(r.sha)

@@ -94,8 +94,24 @@ def locate(name: str, settings: Settings) -> Path:
             f"model {name!r} is neither `demo`, nor a directory on this machine, nor a repository such as "
             f"mlx-community/whisper-large-v3-mlx, nor one of {', '.join(CHECKPOINTS)}"
         )
-    repository = name if "/" in name else REPOSITORIES.get(name, f"mlx-community/whisper-{name}-mlx")
-    return _fetch(repository, str(settings.model_dir))
+    return _fetch(_repository(name), str(settings.model_dir))
+
+
+def local(name: str, settings: Settings) -> Path | None:
+    """Where the files of the model *name* lie on this host already; None: nowhere yet."""
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path
+    with suppress(LocalEntryNotFoundError, ModelUnavailable, ValueError, OSError):
+        repository, cache = _repository(name), str(settings.model_dir)
+        return _checked(
+            Path(snapshot_download(repository, cache_dir=cache, allow_patterns=FILES, local_files_only=True))
+        )
+    return None
+
+
+def _repository(name: str) -> str:
+    return name if "/" in name else REPOSITORIES.get(name, f"mlx-community/whisper-{name}-mlx")
 
 
 def _checked(directory: Path) -> Path:
