@@ -23,7 +23,7 @@ class WorkerOut(BaseModel):
     host: str
     started_at: datetime
     rate: float | None = Field(description="Measured audio-seconds per second; null at first.")
-    running: int = Field(description="Spans in work.")
+    running: int = Field(description="Spans being processed.")
     traits: list[str] = Field(description="What jobs may ask for, as `device=cpu`.")
     layout: str = Field(description="How its threads and cores are laid out.")
     quarantine: str = Field(description="Why it claims nothing, or nothing for what is withdrawn; empty: all is well.")

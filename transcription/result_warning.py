@@ -25,14 +25,14 @@ class WarningCode(StrEnum):
 
 
 MEANINGS = {
-    WarningCode.DAMAGED: "Part of the recording can't be decoded; what could be had of the rest is there.",
+    WarningCode.DAMAGED: "Part of the recording can't be decoded; the rest is transcribed as far as possible.",
     WarningCode.TRUNCATED: "The recording ends before the end that its file claims.",
-    WarningCode.DISCONTINUITY: "The time stamps jump as no recording does; times after it follow the sound instead.",
+    WarningCode.DISCONTINUITY: "The time stamps jump in an impossible way; times after it follow the sound instead.",
     WarningCode.TRAILING_DATA: "Bytes before or after the recording that couldn't be read.",
-    WarningCode.CHANNELS_CANCEL: "The channels cancel each other; the loudest one was taken alone.",
+    WarningCode.CHANNELS_CANCEL: "The channels cancel each other out; only the loudest one was used.",
     WarningCode.OTHER_TRACKS: "The file has other audio tracks, which weren't transcribed.",
-    WarningCode.LENGTH_UNKNOWN: "Nobody can say how long a damaged part was; times after it may be off.",
-    WarningCode.SKIPPED: "The model got no further in a window; the rest of that window isn't transcribed.",
+    WarningCode.LENGTH_UNKNOWN: "The length of a damaged part is unknown; times after it may be wrong.",
+    WarningCode.SKIPPED: "The model got stuck in a window; the rest of that window isn't transcribed.",
 }
 
 

@@ -24,10 +24,10 @@ router = APIRouter()
 
 def _either(refusals: dict[int | str, dict[str, Any]]) -> dict[int | str, dict[str, Any]]:
     """Refusals as problems, or with Whisper Serve's body."""
-    seed_body = {"application/json": {"schema": {"$ref": "#/components/schemas/WhisperServeAnswer"}}}
+    whisper_serve_body = {"application/json": {"schema": {"$ref": "#/components/schemas/WhisperServeAnswer"}}}
     known = whisper_serve.STATUSES
     return {
-        status: {**response, "content": {**response["content"], **seed_body}} if status in known else response
+        status: {**response, "content": {**response["content"], **whisper_serve_body}} if status in known else response
         for status, response in refusals.items()
     }
 

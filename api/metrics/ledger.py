@@ -16,10 +16,14 @@ _ENDS = ("completed", "failed", "canceled")
 _STAGES = ("decode", "vad", "compute")
 _EVENTS = (
     ("claimed", "murmur_claims", "Spans that workers have claimed."),
-    ("retried", "murmur_retries", "Failed attempts at a span after which it was to be tried again."),
-    ("faults", "murmur_platform_faults", "Runs of spans that met a fault of the platform; they count no attempt."),
+    ("retried", "murmur_retries", "Failed attempts at a span that were followed by a retry."),
+    (
+        "faults",
+        "murmur_platform_faults",
+        "Attempts that failed through a fault of the platform; they don't count against the limit.",
+    ),
     ("reaped", "murmur_reaps", "Spans taken from workers that died or hung."),
-    ("released", "murmur_releases", "Spans that workers handed back, as at their stop."),
+    ("released", "murmur_releases", "Spans that workers handed back, for example when they stop."),
 )
 _LATENCIES = (
     ("wait", "murmur_wait_seconds", "Time from a recording's submission to its first claim."),
@@ -53,7 +57,7 @@ def _gauge(name: str, text: str, value: float) -> Metric:
 
 def _waiting(backlog: Backlog) -> Iterable[Metric]:
     recordings = GaugeMetricFamily(
-        "murmur_queue_recordings", "Recordings that wait and no worker is on.", labels=["priority"]
+        "murmur_queue_recordings", "Recordings that wait and that no worker has begun.", labels=["priority"]
     )
     audio = GaugeMetricFamily("murmur_queue_audio_seconds", "Audio that waits.", labels=["priority"])
     oldest = GaugeMetricFamily(
@@ -67,8 +71,8 @@ def _waiting(backlog: Backlog) -> Iterable[Metric]:
     yield _gauge("murmur_queue_spans", "Spans that wait.", backlog.pending_spans)
     unserved = sum(lane.unserved for lane in backlog.lanes.values())
     yield _gauge("murmur_queue_unserved_recordings", "Recordings that no live worker suits.", unserved)
-    yield _gauge("murmur_spans_running", "Spans under a lease.", backlog.running_spans)
-    yield _gauge("murmur_dead_letters", "Computations that were given up and wait for an operator.", backlog.dead)
+    yield _gauge("murmur_spans_running", "Spans that a worker holds a lease on.", backlog.running_spans)
+    yield _gauge("murmur_dead_letters", "Failed computations that wait for an operator's decision.", backlog.dead)
     jobs = GaugeMetricFamily("murmur_jobs", "Jobs kept, by status.", labels=["status"])
     for status, count in backlog.jobs.items():
         jobs.add_metric([status.value], count)
@@ -79,23 +83,25 @@ def _workers(backlog: Backlog) -> Iterable[Metric]:
     workers = backlog.workers
     yield _gauge("murmur_workers", "Workers alive.", len(workers))
     unfit = sum(bool(worker.quarantine) for worker in workers)
-    yield _gauge("murmur_workers_quarantined", "Workers that claim nothing, or not for every model.", unfit)
-    yield _gauge("murmur_slots", "Spans that the workers can have in work.", sum(worker.slots for worker in workers))
+    yield _gauge(
+        "murmur_workers_quarantined", "Workers in quarantine: they claim nothing, or not for every model.", unfit
+    )
+    yield _gauge(
+        "murmur_slots", "Spans that the workers can process at the same time.", sum(worker.slots for worker in workers)
+    )
     yield _gauge(
         "murmur_capacity_audio_seconds_per_second",
-        "The workers' measured speeds together.",
+        "Sum of the workers' measured speeds.",
         sum(worker.rate or 0.0 for worker in workers),
     )
 
 
 def _counters(backlog: Backlog) -> Iterable[Metric]:
     totals = backlog.counters
-    submits = CounterMetricFamily(
-        "murmur_recordings_submitted", "Submits by what they met in the ledger.", labels=["outcome"]
-    )
+    submits = CounterMetricFamily("murmur_recordings_submitted", "Submits, by outcome.", labels=["outcome"])
     for outcome in _OUTCOMES:
         submits.add_metric([outcome.value], totals.get(outcome.value, 0))
-    ends = CounterMetricFamily("murmur_computations", "Computations that came to an end.", labels=["status"])
+    ends = CounterMetricFamily("murmur_computations", "Computations that ended.", labels=["status"])
     for status in _ENDS:
         ends.add_metric([status], totals.get(f"computations_{status}", 0))
     failures = CounterMetricFamily("murmur_failures", "Computations that failed, by the error's code.", labels=["code"])
@@ -105,11 +111,11 @@ def _counters(backlog: Backlog) -> Iterable[Metric]:
     for code, count in sorted((known | backlog.failures).items()):
         failures.add_metric([code], count)
     warnings = CounterMetricFamily(
-        "murmur_result_warnings", "What results lack, by the warning's code.", labels=["code"]
+        "murmur_result_warnings", "Warnings about incomplete results, by the warning's code.", labels=["code"]
     )
     for warning in WarningCode:
         warnings.add_metric([warning.value], backlog.warnings.get(warning.value, 0))
-    stages = CounterMetricFamily("murmur_span_seconds", "Workers' time on committed spans.", labels=["stage"])
+    stages = CounterMetricFamily("murmur_span_seconds", "Time that workers spent on committed spans.", labels=["stage"])
     for stage in _STAGES:
         stages.add_metric([stage], totals.get(f"{stage}_ms", 0) / 1000)
     yield from (submits, ends, failures, warnings, stages)
@@ -129,9 +135,9 @@ def _latencies(backlog: Backlog) -> Iterable[Metric]:
 
 def _server(server: Server) -> Iterable[Metric]:
     yield _gauge("murmur_redis_used_bytes", "Memory that the ledger's server uses.", server.used_bytes)
-    yield _gauge("murmur_redis_max_bytes", "Memory that it may use; 0: no limit of its own.", server.max_bytes)
-    yield _gauge("murmur_redis_evicts", "Whether it may throw keys away: it mustn't.", server.evicts)
-    yield _gauge("murmur_redis_aof", "Whether it keeps an append-only file: it must.", server.aof)
+    yield _gauge("murmur_redis_max_bytes", "Memory that it may use; 0: no limit is set.", server.max_bytes)
+    yield _gauge("murmur_redis_evicts", "Whether it may evict keys; it must not.", server.evicts)
+    yield _gauge("murmur_redis_aof", "Whether it keeps an append-only file; it must.", server.aof)
     yield _gauge("murmur_redis_aof_ok", "Whether that file's last write and rewrite succeeded.", server.aof_ok)
     yield _gauge("murmur_redis_clients", "Connections to it.", server.clients)
     yield CounterMetricFamily("murmur_redis_commands", "Commands it has processed.", value=server.commands)

@@ -19,26 +19,26 @@ class ApiMetrics:
         )
         self._seconds = Histogram(
             "murmur_http_request_seconds",
-            "Time from a request's first byte to its answer's last.",
+            "Time from a request's first byte to the last byte of its response.",
             ("method", "route"),
             buckets=_SECONDS,
             registry=self.registry,
         )
-        self.in_flight = Gauge("murmur_http_requests_in_flight", "Requests in work.", registry=self.registry)
-        self._submits = Counter(
-            "murmur_submits", "Jobs accepted, by what they met in the ledger.", ("outcome",), registry=self.registry
-        )
+        self.in_flight = Gauge("murmur_http_requests_in_flight", "Requests in progress.", registry=self.registry)
+        self._submits = Counter("murmur_submits", "Jobs accepted, by outcome.", ("outcome",), registry=self.registry)
         self._upload_bytes = Counter("murmur_upload_bytes", "Bytes of audio accepted.", registry=self.registry)
         self._rejects = Counter(
             "murmur_rejects", "Submits refused, by the error's code.", ("code",), registry=self.registry
         )
         self._memory = Gauge(
-            "murmur_memory_percent", "Memory in use here, as backpressure sees it.", registry=self.registry
+            "murmur_memory_percent",
+            "Memory in use, as the memory limit for submits measures it.",
+            registry=self.registry,
         )
         self.audit_lost = Counter(
-            "murmur_audit_lines_lost", "Lines that the audit log couldn't take.", registry=self.registry
+            "murmur_audit_lines_lost", "Lines that couldn't be written to the audit log.", registry=self.registry
         )
-        self._disk_free = Gauge("murmur_disk_free_bytes", "Disk left for uploads.", registry=self.registry)
+        self._disk_free = Gauge("murmur_disk_free_bytes", "Free disk space for uploads.", registry=self.registry)
         self._disk = Gauge("murmur_disk_bytes", "Size of that disk.", registry=self.registry)
         self.accepted = 0
         self.rejected = 0

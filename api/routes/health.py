@@ -40,7 +40,7 @@ class HealthOut(BaseModel):
         description="`ok` (a setting), `degraded` without workers or while no job is taken, else `unavailable`."
     )
     memory_percent: float = Field(examples=[41.3])
-    active_tasks: int = Field(description="Spans in work.")
+    active_tasks: int = Field(description="Spans being processed.")
     ledger: bool
     workers: int
     queued_audio_s: float = Field(description="Audio that waits; in whole hours where API keys are required.")

@@ -9,7 +9,7 @@ from murmur.cli import settings_table
 from tests.api_client import bench
 
 ROOT = Path(__file__).parents[2]
-PAGES = ["migrating.md", "seed-checklist.md", "api.md"]
+PAGES = ["migrating.md", "production-checklist.md", "api.md"]
 # Of Compose, not of the platform.
 ELSEWHERE = {"MURMUR_WORKER_CPUS"}
 

@@ -10,27 +10,31 @@ from transcription.computation import Timing
 
 REGISTRY = CollectorRegistry()
 
-spans = Counter(
-    "murmur_worker_spans", "Spans that were in work, by what became of them.", ("outcome",), registry=REGISTRY
-)
+spans = Counter("murmur_worker_spans", "Spans processed, by outcome.", ("outcome",), registry=REGISTRY)
 audio_seconds = Counter("murmur_worker_audio_seconds", "Audio of committed spans.", registry=REGISTRY)
 real_time_factor = Histogram(
     "murmur_worker_real_time_factor",
-    "Seconds of work for a second of audio, of each committed span, waiting for its neighbours included.",
+    "Processing time of each committed span per second of its audio, including the wait for other spans in its batch.",
     buckets=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5),
     registry=REGISTRY,
 )
 stage_seconds = Counter(
     "murmur_worker_stage_seconds", "Time in each stage, all threads together.", ("stage",), registry=REGISTRY
 )
-busy_seconds = Counter("murmur_worker_model_busy_seconds", "Time in which model workers computed.", registry=REGISTRY)
-model_workers = Gauge("murmur_worker_model_workers", "Batches that can be computed at a time.", registry=REGISTRY)
+busy_seconds = Counter(
+    "murmur_worker_model_busy_seconds", "Time that model workers spent computing.", registry=REGISTRY
+)
+model_workers = Gauge(
+    "murmur_worker_model_workers", "Batches that can be computed at the same time.", registry=REGISTRY
+)
 batches = Counter("murmur_worker_batches", "Batches computed.", ("stage",), registry=REGISTRY)
 rows = Counter("murmur_worker_batch_rows", "Windows in those batches.", ("stage",), registry=REGISTRY)
 places = Counter(
     "murmur_worker_batch_places", "Windows that those batches had room for.", ("stage",), registry=REGISTRY
 )
-model_loads = Counter("murmur_worker_model_loads", "Models loaded, or not.", ("result",), registry=REGISTRY)
+model_loads = Counter(
+    "murmur_worker_model_loads", "Attempts to load a model, by result.", ("result",), registry=REGISTRY
+)
 model_load_seconds = Counter("murmur_worker_model_load_seconds", "Time to load them.", registry=REGISTRY)
 
 for _outcome in ("finished", "failed", "platform_fault", "given_up"):

@@ -35,8 +35,10 @@ class StateFigures(Collector):
     def collect(self) -> Iterable[Metric]:
         """The figures as they are now."""
         state = self._state()
-        yield GaugeMetricFamily("murmur_worker_spans_held", "Spans in work.", value=state.held)
-        yield GaugeMetricFamily("murmur_worker_slots", "Spans that can be in work.", value=state.slots)
+        yield GaugeMetricFamily("murmur_worker_spans_held", "Spans being processed.", value=state.held)
+        yield GaugeMetricFamily(
+            "murmur_worker_slots", "Spans that can be processed at the same time.", value=state.slots
+        )
         yield GaugeMetricFamily("murmur_worker_models", "Models in memory.", value=state.models)
         unfit = GaugeMetricFamily(
             "murmur_worker_quarantined", "1 for each part that keeps the worker from claiming.", labels=["part"]
@@ -46,7 +48,9 @@ class StateFigures(Collector):
         yield unfit
         used = GaugeMetricFamily("murmur_worker_gpu_used_bytes", "GPU memory in use, by anyone.", labels=["gpu"])
         total = GaugeMetricFamily("murmur_worker_gpu_total_bytes", "GPU memory.", labels=["gpu"])
-        busy = GaugeMetricFamily("murmur_worker_gpu_busy_ratio", "Share of time the GPU computed.", labels=["gpu"])
+        busy = GaugeMetricFamily(
+            "murmur_worker_gpu_busy_ratio", "Share of the time in which the GPU computed.", labels=["gpu"]
+        )
         for gpu in self._look_at_gpus():
             used.add_metric([gpu.index], gpu.used_bytes)
             total.add_metric([gpu.index], gpu.total_bytes)
