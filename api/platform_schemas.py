@@ -28,7 +28,7 @@ class WorkerOut(BaseModel):
     layout: str = Field(description="How its threads and cores are laid out.")
     quarantine: str = Field(description="Why it claims nothing, or nothing for what is withdrawn; empty: all is well.")
     withdrawn: list[str] = Field(description="Models that it claims nothing for.")
-    diarizer: str = Field(description="What it tells speakers apart with; empty: it doesn't.")
+    diarizer: str = Field(description="Its speaker network; empty: it doesn't diarize.")
 
 
 class UnservedOut(BaseModel):
@@ -58,7 +58,7 @@ class CacheOut(BaseModel):
     """How often work was already done."""
 
     hits: int = Field(description="Submits that were answered from a result.")
-    joined: int = Field(description="Submits that joined a computation in work.")
+    joined: int = Field(description="Submits that joined a running computation.")
     hit_ratio: float | None = Field(description="Hits of all submits; null before the first.")
 
 
@@ -98,7 +98,7 @@ class ModelOut(BaseModel):
     object: Literal["model"] = "model"
     created: int = Field(description="When the first of its workers started, in seconds since 1970.")
     owned_by: str = Field(examples=["murmuration"])
-    alias_of: str | None = Field(description="The model that it stands for; null for a model's own name.")
+    alias_of: str | None = Field(description="The model that it is an alias of; null for a model's own name.")
     default: bool = Field(description="What a job gets that names none.")
     engines: list[str]
     devices: list[str]

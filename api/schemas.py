@@ -31,7 +31,9 @@ class QueueOut(BaseModel):
 
     position: int = Field(description="1 is next.", examples=[3])
     audio_seconds_ahead: float | None = Field(
-        None, description="Of recordings that wait before it, and what is left of those in work.", examples=[610.5]
+        None,
+        description="Audio of the recordings ahead of it, and the rest of those being processed.",
+        examples=[610.5],
     )
     eta_s: float | None = Field(
         None, description="Seconds until its turn at the latest, where the speed of the workers that suit it is known."
@@ -73,7 +75,7 @@ class WarningOut(BaseModel):
     start: float | None = Field(None, description="Where, in seconds.", exclude_if=_absent, examples=[17.3])
     seconds: float | None = Field(None, description="How much.", exclude_if=_absent, examples=[9.0])
     bytes: int | None = Field(None, description="How much.", exclude_if=_absent)
-    count: int = Field(description="How many places it stands for.", examples=[1])
+    count: int = Field(description="How many places in the recording it covers.", examples=[1])
 
 
 class ErrorOut(BaseModel):

@@ -16,7 +16,7 @@ class TranscriptWord(BaseModel):
     start: float
     end: float
     probability: float
-    speaker: str | None = Field(None, description="Who says it, where speakers are told apart.")
+    speaker: str | None = Field(None, description="The speaker, if diarization was requested.")
     overlap: bool | None = Field(None, description="Somebody else speaks at the same time.")
 
 
@@ -34,9 +34,9 @@ class TranscriptSegment(BaseModel):
     compression_ratio: float
     no_speech_prob: float
     low_confidence: bool = Field(description="The model was unsure: worth a second look.")
-    doubtful: bool = Field(description="Its old name.", deprecated=True)
+    doubtful: bool = Field(description="Old name of `low_confidence`.", deprecated=True)
     words: list[TranscriptWord] | None = None
-    speaker: str | None = Field(None, description="Who says it, where speakers are told apart.")
+    speaker: str | None = Field(None, description="The speaker, if diarization was requested.")
     overlap: bool | None = Field(None, description="Somebody else speaks at the same time.")
 
 

@@ -40,4 +40,4 @@ def decoded(path: Path, *, limit_s: float, **asked: Any) -> Recording:
     file = empty()
     with path.open("rb") as source:
         report = decode_into(source.fileno(), file.fileno(), limit_s=limit_s, **asked)
-    return Recording.told(file, file.tell() // 2, report)
+    return Recording.from_report(file, file.tell() // 2, report)

@@ -60,13 +60,13 @@ def warnings_of(transcript: Transcript) -> list[dict[str, Any]]:
 
 def as_text(transcript: Transcript) -> str:
     """One line for each segment; where speakers were asked for it begins with the speaker's name."""
-    return "".join(f"{_said_by(segment)}{segment.text.strip()}\n" for segment in transcript.segments)
+    return "".join(f"{_speaker_prefix(segment)}{segment.text.strip()}\n" for segment in transcript.segments)
 
 
 def as_srt(transcript: Transcript) -> str:
     """SubRip: numbered cues, times with a comma before the milliseconds; a speaker's name and a colon come first."""
     cues = (
-        f"{index}\n{_clock(s.start, ',')} --> {_clock(s.end, ',')}\n{_cue(_said_by(s) + s.text.strip())}\n"
+        f"{index}\n{_clock(s.start, ',')} --> {_clock(s.end, ',')}\n{_cue(_speaker_prefix(s) + s.text.strip())}\n"
         for index, s in enumerate(transcript.segments, start=1)
     )
     return "\n".join(cues)
@@ -141,7 +141,7 @@ def _spoken(part: Segment | Word) -> dict[str, Any]:
     return {} if part.speaker is None else {"speaker": part.speaker, "overlap": part.overlap}
 
 
-def _said_by(segment: Segment) -> str:
+def _speaker_prefix(segment: Segment) -> str:
     return "" if segment.speaker is None else f"{_cue(segment.speaker)}: "
 
 

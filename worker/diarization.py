@@ -55,7 +55,7 @@ class DiarizationPipeline:
         diarizer = self._diarizer.get()
         if claim.closing:
             with clock.measure("compute"):
-                self._tell_apart(held, diarizer)
+                self._find_speakers(held, diarizer)
         else:
             with ExitStack() as scratch:
                 find = self._prepare if claim.speech is None else self._load
@@ -103,7 +103,7 @@ class DiarizationPipeline:
             self._spans.append_voices(claim, pack(heard), window=number, audio_s=group[-1].end - piece.span.start)
             touch_and_check(held)
 
-    def _tell_apart(self, held: Held, diarizer: Diarizer) -> None:
+    def _find_speakers(self, held: Held, diarizer: Diarizer) -> None:
         spans = self._spans.voices(held.claim)
         voices = Voices.joined([unpack(window) for span in spans for window in span.windows])
         speech = [stretch for span in spans for stretch in span.speech]

@@ -55,7 +55,7 @@ class Queues(threading.Thread):
         """Take hints, or leave them all to others."""
         self._open = on
         for queue in sorted(self._consumed):
-            self._tell("add_consumer" if on else "cancel_consumer", queue)
+            self._control_consumer("add_consumer" if on else "cancel_consumer", queue)
 
     def run(self) -> None:
         """Follow until told to stop."""
@@ -65,14 +65,14 @@ class Queues(threading.Thread):
             except LedgerUnavailable:
                 continue
             for queue in sorted(wanted - self._consumed) if self._open else ():
-                if self._tell("add_consumer", queue):
+                if self._control_consumer("add_consumer", queue):
                     self._consumed.add(queue)
 
-    def _tell(self, command: str, queue: str) -> bool:
+    def _control_consumer(self, command: str, queue: str) -> bool:
         """Whether the consumer heard it; right after the start it may not listen yet."""
         try:
-            tell = getattr(self._control, command)
-            return bool(tell(queue, destination=[self._worker], reply=True, timeout=REPLY_TIMEOUT_S, limit=1))
+            send = getattr(self._control, command)
+            return bool(send(queue, destination=[self._worker], reply=True, timeout=REPLY_TIMEOUT_S, limit=1))
         except (OperationalError, RedisError, OSError) as error:
-            log.warning("Celery's consumer can't be told", command=command, queue=queue, error=str(error))
+            log.warning("Celery's consumer didn't answer", command=command, queue=queue, error=str(error))
             return False

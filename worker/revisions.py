@@ -20,8 +20,8 @@ class Revisions(threading.Thread):
         self._models = models
         self.known: dict[str, str] = {}
 
-    def look(self) -> None:
-        """Look once."""
+    def check(self) -> None:
+        """Check once."""
         found = {model: self._revision(model) for model in self._models}
         known = {model: revision for model, revision in found.items() if revision}
         if known != self.known:
@@ -33,6 +33,6 @@ class Revisions(threading.Thread):
         pause = threading.Event()
         while not pause.wait(LOOK_INTERVAL_S):
             try:
-                self.look()
+                self.check()
             except Exception:
-                log.exception("the models' weights can't be looked at")
+                log.exception("the models' weights can't be checked")

@@ -136,7 +136,7 @@ class WorkerRuntime:
     def start(self) -> None:
         """Begin to renew leases and to take care."""
         # Before anybody hears of this worker: what is submitted then has its place in the cache.
-        self._revisions.look()
+        self._revisions.check()
         self._revisions.start()
         self._leases.start()
         self._maintenance.start()

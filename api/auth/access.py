@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import problems
 from api.auth import rate_limits
-from api.auth.audit import AuditLog, asking, looks
+from api.auth.audit import AuditLog, asking, reads
 from api.auth.rate_limits import LimitState, RateLimits
 from transcription.access import Principal
 from transcription.access import Scope as KeyScope
@@ -143,7 +143,7 @@ class AccessMiddleware:
         if not policy.log.on:
             await self._app(scope, receive, send_limited)
             return
-        looks.set({})
+        reads.set({})
         try:
             await self._app(scope, receive, send_limited)
         finally:

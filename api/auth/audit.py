@@ -24,7 +24,7 @@ from transcription.observability.audit_chain import Chain
 asking: ContextVar[tuple[Principal, str]] = ContextVar("asking")
 """Who asks, and the request's id; the API sets it for every request."""
 
-looks: ContextVar[dict[str, str] | None] = ContextVar("looks", default=None)
+reads: ContextVar[dict[str, str] | None] = ContextVar("reads", default=None)
 """Jobs that this request has looked up, and how that went; what it does with one stands for the look at it."""
 
 _log = structlog.get_logger("api.audit")
@@ -74,7 +74,7 @@ class AuditLog:
     async def write(self, action: str, *, job: str | None = None, outcome: str = "ok", **more: Any) -> None:
         """Say that the client who asks has done *action*; never raises, and waits half a second at most."""
         client, request_id = asking.get((Principal(), ""))
-        pending = looks.get()
+        pending = reads.get()
         if pending and job:
             pending.pop(job, None)
         await self._entry(
@@ -91,9 +91,9 @@ class AuditLog:
             }
         )
 
-    async def look(self, job: str, outcome: str = "ok") -> None:
+    async def read(self, job: str, outcome: str = "ok") -> None:
         """Say that the client has looked up a job: at the request's end, if it does nothing else with it."""
-        pending = looks.get()
+        pending = reads.get()
         if pending is None:
             await self.write("look", job=job, outcome=outcome)
         else:
@@ -101,7 +101,7 @@ class AuditLog:
 
     async def end_request(self) -> None:
         """Write down what the request has only looked at."""
-        for job, outcome in list((looks.get() or {}).items()):
+        for job, outcome in list((reads.get() or {}).items()):
             await self.write("look", job=job, outcome=outcome)
 
     async def _entry(self, entry: dict[str, Any]) -> None:

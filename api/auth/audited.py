@@ -38,9 +38,9 @@ class AuditedJobs:
         try:
             job = await self._jobs.get(job_id, tenant=tenant)
         except MurmurationError as error:
-            await self._log.look(job_id, error.code)
+            await self._log.read(job_id, error.code)
             raise
-        await self._log.look(job.id)
+        await self._log.read(job.id)
         return job
 
     async def list(self, *, tenant: str, status: Status | None, limit: int, cursor: str | None) -> Page:
@@ -152,9 +152,9 @@ class AuditedOutbox:
         try:
             found = await self._outbox.log(job_id, tenant=tenant)
         except MurmurationError as error:
-            await self._log.look(job_id, error.code)
+            await self._log.read(job_id, error.code)
             raise
-        await self._log.look(job_id)
+        await self._log.read(job_id)
         return found
 
     async def replay(self, job_id: str, *, tenant: str) -> None:

@@ -133,7 +133,7 @@ async def transcribe_async(request: Request, platform: PlatformDep, caller: Call
 @router.get(
     "/status/{job_id}",
     operation_id="microservice_get_status",
-    summary="Look up a job (Microservice)",
+    summary="Get a job (Microservice)",
     responses=documented(401, 403, 404, 429, 503),
 )
 async def status(platform: PlatformDep, caller: Caller, job_id: JobId) -> MicroserviceJob:

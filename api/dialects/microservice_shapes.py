@@ -51,7 +51,7 @@ class MicroserviceTranscript(BaseModel):
 
     text: str
     language: str | None = Field(examples=["en"])
-    language_probability: float = Field(ge=0, le=1, description="1 where the client said the language.")
+    language_probability: float = Field(ge=0, le=1, description="1 if the client gave the language.")
     duration: float = Field(description="Of the recording, in seconds.", examples=[125.5])
     segments: list[MicroserviceSegment]
     processing_time: float = Field(description="In seconds.", examples=[12.3])
@@ -61,7 +61,7 @@ class MicroserviceSubmitted(BaseModel):
     """A job was accepted."""
 
     job_id: str
-    status: Literal["pending"] = Field(description="Whatever becomes of it at once; the status route tells.")
+    status: Literal["pending"] = Field(description="Always this value; ask the status route for the job's progress.")
     message: str
     status_url: str = Field(examples=["/api/v1/status/3f0e7c1c9d7a4a4b8f0e5a4de0b6a2f1"])
     estimated_time: int = Field(description="Seconds until it is done, at the workers' measured speed.", examples=[30])

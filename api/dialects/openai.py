@@ -137,7 +137,7 @@ async def translations(request: Request, platform: PlatformDep, caller: Caller) 
 @router.get(
     "/models/{model_id:path}",
     operation_id="openai_get_model",
-    summary="Look up a model",
+    summary="Get a model",
     responses=forms.errors(OpenAIErrorBody, 401, 404, 503),
 )
 async def model(

@@ -102,7 +102,7 @@ async def transcribe(request: Request, platform: Platform, caller: Principal) ->
 @router.post(
     "/v1/chat/completions",
     operation_id="openai_server_create_chat_completion",
-    summary="Chat about a recording: its transcript",
+    summary="Transcribe a recording sent as a chat message",
     response_model=None,
     responses={
         200: {
@@ -129,7 +129,7 @@ async def chat_completions(request: Request, platform: PlatformDep, caller: Call
 @router.post(
     "/debug/audio-info",
     operation_id="openai_server_audio_info",
-    summary="Say what a file is, without transcribing it",
+    summary="Describe a file without transcribing it",
     responses=openai_shapes.ERRORS,
     openapi_extra=forms.body("AudioInfo", json=JSON, form={"file": forms.FILE}, required="audio"),
 )

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from api.dependencies import Platform
-from api.dialects.waiting import OUTAGE_LOOK_S, completed_or_reason, patiently
+from api.dialects.waiting import OUTAGE_POLL_S, completed_or_reason, patiently
 from api.problems import status_of
 from transcription.errors import MurmurationError, outage_endured
 from transcription.job import Job
@@ -48,7 +48,7 @@ async def pieces(platform: Platform, job: Job) -> AsyncIterator[Segment | str | 
                     spoken_at = time.monotonic()
                 away = segments is None and job.status.terminal
                 if away:  # nothing more will change: this is the last chance to read
-                    await asyncio.sleep(OUTAGE_LOOK_S)
+                    await asyncio.sleep(OUTAGE_POLL_S)
                 more = away or bool(segments)
     completed_or_reason(platform, job)
     yield text.strip()

@@ -23,7 +23,7 @@ class ProductionScaleSubmitted(BaseModel):
     """A job was accepted."""
 
     job_id: str = Field(examples=["3f0e7c1c9d7a4a4b8f0e5a4de0b6a2f1"])
-    status: Literal["queued"] = Field(description="Whatever becomes of it at once; the status route tells.")
+    status: Literal["queued"] = Field(description="Always this value; ask the status route for the job's progress.")
     message: str = Field(examples=["Transcription job submitted successfully"])
 
 
@@ -50,7 +50,7 @@ def submitted(job: Job) -> ProductionScaleSubmitted:
 @router.get(
     "/status/{job_id}",
     operation_id="production_scale_get_status",
-    summary="Look up a job (Production Scale)",
+    summary="Get a job (Production Scale)",
     responses=documented(401, 403, 404, 429, 503),
 )
 async def status(platform: PlatformDep, caller: Caller, job_id: JobId) -> ProductionScaleJob:
@@ -62,7 +62,7 @@ async def status(platform: PlatformDep, caller: Caller, job_id: JobId) -> Produc
 @router.get(
     "/result/{job_id}",
     operation_id="production_scale_get_result",
-    summary="Take a job's transcript (Production Scale)",
+    summary="Get a job's transcript (Production Scale)",
     response_model=None,
     responses={
         200: {"model": ProductionScaleTranscript, "description": "The transcript."},

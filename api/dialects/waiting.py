@@ -24,10 +24,10 @@ from transcription.job import Job, Status
 from transcription.result_warning import warning_codes
 from transcription.transcript import Transcript
 
-LOOK_S = 5.0
-"""How often a waiting request looks whether its client is still there."""
+CLIENT_CHECK_S = 5.0
+"""How often a waiting request checks whether its client is still there."""
 
-OUTAGE_LOOK_S = 1.0
+OUTAGE_POLL_S = 1.0
 CLIENT_GONE = 499
 
 Found = TypeVar("Found")
@@ -60,7 +60,7 @@ async def transcribed(request: Request, platform: Platform, job: Job) -> tuple[J
         MurmurationError: why there is no transcript.
         ResultNotReady: it takes longer than `api.max_sync_s`; the job goes on.
     """
-    following = platform.jobs.follow(job, seconds=platform.settings.api.max_sync_s, quiet_s=LOOK_S)
+    following = platform.jobs.follow(job, seconds=platform.settings.api.max_sync_s, quiet_s=CLIENT_CHECK_S)
     async with aclosing(following) as states:
         async for state in states:
             job = state
@@ -73,15 +73,15 @@ async def transcribed(request: Request, platform: Platform, job: Job) -> tuple[J
     return job, transcript
 
 
-async def patiently(look: Callable[[], Awaitable[Found]], platform: Platform) -> Found:
-    """What *look* finds; while the ledger is away it looks again, for as long as a request may wait at all."""
+async def patiently(read: Callable[[], Awaitable[Found]], platform: Platform) -> Found:
+    """What *read* returns; while the ledger is away it is called again, for as long as a request may wait at all."""
     clock = asyncio.get_running_loop().time
     deadline = clock() + platform.settings.api.max_sync_s
     while clock() < deadline:
         with outage_endured():
-            return await look()
-        await asyncio.sleep(OUTAGE_LOOK_S)
-    return await look()
+            return await read()
+        await asyncio.sleep(OUTAGE_POLL_S)
+    return await read()
 
 
 def completed_or_reason(platform: Platform, job: Job) -> Job:

@@ -11,7 +11,7 @@ MAX_AGE_S = 1.0
 
 class BacklogView:
     """
-    The ledger's figures, cached briefly; concurrent requests share one look. Stale figures are never given.
+    The ledger's figures, cached briefly; concurrent requests share one read. Stale figures are never given.
 
     A failure is remembered as long as figures are: a crowd hears of it together, not one after the other.
     """
@@ -28,13 +28,13 @@ class BacklogView:
         """The figures, at most a second old. LedgerUnavailable."""
         async with self._lock:
             if self._known is None or time.monotonic() - self._known_at > self._max_age_s:
-                self._known = await self._look()
+                self._known = await self._read()
                 self._known_at = time.monotonic()
         if isinstance(self._known, LedgerUnavailable):
             raise self._known.with_traceback(None)
         return self._known
 
-    async def _look(self) -> Backlog | LedgerUnavailable:
+    async def _read(self) -> Backlog | LedgerUnavailable:
         try:
             found = await self._jobs.backlog()
         except LedgerUnavailable as error:
@@ -44,5 +44,5 @@ class BacklogView:
 
     @property
     def last_workers(self) -> tuple[WorkerInfo, ...]:
-        """The workers that lived when last any did; empty before the first look."""
+        """The workers that lived when last any did; empty before the first read."""
         return self._last_workers

@@ -63,7 +63,7 @@ async def list_dead(platform: PlatformDep) -> DeadLettersOut:
 
 
 @router.get(
-    "/{computation}", operation_id="get_dead_letter", summary="Look at a dead letter", responses=documented(404, 503)
+    "/{computation}", operation_id="get_dead_letter", summary="Get a dead letter", responses=documented(404, 503)
 )
 async def show_dead(platform: PlatformDep, computation: Computation) -> DeadOut:
     """One dead letter."""

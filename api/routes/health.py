@@ -65,7 +65,7 @@ class ReadyOut(BaseModel):
 @router.get(
     "/health",
     operation_id="get_health",
-    summary="Look at the platform's health",
+    summary="Get the platform's health",
     response_model=HealthOut,
     responses={**_OTHER_HOST, 503: {"model": HealthOut, "description": "The ledger can't be reached."}},
 )
@@ -81,13 +81,15 @@ async def health(platform: PlatformDep) -> Response:
         "ledger": backlog is not None,
         "workers": workers,
         "queued_audio_s": _queued_s(platform, backlog) if backlog else 0.0,
-        **({"refusal": _told(platform, refusal)} if refusal else {}),
+        **({"refusal": _public_refusal(platform, refusal)} if refusal else {}),
         "version": VERSION,
     }
     return _json(shape, 200 if backlog else 503)
 
 
-@router.get("/health/live", operation_id="get_liveness", summary="Ask whether the process lives", responses=_OTHER_HOST)
+@router.get(
+    "/health/live", operation_id="get_liveness", summary="Check that the process is alive", responses=_OTHER_HOST
+)
 async def live() -> AliveOut:
     """The process answers. It looks at nothing else: restarting it wouldn't mend the ledger."""
     return AliveOut()
@@ -96,7 +98,7 @@ async def live() -> AliveOut:
 @router.get(
     "/health/ready",
     operation_id="get_readiness",
-    summary="Ask whether jobs are taken and worked on",
+    summary="Check that jobs are accepted and processed",
     response_model=ReadyOut,
     responses={**_OTHER_HOST, 503: {"model": ReadyOut, "description": "They aren't."}},
 )
@@ -116,13 +118,13 @@ async def ready(platform: PlatformDep) -> Response:
         "ledger": backlog is not None,
         "ledger_full": full,
         "workers": workers,
-        **({"refusal": _told(platform, refusal)} if refusal else {}),
+        **({"refusal": _public_refusal(platform, refusal)} if refusal else {}),
     }
     return _json(shape, 200 if fit else 503)
 
 
 @router.get(
-    "/health/async", operation_id="get_queue_health", summary="Look at queue and workers", responses=documented(503)
+    "/health/async", operation_id="get_queue_health", summary="Get the queue and the workers", responses=documented(503)
 )
 async def asynchronous(platform: PlatformDep) -> QueueHealthOut:
     """The queue and the workers behind it."""
@@ -163,7 +165,7 @@ def _queued_s(platform: Platform, backlog: Backlog) -> float:
     return round(backlog.pending_audio_s, 1)
 
 
-def _told(platform: Platform, refusal: dict[str, str]) -> dict[str, str]:
+def _public_refusal(platform: Platform, refusal: dict[str, str]) -> dict[str, str]:
     """A refusal as anybody may hear it: where keys are needed, without its figures."""
     if platform.settings.security.require_keys:
         return {"code": refusal["code"], "message": "no job is taken at the moment"}

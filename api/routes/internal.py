@@ -49,11 +49,11 @@ async def check(platform: PlatformDep, sha256: str) -> None:
     """Compare the audio with its SHA-256, and set it aside if it isn't that recording."""
     blobs = platform.submissions.blobs
 
-    def look() -> None:
+    def verify() -> None:
         with suppress(BlobMissing, BlobDamaged):
             blobs.check(sha256)
 
-    await run_in_threadpool(look)
+    await run_in_threadpool(verify)
 
 
 @router.get("")

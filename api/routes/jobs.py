@@ -88,7 +88,7 @@ async def list_jobs(
 @router.get(
     "/{job_id}",
     operation_id="get_job",
-    summary="Look up a job",
+    summary="Get a job",
     response_model=None,
     responses={200: {"model": JobOut}, 304: {"description": "Nothing has changed."}, **documented(404, 422, 503)},
 )
@@ -123,7 +123,7 @@ async def cancel(request: Request, platform: PlatformDep, caller: Caller, job_id
 
 
 @router.delete(
-    "/{job_id}", operation_id="delete_job", summary="Forget a job", status_code=204, responses=documented(404, 503)
+    "/{job_id}", operation_id="delete_job", summary="Delete a job", status_code=204, responses=documented(404, 503)
 )
 async def forget(platform: PlatformDep, caller: Caller, job_id: JobId) -> None:
     """Delete the job, and the result and audio that nobody else holds."""

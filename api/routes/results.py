@@ -27,7 +27,7 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 @router.get(
     "/{job_id}/result",
     operation_id="get_transcript",
-    summary="Take a job's transcript",
+    summary="Get a job's transcript",
     response_model=None,
     responses={
         200: {"model": VerboseTranscript | TranscriptOut, "description": "The transcript.", "content": texts()},

@@ -11,7 +11,7 @@ from transcription.ports import Lane
 router = APIRouter(tags=["stats"])
 
 
-@router.get("/stats", operation_id="get_stats", summary="Look at the figures", responses=documented(503))
+@router.get("/stats", operation_id="get_stats", summary="Get the statistics", responses=documented(503))
 async def stats(platform: PlatformDep) -> StatsOut:
     """Jobs by state, the queue, the workers, the dedup cache, and what this process has refused."""
     backlog = await platform.backlog.now()

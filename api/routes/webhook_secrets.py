@@ -47,7 +47,7 @@ class SecretsOut(BaseModel):
 @router.post(
     "",
     operation_id="create_webhook_secret",
-    summary="Make a webhook secret",
+    summary="Create a webhook secret",
     status_code=201,
     responses=documented(403, 422, 429, 503),
 )

@@ -47,7 +47,7 @@ class WebhooksOut(BaseModel):
 @router.get(
     "/{job_id}/webhooks",
     operation_id="get_webhook_log",
-    summary="Look at a job's webhooks",
+    summary="List a job's webhook deliveries",
     responses=documented(404, 503),
 )
 async def delivery_log(notifications: NotificationsDep, caller: Caller, job_id: JobId) -> WebhooksOut:

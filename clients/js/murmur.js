@@ -142,7 +142,7 @@ export class Murmur {
     return this._json(`/v1/jobs/${encodeURIComponent(id)}/cancel`, { method: "POST" });
   }
 
-  /** Forget a job, and the result and audio that nobody else holds. */
+  /** Delete a job, and its result and audio unless another job needs them. */
   async remove(id) {
     await this._answer(`/v1/jobs/${encodeURIComponent(id)}`, { method: "DELETE" });
   }

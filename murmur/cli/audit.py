@@ -14,13 +14,13 @@ from murmur.errors import CliError
 from transcription.ledger.audit_heads import heads
 from transcription.observability.audit_chain import Head, verify
 
-app = typer.Typer(help="The audit log: whether it is what was written.", no_args_is_help=True)
+app = typer.Typer(help="The audit log: check that nobody has changed it.", no_args_is_help=True)
 _MOST_SHOWN = 20
 
 
 @app.callback()
 def audit() -> None:
-    """The audit log: whether it is what was written."""
+    """The audit log: check that nobody has changed it."""
 
 
 @app.command("verify")
@@ -31,7 +31,7 @@ def verify_log(
     alone: Annotated[bool, typer.Option("--alone", help="Don't ask the ledger; a cut end then isn't found.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Say whether a line was changed, taken out or put in, and whether the end is there."""
+    """Check whether a line was changed, removed or added, and whether the end is missing."""
     known = None
     if not alone:
         with connected(ledger, data_dir) as (client, _):

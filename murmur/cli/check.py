@@ -31,7 +31,7 @@ class Finding:
 
 
 def check(client: Client) -> Iterator[Finding]:
-    """Look at every part of the platform behind *client*, the nearest first; the first dead one ends it."""
+    """Check every part of the platform behind *client*, the nearest first; the first dead one ends it."""
     try:
         health = client.health()
     except ApiError as error:

@@ -1,4 +1,4 @@
-"""`murmur dead`: what failed though trying again might help, for an operator to retry or drop."""
+"""`murmur dead`: failed computations for which a retry might help, for an operator to retry or drop."""
 
 from typing import Annotated
 
@@ -7,7 +7,7 @@ import typer
 from murmur.cli.common import AsJson, Url, connect, print_json
 from murmur.client.responses import RemoteDeadLetter
 
-app = typer.Typer(help="Dead letters: what failed though trying again might help.", no_args_is_help=True)
+app = typer.Typer(help="Dead letters: failed computations for which a retry might help.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(metavar="COMPUTATION", help="As `murmur dead list` names it.")]
 

@@ -21,7 +21,7 @@ STDIN = "-"
 class Source:
     """One recording: ``audio`` is its path, its URL, or its bytes from standard input."""
 
-    said: str
+    label: str
     audio: Path | str | bytes
 
     @property
@@ -44,7 +44,7 @@ def sources(arguments: Sequence[str]) -> list[Source]:
     found: dict[str, Source] = {}
     for argument in arguments:
         for source in _expanded(argument):
-            found.setdefault(source.said, source)
+            found.setdefault(source.label, source)
     return list(found.values())
 
 

@@ -57,7 +57,7 @@ def result(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Even if there is one of that name.")] = False,
     url: Url = None,
 ) -> None:
-    """Take a job's transcript, waiting for it if it isn't done. Status 1 if there will be none."""
+    """Print a job's transcript, waiting for it if it isn't done. Status 1 if there will be none."""
     if output and output.exists() and not overwrite:
         raise CliError(f"{output} is there already; --overwrite replaces it")
     with connect(url, patience_s=PATIENCE_S) as client:
@@ -94,7 +94,7 @@ def follow(job_id: JobId, as_json: AsJson = False, url: Url = None) -> None:
 
 
 def cancel(job_id: JobId, as_json: AsJson = False, url: Url = None) -> None:
-    """Give a job up."""
+    """Cancel a job."""
     with connect(url) as client:
         show(client.cancel(found(client, job_id)), as_json=as_json)
 
@@ -104,7 +104,7 @@ def delete(
     as_json: AsJson = False,
     url: Url = None,
 ) -> None:
-    """Forget jobs, with the transcripts and audio that nobody else holds."""
+    """Delete jobs, with their transcripts and audio unless another job needs them."""
     with connect(url) as client:
         for job_id in job_ids:
             client.delete(whole := found(client, job_id))
@@ -115,7 +115,7 @@ def delete(
 def purge(
     yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False, as_json: AsJson = False, url: Url = None
 ) -> None:
-    """Cancel every job that waits; what runs goes on."""
+    """Cancel every waiting job; running jobs continue."""
     with connect(url) as client:
         if not yes:
             typer.confirm(f"Cancel every waiting job at {client.url}?", abort=True)

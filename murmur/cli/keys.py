@@ -80,7 +80,7 @@ def create(  # noqa: PLR0917  typer makes options of them
             expires_at=_in(expires),
             networks=_networks(network or []),
         )
-    _tell(key, secret, as_json=as_json)
+    _print_key(key, secret, as_json=as_json)
 
 
 @app.command("rotate")
@@ -98,7 +98,7 @@ def rotate(  # noqa: PLR0917  typer makes options of them
         made = key_store.rotate(key_id, overlap_s=overlap_s, expires_at=_in(expires))
         if made is None:
             raise CliError(f"there is no key {key_id[:80]!r} that is still good", status=1)
-    _tell(*made, as_json=as_json)
+    _print_key(*made, as_json=as_json)
     print(f"key {key_id} expires in {overlap}", file=sys.stderr)
 
 
@@ -174,7 +174,7 @@ def _shape(key: ApiKey) -> dict[str, Any]:
     return {**asdict(key), "scopes": sorted(key.scopes), "expired": key.expired(time.time())}
 
 
-def _tell(key: ApiKey, secret: str, *, as_json: bool) -> None:
+def _print_key(key: ApiKey, secret: str, *, as_json: bool) -> None:
     if as_json:
         print_json({**_shape(key), "secret": secret})
         return

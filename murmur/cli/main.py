@@ -48,7 +48,7 @@ def options(
 
 
 def top(
-    each_s: Annotated[float, typer.Option("--each", min=0.2, help="Seconds between two looks.")] = 1.0,
+    each_s: Annotated[float, typer.Option("--each", min=0.2, help="Seconds between two checks.")] = 1.0,
     as_json: AsJson = False,
     url: Url = None,
 ) -> None:
@@ -91,8 +91,8 @@ def main() -> None:
     """Run a command; whatever goes wrong is one sentence on standard error and an exit status."""
     try:
         app(prog_name="murmur")
-    except CliError as trouble:
-        fail(str(trouble), trouble.status)
+    except CliError as error:
+        fail(str(error), error.status)
     except (ApiError, JobEnded) as error:
         fail(str(error), 1)
     except (KeyboardInterrupt, BrokenPipeError):

@@ -26,7 +26,7 @@ from transcription.models import CHECKPOINTS
 
 DataDir = Annotated[Path | None, typer.Option(help="Uploads, models and the embedded ledger [~/.murmur].")]
 
-models_app = typer.Typer(help="Models: what is served, what is here, and how more come.", no_args_is_help=True)
+models_app = typer.Typer(help="Models: list served and local ones, download more.", no_args_is_help=True)
 
 
 def up(
@@ -54,7 +54,7 @@ def demo(
 
 
 def check(as_json: AsJson = False, url: Url = None) -> None:
-    """Look at the ledger, the workers, the model and the allocator. Status 1 if the platform can't work."""
+    """Check the ledger, the workers, the model and the allocator. Status 1 if the platform can't work."""
     fit, shapes, console = True, [], Console()
     with connect(url, timeout_s=10.0) as client:
         for finding in checking.check(client):

@@ -21,7 +21,7 @@ def purge_tenant(
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Delete a tenant's jobs, results, recordings that nobody else needs, and keys."""
+    """Delete a tenant's jobs, results, keys, and recordings that no other tenant needs."""
     if not yes:
         typer.confirm(f"Delete everything of the tenant {tenant}?", abort=True)
     with connected(ledger, data_dir) as (client, settings):

@@ -30,7 +30,7 @@ def top(client: Client, console: Console, *, each_s: float, rest: Callable[[floa
 
 
 def view(stats: dict[str, Any]) -> Group:
-    """One look."""
+    """One refresh."""
     jobs, queue, workers = stats["jobs"], stats["queue"], stats["workers"]
     rate = sum(worker.get("rate") or 0.0 for worker in workers)
     hits = stats["cache"]["hit_ratio"]

@@ -73,13 +73,13 @@ class Transcriber:
         digests = {form: outputs.digest(task.source, self.plan.options, form) for form in task.targets}
         missing = self._missing(task, digests)
         if task.targets and not missing:
-            self._tell(task, None, note="done before")
+            self._report(task, None, note="done before")
             return
-        bar = self.progress.add_task("sending", name=task.source.said, total=None)
+        bar = self.progress.add_task("sending", name=task.source.label, total=None)
         try:
             job = self._job(task, digests, bar)
             if not self.plan.wait:
-                self._tell(task, job, note="submitted")
+                self._report(task, job, note="submitted")
                 return
             job = self._follow(job, bar)
             self._warn(task, job)
@@ -92,7 +92,7 @@ class Transcriber:
     def _warn(self, task: Task, job: RemoteJob) -> None:
         """A line for each thing that the transcript lacks: on standard error, so that the text stays the text."""
         for warning in job.warnings:
-            line = f"murmur: {task.source.said}: warning: {warning}"
+            line = f"murmur: {task.source.label}: warning: {warning}"
             self.progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def stop(self) -> None:
@@ -168,28 +168,28 @@ class Transcriber:
         for form, text in texts.items():
             outputs.write(task.targets[form], text)
             self.ledger.note(task.targets[form], digests[form], job.id)
-        self._tell(task, job, note="done")
+        self._report(task, job, note="done")
 
     def _print(self, task: Task, job: RemoteJob, texts: dict[Format, str]) -> None:
         if self.plan.live:
             return
         if self.plan.as_json:
-            self._tell(task, job, note="done", text=next(iter(texts.values())))
+            self._report(task, job, note="done", text=next(iter(texts.values())))
             return
         with self._printing:
             for text in texts.values():
-                sys.stdout.write(f"==> {task.source.said} <==\n{text}" if self.several else text)
+                sys.stdout.write(f"==> {task.source.label} <==\n{text}" if self.several else text)
             sys.stdout.flush()
 
-    def _tell(self, task: Task, job: RemoteJob | None, *, note: str, **more: str) -> None:
+    def _report(self, task: Task, job: RemoteJob | None, *, note: str, **more: str) -> None:
         """Say what became of one recording, to programs; to people only where there is nothing else to see."""
         with self._printing:
             if self.plan.as_json:
                 files = [str(target) for target in task.targets.values()]
-                shape = {"source": task.source.said, "job": job and job.id, "outcome": note, "files": files, **more}
+                shape = {"source": task.source.label, "job": job and job.id, "outcome": note, "files": files, **more}
                 print_json(shape)
             elif job is not None and not self.plan.wait:
-                print(f"{job.id}  {task.source.said}", flush=True)
+                print(f"{job.id}  {task.source.label}", flush=True)
 
 
 def transcribe(client: Client, sources: Sequence[Source], plan: Plan, console: Console) -> int:
@@ -221,7 +221,7 @@ def transcribe(client: Client, sources: Sequence[Source], plan: Plan, console: C
                 console.print(f"murmur: {name}: gave up job {job_id}", markup=False, highlight=False, soft_wrap=True)
             raise
     for at, error in sorted(failures.items()):
-        said = tasks[at].source.said
+        said = tasks[at].source.label
         console.print(f"murmur: {said}: {error}", markup=False, highlight=False, soft_wrap=True)
     for job_id, name in transcriber.unfinished.items():
         line = f"murmur: {name}: its job goes on where the platform does; `murmur result {job_id}` takes the transcript"

@@ -103,7 +103,7 @@ def watch(  # noqa: PLR0917  typer makes options of them
     as_json: AsJson = False,
     url: Url = None,
 ) -> None:
-    """Transcribe whatever comes into a directory, until Ctrl-C; transcripts go beside it, or with -o elsewhere."""
+    """Transcribe new files in a directory, until Ctrl-C; transcripts go beside them, or with -o elsewhere."""
     if not directory.is_dir():
         raise CliError(f"there is no directory {directory}")
     options = _options(language, model, task, None, None, normalize=False, words=words, further=further)

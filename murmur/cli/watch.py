@@ -7,7 +7,7 @@ from pathlib import Path
 from murmur.cli.inputs import Source, media_in
 
 QUIET_S = 2.0
-LOOK_S = 1.0
+POLL_S = 1.0
 
 
 def arrivals(directory: Path, *, once: bool = False) -> Iterator[list[Source]]:
@@ -39,4 +39,4 @@ def arrivals(directory: Path, *, once: bool = False) -> Iterator[list[Source]]:
             yield ready
         if once and not growing:
             return
-        time.sleep(LOOK_S)
+        time.sleep(POLL_S)

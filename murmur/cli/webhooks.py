@@ -5,7 +5,7 @@ import typer
 from murmur.cli.common import AsJson, JobId, Url, connect, found, print_json
 from murmur.client.responses import RemoteWebhooks
 
-app = typer.Typer(help="Webhooks of a job: what was sent, and once more.", no_args_is_help=True)
+app = typer.Typer(help="Webhooks of a job: show what was sent; send the last one again.", no_args_is_help=True)
 
 
 @app.command()

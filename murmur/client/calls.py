@@ -112,7 +112,7 @@ def cancel(job_id: str) -> Call[RemoteJob]:
 
 
 def delete(job_id: str) -> Call[None]:
-    """Forget a job."""
+    """Delete a job."""
     return Call(method="DELETE", path=f"/v1/jobs/{job_id}", read=_nothing)
 
 

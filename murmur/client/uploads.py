@@ -44,17 +44,17 @@ class Upload:
 
 
 class Watched(io.RawIOBase):
-    """A file that tells how much of it has been read."""
+    """A file that reports how much of it has been read."""
 
-    def __init__(self, file: BinaryIO, told: Progress) -> None:
-        self._file, self._told, self._sent = file, told, 0
+    def __init__(self, file: BinaryIO, progress: Progress) -> None:
+        self._file, self._progress, self._sent = file, progress, 0
         self._total = _length(file)
 
     def read(self, size: int = -1) -> bytes:
-        """Read on, and tell."""
+        """Read on, and report it."""
         piece = self._file.read(size)
         self._sent += len(piece)
-        self._told(self._sent, self._total)
+        self._progress(self._sent, self._total)
         return piece
 
     def seek(self, offset: int, whence: int = 0) -> int:

@@ -53,7 +53,7 @@ def worker(  # noqa: PLR0917  typer makes options of them
         str | None, typer.Option(help="Where audio comes from: s3://…, the API's URL, or nothing: a shared data-dir.")
     ] = None,
     model: Annotated[str | None, typer.Option(help="A published name, a directory, a repository, or demo.")] = None,
-    slots: Annotated[int | None, typer.Option(min=1, help="Spans in work at the same time [by its cores].")] = None,
+    slots: Annotated[int | None, typer.Option(min=1, help="Spans processed at the same time [by its cores].")] = None,
     name: Annotated[str, typer.Option(help="Name of the worker, its own on this host.")] = "native",
     data_dir: Annotated[Path | None, typer.Option(help="Models and copies of audio [~/.murmur].")] = None,
     env_file: Annotated[Path | None, typer.Option(help="File of MURMUR_ variables, as .env.")] = None,
@@ -99,13 +99,13 @@ def install(
 
 @app.command("uninstall-service")
 def uninstall() -> None:
-    """Stop the service and forget it (macOS)."""
+    """Stop the service and remove it (macOS)."""
     print(f"removed {launchd.uninstall()}")
 
 
 @app.command()
 def status(as_json: Annotated[bool, typer.Option("--json", help="Write JSON, for programs.")] = False) -> None:
-    """Say whether the service runs (macOS). Status 1 if it doesn't."""
+    """Show whether the service runs (macOS). Status 1 if it doesn't."""
     running, status_text = launchd.status()
     print(json.dumps({"running": running, "detail": status_text}) if as_json else status_text)
     if not running:
@@ -153,7 +153,7 @@ def _program(options: WorkerOptions) -> Program:
 
 
 def _check(settings: Settings) -> None:
-    """Say at once what the worker would die of. CliError."""
+    """Report at once what would stop the worker from starting. CliError."""
     if settings.blobs.url.startswith("http"):
         try:
             settings.blobs.signing_key()

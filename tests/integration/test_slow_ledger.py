@@ -151,13 +151,13 @@ def test_a_share_that_hangs_stops_uploads_and_nothing_else(
     redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers = threading.Event()
-    look = machine.look
+    read = machine.read
 
     def hung(directory: Path) -> machine.Reading:
         answers.wait(60)
-        return look(directory)
+        return read(directory)
 
-    monkeypatch.setattr(machine, "look", hung)
+    monkeypatch.setattr(machine, "read", hung)
     with live_api(api_settings(redis_url, tmp_path)) as api:
         try:
             refused = api.post("/v1/jobs", files={"file": audio_files.wav()})

@@ -119,7 +119,7 @@ async def test_synchronous_request_whose_job_was_taken_away_says_so(  # noqa: PL
 async def test_synchronous_request_that_takes_too_long_is_told_that_its_job_goes_on(
     tmp_path: Path, path: str, field: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting, "LOOK_S", 0.01)
+    monkeypatch.setattr(waiting, "CLIENT_CHECK_S", 0.01)
     async with bench(tmp_path) as api:
         short = api.settings.api.model_copy(update={"max_sync_s": 0.05})
         platform = api.app.state.platform

@@ -55,7 +55,7 @@ def test_directories_and_patterns_are_searched_and_nothing_is_named_twice(
         (tmp_path / name).touch()
     assert [path.name for path in media_in(tmp_path)] == ["two.WAV", "one.mp3"]
     monkeypatch.chdir(tmp_path)
-    assert [source.said for source in sources(["*.mp3", "deep", "one.mp3"])] == ["one.mp3", "deep/two.WAV"]
+    assert [source.label for source in sources(["*.mp3", "deep", "one.mp3"])] == ["one.mp3", "deep/two.WAV"]
     (tmp_path / "empty").mkdir()
     for nothing in ("empty", "*.ogg"):
         with pytest.raises(CliError, match=r"there is no recording|nothing fits"):

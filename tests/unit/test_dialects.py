@@ -97,7 +97,7 @@ async def test_a_job_that_fails_answers_with_its_failure_s_status(
 async def test_an_outage_between_a_job_s_end_and_its_transcript_ends_no_request(
     api: Bench, path: str, field: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.dialects.waiting.OUTAGE_LOOK_S", 0.01)
+    monkeypatch.setattr("api.dialects.waiting.OUTAGE_POLL_S", 0.01)
     answer, job = await ask(api, path, field)
     asked = 0
 
@@ -128,7 +128,7 @@ async def test_a_job_that_takes_too_long_goes_on_and_says_where(tmp_path: Path) 
 
 
 async def test_a_client_that_hangs_up_leaves_its_job(api: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("api.dialects.waiting.LOOK_S", 0.05)
+    monkeypatch.setattr("api.dialects.waiting.CLIENT_CHECK_S", 0.05)
     body = b'--X\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n' + WAV + b"\r\n--X--\r\n"
     messages = [{"type": "http.request", "body": body, "more_body": False}, {"type": "http.disconnect"}]
     sent: list[Any] = []

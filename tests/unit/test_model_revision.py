@@ -128,7 +128,7 @@ def test_weights_that_are_exchanged_while_they_are_loaded_are_neither_the_ones_n
 def test_model_that_is_not_on_this_host_yet_has_no_revision_and_the_demo_its_own(tmp_path: Path) -> None:
     cache = cache_of(tmp_path)
     revisions = Revisions(cache.revision, ("base", "/nowhere", "demo"))
-    revisions.look()
+    revisions.check()
     assert revisions.known == {"demo": REVISION}
 
 

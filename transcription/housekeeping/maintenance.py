@@ -18,7 +18,7 @@ MOST_HINTS = 500
 """For one lane in one round: no worker gets through more before the next."""
 
 SWEEP_INTERVAL_S = 60.0
-SWEEP_LOOKS = 6
+SWEEP_CHECKS = 6
 """How often in that time each process asks whether it is its turn."""
 
 
@@ -62,7 +62,7 @@ class Maintenance(threading.Thread):
         """Whether to ask for the sweep's lock: a thousand processes that ask every two seconds would be a load."""
         if time.monotonic() < self._sweep_at:
             return False
-        self._sweep_at = time.monotonic() + SWEEP_INTERVAL_S / SWEEP_LOOKS
+        self._sweep_at = time.monotonic() + SWEEP_INTERVAL_S / SWEEP_CHECKS
         return True
 
     def reap(self) -> None:

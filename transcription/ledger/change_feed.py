@@ -30,20 +30,20 @@ class Watch:
         self._listener: asyncio.Task[None] | None = None
         self._waiters: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
 
-    async def looks(
-        self, computation: str, look: Callable[[], Awaitable[Found]], *, longest_s: Callable[[], float]
+    async def checks(
+        self, computation: str, check: Callable[[], Awaitable[Found]], *, longest_s: Callable[[], float]
     ) -> AsyncGenerator[Found | None, None]:
         """
-        Yield what *look* finds, now and after every change of the computation: the one way to wait for anything.
+        Yield what *check* finds, now and after every change of the computation: the one way to wait for anything.
 
-        None while the ledger is away: whoever waits goes on where they were when it is back. There is another look
+        None while the ledger is away: whoever waits goes on where they were when it is back. There is another check
         after *longest_s()* seconds at the latest.
         """
         async with self.on(computation) as changed:
             while True:
                 found = None
                 with outage_endured():
-                    found = await look()
+                    found = await check()
                 yield found
                 await changed(longest_s())
 

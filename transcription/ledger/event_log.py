@@ -64,8 +64,8 @@ class RedisEvents:
         def longest_s() -> float:
             return max(0.0, sent_at + quiet_s - loop.time()) if whole else 0.0
 
-        looks = self._watch.looks(job.computation, lambda: self._read(job, entry, seen), longest_s=longest_s)
-        async with aclosing(looks) as batches:
+        checks = self._watch.checks(job.computation, lambda: self._read(job, entry, seen), longest_s=longest_s)
+        async with aclosing(checks) as batches:
             async for found in batches:
                 batch = found or _Batch()
                 for event in batch.events:

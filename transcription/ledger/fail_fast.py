@@ -40,19 +40,19 @@ class Lateness:
         canceled_before = task.cancelling()
         timers: list[asyncio.TimerHandle] = []
 
-        def look() -> None:
+        def check() -> None:
             nonlocal cancels
             ends = min(began + limit_s + self._until(clock.time()) - late_before, began + max(LONGEST_S, limit_s))
             if clock.time() >= ends:
                 # Again and again: a cancel that meets an answer, or another timeout, can be lost.
                 cancels, ends = cancels + 1, clock.time() + TICK_S
                 task.cancel()
-            timers[:] = [clock.call_at(ends, look)]
+            timers[:] = [clock.call_at(ends, check)]
 
         self._users += 1
         if not self._due_at:
             self._tick(clock)
-        timers.append(clock.call_later(limit_s, look))
+        timers.append(clock.call_later(limit_s, check))
         try:
             yield
         except asyncio.CancelledError:

@@ -327,12 +327,12 @@ class RedisJobs:
         clock = asyncio.get_running_loop().time
         deadline = clock() + seconds
 
-        looks = self._watch.looks(
+        checks = self._watch.checks(
             job.computation,
             lambda: self._one(job.id, tenant=job.tenant, places=False),
             longest_s=lambda: min(quiet_s, max(0.0, deadline - clock())),
         )
-        async with aclosing(looks) as found:
+        async with aclosing(checks) as found:
             async for now in found:
                 job = now or job
                 yield job

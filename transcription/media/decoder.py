@@ -90,7 +90,7 @@ class Decoder:
         if not size:
             raise CorruptAudio("the decoder gave no sample of this file")
         try:
-            return Recording.told(target, size // 2, report)
+            return Recording.from_report(target, size // 2, report)
         except (KeyError, TypeError, ValueError) as error:
             # The file may have taken the process over.
             raise CorruptAudio(f"the decoder says what can't be of this file ({error})"[:300]) from error

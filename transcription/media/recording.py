@@ -88,7 +88,7 @@ class Recording:
         return recording
 
     @classmethod
-    def told(cls, file: BinaryIO, size: int, facts: dict[str, object]) -> "Recording":
+    def from_report(cls, file: BinaryIO, size: int, facts: dict[str, object]) -> "Recording":
         """One with what a decoder says of it, none of which is believed unseen. KeyError, TypeError, ValueError."""
         holes = checked(facts["holes"], held=size)  # type: ignore[arg-type]
         warnings, found = parsed(facts["warnings"]), tracks.parsed(facts["tracks"])  # type: ignore[arg-type]
@@ -153,4 +153,4 @@ def _read(file: BinaryIO) -> Recording:
     if mark != _MARK:
         raise ValueError(mark)
     file.seek(end - length)
-    return Recording.told(file, (end - length) // 2, json.loads(file.read(length)))
+    return Recording.from_report(file, (end - length) // 2, json.loads(file.read(length)))

@@ -54,7 +54,7 @@ class Worker(Part):
     span_s: float = Field(300.0, gt=0, description="Length of the spans that long recordings are cut into.")
     diarizer: str = Field(
         "auto",
-        description="Who tells speakers apart: `demo`, the path of a speaker-embedding network in ONNX, `off`, or "
+        description="What distinguishes speakers: `demo`, the path of a speaker-embedding network in ONNX, `off`, or "
         "`auto`: `demo` beside the demo model, else nobody.",
     )
     diarizer_threshold: float = Field(

@@ -70,7 +70,7 @@ class Attempt:
         return self.avg_logprob < LOGPROB_LIMIT
 
     @property
-    def doubtful(self) -> bool:
+    def unreliable(self) -> bool:
         """Improbable or repetitive, be it silence or not."""
         return self.repetitive or self.improbable
 
@@ -82,7 +82,7 @@ class Attempt:
     @property
     def low_confidence(self) -> bool:
         """Not good enough to be taken while another temperature may do better."""
-        return self.doubtful and not (self.no_speech_prob > NO_SPEECH_LIMIT and self.improbable)
+        return self.unreliable and not (self.no_speech_prob > NO_SPEECH_LIMIT and self.improbable)
 
 
 def best(attempts: Sequence[Attempt]) -> Attempt:

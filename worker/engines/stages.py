@@ -158,7 +158,7 @@ class Stages:
         return [self._after(row) for row in rows]
 
     def _after(self, row: Row) -> Key | None:
-        if row.heard < FRAMES and row.attempts[-1].doubtful:
+        if row.heard < FRAMES and row.attempts[-1].unreliable:
             return _in_full(row)
         return self._assess(row) if row.settled else self._decode_key(row)
 
@@ -276,7 +276,7 @@ class Stages:
 
 
 def _in_full(row: Row) -> Key:
-    """Hear once more, in the length that the model was trained for, what came out doubtful in its own."""
+    """Hear once more, in the length that the model was trained for, what came out unreliable in its own."""
     row.heard, row.encoding, row.attempts = FRAMES, None, []
     return encode_key(row)
 

@@ -152,7 +152,7 @@ class Reader:
                 self._fault = frames.fault or self._fault
                 if self._is_empty(track):
                     continue
-                self._tell_of_others()
+                self._report_other_tracks()
                 following = self._further(part, frames)
                 if following is None:
                     self._check_end(container, track, frames, part, began)
@@ -210,7 +210,7 @@ class Reader:
         self.tracks = ()
         return True
 
-    def _tell_of_others(self) -> None:
+    def _report_other_tracks(self) -> None:
         if self._others and self._wanted is None:
             taken = next((one.described for one in self.tracks if one.taken), "")
             others = ", ".join(one.described for one in self.tracks if not one.taken)

@@ -102,7 +102,7 @@ def _fastest(directory: Path, cache: Path, plan: CpuLayout, precision: str, *, f
         cache / f"{digest(directory, repr((processor(), ctranslate2.__version__, plan.threads, tried, forced)))}.json"
     )
     try:
-        return _told(json.loads(note.read_text("utf-8")))
+        return _explained(json.loads(note.read_text("utf-8")))
     except (OSError, ValueError, KeyError, TypeError):
         pass
     spent = {tried_one: _seconds(_openvino(directory, cache, plan, tried_one).encode, directory) for tried_one in tried}
@@ -120,10 +120,10 @@ def _fastest(directory: Path, cache: Path, plan: CpuLayout, precision: str, *, f
     measured = {"precision": best, "ctranslate2_s": own, "openvino_s": spent}
     cache.mkdir(parents=True, exist_ok=True)
     note.write_text(json.dumps(measured), encoding="utf-8")
-    return _told(measured)
+    return _explained(measured)
 
 
-def _told(measured: dict[str, Any]) -> tuple[str, str]:
+def _explained(measured: dict[str, Any]) -> tuple[str, str]:
     best, own, spent = str(measured["precision"]), float(measured["ctranslate2_s"]), measured["openvino_s"]
     if not own:
         return best, "the fastest of OpenVINO's, by measurement"
