@@ -29,6 +29,7 @@ class WorkerOut(BaseModel):
     quarantine: str = Field(description="Why it claims nothing, or nothing for what is withdrawn; empty: all is well.")
     withdrawn: list[str] = Field(description="Models that it claims nothing for.")
     diarizer: str = Field(description="Its speaker network; empty: it doesn't diarize.")
+    revisions: dict[str, str] = Field(description="Hash of each model's weights, for those that it has read.")
 
 
 class UnservedOut(BaseModel):

@@ -92,13 +92,13 @@ def as_tsv(transcript: Transcript) -> str:
 
     The speaker comes as a fourth column, and only where speakers were asked for.
     """
-    told = any(segment.speaker is not None for segment in transcript.segments)
+    with_speakers = any(segment.speaker is not None for segment in transcript.segments)
     lines = (
         f"{round(s.start * 1000)}\t{round(s.end * 1000)}\t{s.text.strip().replace(chr(9), ' ')}"
-        + (f"\t{_cue(s.speaker or '')}\n" if told else "\n")
+        + (f"\t{_cue(s.speaker or '')}\n" if with_speakers else "\n")
         for s in transcript.segments
     )
-    return f"start\tend\ttext{chr(9) + 'speaker' if told else ''}\n" + "".join(lines)
+    return f"start\tend\ttext{chr(9) + 'speaker' if with_speakers else ''}\n" + "".join(lines)
 
 
 WRITERS: dict[ResponseFormat, Callable[[Transcript], dict[str, Any] | str]] = {

@@ -40,6 +40,10 @@ def suits(lane: str, *, models: Collection[str], traits: Collection[str]) -> boo
     """Whether a worker has all that a lane asks for, as the claim script sees it."""
     model, needs = needed(lane)
     any_language = ANY_LANGUAGE in traits
-    told = [need for need in needs if need.startswith("language=")]
-    spoken = any_language or model.startswith(SPEAKERS) or (bool(told) and all(need in traits for need in told))
-    return model in models and spoken and all(need in traits for need in needs if need not in told)
+    spoken_needs = [need for need in needs if need.startswith("language=")]
+    spoken = (
+        any_language
+        or model.startswith(SPEAKERS)
+        or (bool(spoken_needs) and all(need in traits for need in spoken_needs))
+    )
+    return model in models and spoken and all(need in traits for need in needs if need not in spoken_needs)

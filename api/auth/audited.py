@@ -131,8 +131,8 @@ class AuditedEvents:
     async def events(self, job: Job, *, after: str | None, quiet_s: float) -> AsyncGenerator[Event | None, None]:
         """Yield what happens: see EventLog."""
         await self._log.write("follow", job=job.id)
-        async with aclosing(self._events.events(job, after=after, quiet_s=quiet_s)) as told:
-            async for event in told:
+        async with aclosing(self._events.events(job, after=after, quiet_s=quiet_s)) as events_of_job:
+            async for event in events_of_job:
                 yield event
 
 

@@ -111,9 +111,9 @@ async def transcribe(request: Request, platform: Platform, caller: Principal, *,
     )
     job = await submit(request, platform, tenant=caller.tenant, request_format=request_format)
     if stream_choice.stream:
-        told = openai_speakers.events if stream_choice.diarized else events
+        write_events = openai_speakers.events if stream_choice.diarized else events
         return StreamingResponse(
-            told(platform, job), media_type="text/event-stream", headers=_headers(job, stream_choice)
+            write_events(platform, job), media_type="text/event-stream", headers=_headers(job, stream_choice)
         )
     job, transcript = await transcribed(request, platform, job)
     answer = diarized(job, transcript) if stream_choice.diarized else written(job, transcript)

@@ -63,8 +63,8 @@ class NotingEvents:
 
     async def events(self, job: Job, *, after: str | None, quiet_s: float) -> AsyncGenerator[Event | None, None]:
         """Yield what happens: see EventLog."""
-        async with aclosing(self._events.events(job, after=after, quiet_s=quiet_s)) as told:
-            async for event in told:
+        async with aclosing(self._events.events(job, after=after, quiet_s=quiet_s)) as events_of_job:
+            async for event in events_of_job:
                 if event is not None and event.type == "done":
                     _note(job)
                 yield event

@@ -81,6 +81,7 @@ WORKER: dict[str, Any] = {
     "quarantine": "",
     "withdrawn": [],
     "diarizer": "",
+    "revisions": {},
 }
 
 MODEL: dict[str, Any] = {

@@ -31,12 +31,12 @@ def load(overrides: Mapping[str, Any] | None = None) -> Settings:
     if DOTENV.is_file():
         borrow(DOTENV)
     try:
-        with warnings.catch_warnings(record=True) as told:
+        with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", FutureWarning)
             settings = read_settings(**_given(overrides or {}))
     except ValueError as error:
         raise CliError(str(error)) from error
-    for sentence in dict.fromkeys(str(one.message) for one in told):
+    for sentence in dict.fromkeys(str(one.message) for one in caught):
         print(f"murmur: {sentence}", file=sys.stderr)
     return settings
 

@@ -97,10 +97,12 @@ class RedisSpans:
         facts: Facts = NO_FACTS,
     ) -> None:
         """Set where the recording was cut: see SpanStore."""
-        told = [part for piece in pieces for part in records.piece(piece)]
+        parts = [part for piece in pieces for part in records.piece(piece)]
         tracks = orjson.dumps([asdict(track) for track in facts.tracks]).decode()
         found = (records.warnings_written(facts.warnings), tracks)
-        self._write("prepared", claim, claim.computation, claim.token, language or "", probability or "", *found, *told)
+        self._write(
+            "prepared", claim, claim.computation, claim.token, language or "", probability or "", *found, *parts
+        )
 
     def append(
         self,
@@ -119,8 +121,8 @@ class RedisSpans:
 
     def append_voices(self, claim: Claim, voices: bytes, *, window: int, audio_s: float) -> None:
         """Write what was heard in one window of a diarization's span: see SpanStore."""
-        told = orjson.dumps(base64.b64encode(voices).decode()).decode()
-        self._write("append", claim, *_name(claim), self._lease_ms, window, told, ms(audio_s), "")
+        encoded = orjson.dumps(base64.b64encode(voices).decode()).decode()
+        self._write("append", claim, *_name(claim), self._lease_ms, window, encoded, ms(audio_s), "")
 
     def append_turns(self, claim: Claim, turns: Iterable[Turn]) -> None:
         """Write who speaks when: see SpanStore."""
@@ -148,8 +150,8 @@ class RedisSpans:
     def fail(self, claim: Claim, failure: Failure, *, retry_in_s: float | None) -> None:
         """Report a failed attempt: see SpanStore."""
         delay = -1 if retry_in_s is None else ms(retry_in_s)
-        told = (failure.code, failure.message[:2000], int(failure.retryable), delay, failure.fault.value)
-        self._write("fail", claim, *_name(claim), *told)
+        arguments = (failure.code, failure.message[:2000], int(failure.retryable), delay, failure.fault.value)
+        self._write("fail", claim, *_name(claim), *arguments)
 
     def hung(self, worker: str, claims: Sequence[Claim]) -> int:
         """Say that these spans stand still and the worker ends for them; how many came back."""

@@ -22,7 +22,7 @@ def riff(file: Bytes, start: int) -> Part:
     """RIFF and AIFF: one chunk after the other, whatever the file's header says of all of them."""
     big = file.get(start, 4) in (b"RIFX", b"FORM")
     form = file.get(start + 8, 4)
-    at, large, told, bits = start + 12, 0, 0, b""
+    at, large, size_at, bits = start + 12, 0, 0, b""
     for _ in range(MOST_STEPS):
         head = file.get(at, 12)
         name, size = head[:4], int.from_bytes(head[4:8], "big" if big else "little")
@@ -32,10 +32,10 @@ def riff(file: Bytes, start: int) -> Part:
         if len(head) < 8 or not is_name(name) or name in FILES:
             break
         if name == b"ds64":
-            large, told = int.from_bytes(file.get(at + 16, 8), "little"), at + 16
+            large, size_at = int.from_bytes(file.get(at + 16, 8), "little"), at + 16
         if name in _SOUND and not 0 < size < UNKNOWN_SIZE:
             if not 0 < large < 1 << 62:
-                return _unsized(file, start, at, told)
+                return _unsized(file, start, at, size_at)
             size = large
         following = at + 8 + size + size % 2
         if following > file.size + 1:
@@ -48,14 +48,14 @@ def riff(file: Bytes, start: int) -> Part:
     return clipped(file, start, min(at, file.size))
 
 
-def _unsized(file: Bytes, start: int, at: int, told: int) -> Part:
+def _unsized(file: Bytes, start: int, at: int, size_at: int) -> Part:
     """
     What a recorder that crashed has left, its sound in the chunk *at*.
 
-    In RF64 the size is *told* elsewhere, and nothing would be read by a wrong one; the samples aren't counted.
+    In RF64 the size stands at *size_at*, and nothing would be read by a wrong one; the samples aren't counted.
     """
-    patch = struct.pack("<QQ", file.size - at - 8, 0) if told else b""
-    return Part(start, file.size, patched=told, patch=patch)
+    patch = struct.pack("<QQ", file.size - at - 8, 0) if size_at else b""
+    return Part(start, file.size, patched=size_at, patch=patch)
 
 
 def _goes_on(file: Bytes, part: Part, at: int, kind: str | None) -> Part | None:
