@@ -91,7 +91,7 @@ class AuditedJobs:
         return job
 
     async def cancel(self, job_id: str, *, tenant: str) -> Job:
-        """Give up the ticket: see JobStore."""
+        """Cancel the job: see JobStore."""
         try:
             job = await self._jobs.cancel(job_id, tenant=tenant)
         except MurmurationError as error:

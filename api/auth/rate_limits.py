@@ -104,7 +104,7 @@ class RateLimits:
         self._limiter = AsyncLimiter(settings.ledger.cache())
         self._fallbacks = Counter(
             "murmur_rate_limit_fallbacks",
-            "Requests judged by this process's own count, because Redis couldn't be asked.",
+            "Requests limited by this process's own count, because Redis couldn't be asked.",
             registry=registry,
         )
         self._add("address", f"{security.address_requests_per_minute}/minute")

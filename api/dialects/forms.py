@@ -9,7 +9,7 @@ from api.openapi import FIELDS
 FILE: dict[str, Any] = {
     "type": "string",
     "format": "binary",
-    "description": "The recording or video; judged by its content.",
+    "description": "The recording or video; its type is detected from its content.",
 }
 AUDIO: dict[str, Any] = {"type": "string", "format": "byte", "description": "The recording in base64, with padding."}
 

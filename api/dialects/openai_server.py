@@ -134,7 +134,7 @@ async def chat_completions(request: Request, platform: PlatformDep, caller: Call
     openapi_extra=forms.body("AudioInfo", json=JSON, form={"file": forms.FILE}, required="audio"),
 )
 async def audio_info(request: Request, platform: PlatformDep, caller: Caller) -> AudioInfo:
-    """Judge a recording by its content; nothing of it is kept."""
+    """Describe a recording by its content; nothing of it is kept."""
     del caller  # whoever may not submit may not probe either
     async with platform.submissions.probed(incoming(request)) as (received, found):
         first = found.streams[0]

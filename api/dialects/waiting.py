@@ -53,8 +53,8 @@ async def transcribed(request: Request, platform: Platform, job: Job) -> tuple[J
     """
     Wait for *job*'s completion and give its transcript; other jobs, threads and connections are none the worse for it.
 
-    A client that hangs up leaves its ticket behind: the same request, sent again after a timeout, finds the
-    computation running or done. The result goes when the ticket's `ttl_s` has passed.
+    A client that hangs up leaves its job behind: the same request, sent again after a timeout, finds the
+    computation running or done. The result goes when the job's `ttl_s` has passed.
 
     Raises:
         MurmurationError: why there is no transcript.

@@ -65,7 +65,7 @@ async def fetch(url: str, upload: Upload, *, limits: Limits, outbound: Outbound,
 
 @asynccontextmanager
 async def _followed(http: httpx.AsyncClient, url: str, *, private: bool, owner: str) -> AsyncIterator[httpx.Response]:
-    """The answer at the end of the redirects; each of them is judged as the first URL was."""
+    """The answer at the end of the redirects; each of them is checked as the first URL was."""
     headers = {"user-agent": "Murmuration", "accept": "audio/*, video/*, */*;q=0.5", "accept-encoding": "identity"}
     platform = url
     for _ in range(MAX_REDIRECTS + 1):

@@ -3,7 +3,7 @@ The events of a job, out of the ledger.
 
 A computation's stream holds its moves and which windows were written. One entry can be several events, so that an
 event's id is the entry's with a number behind it: `1763680000000-0.2`. What an entry comes to never changes, and
-that is why a client can go on after any id with nothing lost or doubled. A ticket that left its computation early
+that is why a client can go on after any id with nothing lost or doubled. A job that left its computation early
 has ended on its own account: the ids of these events begin with `end`.
 """
 
@@ -129,7 +129,7 @@ def _number(event: Event) -> int:
 def _ended_early(
     why: JobNotFound | JobCanceled | JobExpired | DeadlineExceeded, status: Status | None, seen: int
 ) -> _Batch:
-    """The end of a ticket that is no longer on its computation."""
+    """The end of a job that is no longer on its computation."""
     events = list(_failed(OWN_END, Failure(code=why.code, message=why.message)))
     if status is not None:
         events.insert(0, Event(f"{OWN_END}.0", "status", {"status": status.value}))

@@ -294,7 +294,7 @@ class RedisJobs:
         return records.windows(windows), (span, window)
 
     async def cancel(self, job_id: str, *, tenant: str) -> Job:
-        """Give up the ticket. JobNotFound, JobFinished."""
+        """Cancel the job. JobNotFound, JobFinished."""
         with translated():
             answer, *rows = await self._scripts.call("cancel", job_id, tenant)
         if answer == "unknown":

@@ -34,7 +34,7 @@ def seconds(value: str | int | None) -> float | None:
 def job(
     job_hash: dict[str, str], comp: dict[str, str], queue: QueuePosition | None, speakers: dict[str, str] | None = None
 ) -> Job:
-    """A ticket and its computations as one job; they are gone when the ticket left them early."""
+    """A job's own record and its computations as one job; they are gone when the job left them early."""
     speakers = speakers or {}
     status = _status(job_hash, comp, speakers)
     options = Options.model_validate_json(job_hash["options"])
@@ -113,10 +113,10 @@ def _status(job_hash: dict[str, str], comp: dict[str, str], speakers: dict[str, 
     return next((end for end in (Status.FAILED, Status.CANCELED) if end in both), Status.PROCESSING)
 
 
-def _expires(ticket: dict[str, str], comp: dict[str, str], ended: float) -> float:
-    """When a ticket that ended goes: not before its dead letter does."""
-    own = ended + float(ticket["ttl"]) / 1000
-    return own if "canceled" in ticket or "failed" in ticket else max(own, seconds(comp.get("dead_until")) or 0.0)
+def _expires(record: dict[str, str], comp: dict[str, str], ended: float) -> float:
+    """When a job that ended goes: not before its dead letter does."""
+    own = ended + float(record["ttl"]) / 1000
+    return own if "canceled" in record or "failed" in record else max(own, seconds(comp.get("dead_until")) or 0.0)
 
 
 def _failure(job_hash: dict[str, str], comp: dict[str, str]) -> Failure:

@@ -16,7 +16,7 @@ _PATIENCE_S = 30.0
 
 
 class Prober:
-    """Judges files, each in a process of its own: there is no other way to look into one. Threads may share it."""
+    """Probes files, each in a process of its own: there is no other way to look into one. Threads may share it."""
 
     def __init__(self, settings: Settings) -> None:
         self._encryption = file_encryption(settings)
@@ -24,7 +24,7 @@ class Prober:
         self._sandbox = Sandbox(_FUNCTION, memory_bytes=_MEMORY_BYTES, confined=settings.security.sandbox)
 
     def start(self) -> None:
-        """Make the first judgement as quick as the others."""
+        """Make the first probe as quick as the others."""
         self._sandbox.start()
 
     def close(self) -> None:
@@ -32,7 +32,7 @@ class Prober:
         self._sandbox.close()
 
     def __call__(self, path: Path) -> Probe:
-        """Judge a file: see `codecs.probe.probe`. DecoderFailed: that took too long."""
+        """Probe a file: see `codecs.probe.probe`. DecoderFailed: that took too long."""
         with path.open("rb") as file:
             found: dict[str, Any] = self._sandbox.run(
                 [file.fileno()],

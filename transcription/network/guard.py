@@ -1,7 +1,7 @@
 """
 URLs that clients name, and the addresses that they may lead to.
 
-A URL is resolved once, every address is judged, and the connection goes to one of those very addresses: a name that
+A URL is resolved once, every address is checked, and the connection goes to one of those very addresses: a name that
 resolves to something else a moment later changes nothing. `Host` and the certificate's name stay the URL's own.
 """
 
@@ -47,7 +47,7 @@ def parsed(url: str) -> httpx.URL:
 
 async def targets(url: str, *, allow_private: bool, owner: str = "") -> list[Target]:
     """
-    Resolve *url* once, at the expense of *owner*, and judge every address.
+    Resolve *url* once, at the expense of *owner*, and check every address.
 
     Raises:
         UrlNotAllowed: the scheme isn't HTTP's, or an address isn't public.
@@ -84,7 +84,7 @@ async def opened(
     owner: str = "",
 ) -> AsyncIterator[httpx.Response]:
     """
-    Ask for *url* at the addresses that were judged; the body isn't read yet.
+    Ask for *url* at the addresses that were checked; the body isn't read yet.
 
     Raises:
         UrlNotAllowed: see `targets`.

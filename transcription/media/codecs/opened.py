@@ -97,7 +97,7 @@ def open_first(file: Bytes, descriptor: int) -> "tuple[PartFile, InputContainer]
     if any(head[at : at + len(magic)] == magic for at, magic in _MAGIC):
         what = f"the file begins like audio or video, but its structure can't be read ({what}); was it cut off?"
         raise CorruptAudio(what)
-    raise UnsupportedMedia("the file is no audio or video that the decoder knows, judged by its content")
+    raise UnsupportedMedia("the content of the file is no audio or video that the decoder knows")
 
 
 def open_part(file: PartFile) -> InputContainer:

@@ -1,4 +1,4 @@
-"""What a file is, by its content: the only judge of whether it can be transcribed."""
+"""What a file is, by its content: only that decides whether it can be transcribed."""
 
 import time
 from contextlib import suppress
@@ -34,7 +34,7 @@ def probe_descriptor(descriptor: int, *, max_duration_s: float, key: str | None 
 
 def probe(source: Path | int, *, max_duration_s: float) -> Probe:
     """
-    Judge a file, by its path or its descriptor, by its content, and decode its first sound to be sure of it.
+    Probe a file, by its path or its descriptor, by its content, and decode its first sound to be sure of it.
 
     What a file says of its length is a claim: one that can't be, or is no more than FFmpeg's guess, is measured.
 
