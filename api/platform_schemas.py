@@ -36,7 +36,7 @@ class UnservedOut(BaseModel):
     """Recordings that no live worker can take."""
 
     model: str
-    needs: list[str] = Field(description="What a worker must have besides.", examples=[["device=cuda"]])
+    needs: list[str] = Field(description="What else a worker must have.", examples=[["device=cuda"]])
     recordings: int
 
 

@@ -78,7 +78,7 @@ class Decoding(BaseModel):
         None, description="Words and names to listen for."
     )
     vad_filter: bool = Field(True, description="Skip what isn't speech.")
-    word_timestamps: bool = Field(False, description="Give the times of every word.")
+    word_timestamps: bool = Field(False, description="Add the times of every word.")
     beam_size: int = Field(5, ge=1, le=10, description="Beams in the search; 1 is greedy.")
     condition_on_previous_text: bool = Field(
         False, description="Let each window see the text before it: windows then go one after the other."
@@ -165,8 +165,8 @@ class Options(Decoding):
     response_format: ResponseFormat = Field(
         ResponseFormat.JSON, description="Format that the result route gives by default."
     )
-    priority: Priority = Field(Priority.INTERACTIVE, description="`interactive` goes before `batch`.")
-    webhook_url: str | None = Field(None, max_length=2000, description="Where to send word of the job's end.")
+    priority: Priority = Field(Priority.INTERACTIVE, description="`interactive` runs before `batch`.")
+    webhook_url: str | None = Field(None, max_length=2000, description="URL that is notified when the job ends.")
     deadline_s: int | None = Field(
         None,
         ge=1,
@@ -187,10 +187,10 @@ class Options(Decoding):
     )
 
     diarize: bool = Field(
-        False, exclude_if=operator.not_, description="Say who speaks: every segment and word gets a `speaker`."
+        False, exclude_if=operator.not_, description="Find out who speaks: every segment and word gets a `speaker`."
     )
     num_speakers: int | None = Field(
-        None, ge=1, le=MOST_SPEAKERS, exclude_if=_is_none, description="How many people speak, where that is known."
+        None, ge=1, le=MOST_SPEAKERS, exclude_if=_is_none, description="How many people speak, if known."
     )
     min_speakers: int | None = Field(
         None, ge=1, le=MOST_SPEAKERS, exclude_if=_is_none, description="So many people speak at least."
@@ -204,9 +204,9 @@ class Options(Decoding):
         counts = {name: getattr(self, name) for name in ("num_speakers", "min_speakers", "max_speakers")}
         given = [name for name, value in counts.items() if value is not None]
         if given and not self.diarize:
-            raise ValueError(f"{given[0]}: takes diarize=true, which wasn't asked for")
+            raise ValueError(f"{given[0]}: needs diarize=true")
         if self.num_speakers is not None and len(given) > 1:
-            raise ValueError(f"num_speakers: says how many there are; {given[1]} can't be given as well")
+            raise ValueError(f"num_speakers is the exact number; {given[1]} can't be given as well")
         if self.min_speakers and self.max_speakers and self.min_speakers > self.max_speakers:
             raise ValueError(f"min_speakers: {self.min_speakers} is more than max_speakers, {self.max_speakers}")
         return self

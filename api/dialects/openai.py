@@ -170,7 +170,7 @@ def options(
     if isinstance(fields.get("prompt"), str):
         fields["prompt"] = str(fields["prompt"])[-_PROMPT_LENGTH:]
     if stream_choice.diarized and task is Task.TRANSLATE:
-        raise MalformedRequest("response_format: a translation isn't told apart by speakers")
+        raise MalformedRequest("response_format: a translation can't be diarized")
     stream_choice.stream = flag(fields.pop("stream", False))
     hints = [*_texts(fields.pop("keywords", None)), *_texts(fields.pop("hotwords", None))]
     if hints:

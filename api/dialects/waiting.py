@@ -65,7 +65,7 @@ async def transcribed(request: Request, platform: Platform, job: Job) -> tuple[J
         async for state in states:
             job = state
             if not job.status.terminal and await request.is_disconnected():
-                raise HTTPException(CLIENT_GONE, "the client went away; its job goes on")
+                raise HTTPException(CLIENT_GONE, "the client disconnected; its job continues")
     job = completed_or_reason(platform, job)
     transcript = await patiently(lambda: platform.jobs.transcript(job), platform)
     # Most dialects' shapes have no place for it: every answer says it in a header.

@@ -41,7 +41,7 @@ class Catalogue:
         configured = tuple(name for name in (self._settings.model, *self._settings.models) if name != "auto")
         served = live or configured
         if not served:
-            raise ModelUnavailable("no worker has said yet which model it serves; try again when one is up")
+            raise ModelUnavailable("no worker has reported its models yet; try again when one is running")
         default = self._settings.model if self._settings.model in served else served[0]
         # `auto` stands for what the workers made of it, with that model's aliases.
         aliases = self._settings.model_copy(update={"model": default}).aliases()
@@ -62,13 +62,11 @@ class Catalogue:
         """
         workers = (await self._backlog.now()).workers or self._backlog.last_workers
         if not workers:
-            raise ModelUnavailable(
-                "no worker has said yet whether it can tell speakers apart; try again when one is up"
-            )
+            raise ModelUnavailable("no worker has reported yet whether it can diarize; try again when one is running")
         found = Counter(worker.diarizer for worker in workers if worker.diarizer)
         if not found:
             raise ModelNotServed(
-                "diarize: no worker here can tell speakers apart; it takes a speaker network "
+                "diarize: no worker here can diarize; that needs a speaker network "
                 "(MURMUR_WORKER__DIARIZER), see docs/speakers.md"
             )
         return found.most_common(1)[0][0]

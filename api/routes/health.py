@@ -27,7 +27,7 @@ _OTHER_HOST: dict[int | str, dict[str, Any]] = {
 
 
 class RefusalOut(BaseModel):
-    """Why no job is taken at the moment."""
+    """Why no job is accepted at the moment."""
 
     code: str = Field(examples=["disk_full"])
     message: str
@@ -37,7 +37,7 @@ class HealthOut(BaseModel):
     """How the platform is."""
 
     status: str = Field(
-        description="`ok` (a setting), `degraded` without workers or while no job is taken, else `unavailable`."
+        description="`ok` (a setting), `degraded` without workers or while no job is accepted, else `unavailable`."
     )
     memory_percent: float = Field(examples=[41.3])
     active_tasks: int = Field(description="Spans being processed.")
@@ -46,7 +46,7 @@ class HealthOut(BaseModel):
     queued_audio_s: float = Field(description="Audio that waits; in whole hours where API keys are required.")
     version: str
     refusal: RefusalOut | None = Field(
-        None, description="What a submit would be refused with now; absent: it is taken."
+        None, description="The error that a submit would get now; absent: it is accepted."
     )
 
 
@@ -55,10 +55,10 @@ class ReadyOut(BaseModel):
 
     status: str
     ledger: bool
-    ledger_full: bool = Field(description="So little of its memory is left that no further job is taken.")
+    ledger_full: bool = Field(description="So little of its memory is left that no further job is accepted.")
     workers: int
     refusal: RefusalOut | None = Field(
-        None, description="What a submit would be refused with now; absent: it is taken."
+        None, description="The error that a submit would get now; absent: it is accepted."
     )
 
 
@@ -168,7 +168,7 @@ def _queued_s(platform: Platform, backlog: Backlog) -> float:
 def _public_refusal(platform: Platform, refusal: dict[str, str]) -> dict[str, str]:
     """A refusal as anybody may hear it: where keys are needed, without its figures."""
     if platform.settings.security.require_keys:
-        return {"code": refusal["code"], "message": "no job is taken at the moment"}
+        return {"code": refusal["code"], "message": "no job is accepted at the moment"}
     return refusal
 
 

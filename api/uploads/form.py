@@ -61,7 +61,7 @@ class Form:
         if isinstance(several, list):
             several.extend(part.strip() for part in value.split(","))
         elif plain in self.fields:
-            raise MalformedRequest(f"field {printable(plain)!r} came twice; it takes one value")
+            raise MalformedRequest(f"field {printable(plain)!r} was sent twice; it takes one value")
         else:
             self.fields[plain] = value
         if len(self.fields) > MAX_FIELDS:

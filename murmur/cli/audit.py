@@ -28,7 +28,9 @@ def verify_log(
     files: Annotated[list[Path], typer.Argument(help="The log's files, the oldest first; `-`: standard input.")],
     ledger: Ledger = None,
     data_dir: DataDir = None,
-    alone: Annotated[bool, typer.Option("--alone", help="Don't ask the ledger; a cut end then isn't found.")] = False,
+    alone: Annotated[
+        bool, typer.Option("--alone", help="Don't ask the ledger; then missing lines at the end aren't found.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Check whether a line was changed, removed or added, and whether the end is missing."""

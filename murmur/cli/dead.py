@@ -9,7 +9,7 @@ from murmur.client.responses import RemoteDeadLetter
 
 app = typer.Typer(help="Dead letters: failed computations for which a retry might help.", no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(metavar="COMPUTATION", help="As `murmur dead list` names it.")]
+Name = Annotated[str, typer.Argument(metavar="COMPUTATION", help="The id that `murmur dead list` prints.")]
 
 
 @app.command("list")

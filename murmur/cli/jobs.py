@@ -52,9 +52,9 @@ def status(job_id: JobId, as_json: AsJson = False, url: Url = None) -> None:
 
 def result(
     job_id: JobId,
-    form: Annotated[Format, typer.Option("--format", "-f", help="Shape of the transcript.")] = Format.TEXT,
+    form: Annotated[Format, typer.Option("--format", "-f", help="Format of the transcript.")] = Format.TEXT,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write it to this file.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Even if there is one of that name.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Even if there already is one of that name.")] = False,
     url: Url = None,
 ) -> None:
     """Print a job's transcript, waiting for it if it isn't done. Status 1 if there will be none."""
@@ -113,7 +113,9 @@ def delete(
 
 
 def purge(
-    yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False, as_json: AsJson = False, url: Url = None
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask for confirmation.")] = False,
+    as_json: AsJson = False,
+    url: Url = None,
 ) -> None:
     """Cancel every waiting job; running jobs continue."""
     with connect(url) as client:

@@ -48,18 +48,19 @@ _UNITS_S = {"d": 86_400, "h": 3600, "m": 60}
 _TENANT = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
-Expires = Annotated[str, typer.Option(help="How long it is good: 90d, 12h, 30m; `never` [never].")]
+Expires = Annotated[str, typer.Option(help="How long the key is valid: 90d, 12h, 30m; `never` [never].")]
 
 
 @app.command("create")
 def create(  # noqa: PLR0917  typer makes options of them
-    name: Annotated[str, typer.Argument(help="Whose key it is, for people.")],
-    tenant: Annotated[str, typer.Option(help="Whose jobs it sees; keys of one tenant share them.")] = DEFAULT_TENANT,
-    scope: Annotated[list[Scope] | None, typer.Option(help="What it may; again for more [submit, read].")] = None,
-    tier: Annotated[str, typer.Option(help="Its limits [the platform's default].")] = "",
+    name: Annotated[str, typer.Argument(help="Name of the key, for people.")],
+    tenant: Annotated[str, typer.Option(help="Tenant of the key; keys of one tenant share its jobs.")] = DEFAULT_TENANT,
+    scope: Annotated[list[Scope] | None, typer.Option(help="Scope of the key; repeat for more [submit, read].")] = None,
+    tier: Annotated[str, typer.Option(help="Its tier of limits [the platform's default].")] = "",
     expires: Expires = NEVER,
     network: Annotated[
-        list[str] | None, typer.Option(help="Where it may be used from, as 10.0.0.0/8; again for more [anywhere].")
+        list[str] | None,
+        typer.Option(help="Network that it may be used from, like 10.0.0.0/8; repeat for more [anywhere]."),
     ] = None,
     ledger: Ledger = None,
     ledger_url: LedgerUrl = None,
@@ -85,8 +86,8 @@ def create(  # noqa: PLR0917  typer makes options of them
 
 @app.command("rotate")
 def rotate(  # noqa: PLR0917  typer makes options of them
-    key_id: Annotated[str, typer.Argument(metavar="ID", help="As `murmur keys list` shows it.")],
-    overlap: Annotated[str, typer.Option(help="How long the old one stays good: 7d, 12h, 30m.")] = "1d",
+    key_id: Annotated[str, typer.Argument(metavar="ID", help="The id that `murmur keys list` prints.")],
+    overlap: Annotated[str, typer.Option(help="How long the old key stays valid: 7d, 12h, 30m.")] = "1d",
     expires: Expires = NEVER,
     ledger: Ledger = None,
     data_dir: DataDir = None,
@@ -122,7 +123,7 @@ def list_keys(
 
 @app.command("revoke")
 def revoke(
-    key_id: Annotated[str, typer.Argument(metavar="ID", help="As `murmur keys list` shows it.")],
+    key_id: Annotated[str, typer.Argument(metavar="ID", help="The id that `murmur keys list` prints.")],
     ledger: Ledger = None,
     ledger_url: LedgerUrl = None,
     data_dir: DataDir = None,

@@ -43,7 +43,7 @@ def up(
 
 def demo(
     sample: Annotated[str, typer.Option(help=f"Which recording: {', '.join(SAMPLES)}.")] = "short",
-    data_dir: Annotated[Path | None, typer.Option(help="Keep its data here [a directory that goes again].")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Keep its data here [a temporary directory].")] = None,
 ) -> None:
     """Start the platform, transcribe a sample recording over HTTP, check the transcript, stop everything."""
     if sample not in SAMPLES:

@@ -15,8 +15,8 @@ _CLOCKS_S = 3600.0
 
 
 def purge_tenant(
-    tenant: str = typer.Argument(help="Whose jobs, results, recordings and keys are deleted."),
-    yes: bool = typer.Option(False, "--yes", help="Don't ask."),
+    tenant: str = typer.Argument(help="Tenant whose jobs, results, recordings and keys are deleted."),
+    yes: bool = typer.Option(False, "--yes", help="Don't ask for confirmation."),
     ledger: Ledger = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,

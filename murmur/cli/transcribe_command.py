@@ -20,7 +20,7 @@ Output = Annotated[
     Path | None,
     typer.Option("--output-dir", "--output", "-o", help="Write a file for each recording here; or one file, as x.srt."),
 ]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")]
 Language = Annotated[str | None, typer.Option("--language", "-l", help="ISO 639-1 code [detected].")]
 Model = Annotated[str | None, typer.Option("--model", "-m", help="Model [the platform's].")]
 Task = Annotated[str | None, typer.Option(help="transcribe, or translate (into English).")]
@@ -28,14 +28,14 @@ Prompt = Annotated[str | None, typer.Option(help="Text that came before.")]
 Hotwords = Annotated[str | None, typer.Option(help="Words and names to listen for.")]
 Normalize = Annotated[bool, typer.Option("--normalize", help="Make a very quiet recording louder first.")]
 AudioTrack = Annotated[
-    str | None, typer.Option("--audio-track", help="Audio track of several: its number from 1 on, or its language.")
+    str | None, typer.Option("--audio-track", help="Audio track: its number, starting at 1, or its language.")
 ]
-Words = Annotated[bool, typer.Option("--words", help="Give the times of every word (JSON formats).")]
-Diarize = Annotated[bool, typer.Option("--diarize", help="Say who speaks.")]
-Speakers = Annotated[int | None, typer.Option("--num-speakers", help="How many people speak, where that is known.")]
+Words = Annotated[bool, typer.Option("--words", help="Add the times of every word (JSON formats).")]
+Diarize = Annotated[bool, typer.Option("--diarize", help="Label the speakers.")]
+Speakers = Annotated[int | None, typer.Option("--num-speakers", help="How many people speak, if known.")]
 Further = Annotated[
     list[str] | None,
-    typer.Option("--option", "-O", metavar="NAME=VALUE", help="Any other option of the API, as beam_size=1."),
+    typer.Option("--option", "-O", metavar="NAME=VALUE", help="Any other option of the API, for example beam_size=1."),
 ]
 
 
@@ -57,7 +57,7 @@ def transcribe(  # noqa: PLR0917  typer makes options of them
     audio_track: AudioTrack = None,
     further: Further = None,
     overwrite: Overwrite = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the jobs of a run that broke off.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue with the jobs of an interrupted run.")] = False,
     wait: Annotated[bool, typer.Option(help="Wait for the transcripts; else print the jobs' ids.")] = True,
     live: Annotated[bool, typer.Option("--live", help="Print the text while it is computed (one recording).")] = False,
     as_json: AsJson = False,
@@ -89,7 +89,7 @@ def transcribe(  # noqa: PLR0917  typer makes options of them
 
 
 def watch(  # noqa: PLR0917  typer makes options of them
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where recordings come in.")],
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Directory to watch.")],
     form: Formats = "text",
     output: Output = None,
     language: Language = None,
@@ -99,7 +99,7 @@ def watch(  # noqa: PLR0917  typer makes options of them
     audio_track: AudioTrack = None,
     further: Further = None,
     overwrite: Overwrite = False,
-    once: Annotated[bool, typer.Option("--once", help="End when all that is there is done.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Exit when all present files are done.")] = False,
     as_json: AsJson = False,
     url: Url = None,
 ) -> None:

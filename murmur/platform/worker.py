@@ -50,14 +50,16 @@ def worker(  # noqa: PLR0917  typer makes options of them
     engine: Annotated[str | None, typer.Option(help="mlx, faster-whisper, or auto: MLX on a Mac [auto].")] = None,
     ledger: Annotated[str | None, typer.Option(help="Redis of the ledger, redis://….")] = None,
     audio: Annotated[
-        str | None, typer.Option(help="Where audio comes from: s3://…, the API's URL, or nothing: a shared data-dir.")
+        str | None, typer.Option(help="Where audio comes from: s3://… or the API's URL; without it, a shared data-dir.")
     ] = None,
     model: Annotated[str | None, typer.Option(help="A published name, a directory, a repository, or demo.")] = None,
     slots: Annotated[int | None, typer.Option(min=1, help="Spans processed at the same time [by its cores].")] = None,
-    name: Annotated[str, typer.Option(help="Name of the worker, its own on this host.")] = "native",
+    name: Annotated[str, typer.Option(help="Name of the worker, unique on this host.")] = "native",
     data_dir: Annotated[Path | None, typer.Option(help="Models and copies of audio [~/.murmur].")] = None,
-    env_file: Annotated[Path | None, typer.Option(help="File of MURMUR_ variables, as .env.")] = None,
-    log_file: Annotated[Path | None, typer.Option(help="Write here, 10 MB at most, five older ones kept.")] = None,
+    env_file: Annotated[Path | None, typer.Option(help="File with MURMUR_ variables, like .env.")] = None,
+    log_file: Annotated[
+        Path | None, typer.Option(help="Log to this file: 10 MB at most, five older ones are kept.")
+    ] = None,
     awake: Annotated[bool, typer.Option(help="Keep a Mac from sleeping while the worker runs.")] = True,
 ) -> None:
     """Work until Ctrl-C."""

@@ -72,7 +72,7 @@ def open_provider(settings: Encryption) -> KeyProvider | None:
         try:
             made: KeyProvider = getattr(importlib.import_module(module), name)()
         except (ImportError, AttributeError) as error:
-            raise ValueError(f"MURMUR_ENCRYPTION__PROVIDER: {settings.provider} can't be had ({error})") from error
+            raise ValueError(f"MURMUR_ENCRYPTION__PROVIDER: {settings.provider} can't be loaded ({error})") from error
         return made
     return KeyFile(Path(settings.key_file).expanduser()) if settings.key_file else None
 

@@ -93,7 +93,7 @@ class Decoder:
             return Recording.from_report(target, size // 2, report)
         except (KeyError, TypeError, ValueError) as error:
             # The file may have taken the process over.
-            raise CorruptAudio(f"the decoder says what can't be of this file ({error})"[:300]) from error
+            raise CorruptAudio(f"the decoder reports something impossible for this file ({error})"[:300]) from error
 
 
 class _Growth:

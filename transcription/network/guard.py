@@ -41,7 +41,7 @@ def parsed(url: str) -> httpx.URL:
     if not 0 < (found.port or _PORTS[found.scheme]) <= _LAST_PORT:
         raise UrlNotAllowed(f"{_describe(url)} names a port that there can't be")
     if found.userinfo:
-        raise UrlNotAllowed("a URL with a user name or password in it isn't taken")
+        raise UrlNotAllowed("a URL with a user name or password in it isn't accepted")
     return found
 
 

@@ -41,7 +41,7 @@ class ChosenDiarizer:
         with self._lock:
             if self._loaded is None:
                 if self._path is None:
-                    raise ModelUnavailable("this worker can't tell speakers apart (MURMUR_WORKER__DIARIZER)")
+                    raise ModelUnavailable("this worker can't diarize (MURMUR_WORKER__DIARIZER)")
                 threshold = self._threshold or None
                 self._loaded = EmbeddingDiarizer(self._path, name=self._called, threshold=threshold)
             return self._loaded

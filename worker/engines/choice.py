@@ -102,7 +102,7 @@ def _factory(path: str) -> Factory:
     try:
         factory: Factory = getattr(import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
-        raise ModelUnavailable(f"the engine {path!r} can't be had here: {error} (MURMUR_WORKER__ENGINE)") from error
+        raise ModelUnavailable(f"the engine {path!r} can't be loaded: {error} (MURMUR_WORKER__ENGINE)") from error
     return factory
 
 

@@ -266,7 +266,7 @@ class Reader:
             self.warnings.add(
                 ResultWarning(
                     code=WarningCode.CHANNELS_CANCEL,
-                    message="the channels cancel each other; the loudest one was taken",
+                    message="the channels cancel each other out; the loudest one was used",
                     start=self._run_at,
                     seconds=run.cancelled / run.shape[2],
                 )
