@@ -50,6 +50,7 @@ class MemorySpans:
         self.work: dict[str, _Work] = {}
         self.segments: dict[str, list[Segment]] = {}
         self.turns: dict[str, list[Turn]] = {}
+        self.uncached: set[str] = set()
         self._workers: dict[str, WorkerInfo] = {}
         self._ends: dict[int, float] = {}
         self._locks: dict[str, float] = {}
@@ -164,14 +165,22 @@ class MemorySpans:
         self._held(claim)
         self.turns[claim.computation] = list(turns)
 
-    def finish(self, claim: Claim, timing: Timing) -> bool:
-        """Commit a span."""
+    def finish(self, claim: Claim, timing: Timing, *, windows: int | None = None) -> bool:
+        """Commit a span, if all is written."""
         work, part = self._held(claim)
+        if windows is not None and len(part.windows) < windows:
+            self._let_go(part, due=self.now)
+            raise LeaseLost(f"span {claim.name} isn't written to its end")
         self._let_go(part, due=None)
         if any(one.due is not None for one in work.spans.values()):
             return False
         work.status = "completed"
         return True
+
+    def keep_from_cache(self, claim: Claim) -> None:
+        """Note that other weights compute this."""
+        self._held(claim)
+        self.uncached.add(claim.computation)
 
     def fail(self, claim: Claim, failure: Failure, *, retry_in_s: float | None) -> None:
         """Report a failed attempt."""
@@ -286,6 +295,10 @@ class MemorySpans:
 
     def sweep(self) -> int:
         """Nothing expires here."""
+        return 0
+
+    def fail_unserved(self) -> int:
+        """Everything is served here."""
         return 0
 
     def rewrite(self, *, after_s: float) -> bool:

@@ -104,7 +104,7 @@ def test_operator_lists_shows_retries_and_drops_on_the_command_line(
             main()
         out, err = capsys.readouterr()
         # The API runs in this process, and its log too.
-        own = [line for line in out.splitlines(keepends=True) if "[info" not in line]
+        own = [line for line in out.splitlines(keepends=True) if "[info" not in line and line.strip()]
         return int(ended.value.code or 0), "".join(own), err
 
     job = died(api, worker)
