@@ -79,7 +79,7 @@ def place_of(settings: Settings, sha256: str) -> QueuePosition:
 
 
 def live(spans: RedisSpans, name: str, has: tuple[str, ...], *models: str, rate: float | None = None) -> None:
-    """Have a worker give a sign of life."""
+    """Have a worker send a heartbeat."""
     info = WorkerInfo(
         id=name, models=models, engine="e", device="d", compute_type="c", slots=1, host="h", pid=1, started_at=0.0,
         rate=rate, traits=has,

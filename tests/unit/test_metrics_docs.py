@@ -6,12 +6,14 @@ from pathlib import Path
 
 from prometheus_client.core import Metric
 
+from api.auth.rate_limits import RateLimits
 from api.metrics.ledger import LedgerFigures
 from api.metrics.process import ApiMetrics
 from tests.memory_jobs import WORKER
 from transcription.job import Outcome, Status
 from transcription.options import Priority
 from transcription.ports import Backlog, Latency, Server, Waiting
+from transcription.settings import Settings
 from worker.metrics import counters
 from worker.metrics.endpoint import State, StateFigures
 from worker.metrics.gpu import Gpu
@@ -39,6 +41,7 @@ def in_code(*sources: Iterable[Metric]) -> Known:
 
 def test_metrics_of_an_api_process_are_documented() -> None:
     api = ApiMetrics()
+    RateLimits(Settings(), api.registry)
     api.answered(method="GET", route="/health", status=200, seconds=0.1)
     api.submitted(Outcome.NEW, audio_bytes=1, seconds=0.1)
     api.refused("too_large")

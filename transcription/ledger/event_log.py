@@ -154,7 +154,7 @@ def _expand(entry: str, fields: dict[str, str], segments: str, job: Job, *, last
     for number, raw in enumerate(written):
         yield Event(f"{entry}.{number}", "segment", _segment(raw, int(fields["span"])))
     if "done" not in fields:
-        return  # an entry of form 1, which didn't say how far the work was
+        return  # an entry of schema version 1, which didn't say how far the work was
     progress = Progress(
         audio_seconds_done=records.seconds(fields["done"]) or 0.0,
         audio_seconds_total=records.seconds(fields["duration"]) or 0.0,

@@ -49,8 +49,8 @@ def claimed_s(container: InputContainer, track: Track) -> float:
     return 0.0
 
 
-def is_said(container: InputContainer, file: Bytes, part: Part) -> bool:
-    """Whether the length stands in a header, and is no guess of FFmpeg's."""
+def is_in_header(container: InputContainer, file: Bytes, part: Part) -> bool:
+    """Whether the length is stated in a header, and isn't a guess of FFmpeg's."""
     if container.format.name != "mp3":
         return container.format.name in _SAYING
     head = file.get(part.start, 10)
@@ -61,7 +61,7 @@ def is_said(container: InputContainer, file: Bytes, part: Part) -> bool:
 def is_believable(container: InputContainer, track: Track, part: Part, file: Bytes, *, limit_s: float) -> bool:
     """Whether a claimed length needs no measuring: a header says it, it is allowed, and the bytes can be so long."""
     claim = claimed_s(container, track)
-    guessed = container.format.name in BARE and not is_said(container, file, part)
+    guessed = container.format.name in BARE and not is_in_header(container, file, part)
     if guessed or not 0 < claim <= limit_s:
         return False
     rate = (part.end - part.start) / claim
@@ -92,7 +92,7 @@ def cut_short(
     """
     if part.goes_on:
         return None
-    claim = claimed_s(container, track) if is_said(container, file, part) else 0.0
+    claim = claimed_s(container, track) if is_in_header(container, file, part) else 0.0
     behind = claim - max(heard_s, seen_s)
     if part.missing:
         return behind if behind > _SLACK_S else part.missing * heard_s / max(1, part.end - part.start)
