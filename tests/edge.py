@@ -127,7 +127,7 @@ class Edge:
     @property
     def lines(self) -> list[str]:
         """What it has logged so far."""
-        return (self.run / "access.log").read_text(errors="backslashreplace").splitlines()
+        return (self.run / "access.log").read_text(errors="replace").splitlines()
 
     def client(self, **how: float) -> httpx.Client:
         """A new client of it."""

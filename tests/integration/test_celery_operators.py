@@ -170,6 +170,12 @@ def test_shutdown_by_remote_control_ends_the_worker_and_costs_its_job_no_attempt
         eventually(completed, within_s=60, every_s=0.5)
         assert api.job(job).attempts == 1
 
+    def back() -> bool:
+        platform.restart_exited()
+        return bool(celery.control.ping(timeout=1))
+
+    eventually(back, within_s=60)  # for the tests after this one, whatever the worker had finished before it ended
+
 
 @contextmanager
 def worker_as_typed(tmp_path: Path, url: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:

@@ -54,7 +54,7 @@ async def api(redis_url: str, tmp_path: Path, disk: Disk) -> AsyncIterator[Bench
 def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Disk:
     fake = Disk(tmp_path)
     monkeypatch.setattr(room, "free_bytes", fake.free)
-    monkeypatch.setattr(machine, "look", lambda root: machine.Reading(0.0, fake.free(root), DISK))
+    monkeypatch.setattr(machine, "read", lambda root: machine.Reading(0.0, fake.free(root), DISK))
     return fake
 
 

@@ -121,7 +121,7 @@ CASES: dict[str, tuple[Callable[[], dict[str, Any]], int, str, str]] = {
         lambda: form(("file", ("a.wav", GOOD)), text("model", "demo"), text("model", "base")),
         400,
         "malformed_request",
-        "'model' came twice",
+        "'model' was sent twice",
     ),
     "model that isn't served": (lambda: raw(GOOD, model="gigantic"), 422, "model_not_served", "'gigantic'"),
     "option that isn't UTF-8": (
