@@ -1,28 +1,27 @@
 """A ledger that an earlier version wrote is served by this one; one that a newer version wrote is left alone."""
 
-import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
 import pytest
 from redis import Redis
 
+from tests.ledger_steps import ask
 from tests.ledger_worker import LedgerWorker
 from tests.ledgers.write import dump
 from tests.live_api import api_settings, live_api
 from tests.platform import eventually
 from transcription.errors import LedgerTooNew
 from transcription.job import Audio, Job, Outcome, Submission
-from transcription.ledger.connections import connect, connect_async
+from transcription.ledger.connections import connect
 from transcription.ledger.job_store import RedisJobs
 from transcription.ledger.span_store import RedisSpans
 from transcription.options import Options
 from transcription.settings import Lease, Settings
 
-T = TypeVar("T")
 LEDGERS = Path(__file__).parents[2] / "ledgers"
 TODAY = 3
 
@@ -68,17 +67,6 @@ def load(redis: Redis, keys: dict[str, Any]) -> None:
     assert {key: row["value"] for key, row in json.loads(json.dumps(dump(redis))).items()} == {
         key: row["value"] for key, row in keys.items()
     }
-
-
-def ask(settings: Settings, question: Callable[[RedisJobs], Awaitable[T]]) -> T:
-    async def run() -> T:
-        jobs = RedisJobs(connect_async(settings.ledger), settings)
-        try:
-            return await question(jobs)
-        finally:
-            await jobs.close()
-
-    return asyncio.run(run())
 
 
 def submission(key: str | None = None) -> Submission:

@@ -1,7 +1,5 @@
 """The ledger's figures: what is counted, measured and told to operators, over a life of every kind of job."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from tests.ledger_client import LedgerClient
@@ -9,7 +7,6 @@ from tests.ledger_clock import LedgerClock
 from tests.ledger_worker import LedgerWorker
 from transcription.computation import Timing
 from transcription.job import Failure, Status
-from transcription.ledger.connections import connect
 from transcription.ledger.span_store import RedisSpans
 from transcription.options import Priority
 from transcription.settings import Settings
@@ -17,28 +14,6 @@ from transcription.webhook import Verdict
 
 BOOM = Failure(code="engine_failed", message="boom", retryable=True)
 SPEECH = Timing(audio_s=10.0, decode_s=0.25, vad_s=0.5, compute_s=2.0)
-
-
-@pytest.fixture
-def settings(redis_url: str) -> Settings:
-    return Settings(ledger={"url": redis_url})
-
-
-@pytest.fixture
-def spans(settings: Settings, ledger_clock: LedgerClock) -> Iterator[RedisSpans]:
-    with connect(settings.ledger) as client:
-        yield RedisSpans(client, settings)
-
-
-@pytest.fixture
-def worker(spans: RedisSpans) -> LedgerWorker:
-    spans.reap()
-    return LedgerWorker(spans)
-
-
-@pytest.fixture
-def client(settings: Settings) -> LedgerClient:
-    return LedgerClient(settings)
 
 
 def finish(worker: LedgerWorker) -> None:
