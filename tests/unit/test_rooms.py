@@ -10,7 +10,9 @@ ROOT = Path(__file__).parents[2]
 MOST = 15
 PACKAGES = {"api", "transcription", "worker", "murmur"}
 SIZES = Counter(
-    path.parent for room in ("transcription", "api", "worker", "murmur", "demo") for path in (ROOT / room).rglob("*.py")
+    path.parent
+    for room in ("transcription", "api", "worker", "murmur", "demo", "bench")
+    for path in (ROOT / room).rglob("*.py")
 )
 
 
