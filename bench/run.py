@@ -14,9 +14,10 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from ctypes.util import find_library
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import demo
 from bench.corpus import Clip, clips, word_errors
@@ -31,7 +32,7 @@ class Row:
     label: str
     contestant: str
     at_once: int
-    allocator: bool = False
+    allocator: Literal["", "glibc", "jemalloc"] = ""
     peer: dict[str, Any] | None = None
     walls: list[float] = field(default_factory=list)
     cpus: list[float] = field(default_factory=list)
@@ -39,16 +40,29 @@ class Row:
     errors: tuple[int, int] = (0, 1)
 
 
+ALLOCATORS: dict[str, dict[str, str]] = {
+    "": {},
+    "glibc": allocator.tunables(os.environ),
+    "jemalloc": {"LD_PRELOAD": "libjemalloc.so.2", "MALLOC_CONF": "dirty_decay_ms:-1,muzzy_decay_ms:-1"},
+}
+"""What a process gets: nothing, our settings as `murmur up` and the image make them, or another allocator."""
+
+
+def process(row: Row) -> tuple[str, str]:
+    """Rows of one contestant and one allocator share a process."""
+    return row.contestant, row.allocator
+
+
 class Contestant:
     """A process that transcribes what it is told to."""
 
-    def __init__(self, name: str, model: Path, data: Path, *, tuned: bool, peer: dict[str, Any] | None) -> None:
-        env = os.environ | (allocator.tunables(os.environ) if tuned else {}) | {"BENCH_PEER": json.dumps(peer)}
-        argv = [sys.executable, "-m", "bench.contestants", name, str(model), str(data)]
+    def __init__(self, row: Row, model: Path, data: Path) -> None:
+        env = os.environ | ALLOCATORS[row.allocator] | {"BENCH_PEER": json.dumps(row.peer)}
+        argv = [sys.executable, "-m", "bench.contestants", row.contestant, str(model), str(data)]
         self._process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
         assert self._process.stdout is not None
         if self._process.stdout.readline().strip() != "ready":
-            raise SystemExit(f"{name} didn't start")
+            raise SystemExit(f"{row.label} didn't start")
 
     def run(self, recordings: Sequence[Clip], *, at_once: int, language: str | None) -> dict[str, Any]:
         """Transcribe *recordings*, *at_once* at a time."""
@@ -68,8 +82,9 @@ class Contestant:
 
 ROWS = (
     Row("faster-whisper, sequential", "sequential", 1),
-    Row("faster-whisper, tuned by hand", "tuned", 2, allocator=True),
-    Row("our worker, in process", "pipeline", 8, allocator=True),
+    Row("faster-whisper, tuned by hand", "tuned", 2, allocator="glibc"),
+    Row("our worker, in process", "pipeline", 12, allocator="glibc"),
+    Row("our worker with jemalloc, CTranslate2's encoder", "pipeline", 12, allocator="jemalloc"),
     Row("the platform, 1 client", "platform", 1),
     Row("the platform, 4 clients", "platform", 4),
     Row("the platform, 16 clients", "platform", 16),
@@ -77,7 +92,7 @@ ROWS = (
 LONG_ROWS = (
     Row("faster-whisper, sequential", "sequential", 1),
     Row("faster-whisper, its batches of 8", "batched", 1),
-    Row("our worker, in process", "pipeline", 1, allocator=True),
+    Row("our worker, in process", "pipeline", 1, allocator="glibc"),
     Row("the platform", "platform", 1),
 )
 
@@ -85,17 +100,12 @@ LONG_ROWS = (
 def measure(rows: Sequence[Row], recordings: list[Clip], model: Path, *, rounds: int, language: str | None) -> None:
     """Run every row *rounds* times, in turn."""
     with tempfile.TemporaryDirectory() as scratch:
-        running = {
-            row.contestant: Contestant(
-                row.contestant, model, Path(scratch) / row.contestant, tuned=row.allocator, peer=row.peer
-            )
-            for row in rows
-        }
+        running = {process(row): Contestant(row, model, Path(scratch) / "-".join(process(row))) for row in rows}
         for contestant in running.values():  # load the model and touch its memory once
             contestant.run(recordings[:2], at_once=2, language=language)
         for number in range(rounds):
             for row in rows:
-                came = running[row.contestant].run(recordings, at_once=row.at_once, language=language)
+                came = running[process(row)].run(recordings, at_once=row.at_once, language=language)
                 row.walls.append(came["wall_s"])
                 row.cpus.append(came["cpu_s"])
                 row.busy.append(came["busy_s"] / came["wall_s"] / available())
@@ -110,7 +120,7 @@ def peer_rows(path: Path | None, at_once: int) -> Iterator[Row]:
     """Every peer of the file twice: as it comes, and with our allocator's settings, to tell design from allocator."""
     for name, peer in json.loads(path.read_text()).items() if path else ():
         yield Row(f"{name}, {at_once} clients", name, at_once, peer=peer)
-        yield Row(f"{name}, with our allocator settings", f"{name}+", at_once, allocator=True, peer=peer)
+        yield Row(f"{name}, with our allocator settings", f"{name}+", at_once, allocator="glibc", peer=peer)
 
 
 def table(rows: Sequence[Row], seconds: float) -> str:
@@ -148,6 +158,8 @@ def main() -> None:
     arguments.add_argument("--only", nargs="+", help="rows whose labels hold one of these words; the first always")
     asked = arguments.parse_args()
     rows = [*(LONG_ROWS if asked.long else ROWS), *peer_rows(asked.peers, 1 if asked.long else 16)]
+    if not find_library("jemalloc"):
+        rows = [row for row in rows if row.allocator != "jemalloc"]
     if asked.only:
         rows = [row for row in rows if row is rows[0] or any(word in row.label for word in asked.only)]
     language = None if asked.language == "auto" else asked.language

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from murmur.platform import allocator
 from tests.compose_files import ROOT, Missing, filled, memory, seconds, stack
 from transcription.ledger.broker import celery_app
 from transcription.settings import Settings
@@ -492,3 +493,10 @@ def test_the_platform_is_published_to_this_machine_until_it_is_opened() -> None:
 @pytest.mark.parametrize("service", sorted(SERVICES))
 def test_no_service_can_fill_the_host_with_processes(service: str) -> None:
     assert SERVICES[service]["pids_limit"] == 512
+
+
+def test_the_worker_s_image_tells_the_allocator_what_murmur_up_tells_it() -> None:
+    text = (ROOT / "Dockerfile.worker").read_text("utf-8")
+    assert {
+        name: value for name, value in re.findall(r"(\w+)=(\S+)", text) if "MALLOC" in name or "TUNABLES" in name
+    } == allocator.GLIBC

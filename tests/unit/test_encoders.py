@@ -194,7 +194,18 @@ def test_without_openvino_auto_keeps_to_ctranslate2_and_a_wish_for_it_is_refused
         model,
         "OpenVINO isn't installed",
     )
-    with pytest.raises(ModelUnavailable, match="pip install openvino"):
+    with pytest.raises(ModelUnavailable, match="OpenVINO isn't installed"):
+        selection.select(model, settings(tmp_path, encoder="openvino"), LAYOUT, device="cpu")
+
+
+def test_beside_a_preloaded_allocator_openvino_which_would_crash_is_left_alone(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LD_PRELOAD", "/usr/lib/x86_64-linux-gnu/libjemalloc.so.2")
+    chosen = selection.select(model, settings(tmp_path), LAYOUT, device="cpu")
+    assert chosen.encoder is None
+    assert "jemalloc" in chosen.reason
+    with pytest.raises(ModelUnavailable, match="preloaded jemalloc"):
         selection.select(model, settings(tmp_path, encoder="openvino"), LAYOUT, device="cpu")
 
 

@@ -1,6 +1,7 @@
 """Which encoder a model is computed with: what the settings name, else what a short measurement finds fastest."""
 
 import json
+import os
 import time
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -12,6 +13,7 @@ import numpy as np
 import structlog
 
 from transcription.errors import ModelUnavailable
+from transcription.observability.allocator import preloaded
 from transcription.settings import Settings
 from worker.engines.cpu_layout import CpuLayout
 from worker.engines.encoders.base import Encoder
@@ -54,12 +56,10 @@ def select(directory: Path, settings: Settings, plan: CpuLayout, *, device: str)
     precision: str = settings.worker.encoder_precision
     if reason := _bound(settings, device):
         return Selected(None, directory, reason)
-    if find_spec("openvino") is None:
+    if reason := _missing():
         if wanted == OPENVINO:
-            raise ModelUnavailable(
-                "MURMUR_WORKER__ENCODER=openvino, but openvino isn't installed: pip install openvino, or say auto"
-            )
-        return Selected(None, directory, "OpenVINO isn't installed")
+            raise ModelUnavailable(f"MURMUR_WORKER__ENCODER=openvino can't be had here: {reason}")
+        return Selected(None, directory, reason)
     cache = settings.data_dir / "encoders"
     reason = "by the settings"
     try:
@@ -82,6 +82,15 @@ def _bound(settings: Settings, device: str) -> str:
         return "by the settings"
     exact = settings.compute_type in {"float32", "float16"}
     return f"MURMUR_COMPUTE_TYPE={settings.compute_type}" if exact else ""
+
+
+def _missing() -> str:
+    """Why OpenVINO can't be used in this process; empty: it can."""
+    if find_spec("openvino") is None:
+        return "OpenVINO isn't installed"
+    # Seen with jemalloc: OpenVINO's CPU plugin aborts the process with "free(): invalid pointer".
+    name = preloaded(os.environ)
+    return f"OpenVINO crashes beside a preloaded {name} (unset LD_PRELOAD)" if name else ""
 
 
 def _openvino(directory: Path, cache: Path, plan: CpuLayout, precision: str) -> Any:
