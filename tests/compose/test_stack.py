@@ -90,6 +90,25 @@ def test_the_worker_s_allocator_keeps_its_memory(stack: Stack) -> None:
     assert {f"{name}={value}" for name, value in allocator.GLIBC.items()} <= set(told)
 
 
+FROM_INSIDE = """
+import json, os, socket, tempfile
+from transcription.media.sandbox import Sandbox
+sandbox = Sandbox("transcription.media.reach:attempts", memory_bytes=256 << 20)
+with tempfile.NamedTemporaryFile() as file, socket.create_server(("127.0.0.1", 0)) as listener:
+    asked = {"path": file.name, "port": listener.getsockname()[1], "process": os.getpid()}
+    print(json.dumps(sandbox.run([file.fileno()], cpu_s=10, silence_s=30, **asked)))
+sandbox.close()
+"""
+
+
+@pytest.mark.parametrize("service", ["api", "worker"])
+def test_a_decoder_in_a_container_reaches_nothing(stack: Stack, service: str) -> None:
+    found = json.loads(stack.compose("exec", "-T", service, "python", "-c", FROM_INSIDE))
+    assert found["reached"] == []
+    # Docker's own profile refuses a network namespace; the filter closes sockets by itself.
+    assert {"no_new_privs", "not_dumpable", "seccomp"} <= set(found["layers"])
+
+
 def test_operators_reach_flower_through_nginx_and_see_what_a_task_did(stack: Stack, recordings: Recordings) -> None:
     (path,) = recordings("short", 300, 1)
     with stack.client() as client:

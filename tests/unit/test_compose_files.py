@@ -500,3 +500,15 @@ def test_the_worker_s_image_tells_the_allocator_what_murmur_up_tells_it() -> Non
     assert {
         name: value for name, value in re.findall(r"(\w+)=(\S+)", text) if "MALLOC" in name or "TUNABLES" in name
     } == allocator.GLIBC
+
+
+def test_images_install_the_locks_and_nothing_that_the_locks_leave_out() -> None:
+    found = [
+        line
+        for name in sorted(set(DOCKERFILES.values()))
+        for line in (ROOT / name).read_text("utf-8").splitlines()
+        if "--require-hashes" in line
+    ]
+    assert len(found) == 3
+    # pip would add what a package names and the lock leaves out (OpenVINO's telemetry), and fail for want of its hash.
+    assert all("--no-deps" in line for line in found), found
