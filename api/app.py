@@ -4,6 +4,7 @@ import os
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -48,6 +49,7 @@ from transcription.ledger.connections import connect_async, connect_broker
 from transcription.ledger.job_store import RedisJobs
 from transcription.media.findings import Probe
 from transcription.media.prober import Prober
+from transcription.options import LONGEST_SAMPLE_S
 from transcription.ports import BlobStore, JobQueue, JobStore
 from transcription.settings import Settings
 from transcription.settings.security import networks
@@ -98,7 +100,8 @@ def create_app(
                 submission_quotas=access_control.submission_quotas,
                 machine=_machine(settings, stack),
                 probes=(probes := stack.enter_context(ThreadPoolExecutor(max(4, os.cpu_count() or 1), "probe"))),
-                probe=probe or _prober(settings, probes, stack),
+                prober=(prober := _prober(settings, probes, stack, starts=probe is None)),
+                probe=probe or prober,
             )
             yield
 
@@ -139,6 +142,7 @@ def _platform(
     hints: Hints,
     machine: Machine,
     probes: Executor,
+    prober: Prober,
     probe: Callable[[Path], Probe],
     submission_quotas: SubmissionQuotas,
 ) -> Platform:
@@ -154,6 +158,7 @@ def _platform(
         lane=settings.lane,
         probes=probes,
         probe=probe,
+        listen=partial(prober.listen, limit_s=LONGEST_SAMPLE_S + 1),
         submission_quotas=submission_quotas,
         backpressure=backpressure,
         catalogue=catalogue,
@@ -180,10 +185,11 @@ def _machine(settings: Settings, stack: AsyncExitStack) -> Machine:
     return machine
 
 
-def _prober(settings: Settings, probes: Executor, stack: AsyncExitStack) -> Callable[[Path], Probe]:
+def _prober(settings: Settings, probes: Executor, stack: AsyncExitStack, *, starts: bool) -> Prober:
     prober = Prober(settings)
     stack.callback(prober.close)
-    probes.submit(prober.start)
+    if starts:
+        probes.submit(prober.start)
     return prober
 
 

@@ -27,6 +27,8 @@ STATUSES: dict[type[MurmurationError], int] = {
     errors.UploadIncomplete: 408,
     errors.UnknownOption: 422,
     errors.InvalidOption: 422,
+    errors.InvalidReference: 422,
+    errors.ReferenceWithoutSpeech: 422,
     errors.ModelNotServed: 422,
     errors.IdempotencyConflict: 422,
     errors.UrlNotAllowed: 422,

@@ -74,7 +74,7 @@ def diarize(diarizer: EmbeddingDiarizer, conversation: Conversation, speakers: S
     recording = sound.recording(conversation.audio)
     speech = detect_speech(recording, options=SPEECH)
     voices = unpack(pack(diarizer.hear(speech, recording)))
-    turns = diarizer.turns(voices, speech, speakers)
+    turns = list(diarizer.diarize(voices, speech, speakers).turns)
     return turns, time.process_time() - began
 
 

@@ -85,7 +85,7 @@ class LedgerClient:
     def cancel(self, job: Job) -> Job:
         return self.ask(lambda jobs: jobs.cancel(job.id, tenant=job.tenant))
 
-    def forget(self, job: Job) -> str | None:
+    def forget(self, job: Job) -> tuple[str, ...]:
         return self.ask(lambda jobs: jobs.forget(job.id, tenant=job.tenant))
 
     def listed(self, tenant: str = "default", status: Status | None = None) -> list[str]:

@@ -109,6 +109,7 @@ class MemoryJobs:
             progress=Progress(audio_seconds_done=0.0, audio_seconds_total=submission.audio.duration_s),
             queue=QueuePosition(position=0, audio_seconds_ahead=12.34, eta_s=None),
             diarization="d-1" if submission.diarizer else None,
+            references=tuple(f"d-{sample.sha256[:8]}" for sample in submission.references),
         )
 
     async def knows(self, key: str, *, tenant: str) -> bool:
@@ -170,10 +171,10 @@ class MemoryJobs:
     async def deleted(self, sha256: str) -> None:
         self._check()
 
-    async def forget(self, job_id: str, *, tenant: str) -> str | None:
+    async def forget(self, job_id: str, *, tenant: str) -> tuple[str, ...]:
         job = await self.get(job_id, tenant=tenant)
         del self.jobs[job_id]
-        return job.audio.sha256
+        return (job.audio.sha256,)
 
     async def follow(self, job: Job, *, seconds: float, quiet_s: float) -> AsyncGenerator[Job, None]:
         deadline = asyncio.get_running_loop().time() + seconds

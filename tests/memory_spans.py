@@ -11,7 +11,7 @@ from transcription.options import Decoding
 from transcription.ports import Heard, Lane, WorkerInfo
 from transcription.result_warning import ResultWarning
 from transcription.spans import Piece, Span
-from transcription.speakers import Turn
+from transcription.speakers import Diarized
 from transcription.transcript import Segment
 
 
@@ -49,7 +49,7 @@ class MemorySpans:
         self.now = 0.0
         self.work: dict[str, _Work] = {}
         self.segments: dict[str, list[Segment]] = {}
-        self.turns: dict[str, list[Turn]] = {}
+        self.diarized: dict[str, Diarized] = {}
         self.uncached: set[str] = set()
         self._workers: dict[str, WorkerInfo] = {}
         self._ends: dict[int, float] = {}
@@ -160,10 +160,10 @@ class MemorySpans:
         parts = sorted(self.work[claim.computation].spans.items())
         return [Heard(part.speech or (), tuple(part.voices)) for _, part in parts if part.voices]
 
-    def append_turns(self, claim: Claim, turns: Iterable[Turn]) -> None:
+    def append_diarized(self, claim: Claim, found: Diarized) -> None:
         """Write who speaks when."""
         self._held(claim)
-        self.turns[claim.computation] = list(turns)
+        self.diarized[claim.computation] = found
 
     def finish(self, claim: Claim, timing: Timing, *, windows: int | None = None) -> bool:
         """Commit a span, if all is written."""

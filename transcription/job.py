@@ -88,7 +88,8 @@ class Job:
     A job as its client sees it. Times are Unix seconds of the ledger's clock.
 
     ``diarization`` is the computation that says who speaks, where that was asked for, and ``names`` what speakers are
-    called, by their label.
+    called, by their label. ``references`` are the computations of known speakers' voices, in the order in which the
+    options name them.
     """
 
     id: str
@@ -113,6 +114,7 @@ class Job:
     tracks: tuple[Track, ...] = ()
     diarization: str | None = None
     names: tuple[tuple[str, str], ...] = ()
+    references: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +124,8 @@ class Submission:
 
     ``max_jobs`` and ``max_bytes`` are what its tenant may keep in the ledger, 0: no limit.
     ``request_id`` and ``traceparent`` (W3C) say in which request it came; the computation that it starts keeps them.
-    ``diarizer`` tells speakers apart, where *options* ask for that.
+    ``diarizer`` tells speakers apart, where *options* ask for that, and ``references`` are samples of the voices of the
+    known speakers that they name, in their order.
     ``charged_s`` is what its tenant's quota was charged with, None where there is none: it is settled when the
     recording's true length is known.
     """
@@ -140,6 +143,7 @@ class Submission:
     traceparent: str = ""
     charged_s: float | None = None
     diarizer: str | None = None
+    references: tuple[Audio, ...] = ()
 
 
 class Outcome(StrEnum):

@@ -143,6 +143,13 @@ class Decoding(BaseModel):
 
 
 MOST_SPEAKERS = 50
+MOST_KNOWN = 10
+SHORTEST_SAMPLE_S, LONGEST_SAMPLE_S = 2.0, 10.0
+"""Length of a sample of a known speaker's voice."""
+
+SpeakerName = Annotated[
+    str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$", strip_whitespace=True)
+]
 
 
 class Diarization(BaseModel):
@@ -156,6 +163,8 @@ class Diarization(BaseModel):
     normalize: bool = False
     audio_track: str | None = None
     language: str | None = None  # it may say which track is heard
+    # A sample of a known speaker's voice: it must hold speech. Not written where it is none, as in earlier versions.
+    reference: bool = Field(False, exclude_if=operator.not_)
 
 
 class Options(Decoding):
@@ -199,6 +208,13 @@ class Options(Decoding):
         None, ge=1, le=MOST_SPEAKERS, exclude_if=_is_none, description="So many people speak at most."
     )
 
+    known_speakers: tuple[SpeakerName, ...] = Field(
+        (),
+        max_length=MOST_KNOWN,
+        exclude_if=operator.not_,
+        description="Speakers of whose voices samples came: who sounds like one of them is called by that name.",
+    )
+
     @model_validator(mode="after")
     def _speakers_agree(self) -> "Options":
         counts = {name: getattr(self, name) for name in ("num_speakers", "min_speakers", "max_speakers")}
@@ -209,6 +225,13 @@ class Options(Decoding):
             raise ValueError(f"num_speakers is the exact number; {given[1]} can't be given as well")
         if self.min_speakers and self.max_speakers and self.min_speakers > self.max_speakers:
             raise ValueError(f"min_speakers: {self.min_speakers} is more than max_speakers, {self.max_speakers}")
+        known, most = len(self.known_speakers), self.num_speakers or self.max_speakers
+        if known and not self.diarize:
+            raise ValueError("known_speakers: needs diarize=true")
+        if len(set(self.known_speakers)) < known:
+            raise ValueError("known_speakers: one name is there twice")
+        if most is not None and known > most:
+            raise ValueError(f"known_speakers: {known} speakers are known, but {most} may speak at most")
         return self
 
     @field_validator("webhook_url")
@@ -237,7 +260,9 @@ class Options(Decoding):
 
     def diarization(self) -> Diarization | None:
         """The part of these options that can change who speaks when; None where nobody asked for that."""
-        return Diarization(**{name: getattr(self, name) for name in Diarization.model_fields}) if self.diarize else None
+        if not self.diarize:
+            return None
+        return Diarization(**{name: getattr(self, name) for name in Diarization.model_fields if name != "reference"})
 
 
 def parse_options(fields: dict[str, object]) -> Options:

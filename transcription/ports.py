@@ -13,7 +13,7 @@ from transcription.options import Priority
 from transcription.result_warning import ResultWarning
 from transcription.settings.security import Tier
 from transcription.spans import Piece, Span
-from transcription.speakers import Turn
+from transcription.speakers import Diarized
 from transcription.transcript import Segment, Transcript
 from transcription.webhook import DeliveryLog, Message, Verdict
 
@@ -190,8 +190,8 @@ class JobStore(Protocol):
     async def deleted(self, sha256: str) -> None:
         """Say that a recording's bytes, which `forget` named, are gone."""
 
-    async def forget(self, job_id: str, *, tenant: str) -> str | None:
-        """Delete the job, and the result that nobody else holds; the SHA-256 of audio that nobody needs any more."""
+    async def forget(self, job_id: str, *, tenant: str) -> tuple[str, ...]:
+        """Delete the job, and the result that nobody else holds; the SHA-256s of audio that nobody needs any more."""
 
     def follow(self, job: Job, *, seconds: float, quiet_s: float) -> AsyncGenerator[Job, None]:
         """
@@ -272,7 +272,7 @@ class SpanStore(Protocol):
     def voices(self, claim: Claim) -> "list[Heard]":
         """What was heard in all spans of a diarization, in the order of time. LedgerUnavailable."""
 
-    def append_turns(self, claim: Claim, turns: Iterable[Turn]) -> None:
+    def append_diarized(self, claim: Claim, found: Diarized) -> None:
         """Write who speaks when, all of a recording: what the span that closes a diarization is for. As `append`."""
 
     def finish(self, claim: Claim, timing: Timing, *, windows: int | None = None) -> bool:

@@ -26,6 +26,20 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
+class Diarized:
+    """
+    Who speaks when in a recording, and what each voice is like.
+
+    ``embeddings`` are unit vectors by speaker's number, none where the diarizer has none; ``threshold`` is the cosine
+    distance up to which two of them are one speaker's.
+    """
+
+    turns: tuple[Turn, ...] = ()
+    embeddings: tuple[tuple[float, ...], ...] = ()
+    threshold: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class _Spoken:
     """A word with its text as it stands, when it was said, and by whom."""
 

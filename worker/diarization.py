@@ -4,17 +4,18 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from transcription.computation import Claim, Timing
+from transcription.errors import ReferenceWithoutSpeech
 from transcription.media.recording import Sound
 from transcription.options import Diarization
 from transcription.ports import SpanStore
 from transcription.settings import Settings
-from transcription.spans import Piece, pieces, windows
+from transcription.spans import Piece, Span, pieces, windows
 from worker.audio.speech import detect_speech
-from worker.diarizers.base import Diarizer, Voices
+from worker.diarizers.base import Diarizer, RecordingDiarizer, Voices
 from worker.diarizers.choice import ChosenDiarizer
 from worker.diarizers.clustering import Speakers
 from worker.diarizers.embedding import SPEECH
-from worker.diarizers.packing import pack, unpack
+from worker.diarizers.packing import pack, pack_diarized, unpack, unpack_diarized
 from worker.leases import Held
 from worker.pipeline import Clock
 from worker.sounds import Sounds, touch_and_check
@@ -58,10 +59,13 @@ class DiarizationPipeline:
                 self._find_speakers(held, diarizer)
         else:
             with ExitStack() as scratch:
-                find = self._prepare if claim.speech is None else self._load
-                piece, sound = find(held, clock, scratch)
-                with clock.measure("compute"):
-                    self._hear(held, diarizer, piece, sound)
+                if isinstance(diarizer, RecordingDiarizer):
+                    self._diarize_recording(held, diarizer, clock, scratch)
+                else:
+                    find = self._prepare if claim.speech is None else self._load
+                    piece, sound = find(held, clock, scratch)
+                    with clock.measure("compute"):
+                        self._hear(held, diarizer, piece, sound)
         timing = Timing(
             audio_s=claim.span.seconds,
             decode_s=clock.spent["decode"],
@@ -103,12 +107,36 @@ class DiarizationPipeline:
             self._spans.append_voices(claim, pack(heard), window=number, audio_s=group[-1].end - piece.span.start)
             touch_and_check(held)
 
-    def _find_speakers(self, held: Held, diarizer: Diarizer) -> None:
-        spans = self._spans.voices(held.claim)
-        voices = Voices.joined([unpack(window) for span in spans for window in span.windows])
-        speech = [stretch for span in spans for stretch in span.speech]
+    def _diarize_recording(self, held: Held, diarizer: RecordingDiarizer, clock: Clock, scratch: ExitStack) -> None:
+        """Have the whole recording diarized, as one span, for an engine that can't do with parts of it."""
+        claim = held.claim
+        with clock.measure("decode"):
+            recording = self._sounds.of(held, scratch)[0]
         touch_and_check(held)
-        self._spans.append_turns(held.claim, diarizer.turns(voices, speech, _asked(held.claim)))
+        if claim.speech is None:
+            whole = Span(0.0, recording.duration_s)
+            self._spans.prepared(claim, [Piece(whole, (whole,))], language=None, probability=None)
+        if claim.windows_done:
+            return
+        with clock.measure("compute"):
+            found = diarizer.diarize_recording(recording, _asked(claim), check=lambda: touch_and_check(held))
+        packed = pack_diarized(found)
+        self._spans.append_voices(claim, packed, window=0, audio_s=recording.duration_s)
+
+    def _find_speakers(self, held: Held, diarizer: Diarizer | RecordingDiarizer) -> None:
+        spans = self._spans.voices(held.claim)
+        windows_heard = [window for span in spans for window in span.windows]
+        touch_and_check(held)
+        if isinstance(diarizer, RecordingDiarizer):
+            (packed,) = windows_heard
+            found = unpack_diarized(packed)
+        else:
+            voices = Voices.joined(list(map(unpack, windows_heard)))
+            speech = [stretch for span in spans for stretch in span.speech]
+            found = diarizer.diarize(voices, speech, _asked(held.claim))
+        if held.claim.diarization is not None and held.claim.diarization.reference and not found.turns:
+            raise ReferenceWithoutSpeech("no speech is heard in the sample")
+        self._spans.append_diarized(held.claim, found)
 
 
 def _asked(claim: Claim) -> Speakers:

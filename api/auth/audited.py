@@ -100,7 +100,7 @@ class AuditedJobs:
         await self._log.write("cancel", job=job_id)
         return job
 
-    async def forget(self, job_id: str, *, tenant: str) -> str | None:
+    async def forget(self, job_id: str, *, tenant: str) -> tuple[str, ...]:
         """Delete the job: see JobStore."""
         try:
             unneeded = await self._jobs.forget(job_id, tenant=tenant)

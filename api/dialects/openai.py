@@ -55,9 +55,10 @@ _PROMPT_LENGTH = 4000
 _BAD_REQUEST = {415, 422}
 _STATUSES = {"model_not_served": 404}
 _CODES = {"model_not_served": "model_not_found"}
-_PARAMS = {"missing_file": "file", "empty_file": "file", "too_many_files": "file", "model_not_served": "model"}
+_PARAMS = {"invalid_reference": openai_speakers.SAMPLES, "reference_without_speech": openai_speakers.SAMPLES}
+_PARAMS |= {"missing_file": "file", "empty_file": "file", "too_many_files": "file", "model_not_served": "model"}
 _NAMED = re.compile(r"(?:unknown option '([^']+)'|(\w+): )")
-_FIELDS = {*Options.model_fields, *openai_speakers.REFUSED, "stream", "include"}
+_FIELDS = {*Options.model_fields, *openai_speakers.KNOWN, "stream", "include"}
 _BOOL = TypeAdapter(bool)
 
 
@@ -163,9 +164,12 @@ def options(
     fields = dict(received.fields)
     if deployment:
         fields.setdefault("model", deployment)
+    brought = set(fields)
     stream_choice.diarized = openai_speakers.asked(fields)
+    unused = set() if stream_choice.diarized else brought & set(openai_speakers.KNOWN)
     fields = {name: value for name, value in fields.items() if name.partition("[")[0] not in IGNORED}
-    stream_choice.ignored = tuple(sorted({name for name in fields if name.partition("[")[0] in HARMLESS}))
+    harmless = {name for name in fields if name.partition("[")[0] in HARMLESS}
+    stream_choice.ignored = tuple(sorted(harmless | unused))
     fields = {name: value for name, value in fields.items() if name not in stream_choice.ignored}
     if isinstance(fields.get("prompt"), str):
         fields["prompt"] = str(fields["prompt"])[-_PROMPT_LENGTH:]

@@ -91,6 +91,18 @@ FORM = {
     **forms.options("temperature", "timestamp_granularities"),
     "stream": {"type": "boolean", "description": "Answer with server-sent events as the text comes."},
     **forms.options("hotwords", "vad_filter"),
+    "known_speaker_names": {
+        "type": "array",
+        "items": {"type": "string"},
+        "maxItems": 4,
+        "description": "With `diarized_json`: names of speakers whose voices are known.",
+    },
+    "known_speaker_references": {
+        "type": "array",
+        "items": {"type": "string"},
+        "maxItems": 4,
+        "description": "For each name a sample of the voice, 2 to 10 s, as a data URL in base64.",
+    },
 }
 ERRORS = forms.errors(OpenAIErrorBody, 400, 401, 403, 404, 408, 409, 413, 429, 503)
 

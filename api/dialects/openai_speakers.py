@@ -10,13 +10,14 @@ from api.dependencies import Platform
 from api.dialects.openai_shapes import FORMAT
 from api.dialects.openai_stream import HEARTBEAT, HEARTBEAT_S, failed, lacking, line
 from api.dialects.waiting import completed_or_reason, patiently
-from transcription.errors import MalformedRequest, MurmurationError
+from transcription.errors import InvalidOption, MalformedRequest, MurmurationError
 from transcription.job import Job
 from transcription.options import ResponseFormat
 from transcription.transcript import Segment, Transcript
 
 MODEL = "gpt-4o-transcribe-diarize"
-REFUSED = ("known_speaker_names", "known_speaker_references")
+NAMES, SAMPLES = KNOWN = ("known_speaker_names", "known_speaker_references")
+MOST_KNOWN = 4
 _FORMATS = ("json", "text", FORMAT)
 _NOT_THERE = ("prompt", "timestamp_granularities", "logprobs")
 """What the published model doesn't take either."""
@@ -30,14 +31,11 @@ def asked(fields: dict[str, object]) -> bool:
         MalformedRequest: they ask for something else that doesn't go with it, there or here.
     """
     wanted = str(fields.get("response_format") or "").strip()
-    known = [name for name in fields if name.partition("[")[0] in REFUSED]
-    if known:
-        raise MalformedRequest(
-            f"{known[0]}: matching voices to samples isn't something this platform does; {FORMAT} calls speakers A, B "
-            "and so on"
-        )
+    known = _known(fields)
     is_model = str(fields.get("model") or "").rpartition("/")[2].startswith(MODEL)
     if not is_model and wanted != FORMAT:
+        if known:
+            raise MalformedRequest(f"{NAMES}: only with the model {MODEL} or response_format={FORMAT}")
         return False
     if is_model and wanted and wanted not in _FORMATS:
         raise MalformedRequest(f"response_format: {MODEL} gives {', '.join(_FORMATS)} (got {wanted[:40]!r})")
@@ -50,7 +48,35 @@ def asked(fields: dict[str, object]) -> bool:
         return False
     fields["response_format"] = ResponseFormat.VERBOSE_JSON.value
     fields["diarize"] = True
+    if known:
+        fields["known_speakers"] = known
     return True
+
+
+def _known(fields: dict[str, object]) -> dict[str, object]:
+    """
+    Known speakers' samples by their names, taken out of *fields*.
+
+    Raises:
+        MalformedRequest: no list of texts.
+        InvalidOption: too many, or not as many samples as names, or one name twice.
+    """
+    names, samples = (_texts(name, fields.pop(name, None)) for name in KNOWN)
+    if len(names) > MOST_KNOWN:
+        raise InvalidOption(f"{NAMES}: {len(names)} came; the limit is {MOST_KNOWN}")
+    if len(names) != len(samples):
+        raise InvalidOption(f"{SAMPLES}: {len(samples)} came for {len(names)} {NAMES}; each name needs one")
+    if len(set(names)) < len(names):
+        raise InvalidOption(f"{NAMES}: one name came twice")
+    return dict(zip(names, samples, strict=True))
+
+
+def _texts(name: str, value: object) -> list[str]:
+    several = value if isinstance(value, list) else [value]
+    texts = [text for text in several if text is not None]
+    if not all(isinstance(text, str) for text in texts):
+        raise MalformedRequest(f"{name}: must be a list of texts")
+    return [str(text) for text in texts]
 
 
 def _asks_for_probabilities(fields: Mapping[str, object]) -> bool:

@@ -3,7 +3,7 @@
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -15,9 +15,11 @@ from api.auth.quotas import SubmissionQuotas
 from api.jobs.backpressure import Backpressure
 from api.jobs.catalogue import Catalogue
 from api.jobs.hints import Hints
+from api.jobs.samples import kept
 from api.metrics.process import ApiMetrics
 from api.uploads.incoming import Incoming
 from api.uploads.receive import Received, RequestFormat, receive
+from api.uploads.references import samples_of
 from transcription.access import Principal
 from transcription.errors import (
     BlobMissing,
@@ -29,9 +31,9 @@ from transcription.errors import (
 )
 from transcription.job import Audio, Job, Outcome, Submission
 from transcription.lanes import SPEAKERS
-from transcription.media.findings import Probe
+from transcription.media.findings import Probe, Sample
 from transcription.options import parse_options
-from transcription.ports import BlobStore, JobStore
+from transcription.ports import BlobStore, JobStore, Upload
 from transcription.settings import Limits
 from transcription.settings.outbound import Outbound
 from transcription.storage.disk import disk_errors
@@ -59,6 +61,7 @@ class SubmissionService:
     catalogue: Catalogue
     probes: Executor
     probe: Callable[[Path], Probe]
+    listen: Callable[[Path], Sample]
     submission_quotas: SubmissionQuotas
     meters: ApiMetrics
 
@@ -105,10 +108,12 @@ class SubmissionService:
         async with receive(
             incoming, blobs=self.blobs, limits=self.limits, outbound=self.outbound, request_format=request_format
         ) as received:
-            options = parse_options(request_format.options(received))
+            fields, samples = samples_of(request_format.options(received))
+            options = parse_options(fields)
             self.submission_quotas.check_options(incoming.client, options)
             model = await self.catalogue.resolve(options.model)
             diarizer = await self.catalogue.diarizer() if options.diarize else None
+            references = await self._keep_samples(samples, job_id=job_id)
             audio = await self._keep(received, job_id=job_id, track=options.audio_track)
         submission = Submission(
             job_id=job_id,
@@ -121,6 +126,7 @@ class SubmissionService:
             request_id=incoming.request_id,
             traceparent=incoming.traceparent,
             diarizer=diarizer,
+            references=references,
         )
         return await self._record(incoming.client, submission)
 
@@ -140,10 +146,10 @@ class SubmissionService:
     async def forget(self, job_id: str, *, tenant: str) -> None:
         """Delete a job, and at once the result and audio that nobody else holds. JobNotFound."""
         unneeded = await self.jobs.forget(job_id, tenant=tenant)
-        if unneeded:
+        for sha256 in unneeded:
             with store_errors():  # the sweeper deletes what can't be deleted now
-                await asyncio.to_thread(self.blobs.discard, unneeded, older_than_s=-_CLOCKS_S)
-            await self.jobs.deleted(unneeded)
+                await asyncio.to_thread(self.blobs.discard, sha256, older_than_s=-_CLOCKS_S)
+            await self.jobs.deleted(sha256)
 
     async def _keep(self, received: Received, *, job_id: str, track: str | None) -> Audio:
         found = await self._probe(received)
@@ -154,6 +160,17 @@ class SubmissionService:
             sha256 = await received.upload.commit()
         structlog.contextvars.bind_contextvars(audio_hash=sha256, file_size_bytes=received.upload.size)
         return Audio(sha256=sha256, bytes=received.upload.size, duration_s=found.duration_s, filename=received.filename)
+
+    async def _keep_samples(self, samples: Mapping[str, bytes], *, job_id: str) -> tuple[Audio, ...]:
+        async def listen(path: Path) -> Sample:
+            return await asyncio.get_running_loop().run_in_executor(self.probes, self.listen, path)
+
+        async def keep(upload: Upload) -> str:
+            await self._expect(upload.sha256(), job_id)
+            return await upload.commit()
+
+        with store_errors():
+            return await kept(samples, self.blobs, listen=listen, keep=keep)
 
     async def _expect(self, sha256: str, job_id: str) -> None:
         """Keep the recording from being deleted with another's last job, while this one is on its way."""
@@ -182,7 +199,8 @@ class SubmissionService:
         if outcome is Outcome.NEW:
             self.hints.send(self.lane(submission.model, language=submission.options.language))
             if submission.diarizer is not None:
-                self.hints.send(self.lane(SPEAKERS + submission.diarizer, language=None))
+                for _ in range(1 + len(submission.references)):
+                    self.hints.send(self.lane(SPEAKERS + submission.diarizer, language=None))
         return job, outcome
 
     async def _repeats(self, key: str | None, tenant: str) -> bool:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from transcription.options import Options
+from transcription.options import LONGEST_SAMPLE_S, MOST_KNOWN, SHORTEST_SAMPLE_S, Options
 
 REF = "#/components/schemas/{model}"
 BINARY: dict[str, Any] = {"type": "string", "format": "binary"}
@@ -31,7 +31,16 @@ def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
     return {**kinds[0], **rest} if len(kinds) == 1 else schema
 
 
+_KNOWN = {
+    "type": "object",
+    "additionalProperties": {"type": "string", "format": "uri"},
+    "maxProperties": MOST_KNOWN,
+    "description": "Speakers by name, each with a sample of the voice as a data URL in base64, "
+    f"{SHORTEST_SAMPLE_S:g} to {LONGEST_SAMPLE_S:g} s long: who sounds like one of them is called by that name. A form "
+    "may bring files instead, `known_speakers[NAME]`.",
+}
 _OPTIONS = {name: _asked(schema) for name, schema in Options.model_json_schema(ref_template=REF)["properties"].items()}
+_OPTIONS["known_speakers"] = _KNOWN
 # The options as a form or a query has them.
 FIELDS = {name: _without_null(schema) for name, schema in _OPTIONS.items()}
 
@@ -39,6 +48,7 @@ FIELDS = {name: _without_null(schema) for name, schema in _OPTIONS.items()}
 def _parameters() -> list[dict[str, Any]]:
     """The options as a query has them; with a raw body there is no other place."""
     shapes = {"filename": _NAME, **FIELDS}
+    del shapes["known_speakers"]  # samples are too long for a URL
     return [
         {
             "name": name,

@@ -49,7 +49,7 @@ async def name_speakers(
         raise InvalidOption(f"speakers: job {job.id!r} wasn't asked who speaks (diarize=true)")
     if job.status is not Status.COMPLETED:
         raise ResultNotReady(f"job {job.id!r} is {job.status.value}; its speakers can be named when it is completed")
-    transcript = await platform.jobs.transcript(replace(job, names=()))
+    transcript = await platform.jobs.transcript(replace(job, names=(), references=()))
     known = {segment.speaker for segment in transcript.segments if segment.speaker is not None}
     unknown = sorted(set(names) - known)
     if unknown:

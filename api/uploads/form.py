@@ -10,11 +10,17 @@ from transcription.options import Options
 
 MAX_FIELDS = 64
 MAX_FIELDS_BYTES = 64 * 1024
+SAMPLES = ("known_speakers", "known_speaker_references")
+"""Fields that bring sound as text: they have a limit of their own."""
+
+MAX_SAMPLES_BYTES = 12 << 20
 # What a body may have besides the audio: boundaries, headers, fields, a preamble.
 OVERHEAD_BYTES = 256 * 1024
 
 _LISTS = {name for name, field in Options.model_fields.items() if get_origin(field.annotation) is tuple}
 _INDEX = re.compile(r"\[\d{0,3}\]$")
+_SPEAKER = re.compile(r"known_speakers\[(.{1,200})\]", re.DOTALL)
+_SPEAKER_LISTS = ("known_speaker_names", "known_speaker_references")
 _NAME = re.compile(r"[\x20-\x7e]{1,200}")
 
 
@@ -57,6 +63,8 @@ class Form:
         plain = _INDEX.sub("", name)
         if not value.strip():
             return  # a browser sends every field of a form, the empty ones too
+        if self._adds_speaker(name, value):
+            return
         several = self.fields.setdefault(plain, []) if plain in _LISTS or plain != name else None
         if isinstance(several, list):
             several.extend(part.strip() for part in value.split(","))
@@ -66,6 +74,36 @@ class Form:
             self.fields[plain] = value
         if len(self.fields) > MAX_FIELDS:
             raise MalformedRequest(f"more than {MAX_FIELDS} fields came with the request")
+
+    def add_file(self, name: str, content: bytes) -> None:
+        """Keep a known speaker's sample that came as a file. MalformedRequest: nobody is named."""
+        if not self._adds_speaker(name, content):
+            raise MalformedRequest(f"field {printable(name)!r} can't be a file; send known_speakers[NAME]")
+
+    def _adds_speaker(self, name: str, value: str | bytes) -> bool:
+        """Keep a field about a known speaker, which may hold commas; False where it is none."""
+        plain, match = _INDEX.sub("", name), _SPEAKER.fullmatch(name)
+        if plain in _SPEAKER_LISTS:
+            listed = self.fields.setdefault(plain, [])
+            if isinstance(listed, list):
+                listed.append(value)
+        elif match is not None:
+            named = self.fields.setdefault(SAMPLES[0], {})
+            if not isinstance(named, dict) or match[1] in named:
+                raise MalformedRequest(f"field {printable(name)!r} was sent twice; it takes one value")
+            named[match[1]] = value
+        elif name == SAMPLES[0] and isinstance(value, str) and name not in self.fields:
+            self.fields[name] = value
+        elif name == SAMPLES[0]:
+            raise MalformedRequest(f"field {name!r} takes one object of names with data URLs, or files {name}[NAME]")
+        else:
+            return False
+        return True
+
+
+def is_sample(name: str) -> bool:
+    """Whether a field of this name brings a known speaker's sample."""
+    return name.partition("[")[0] in SAMPLES
 
 
 def printable(name: str) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import orjson
 
 from api.uploads.filenames import safe_name
-from api.uploads.form import MAX_FIELDS_BYTES, OVERHEAD_BYTES, Form, printable
+from api.uploads.form import MAX_FIELDS_BYTES, MAX_SAMPLES_BYTES, OVERHEAD_BYTES, SAMPLES, Form, printable
 from transcription.errors import BadBase64, MalformedRequest, MissingFile, TooManyFiles
 
 _STRUCTURE = re.compile(rb'["{}\[\],:]')
@@ -20,6 +20,7 @@ _IN_STRING = re.compile(rb'["\\]')
 _MAX_KEY_BYTES = 256
 _DATA_URL = b"data:"
 _MAX_HEAD_BYTES = 256
+_SAMPLES = tuple(name.encode() for name in SAMPLES)
 
 
 class Base64Stream:
@@ -95,7 +96,7 @@ class JsonForm(Form):
         self._key: bytearray | None = None
         self._value_next = False
         self._audio: Base64Stream | None = None
-        self._audios = 0
+        self._audios = self._sample_bytes = 0
         self.from_query: dict[str, object] = {}
 
     def body_limit(self, max_audio_bytes: int) -> int:
@@ -124,7 +125,9 @@ class JsonForm(Form):
                 at = self._string(chunk, at)
             else:
                 at = self._structure(chunk, at)
-        if len(self._rest) > MAX_FIELDS_BYTES:
+        if self._sample_bytes > MAX_SAMPLES_BYTES:
+            raise MalformedRequest(f"the samples of known speakers have more than {MAX_SAMPLES_BYTES} bytes together")
+        if len(self._rest) - self._sample_bytes > MAX_FIELDS_BYTES:
             raise MalformedRequest(f"the JSON has more than {MAX_FIELDS_BYTES} bytes besides its 'audio'")
         return audio
 
@@ -224,6 +227,8 @@ class JsonForm(Form):
 
     def _keep(self, chunk: bytes, start: int, end: int) -> int:
         self._rest += chunk[start:end]
+        if self._path and self._path[0] in _SAMPLES:
+            self._sample_bytes += end - start
         if self._key is not None and len(self._key) < _MAX_KEY_BYTES:
             self._key += chunk[start:end]
         return end

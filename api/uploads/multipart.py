@@ -6,7 +6,15 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from api.uploads.filenames import disposition, safe_name
-from api.uploads.form import MAX_FIELDS, MAX_FIELDS_BYTES, OVERHEAD_BYTES, Form, printable
+from api.uploads.form import (
+    MAX_FIELDS,
+    MAX_FIELDS_BYTES,
+    MAX_SAMPLES_BYTES,
+    OVERHEAD_BYTES,
+    Form,
+    is_sample,
+    printable,
+)
 from transcription.errors import MalformedRequest, MissingFile, TooManyFiles
 
 
@@ -32,9 +40,9 @@ class MultipartForm(Form):
         self._audio: list[bytes] = []
         self._seen: list[str] = []
         self._files = 0
-        self._kept_bytes = 0
+        self._kept_bytes = self._sample_bytes = 0
         self._name = ""
-        self._in_file = False
+        self._in_file = self._sample_file = False
         self._headers: dict[bytes, bytes] = {}
         self._header = (bytearray(), bytearray())
         self._value = bytearray()
@@ -113,6 +121,10 @@ class MultipartForm(Form):
         expected = self._name in self._file_fields
         if expected:
             self.file_field = self._name
+        self._sample_file = is_sample(self._name) and filename is not None
+        if self._sample_file:
+            self._in_file = False
+            return
         typed = expected and b"content-type" in self._headers
         self._in_file = filename is not None or typed
         if not self._in_file:
@@ -128,9 +140,14 @@ class MultipartForm(Form):
         if self._in_file:
             self._audio.append(data[start:end])
             return
-        self._kept_bytes += end - start
+        if is_sample(self._name):
+            self._sample_bytes += end - start
+        else:
+            self._kept_bytes += end - start
         if self._kept_bytes > MAX_FIELDS_BYTES:
             raise MalformedRequest(f"the form's text fields are longer than {MAX_FIELDS_BYTES} bytes together")
+        if self._sample_bytes > MAX_SAMPLES_BYTES:
+            raise MalformedRequest(f"the samples of known speakers have more than {MAX_SAMPLES_BYTES} bytes together")
         self._value += data[start:end]
 
     def _part_end(self) -> None:
@@ -140,7 +157,10 @@ class MultipartForm(Form):
             field = self._name
             raise MissingFile(f"field {field!r} holds text, not a file; with curl: -F {field}=@NAME")
         try:
-            self.add(self._name, self._value.decode())
+            if self._sample_file:
+                self.add_file(self._name, bytes(self._value))
+            else:
+                self.add(self._name, self._value.decode())
         except UnicodeDecodeError as error:
             raise MalformedRequest(f"field {self._seen[-1]!r} isn't UTF-8") from error
 

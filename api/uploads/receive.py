@@ -12,6 +12,7 @@ from api.uploads.form import Form, printable
 from api.uploads.incoming import Incoming
 from api.uploads.json_form import JsonForm
 from api.uploads.multipart import MultipartForm
+from api.uploads.references import samples_of
 from transcription.errors import (
     EmptyFile,
     MalformedRequest,
@@ -97,7 +98,7 @@ async def receive(
             if upload.size:
                 raise MalformedRequest("both 'audio' and 'url' came; send one recording with each request")
             # What is wrong with the options is said before anything is fetched.
-            parse_options(request_format.options(Received(upload, form.filename, form.fields)))
+            parse_options(samples_of(request_format.options(Received(upload, form.filename, form.fields)))[0])
             fetched = await fetch(form.url, upload, limits=limits, outbound=outbound, owner=incoming.client.tenant)
             head = fetched.head
             form.filename = fetched.filename if form.filename == DEFAULT else form.filename

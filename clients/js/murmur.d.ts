@@ -15,6 +15,12 @@ export interface Options {
   normalize?: boolean | null;
   fast_short?: boolean | null;
   audio_track?: string | number | null;
+  diarize?: boolean | null;
+  num_speakers?: number | null;
+  min_speakers?: number | null;
+  max_speakers?: number | null;
+  /** Names with samples of the voices as data URLs; a job lists the names alone. */
+  known_speakers?: Record<string, string> | string[] | null;
   priority?: "interactive" | "batch" | null;
   webhook_url?: string | null;
   ttl_s?: number | null;

@@ -85,7 +85,7 @@ export class Murmur {
     }
     const blob = audio instanceof Blob ? audio : new Blob([audio]);
     const form = new FormData();
-    for (const [name, value] of given) for (const one of [value].flat()) form.append(name, String(one));
+    for (const [name, value] of given) for (const one of [value].flat()) form.append(name, asText(one));
     form.append("file", blob, filename || blob.name || "audio");
     const send = onProgress && typeof XMLHttpRequest !== "undefined" ? this._upload(onProgress) : undefined;
     return this._json("/v1/jobs", { method: "POST", headers, body: form, signal }, send);
@@ -276,6 +276,10 @@ async function* parse(body) {
 function query(fields) {
   const given = Object.entries(fields).filter(([, value]) => value !== undefined && value !== null && value !== "");
   return given.length ? `?${new URLSearchParams(given)}` : "";
+}
+
+function asText(value) {
+  return typeof value === "object" ? JSON.stringify(value) : String(value);
 }
 
 function bytes(base64) {

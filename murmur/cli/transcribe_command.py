@@ -32,6 +32,12 @@ AudioTrack = Annotated[
 ]
 Words = Annotated[bool, typer.Option("--words", help="Add the times of every word (JSON formats).")]
 Diarize = Annotated[bool, typer.Option("--diarize", help="Label the speakers.")]
+Known = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--known-speaker", metavar="NAME=FILE", help="A speaker's name and 2 to 10 s of the voice; repeatable."
+    ),
+]
 Speakers = Annotated[int | None, typer.Option("--num-speakers", help="How many people speak, if known.")]
 Further = Annotated[
     list[str] | None,
@@ -54,6 +60,7 @@ def transcribe(  # noqa: PLR0917  typer makes options of them
     words: Words = False,
     diarize: Diarize = False,
     num_speakers: Speakers = None,
+    known_speaker: Known = None,
     audio_track: AudioTrack = None,
     further: Further = None,
     overwrite: Overwrite = False,
@@ -70,7 +77,8 @@ def transcribe(  # noqa: PLR0917  typer makes options of them
     came of something else is replaced with --overwrite only. Status 1 if a recording failed.
     """
     options = _options(language, model, task, prompt, hotwords, normalize=normalize, words=words, further=further)
-    options |= {"diarize": diarize or num_speakers is not None or None, "num_speakers": num_speakers}
+    options |= {"diarize": diarize or num_speakers is not None or known_speaker is not None or None}
+    options |= {"num_speakers": num_speakers, "known_speakers": _known(known_speaker)}
     options |= {"audio_track": audio_track} if audio_track else {}
     plan = _plan(form, output, len(files), options)
     found = sources(files)
@@ -166,6 +174,19 @@ def _options(
             raise CliError(f"--option {one}: give NAME=VALUE")
         options[name.strip().replace("-", "_")] = value
     return options
+
+
+def _known(pairs: list[str] | None) -> dict[str, str] | None:
+    """Known speakers' samples by their names."""
+    if pairs is None:
+        return None
+    known = {}
+    for pair in pairs:
+        name, is_pair, path = pair.partition("=")
+        if not (name and is_pair and Path(path).is_file()):
+            raise CliError(f"--known-speaker {pair}: give NAME=FILE, a file that is there")
+        known[name] = path
+    return known
 
 
 def register(app: typer.Typer) -> None:

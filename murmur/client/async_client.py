@@ -99,7 +99,8 @@ class AsyncClient(Connection):
             idempotency_key: The same key with the same recording gives the same job; by default a new one, so that
                 tries after a broken connection make one job.
             progress: Told of bytes sent and of all there are, again and again.
-            options: What the API takes: ``language="de"``, ``word_timestamps=True``, …; None is left out.
+            options: What the API takes: ``language="de"``, ``word_timestamps=True``, …; None is left out. Samples of
+                known speakers may be paths or bytes: ``known_speakers={"Anna": "anna.wav"}``.
 
         Raises:
             ApiError: the platform doesn't take it.

@@ -1,7 +1,9 @@
 """A recording on its way to the platform: a path, bytes, an open file, or a URL that the platform fetches."""
 
+import base64
 import contextlib
 import io
+import json
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ Progress = Callable[[int, int | None], None]
 """Told of bytes sent and of all there are, None where that isn't known."""
 
 FALLBACK_NAME = "audio"
+KNOWN = "known_speakers"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +94,18 @@ def is_url(audio: Audio) -> bool:
 
 
 def _set(options: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if value is not None}
+    given = {name: value for name, value in options.items() if value is not None}
+    if isinstance(known := given.get(KNOWN), Mapping):
+        given[KNOWN] = {name: _data_url(sample) for name, sample in known.items()}
+    return given
+
+
+def _data_url(sample: Audio) -> str:
+    """A known speaker's sample as it is sent; one that is a data URL already stays as it is. OSError."""
+    if isinstance(sample, str) and sample.startswith("data:"):
+        return sample
+    with _opened(sample) as file:
+        return f"data:application/octet-stream;base64,{base64.b64encode(file.read()).decode()}"
 
 
 def _length(file: BinaryIO) -> int | None:
@@ -121,4 +135,4 @@ def _plain(value: object) -> str | list[str]:
         return "true" if value else "false"
     if isinstance(value, list | tuple):
         return [str(item) for item in value]
-    return str(value)
+    return json.dumps(value) if isinstance(value, Mapping) else str(value)

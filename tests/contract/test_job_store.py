@@ -102,7 +102,7 @@ async def test_a_canceled_job_has_ended_and_cannot_be_canceled_again(store: JobS
 
 async def test_a_deleted_job_is_gone_and_gives_up_its_audio(store: JobStore) -> None:
     job, _ = await store.submit(submission())
-    assert await store.forget(job.id, tenant="default") == "a" * 64
+    assert await store.forget(job.id, tenant="default") == ("a" * 64,)
     with pytest.raises(JobNotFound):
         await store.get(job.id, tenant="default")
     with pytest.raises(JobNotFound):

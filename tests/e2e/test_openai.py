@@ -134,7 +134,12 @@ def test_published_fields_without_a_meaning_here_do_no_harm(client: OpenAI) -> N
             "malformed_request",
         ),
         ({**DIARIZED, "response_format": "srt"}, openai.BadRequestError, "response_format", "malformed_request"),
-        ({"known_speaker_names": ["Ann"]}, openai.BadRequestError, "known_speaker_names", "malformed_request"),
+        (
+            {**DIARIZED, "known_speaker_names": ["Ann"]},
+            openai.BadRequestError,
+            "known_speaker_references",
+            "invalid_option",
+        ),
         ({"extra_body": {"nonsense": 3}}, openai.BadRequestError, "nonsense", "unknown_option"),
         ({"extra_body": {"stream": "perhaps"}}, openai.BadRequestError, "stream", "invalid_option"),
         ({"file": ("a.mp3", b"")}, openai.BadRequestError, "file", "empty_file"),

@@ -16,7 +16,7 @@ from transcription.options import Options
 from transcription.ports import WorkerInfo
 from transcription.settings import Settings
 from transcription.spans import Piece, Span
-from transcription.speakers import Turn
+from transcription.speakers import Diarized, Turn
 from transcription.transcript import Segment, Word
 
 DIARIZER = "voices@1"
@@ -46,13 +46,15 @@ class Platform:
             )
         )  # fmt: skip
 
-    def submit(self, name: str, letter: str = "a", **options: object) -> tuple[Job, Outcome]:
+    def submit(self, name: str, letter: str = "a", samples: str = "", **options: object) -> tuple[Job, Outcome]:
+        """Ask who speaks in recording *letter*; *samples*: a letter for each known speaker's."""
         asked = Options(**{"diarize": True, **options})
         return self.client.ask(
             lambda jobs: jobs.submit(
                 Submission(
                     job_id=name, tenant="default", audio=_audio(letter), model="demo", revision="r1", options=asked,
                     diarizer=DIARIZER if asked.diarize else None,
+                    references=tuple(map(_audio, samples)),
                 )
             )
         )  # fmt: skip
@@ -88,7 +90,7 @@ class Platform:
     def tell_apart(self) -> None:
         claim = self.claim(SPEAKERS)
         assert claim.closing
-        self.spans.append_turns(claim, TURNS)
+        self.spans.append_diarized(claim, Diarized(TURNS))
         assert self.spans.finish(claim, Timing(audio_s=0))
 
     def diarize(self) -> None:
@@ -160,7 +162,7 @@ def test_spans_are_heard_apart_and_told_apart_once_all_together(platform: Platfo
     assert [one.windows for one in heard] == [(b"span 0",), (b"span 1",)]
     assert [one.speech for one in heard] == [(Span(0, 4),), (Span(4, 10),)]
     assert platform.nothing_to_claim()
-    platform.spans.append_turns(claim, TURNS)
+    platform.spans.append_diarized(claim, Diarized(TURNS))
     assert platform.spans.finish(claim, Timing(audio_s=0))
     assert platform.client.status(job) is Status.COMPLETED
 

@@ -1,23 +1,26 @@
 """The diarizer on real sound: features as Kaldi has them, and the dialogue's two voices told apart."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from demo import DIALOGUE, SAMPLES, SPEAKER_NETWORK
-from tests import sound
+from tests import recordings_of_speakers, sound
 from transcription.errors import ModelUnavailable, Stopped
+from transcription.known_speakers import recognized
+from transcription.media.audio import Samples
 from transcription.media.recording import Recording
 from transcription.settings import Settings
 from transcription.spans import Span, pieces
-from transcription.speakers import Turn
+from transcription.speakers import Diarized, Turn, label
 from worker.audio.speech import detect_speech
 from worker.diarizers.base import Voices
 from worker.diarizers.choice import ChosenDiarizer
 from worker.diarizers.clustering import Speakers
 from worker.diarizers.embedding import SPEECH, EmbeddingDiarizer
-from worker.diarizers.fbank import fbank
+from worker.diarizers.networks.fbank import fbank
 from worker.diarizers.packing import pack, unpack
 
 KALDI = [
@@ -50,7 +53,7 @@ def test_too_short_a_sound_has_no_features() -> None:
     assert fbank(np.zeros(399, np.float32)).shape == (0, 80)
 
 
-def who(turns: list[Turn]) -> list[int]:
+def who(turns: Sequence[Turn]) -> list[int]:
     """For each sentence of the dialogue who speaks in its middle."""
     middles = [(segment.start + segment.end) / 2 for segment in DIALOGUE.segments]
     return [next(turn.speaker for turn in turns if turn.start <= middle < turn.end) for middle in middles]
@@ -64,7 +67,7 @@ def test_two_voices_that_take_turns_are_told_apart(
     diarizer: EmbeddingDiarizer, dialogue: Recording, speakers: Speakers
 ) -> None:
     speech = detect_speech(dialogue, options=SPEECH)
-    turns = diarizer.turns(diarizer.hear(speech, dialogue), speech, speakers)
+    turns = diarizer.diarize(diarizer.hear(speech, dialogue), speech, speakers).turns
     assert who(turns) == TRUTH
     for turn, segment in zip(turns, DIALOGUE.segments, strict=True):
         assert (turn.start, turn.end) == pytest.approx((segment.start, segment.end), abs=0.1)
@@ -75,7 +78,7 @@ def test_spans_that_are_heard_apart_give_the_same_speakers(diarizer: EmbeddingDi
     parts = pieces(speech, dialogue.duration_s, target_s=5)
     assert len(parts) > 2
     heard = [unpack(pack(diarizer.hear(part.speech, dialogue))) for part in parts]
-    assert who(diarizer.turns(Voices.joined(heard), speech, Speakers())) == TRUTH
+    assert who(diarizer.diarize(Voices.joined(heard), speech, Speakers()).turns) == TRUTH
 
 
 def test_two_who_speak_at_once_are_both_heard(diarizer: EmbeddingDiarizer, dialogue: Recording) -> None:
@@ -85,7 +88,7 @@ def test_two_who_speak_at_once_are_both_heard(diarizer: EmbeddingDiarizer, dialo
     both[8000:] += second
     recording = sound.recording(np.concatenate([dialogue[:], both]))
     speech = detect_speech(recording, options=SPEECH)
-    turns = diarizer.turns(diarizer.hear(speech, recording), speech, Speakers())
+    turns = diarizer.diarize(diarizer.hear(speech, recording), speech, Speakers()).turns
     marked = [turn for turn in turns if turn.overlap]
     assert {turn.speaker for turn in marked} == {0, 1}
     begin, end = dialogue.duration_s + 0.5, dialogue.duration_s + first.size / 16000
@@ -95,7 +98,7 @@ def test_two_who_speak_at_once_are_both_heard(diarizer: EmbeddingDiarizer, dialo
 def test_nothing_but_silence_has_no_turns(diarizer: EmbeddingDiarizer) -> None:
     silence = sound.decoded(SAMPLES["silence"].path, limit_s=100)
     assert detect_speech(silence, options=SPEECH) == []
-    assert diarizer.turns(diarizer.hear([], silence), [], Speakers(2, 2)) == []
+    assert diarizer.diarize(diarizer.hear([], silence), [], Speakers(2, 2)).turns == ()
 
 
 def test_work_that_nobody_wants_stops(diarizer: EmbeddingDiarizer, dialogue: Recording) -> None:
@@ -130,3 +133,28 @@ def test_other_networks_and_thresholds_have_other_names(tmp_path: Path) -> None:
     chosen = [{"diarizer": str(tmp_path / name)} for name in ("a.onnx", "b.onnx")]
     chosen.append({"diarizer": str(tmp_path / "a.onnx"), "diarizer_threshold": 0.7})
     assert len({ChosenDiarizer(Settings(worker=one)).name for one in chosen}) == 3
+
+
+def alone(diarizer: EmbeddingDiarizer, part: Samples) -> Diarized:
+    """A known speaker's sample, as the worker has it."""
+    recording = sound.recording(part)
+    speech = detect_speech(recording, options=SPEECH)
+    return diarizer.diarize(diarizer.hear(speech, recording), speech, Speakers(1, 1))
+
+
+@pytest.mark.parametrize("known", [("Anna", "Bob"), ("Bob", "Anna"), ("Anna",), ("Bob",)])
+def test_known_voices_are_recognized_and_a_third_one_stays_a_stranger(
+    diarizer: EmbeddingDiarizer, known: tuple[str, ...]
+) -> None:
+    recording = sound.recording(recordings_of_speakers.conversation())
+    speech = detect_speech(recording, options=SPEECH)
+    found = diarizer.diarize(diarizer.hear(speech, recording), speech, Speakers())
+    samples = recordings_of_speakers.samples()
+    names = recognized(found, [(name, alone(diarizer, samples[name])) for name in known])
+    speaking = [
+        next(label(turn.speaker) for turn in found.turns if turn.start <= moment < turn.end)
+        for moment in recordings_of_speakers.MOMENTS
+    ]
+    labels = {name: label(number) for number, name in enumerate(dict.fromkeys(recordings_of_speakers.WHO))}
+    truth = [name if name in known else labels[name] for name in recordings_of_speakers.WHO]
+    assert [names.get(called, called) for called in speaking] == truth

@@ -71,7 +71,7 @@ def _bodies(operation: dict[str, Any]) -> Iterator[tuple[tuple[str, str], dict[s
 
 def test_every_option_stands_in_the_query_for_a_raw_body() -> None:
     named = {parameter["name"] for parameter in OPERATIONS["submit_job"]["parameters"] if parameter["in"] == "query"}
-    assert named == {*Options.model_fields, "filename"}
+    assert named == {*Options.model_fields, "filename"} - {"known_speakers"}  # too long for a URL
 
 
 def test_answers_about_the_platform_are_typed() -> None:

@@ -11,6 +11,8 @@ Everything that can go wrong, as one tree.
     │   ├── UploadIncomplete      upload_incomplete
     │   ├── UnknownOption         unknown_option
     │   ├── InvalidOption         invalid_option
+    │   ├── InvalidReference      invalid_reference
+    │   ├── ReferenceWithoutSpeech reference_without_speech
     │   ├── ModelNotServed        model_not_served
     │   ├── IdempotencyConflict   idempotency_conflict
     │   ├── UrlNotAllowed         url_not_allowed
@@ -97,6 +99,7 @@ from transcription.errors.request import (
     IndexMissing,
     InvalidAudio,
     InvalidOption,
+    InvalidReference,
     InvalidRequest,
     MalformedRequest,
     MissingFile,
@@ -104,6 +107,7 @@ from transcription.errors.request import (
     NoAudioStream,
     NoSamples,
     NotAllowed,
+    ReferenceWithoutSpeech,
     TooLarge,
     TooLong,
     TooManyFiles,
@@ -160,6 +164,7 @@ __all__ = [
     "IndexMissing",
     "InvalidAudio",
     "InvalidOption",
+    "InvalidReference",
     "InvalidRequest",
     "JobCanceled",
     "JobExpired",
@@ -186,6 +191,7 @@ __all__ = [
     "QueueFull",
     "QuotaExceeded",
     "RateLimited",
+    "ReferenceWithoutSpeech",
     "ResultIncomplete",
     "ResultNotReady",
     "ScratchFailed",

@@ -13,6 +13,18 @@ class MalformedRequest(InvalidRequest):
     code = "malformed_request"
 
 
+class InvalidReference(InvalidRequest):
+    """A known speaker's sample is no audio, no data URL, or not of the length that it must have."""
+
+    code = "invalid_reference"
+
+
+class ReferenceWithoutSpeech(InvalidRequest):
+    """Nobody speaks in a known speaker's sample."""
+
+    code = "reference_without_speech"
+
+
 class MissingFile(InvalidRequest):
     """No audio came with the request."""
 

@@ -86,10 +86,10 @@ class RedisEvents:
             found = await self._scripts.call("events", job.id, job.tenant, start, ENTRIES)
         if not found:
             return _ended_early(JobNotFound(f"job {job.id!r} was deleted"), None, seen)
-        job_hash, comp, speakers, last, *rows = found
-        if speakers and entry == OWN_END:
+        job_hash, comp, further, last, *rows = found
+        if further and entry == OWN_END:
             rows = []  # all of the stream was told before the end
-        now = records.job(pairs(job_hash), pairs(comp), None, pairs(speakers))
+        now = records.job(pairs(job_hash), pairs(comp), None, list(map(pairs, further)))
         if now.status is Status.CANCELED:
             return _ended_early(
                 JobCanceled(f"job {job.id!r} was canceled"), now.status, seen if entry == OWN_END else -1
@@ -106,7 +106,7 @@ class RedisEvents:
             skip = seen + 1 if row_id == entry else 0
             events += [event for event in batch if _number(event) >= skip]
         whole = not rows or rows[-1][0] == last
-        if speakers and whole and now.status.terminal:
+        if further and whole and now.status.terminal:
             # The stream is the transcript's alone, and this job ends when it is known who speaks.
             ends = [Event(f"{OWN_END}.0", "status", {"status": now.status.value}), *_end(OWN_END, now)]
             events += [event for event in ends if entry != OWN_END or _number(event) > seen]

@@ -28,7 +28,8 @@ from transcription.errors import (
     QuotaExceeded,
     outage_endured,
 )
-from transcription.job import Job, Outcome, QueuePosition, Status, Submission
+from transcription.job import Audio, Job, Outcome, QueuePosition, Status, Submission
+from transcription.known_speakers import recognized
 from transcription.lanes import needed
 from transcription.ledger import records, stats
 from transcription.ledger.change_feed import Watch
@@ -42,11 +43,14 @@ from transcription.ledger.connections import (
 )
 from transcription.ledger.fail_fast import FailFastRedis
 from transcription.ledger.scripts import PREFIX, Scripts, noting, pairs
-from transcription.options import Options, Priority, fingerprint
+from transcription.options import Diarization, Options, Priority, fingerprint
 from transcription.ports import Backlog, Lane, Mark, Page, Server
 from transcription.settings import Settings
-from transcription.speakers import Turn
+from transcription.speakers import Diarized
 from transcription.transcript import Segment, Transcript
+
+_DIARIZED = "2"
+"""The form of diarizations' results; the first one had no embeddings, by which known speakers are recognised."""
 
 _FULL_RETRY_S = 600
 _COMING_MS = 300_000
@@ -123,9 +127,11 @@ class RedisJobs:
         name = self._own(
             submission, fingerprint(audio.sha256, submission.model, submission.revision, options.decoding())
         )
-        payload = hashlib.sha256(f"{name}{options.model_dump_json()}".encode()).hexdigest()
+        samples = "".join(sample.sha256 for sample in submission.references)
+        payload = hashlib.sha256(f"{name}{options.model_dump_json()}{samples}".encode()).hexdigest()
         return {
             "speakers": self._speakers(submission),
+            "references": self._references(submission),
             "id": submission.job_id,
             "tenant": submission.tenant,
             "computation": uuid.uuid4().hex,
@@ -163,11 +169,29 @@ class RedisJobs:
         asked = submission.options.diarization()
         if asked is None or submission.diarizer is None:
             return False
-        model = lanes.SPEAKERS + submission.diarizer
+        return self._diarization(submission, submission.diarizer, submission.audio, asked)
+
+    def _references(self, submission: Submission) -> list[dict[str, Any]] | Literal[False]:
+        """The computations of known speakers' voices: each is a diarization of its sample."""
+        if submission.diarizer is None or not submission.references:
+            return False
+        asked = Diarization(num_speakers=1, reference=True)
+        return [
+            {
+                **self._diarization(submission, submission.diarizer, sample, asked),
+                "sha": sample.sha256,
+                "filename": sample.filename,
+                "duration": records.ms(sample.duration_s),
+            }
+            for sample in submission.references
+        ]
+
+    def _diarization(self, submission: Submission, diarizer: str, audio: Audio, asked: Diarization) -> dict[str, Any]:
+        model = lanes.SPEAKERS + diarizer
         return {
             "kind": records.SPEAKERS,
             "computation": uuid.uuid4().hex,
-            "fingerprint": self._own(submission, fingerprint(submission.audio.sha256, model, "", asked)),
+            "fingerprint": self._own(submission, fingerprint(audio.sha256, model, _DIARIZED, asked)),
             "lane": self._settings.lane(model, language=None),
             "model": model,
             "decoding": asked.model_dump_json(),
@@ -212,10 +236,10 @@ class RedisJobs:
         return [self._job(pairs(job_hash), pairs(comp), *queue) for job_hash, comp, *queue in rows]
 
     def _job(
-        self, job_hash: dict[str, str], comp: dict[str, str], position: str | int, ahead: str | int, speakers: list[str]
+        self, job_hash: dict[str, str], comp: dict[str, str], position: str | int, ahead: str | int, further: list[Any]
     ) -> Job:
         queue = None if position == "" else self._queue_position(comp["lane"], int(position), records.seconds(ahead))
-        return records.job(job_hash, comp, queue, pairs(speakers))
+        return records.job(job_hash, comp, queue, list(map(pairs, further)))
 
     def _queue_position(self, lane: str, position: int, ahead_s: float | None) -> QueuePosition:
         workers = self._lanes.get(lane)  # a lane's first jobs come before the first look at it
@@ -267,16 +291,22 @@ class RedisJobs:
             comp, *spans = await self._scripts.call("transcript", job.computation)
         if not comp:
             raise JobExpired.of(job.id)
-        turns = await self._turns(job.diarization) if job.diarization else ()
-        return await asyncio.to_thread(records.transcript, pairs(comp), spans, turns, dict(job.names))
+        found = await self._diarized(job.diarization) if job.diarization else Diarized()
+        known: dict[str, str] = {}
+        if found.turns and job.references:
+            samples = [await self._diarized(reference) for reference in job.references]
+            known = recognized(found, list(zip(job.options.known_speakers, samples, strict=False)))
+        return await asyncio.to_thread(
+            records.transcript, pairs(comp), spans, found.turns, {**known, **dict(job.names)}
+        )
 
-    async def _turns(self, diarization: str) -> tuple[Turn, ...]:
+    async def _diarized(self, diarization: str) -> Diarized:
         """Who speaks when; nothing before that is known."""
         with translated():
             comp, *spans = await self._scripts.call("transcript", diarization)
         if pairs(comp).get("status") != Status.COMPLETED:
-            return ()
-        return await asyncio.to_thread(records.turns, spans[-1])
+            return Diarized()
+        return await asyncio.to_thread(records.diarized, spans[-1])
 
     async def rename(self, job_id: str, names: dict[str, str], *, tenant: str) -> Job:
         """Give speakers names: see JobStore. JobNotFound."""
@@ -314,13 +344,13 @@ class RedisJobs:
         with translated():
             await self._client.delete(f"{PREFIX}deleting:{sha256}")
 
-    async def forget(self, job_id: str, *, tenant: str) -> str | None:
+    async def forget(self, job_id: str, *, tenant: str) -> tuple[str, ...]:
         """Delete the job, and what nobody else holds: see JobStore. JobNotFound."""
         with translated():
             answer = await self._scripts.call("forget", job_id, tenant)
         if answer == "unknown":
             raise JobNotFound(f"no job {job_id!r}")
-        return answer[1] or None
+        return tuple(answer[1:])
 
     async def follow(self, job: Job, *, seconds: float, quiet_s: float) -> AsyncGenerator[Job, None]:
         """Yield the job now and after each change, until its end: see JobStore."""

@@ -13,7 +13,7 @@ from transcription.job import Audio, Failure, Job, Progress, QueuePosition, Stat
 from transcription.options import Decoding, Diarization, Options
 from transcription.result_warning import ResultWarning, parsed
 from transcription.spans import Piece, Span
-from transcription.speakers import Turn, attribute
+from transcription.speakers import Diarized, Turn, attribute
 from transcription.tracks import Track
 from transcription.transcript import Segment, Transcript, Word, merge
 
@@ -32,16 +32,21 @@ def seconds(value: str | int | None) -> float | None:
 
 
 def job(
-    job_hash: dict[str, str], comp: dict[str, str], queue: QueuePosition | None, speakers: dict[str, str] | None = None
+    job_hash: dict[str, str], comp: dict[str, str], queue: QueuePosition | None, further: Sequence[dict[str, str]] = ()
 ) -> Job:
-    """A job's own record and its computations as one job; they are gone when the job left them early."""
-    speakers = speakers or {}
-    status = _status(job_hash, comp, speakers)
+    """
+    A job's own record and its computations as one job; they are gone when the job left them early.
+
+    *further*: what it waits for besides its transcript, its diarization first.
+    """
+    parts = [comp, *further]
+    speakers = further[0] if further else {}
+    status = _status(job_hash, comp, further)
     options = Options.model_validate_json(job_hash["options"])
     duration = seconds(comp.get("duration") or job_hash["duration"]) or 0.0
     done = duration if status is Status.COMPLETED else min(_done(comp), _done(speakers) if speakers else duration)
-    ended = _ended(job_hash, comp, speakers, status)
-    broken = speakers if speakers.get("status") == Status.FAILED and comp.get("status") != Status.FAILED else comp
+    ended = _ended(job_hash, parts, status)
+    broken = next((part for part in parts if part.get("status") == Status.FAILED), comp)
     created = seconds(job_hash["created"]) or 0.0
     cached = job_hash["cached"] == "1"
     return Job(
@@ -50,7 +55,7 @@ def job(
         computation=job_hash["comp"],
         status=status,
         created_at=created,
-        started_at=created if cached else _started(comp, speakers),
+        started_at=created if cached else _started(parts),
         completed_at=None if ended is None else max(ended, created),
         expires_at=None if ended is None else _expires(job_hash, broken, max(ended, created)),
         model=job_hash["model"],
@@ -63,12 +68,13 @@ def job(
         attempts=int(comp.get("attempts", "0")),
         progress=Progress(audio_seconds_done=done, audio_seconds_total=duration, estimated=not _is_known(comp, status)),
         queue=queue,
-        failure=_failure(job_hash, broken) if status is Status.FAILED else None,
-        compute_s=_compute_s(comp, speakers),
+        failure=_failure(job_hash, broken, _sample_of(broken, further, options)) if status is Status.FAILED else None,
+        compute_s=_compute_s(parts),
         warnings=warnings(comp.get("warnings")),
         tracks=_tracks(comp),
         diarization=job_hash.get("speakers"),
         names=tuple(sorted(orjson.loads(job_hash.get("names", "{}")).items())),
+        references=tuple(job_hash.get("references", "").split()),
     )
 
 
@@ -76,22 +82,22 @@ def _done(comp: dict[str, str]) -> float:
     return seconds(comp.get("done", "0")) or 0.0
 
 
-def _ended(job_hash: dict[str, str], comp: dict[str, str], speakers: dict[str, str], status: Status) -> float | None:
+def _ended(job_hash: dict[str, str], parts: Sequence[dict[str, str]], status: Status) -> float | None:
     early = seconds(job_hash.get("canceled") or job_hash.get("failed"))
-    ends = [seconds(one.get("completed")) for one in (comp, speakers)]
+    ends = [seconds(one.get("completed")) for one in parts]
     known = [end for end in ends if end is not None]
-    if early is not None or not known or not (status.terminal or not speakers):
+    if early is not None or not known or not (status.terminal or len(parts) == 1):
         return early
     # It failed with the first that did, and is complete with the last.
     return max(known) if status is not Status.FAILED else min(known)
 
 
-def _started(comp: dict[str, str], speakers: dict[str, str]) -> float | None:
-    return min((at for one in (comp, speakers) if (at := seconds(one.get("started"))) is not None), default=None)
+def _started(parts: Sequence[dict[str, str]]) -> float | None:
+    return min((at for one in parts if (at := seconds(one.get("started"))) is not None), default=None)
 
 
-def _compute_s(comp: dict[str, str], speakers: dict[str, str]) -> float | None:
-    spent = [at for one in (comp, speakers) if (at := seconds(one.get("compute_ms"))) is not None]
+def _compute_s(parts: Sequence[dict[str, str]]) -> float | None:
+    spent = [at for one in parts if (at := seconds(one.get("compute_ms"))) is not None]
     return sum(spent) if spent else None
 
 
@@ -100,14 +106,14 @@ def _is_known(comp: dict[str, str], status: Status) -> bool:
     return "known" in comp or status is Status.COMPLETED
 
 
-def _status(job_hash: dict[str, str], comp: dict[str, str], speakers: dict[str, str]) -> Status:
+def _status(job_hash: dict[str, str], comp: dict[str, str], further: Sequence[dict[str, str]]) -> Status:
     if "expired" in job_hash:
         return Status.EXPIRED
     if "failed" in job_hash:
         return Status.FAILED
     if "canceled" in job_hash or not comp:
         return Status.CANCELED
-    both = {Status(one["status"]) for one in (comp, speakers) if one}
+    both = {Status(one["status"]) for one in (comp, *further) if one}
     if len(both) == 1:
         return both.pop()
     return next((end for end in (Status.FAILED, Status.CANCELED) if end in both), Status.PROCESSING)
@@ -119,12 +125,18 @@ def _expires(record: dict[str, str], comp: dict[str, str], ended: float) -> floa
     return own if "canceled" in record or "failed" in record else max(own, seconds(comp.get("dead_until")) or 0.0)
 
 
-def _failure(job_hash: dict[str, str], comp: dict[str, str]) -> Failure:
+def _sample_of(broken: dict[str, str], further: Sequence[dict[str, str]], options: Options) -> str:
+    """What the message begins with where it is a known speaker's sample that failed: whose."""
+    names = (name for name, part in zip(options.known_speakers, further[1:], strict=False) if part is broken)
+    return next((f"known speaker {name!r}: " for name in names), "")
+
+
+def _failure(job_hash: dict[str, str], comp: dict[str, str], whose: str = "") -> Failure:
     if "failed" in job_hash:
         return Failure(code=DeadlineExceeded.code, message=job_hash["error"], retryable=True, fault=Fault.PLATFORM)
     return Failure(
         code=comp.get("error_code", "engine_failed"),
-        message=comp.get("error", ""),
+        message=whose + comp.get("error", ""),
         retryable=comp.get("error_retryable") == "1",
         fault=Fault(comp.get("error_fault", Fault.ENGINE)),
     )
@@ -248,18 +260,33 @@ def transcript(
     )
 
 
-def turns(written: list[str]) -> tuple[Turn, ...]:
-    """Who speaks when, as the last span of a diarization wrote it."""
-    return tuple(
-        Turn(start / 1000, end / 1000, speaker, overlap=bool(overlap))
-        for window in written
-        for start, end, speaker, overlap in orjson.loads(window)
+def diarized(written: list[str]) -> Diarized:
+    """Who speaks when, as the last span of a diarization wrote it; an earlier version wrote turns alone."""
+    found = orjson.loads(written[0]) if written else []
+    raw: dict[str, Any] = found if isinstance(found, dict) else {"turns": found}
+    return Diarized(
+        tuple(
+            Turn(start / 1000, end / 1000, speaker, overlap=bool(overlap))
+            for start, end, speaker, overlap in raw["turns"]
+        ),
+        tuple(tuple(vector) for vector in raw.get("embeddings", ())),
+        raw.get("threshold", 0.0),
     )
 
 
-def turns_written(found: Iterable[Turn]) -> str:
-    """Turns as the ledger keeps them: start and end in ms, the speaker's number, whether another speaks too."""
-    return orjson.dumps([(ms(one.start), ms(one.end), one.speaker, int(one.overlap)) for one in found]).decode()
+def diarized_written(found: Diarized) -> str:
+    """
+    Who speaks when, as the ledger keeps it.
+
+    Of each turn its start and end in ms, the speaker's number, whether another speaks too; of each speaker's embedding
+    its direction, to four places.
+    """
+    shape = {
+        "turns": [(ms(one.start), ms(one.end), one.speaker, int(one.overlap)) for one in found.turns],
+        "embeddings": [[round(value, 4) for value in vector] for vector in found.embeddings],
+        "threshold": found.threshold,
+    }
+    return orjson.dumps(shape).decode()
 
 
 def written(segments: Iterable[Segment]) -> str:

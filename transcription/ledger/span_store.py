@@ -27,7 +27,7 @@ from transcription.ports import Heard, Lane, WorkerInfo
 from transcription.result_warning import ResultWarning
 from transcription.settings import Settings
 from transcription.spans import Piece
-from transcription.speakers import Turn
+from transcription.speakers import Diarized
 from transcription.transcript import Segment
 
 log = structlog.get_logger()
@@ -124,9 +124,9 @@ class RedisSpans:
         encoded = orjson.dumps(base64.b64encode(voices).decode()).decode()
         self._write("append", claim, *_name(claim), self._lease_ms, window, encoded, ms(audio_s), "")
 
-    def append_turns(self, claim: Claim, turns: Iterable[Turn]) -> None:
+    def append_diarized(self, claim: Claim, found: Diarized) -> None:
         """Write who speaks when: see SpanStore."""
-        self._write("append", claim, *_name(claim), self._lease_ms, 0, records.turns_written(turns), 0, "")
+        self._write("append", claim, *_name(claim), self._lease_ms, 0, records.diarized_written(found), 0, "")
 
     def voices(self, claim: Claim) -> list[Heard]:
         """What was heard in all spans of a diarization: see SpanStore."""

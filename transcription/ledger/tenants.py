@@ -62,6 +62,7 @@ class TenantStore:
         answer: Any = self._scripts.call("forget", job_id, tenant)
         if answer == "unknown":
             self._client.zrem(f"{PREFIX}jobs:{tenant}", job_id)
-        elif answer[1]:
-            discard(answer[1])
-            self._client.delete(f"{PREFIX}deleting:{answer[1]}")
+            return
+        for sha256 in answer[1:]:
+            discard(sha256)
+            self._client.delete(f"{PREFIX}deleting:{sha256}")

@@ -14,6 +14,14 @@ class AudioStream:
     channels: int
 
 
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A short recording that was decoded to its end: its length, and the root mean square of full scale 1."""
+
+    duration_s: float
+    loudness: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
     """What a file says of itself; ``duration_s`` is 0.0 where the container doesn't know."""

@@ -5,7 +5,7 @@ from typing import Any
 
 from transcription import tracks
 from transcription.encryption.files import file_encryption
-from transcription.media.findings import AudioStream, Probe
+from transcription.media.findings import AudioStream, Probe, Sample
 from transcription.media.sandbox import Sandbox
 from transcription.settings import Settings
 
@@ -31,16 +31,24 @@ class Prober:
         """End the sandbox."""
         self._sandbox.close()
 
-    def __call__(self, path: Path) -> Probe:
-        """Probe a file: see `codecs.probe.probe`. DecoderFailed: that took too long."""
+    def listen(self, path: Path, *, limit_s: float) -> Sample:
+        """Decode a file of *limit_s* at most to its end: see `codecs.probe.listen`. DecoderFailed: it took too long."""
+        return Sample(**self._run(path, max_duration_s=limit_s, whole=True))
+
+    def _run(self, path: Path, **keywords: Any) -> dict[str, Any]:
         with path.open("rb") as file:
             found: dict[str, Any] = self._sandbox.run(
                 [file.fileno()],
                 cpu_s=_CPU_S,
                 silence_s=_PATIENCE_S,
-                max_duration_s=self._max_duration_s,
                 key=self._encryption.hex_key_of(file.fileno()),
+                **keywords,
             )
+        return found
+
+    def __call__(self, path: Path) -> Probe:
+        """Probe a file: see `codecs.probe.probe`. DecoderFailed: that took too long."""
+        found = self._run(path, max_duration_s=self._max_duration_s)
         streams = tuple(AudioStream(**stream) for stream in found.pop("streams"))
         found["tracks"] = tracks.parsed(found["tracks"])
         return Probe(streams=streams, **found)

@@ -54,8 +54,9 @@ class Worker(Part):
     span_s: float = Field(300.0, gt=0, description="Length of the spans that long recordings are cut into.")
     diarizer: str = Field(
         "auto",
-        description="What distinguishes speakers: `demo`, the path of a speaker-embedding network in ONNX, `off`, or "
-        "`auto`: `demo` beside the demo model, else nobody.",
+        description="What distinguishes speakers: `demo`, a speaker-embedding network in ONNX by its path or published "
+        "name, `pyannote` (or `pyannote:` and a directory or repository), `sherpa:` and a directory, `off`, or `auto`: "
+        "`demo` beside the demo model, else nobody.",
     )
     diarizer_threshold: float = Field(
         0.0,

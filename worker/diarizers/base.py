@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from transcription.media.recording import Sound
+from transcription.media.recording import Recording, Sound
 from transcription.spans import Span
-from transcription.speakers import Turn
+from transcription.speakers import Diarized
 from worker.diarizers.clustering import Speakers, Vectors
 
 
@@ -57,5 +57,26 @@ class Diarizer(Protocol):
             EngineFailed: the network raised an error.
         """
 
-    def turns(self, voices: Voices, speech: Sequence[Span], speakers: Speakers) -> list[Turn]:
-        """Who spoke when, of all that was heard in a recording's *speech*: ordered by start."""
+    def diarize(self, voices: Voices, speech: Sequence[Span], speakers: Speakers) -> Diarized:
+        """Who spoke when, of all that was heard in a recording's *speech*, and each voice: turns by their starts."""
+
+
+@runtime_checkable
+class RecordingDiarizer(Protocol):
+    """
+    Tells speakers apart in a whole recording at once, by one worker.
+
+    ``name`` says what computes, to the bit.
+    """
+
+    name: str
+
+    def diarize_recording(self, recording: Recording, speakers: Speakers, *, check: Callable[[], None]) -> Diarized:
+        """
+        Who speaks when, in the recording's seconds, and each one's voice: turns by their starts.
+
+        *check* is called now and then; what it raises ends the work.
+
+        Raises:
+            EngineFailed: the engine raised an error, or died.
+        """

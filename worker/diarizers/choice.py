@@ -1,34 +1,51 @@
 """Which diarizer this worker has: chosen at the start, loaded when it is first needed."""
 
+import hashlib
 import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from demo import SPEAKER_NETWORK
 from transcription.errors import ModelUnavailable
 from transcription.lanes import SPEAKERS
 from transcription.settings import Settings
-from worker.diarizers.base import Diarizer
+from worker.diarizers.base import Diarizer, RecordingDiarizer
 from worker.diarizers.embedding import EmbeddingDiarizer, name_of
+from worker.diarizers.networks.published import located
 
 OFF = "off"
+PYANNOTE, SHERPA = "pyannote", "sherpa"
+COMMUNITY = "pyannote/speaker-diarization-community-1"
+ALIKE = 0.5
+"""Cosine distance up to which two voices are one speaker's, for engines that have no word of their own on it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """A diarizer before it is loaded; no name, no diarizer."""
+
+    name: str = ""
+    load: Callable[[str], Diarizer | RecordingDiarizer] | None = None
 
 
 class ChosenDiarizer:
     """
     The diarizer that the settings name; its ``name`` is known before it is loaded.
 
-    `demo`, or the path of a speaker-embedding network in ONNX. `auto` is `demo` beside the demo model, else none: a toy
-    never answers for real people by itself.
+    `demo`, a speaker-embedding network in ONNX by its path or its published name, `pyannote`, or `sherpa`. `auto` is
+    `demo` beside the demo model, else none: a toy never answers for real people by itself.
     """
 
     def __init__(self, settings: Settings) -> None:
-        """Find the network. ModelUnavailable: there is none where the settings say."""
-        self._path, self._called = _network(settings)
-        self._threshold = settings.worker.diarizer_threshold
-        self.name = name_of(self._path, self._called) if self._path else ""
-        if self._path and self._threshold:
-            self.name += f",{self._threshold:g}"  # it changes what is found
-        self._loaded: Diarizer | None = None
+        """Find it. ModelUnavailable: there is none where the settings say."""
+        self._choice = _chosen(settings)
+        threshold = settings.worker.diarizer_threshold
+        # A threshold changes what is found.
+        self.name = f"{self._choice.name},{threshold:g}" if self._choice.name and threshold else self._choice.name
+        self._loaded: Diarizer | RecordingDiarizer | None = None
         self._lock = threading.Lock()
 
     @property
@@ -36,26 +53,94 @@ class ChosenDiarizer:
         """What its computations name as their model; empty without a diarizer."""
         return SPEAKERS + self.name if self.name else ""
 
-    def get(self) -> Diarizer:
+    def get(self) -> Diarizer | RecordingDiarizer:
         """The diarizer, loaded. ModelUnavailable."""
         with self._lock:
             if self._loaded is None:
-                if self._path is None:
+                if self._choice.load is None:
                     raise ModelUnavailable("this worker can't diarize (MURMUR_WORKER__DIARIZER)")
-                threshold = self._threshold or None
-                self._loaded = EmbeddingDiarizer(self._path, name=self._called, threshold=threshold)
+                self._loaded = self._choice.load(self.name)
             return self._loaded
 
 
-def _network(settings: Settings) -> tuple[Path | None, str]:
+def _chosen(settings: Settings) -> _Choice:
     wanted = settings.worker.diarizer
     if wanted == "auto":
         wanted = "demo" if settings.model == "demo" else OFF
     if wanted == OFF:
-        return None, ""
+        return _Choice()
     if wanted == "demo":
-        return SPEAKER_NETWORK, "demo"
+        return _embedding(SPEAKER_NETWORK, "demo", settings)
+    engine, _, source = wanted.partition(":")
+    if engine == PYANNOTE:
+        return _pyannote(source or COMMUNITY, settings)
+    if engine == SHERPA:
+        return _sherpa(Path(source).expanduser(), settings)
     path = Path(wanted).expanduser()
-    if not path.is_file():
+    if path.is_file():
+        return _embedding(path, path.stem, settings)
+    if "/" in wanted or wanted.startswith(("~", ".")):
         raise ModelUnavailable(f"there is no speaker network at {path} (MURMUR_WORKER__DIARIZER)")
-    return path, path.stem
+    return _embedding(located(wanted, cache=settings.model_dir), wanted.removesuffix(".onnx"), settings)
+
+
+def _embedding(path: Path, called: str, settings: Settings) -> _Choice:
+    threshold = settings.worker.diarizer_threshold or None
+    return _Choice(name_of(path, called), lambda _: EmbeddingDiarizer(path, name=called, threshold=threshold))
+
+
+def _pyannote(source: str, settings: Settings) -> _Choice:
+    release = _release("pyannote.audio", PYANNOTE)
+    directory = Path(source).expanduser()
+    what = _digest(sorted(directory.rglob("*"))) if directory.is_dir() else source
+
+    def load(name: str) -> RecordingDiarizer:
+        engine = import_module("worker.diarizers.pyannote")
+        loaded: RecordingDiarizer = engine.PyannoteDiarizer(
+            str(directory) if directory.is_dir() else source,
+            name=name,
+            device=settings.device,
+            cache=settings.model_dir,
+            threshold=settings.worker.diarizer_threshold or ALIKE,
+        )
+        return loaded
+
+    return _Choice(f"{PYANNOTE}-{release}@{what}", load)
+
+
+def _sherpa(directory: Path, settings: Settings) -> _Choice:
+    release = _release("sherpa-onnx", SHERPA)
+    engine = import_module("worker.diarizers.sherpa")
+    models = [directory / engine.SEGMENTATION, directory / engine.EMBEDDING]
+    missing = [model.name for model in models if not model.is_file()]
+    if missing:
+        raise ModelUnavailable(f"{directory} has no {' and no '.join(missing)} (MURMUR_WORKER__DIARIZER)")
+
+    def load(name: str) -> RecordingDiarizer:
+        loaded: RecordingDiarizer = engine.SherpaDiarizer(
+            directory,
+            name=name,
+            threads=settings.worker.threads,
+            threshold=settings.worker.diarizer_threshold or ALIKE,
+        )
+        return loaded
+
+    return _Choice(f"{SHERPA}-{release}@{_digest(models)}", load)
+
+
+def _release(package: str, extra: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        raise ModelUnavailable(
+            f"{package} isn't installed: pip install 'murmuration-asr[{extra}]' (MURMUR_WORKER__DIARIZER)"
+        ) from None
+
+
+def _digest(files: Iterable[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in files:
+        if path.is_file():
+            digest.update(f"{path.name} {path.stat().st_size}\n".encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]

@@ -7,18 +7,18 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 from faster_whisper.vad import VadOptions
 from numpy.typing import NDArray
 
-from transcription.errors import EngineFailed, ModelUnavailable
-from transcription.media.audio import RATE, Samples, sample_at
+from transcription.errors import ModelUnavailable
+from transcription.media.audio import RATE, sample_at
 from transcription.media.recording import Sound
 from transcription.spans import Span
-from transcription.speakers import Turn
+from transcription.speakers import Diarized
 from worker.diarizers.base import Voices
 from worker.diarizers.clustering import Speakers, Vectors, centroids, cluster
-from worker.diarizers.fbank import FRAME, HOP, fbank
+from worker.diarizers.networks.fbank import FRAME, HOP
+from worker.diarizers.networks.network import SpeakerNetwork
 from worker.diarizers.turns import resegment
 
 SPEECH = VadOptions(min_silence_duration_ms=150, min_speech_duration_ms=100, speech_pad_ms=30)
@@ -27,7 +27,6 @@ SPEECH = VadOptions(min_silence_duration_ms=150, min_speech_duration_ms=100, spe
 WINDOW_S, STEP_S = 1.5, 0.5
 LEAST_WINDOW_S = 0.3
 BATCH = 32
-INT16 = np.float32(32768.0)
 FRAME_STEP = 2 * HOP
 """Samples between two frames of a network's second output."""
 
@@ -44,9 +43,9 @@ class EmbeddingDiarizer:
     """
     Tells speakers apart by their voices.
 
-    Networks of WeSpeaker and 3D-Speaker as they are published in ONNX take `(N, frames, 80)` filter banks and give one
-    vector; the metadata that sherpa-onnx writes into them (`normalize_samples`, `feature_normalize_type`) is heeded.
-    A second output, where there is one, is the logit of two speaking at once, frame by frame.
+    Its network is one as WeSpeaker, 3D-Speaker and NeMo publish them in ONNX: see `inputs`. The metadata that
+    sherpa-onnx writes into them is heeded. An output `overlap`, where there is one, is the logit of two speaking at
+    once, frame by frame.
     """
 
     def __init__(self, path: Path, *, name: str = "", threshold: float | None = None) -> None:
@@ -56,18 +55,12 @@ class EmbeddingDiarizer:
         Raises:
             ModelUnavailable: it isn't a network of that form.
         """
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
         try:
             content = path.read_bytes()
-            self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's errors have no common base
-            raise ModelUnavailable(f"the speaker network {path} can't be loaded: {str(error)[:300]}") from error
-        self._input = _one_input(self._session, path)
-        self._outputs = len(self._session.get_outputs())
-        meta = self._session.get_modelmeta().custom_metadata_map
-        self._scale = np.float32(1.0) if meta.get("normalize_samples") == "1" else INT16
-        self._threshold = threshold or float(meta.get("threshold", THRESHOLD))
+        except OSError as error:
+            raise ModelUnavailable(f"the speaker network {path} can't be read: {error}") from error
+        self._embed = SpeakerNetwork(content, named=str(path))
+        self._threshold = threshold or self._embed.threshold or THRESHOLD
         self.name = _named(content, name or path.stem)
 
     def hear(self, speech: Sequence[Span], sound: Sound, *, check: Callable[[], None] = lambda: None) -> Voices:
@@ -85,10 +78,10 @@ class EmbeddingDiarizer:
             return Voices((), np.zeros((0, 0), np.float32))
         return Voices(tuple(window.heard for window in windows), np.concatenate(vectors), tuple(_united(both)))
 
-    def turns(self, voices: Voices, speech: Sequence[Span], speakers: Speakers) -> list[Turn]:
+    def diarize(self, voices: Voices, speech: Sequence[Span], speakers: Speakers) -> Diarized:
         """Who spoke when: see Diarizer."""
         if not voices.windows:
-            return []
+            return Diarized()
         weights = np.array([min(window.seconds, STEP_S) for window in voices.windows], np.float32)
         # Where two speak at once there is nobody's voice: it would make a speaker who isn't there.
         alone = _both_shares(voices) <= MOST_BOTH
@@ -96,20 +89,9 @@ class EmbeddingDiarizer:
             alone[:] = True
         vectors, weights = voices.vectors[alone], weights[alone]
         labels = cluster(vectors, weights, speakers, threshold=self._threshold)
-        return resegment(voices, speech, centroids(vectors, weights, labels))
-
-    def _embed(self, parts: Sequence[Samples]) -> tuple[Vectors, Vectors | None]:
-        heard = [fbank(part * self._scale) for part in parts]
-        frames = min(map(len, heard))  # a window may be a sample longer than another
-        features = np.stack([one[:frames] for one in heard])
-        features -= features.mean(1, keepdims=True)
-        try:
-            found = self._session.run(None, {self._input: features})
-        except Exception as error:  # onnxruntime's errors have no common base
-            raise EngineFailed(f"the speaker network failed: {str(error)[:300]}") from error
-        vectors = np.asarray(found[0], np.float32).reshape(len(parts), -1)
-        vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
-        return vectors, np.asarray(found[1], np.float32) if self._outputs > 1 else None
+        means = centroids(vectors, weights, labels)
+        turns = resegment(voices, speech, means)
+        return Diarized(tuple(turns), tuple(map(tuple, means.tolist())), self._threshold)
 
 
 def name_of(path: Path, called: str) -> str:
@@ -119,17 +101,6 @@ def name_of(path: Path, called: str) -> str:
 
 def _named(network: bytes, called: str) -> str:
     return f"{called}@{hashlib.sha256(network).hexdigest()[:12]}"
-
-
-def _one_input(session: onnxruntime.InferenceSession, path: Path) -> str:
-    inputs = session.get_inputs()
-    if len(inputs) != 1 or len(inputs[0].shape) != 3:
-        shapes = ", ".join(f"{one.name} {one.shape}" for one in inputs)
-        raise ModelUnavailable(
-            f"the speaker network {path} takes {shapes}; one input of filter banks is needed, (N, frames, 80), as "
-            "WeSpeaker's and 3D-Speaker's have it"
-        )
-    return str(inputs[0].name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,8 @@
 --   deleting:S        string  a recording whose bytes are being deleted now
 --   stored            hash    tenant -> bytes of the ledger that its jobs' requests take
 --   job:ID            hash    a job: tenant, comp, options, audio, ttl, stored; `canceled` or `expired`: when that was;
---                             `speakers`: the diarization that it waits for as well; `names`: what its speakers are
+--                             `speakers`: the diarization that it waits for as well; `references`: those of the
+--                             samples of known speakers' voices, with spaces between; `names`: what its speakers are
 --                             called (JSON)
 --   jobs:T            zset    a tenant's jobs by the time of their submission
 --   idem:T:K          hash    idempotency key -> job, payload; gone after a day
@@ -204,8 +205,33 @@ end
 
 local function status_of(cid) return cid and redis.call('HGET', k('comp', cid), 'status') end
 
+-- All computations that a job waits for: its transcript's first.
+local function parts_of(job)
+  local parts = { job.comp }
+  if job.speakers then parts[2] = job.speakers end
+  for cid in string.gmatch(job.references or '', '%S+') do parts[#parts + 1] = cid end
+  return parts
+end
+
+local function parts_of_id(id)
+  local job = redis.call('HMGET', k('job', id), 'comp', 'speakers', 'references')
+  return parts_of({ comp = job[1] or nil, speakers = job[2] or nil, references = job[3] or nil })
+end
+
+-- What a job waits for besides its transcript: the hashes of its diarization and of its known speakers' references.
+local function further_parts(id)
+  local parts, out = parts_of_id(id), {}
+  for n = 2, #parts do out[n - 1] = redis.call('HGETALL', k('comp', parts[n])) end
+  return out
+end
+
 -- A job's status by its computations; nil when they are gone.
-local function job_status(job) return combined(status_of(job.comp), job.speakers and status_of(job.speakers)) end
+local function job_status(job)
+  local parts = parts_of(job)
+  local status = status_of(parts[1])
+  for n = 2, #parts do status = combined(status, status_of(parts[n])) end
+  return status
+end
 
 -- ---------------------------------------------------------------- queues of spans
 
@@ -492,15 +518,20 @@ local function move(cid, status)
   redis.call('HSET', key, 'status', status)
   local ended = {} -- the jobs that this brings to their end, and how each ends
   for _, id in ipairs(jobs) do
-    local job = redis.call('HMGET', k('job', id), 'comp', 'speakers')
-    local other = job[2] and status_of(job[1] == cid and job[2] or job[1])
-    local was, is = combined(before, other), combined(status, other)
+    local parts = parts_of_id(id)
+    local was, is = before, status
+    for _, part in ipairs(parts) do
+      if part ~= cid then
+        local other = status_of(part)
+        was, is = combined(was, other), combined(is, other)
+      end
+    end
     if was ~= is then
       redis.call('HINCRBY', k('counts'), was, -1)
       redis.call('HINCRBY', k('counts'), is, 1)
       if terminal(is) then ended[#ended + 1] = { id, is } end
       if terminal(was) then redis.call('ZREM', k('expiry'), id) end
-      if job[1] ~= cid then redis.call('PUBLISH', k('changed'), job[1]) end
+      if parts[1] ~= cid then redis.call('PUBLISH', k('changed'), parts[1]) end
     end
   end
   if status == 'processing' and redis.call('HSETNX', key, 'started', now()) == 1 then
@@ -625,12 +656,13 @@ local function leave_computations(id, job, to)
   redis.call('ZREM', k('deadlines'), id)
   local status = job_status(job)
   local left = redis.call('SREM', k('comp', job.comp, 'jobs'), id)
-  if job.speakers then redis.call('SREM', k('comp', job.speakers, 'jobs'), id) end
+  local parts = parts_of(job)
+  for n = 2, #parts do redis.call('SREM', k('comp', parts[n], 'jobs'), id) end
   if left == 1 then
     redis.call('HINCRBY', k('counts'), status, -1)
     if to then redis.call('HINCRBY', k('counts'), to, 1) end
   end
-  for _, cid in ipairs({ job.comp, job.speakers }) do
+  for _, cid in ipairs(parts) do
     if status_of(cid) and redis.call('SCARD', k('comp', cid, 'jobs')) == 0 then
       drop_computation(cid)
     elseif status_of(cid) then
@@ -702,7 +734,7 @@ local function miss_deadline(id)
   local why = 'it was not done before its deadline (deadline_s, or MURMUR_LIMITS__DEADLINE_INTERACTIVE_S and _BATCH_S)'
   audit('deadline exceeded', 'job', id, 'comp', job.comp)
   local late, shared = {}, false
-  for _, cid in ipairs({ job.comp, job.speakers }) do
+  for _, cid in ipairs(parts_of(job)) do
     if not terminal(status_of(cid)) then
       late[#late + 1] = cid
       shared = shared or redis.call('SCARD', k('comp', cid, 'jobs')) > 1

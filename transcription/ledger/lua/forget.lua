@@ -1,11 +1,15 @@
 -- Delete a job, and what nobody else holds. ARGV: job, tenant.
--- Returns 'unknown', or {'ok', SHA-256 that no computation needs any more or ''}. Who is told a SHA-256 deletes its
--- bytes and then the key `deleting:S`; until then no new job may count on them.
+-- Returns 'unknown', or {'ok', the SHA-256s that no computation needs any more}. Who is told one deletes its bytes and
+-- then the key `deleting:S`; until then no new job may count on them.
 local id, tenant = unpack(ARGV)
 local at = now()
 local job = hash(k('job', id))
 if job.tenant ~= tenant then return 'unknown' end
 audit('forgotten', 'job', id, 'comp', job.comp)
+local audio, out = { job.sha }, { 'ok' }
+for cid in string.gmatch(job.references or '', '%S+') do
+  audio[#audio + 1] = redis.call('HGET', k('comp', cid), 'sha') or nil -- gone with an expired job
+end
 leave_computations(id, job)
 local left = job.expired and 'expired' or job.canceled and 'canceled' or job.failed and 'failed'
 if left then redis.call('HINCRBY', k('counts'), left, -1) end
@@ -13,7 +17,11 @@ forget_job(id, job.tenant)
 redis.call('ZREM', k('expiry'), id)
 redis.call('ZREM', k('tombs'), id)
 redis.call('HSETNX', k('config'), 'deleted', at)
-redis.call('ZREMRANGEBYSCORE', k('coming', job.sha), '-inf', at)
-if redis.call('EXISTS', k('blob', job.sha), k('coming', job.sha)) > 0 then return { 'ok', '' } end
-redis.call('SET', k('deleting', job.sha), 1, 'PX', 60000)
-return { 'ok', job.sha }
+for _, sha in ipairs(audio) do
+  redis.call('ZREMRANGEBYSCORE', k('coming', sha), '-inf', at)
+  if redis.call('EXISTS', k('blob', sha), k('coming', sha)) == 0 then
+    redis.call('SET', k('deleting', sha), 1, 'PX', 60000)
+    out[#out + 1] = sha
+  end
+end
+return out

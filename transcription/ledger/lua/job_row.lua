@@ -36,16 +36,17 @@ local function ahead(cid, class)
   return rank + earlier, ms
 end
 
--- {job hash, computation hash, position, ms ahead, hash of its diarization}
+-- {job hash, computation hash, position, ms ahead, hashes of what else it waits for}
 local function job_row(id, with_position)
   local job = redis.call('HGETALL', k('job', id))
-  local ids = redis.call('HMGET', k('job', id), 'comp', 'speakers')
-  local cid = ids[1]
+  local parts = parts_of_id(id)
+  local cid = parts[1]
   local position, ms = '', ''
   if with_position then
     local comp = redis.call('HMGET', k('comp', cid), 'status', 'class')
-    if combined(comp[1], ids[2] and status_of(ids[2])) == 'queued' then position, ms = ahead(cid, comp[2]) end
+    local status = comp[1]
+    for n = 2, #parts do status = combined(status, status_of(parts[n])) end
+    if status == 'queued' then position, ms = ahead(cid, comp[2]) end
   end
-  local speakers = ids[2] and redis.call('HGETALL', k('comp', ids[2])) or {}
-  return { job, redis.call('HGETALL', k('comp', cid)), position, ms, speakers }
+  return { job, redis.call('HGETALL', k('comp', cid)), position, ms, further_parts(id) }
 end

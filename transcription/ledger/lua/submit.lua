@@ -4,12 +4,19 @@
 local request, options, decoding = ARGV[1], ARGV[2], ARGV[3]
 local r = cjson.decode(request)
 local at = now()
+local references = r.references or {}
+
+-- What came with the request and is needed by nobody: its answer was there already.
+local function note_all_if_unneeded()
+  note_if_unneeded(r.sha)
+  for _, part in ipairs(references) do note_if_unneeded(part.sha) end
+end
 
 if r.idempotency_key then
   local key = k('idem', r.tenant, r.idempotency_key)
   local seen = redis.call('HMGET', key, 'job', 'payload')
   if seen[1] and redis.call('EXISTS', k('job', seen[1])) == 1 then
-    note_if_unneeded(r.sha)
+    note_all_if_unneeded()
     return { seen[2] == r.payload and 'repeated' or 'conflict', job_row(seen[1], true) }
   end
 end
@@ -28,9 +35,10 @@ end
 
 local charged = r.charged
 local function start(part, cid)
-  redis.call('HSET', k('comp', cid), 'id', cid, 'status', 'queued', 'fingerprint', part.fingerprint, 'sha', r.sha,
-    'filename', r.filename, 'model', part.model, 'lane', part.lane, 'decoding', part.decoding, 'class', r.class,
-    'tenant', r.tenant, 'created', at, 'since', at, 'placed_by', r.id, 'duration', r.duration, 'spans', 1,
+  redis.call('HSET', k('comp', cid), 'id', cid, 'status', 'queued', 'fingerprint', part.fingerprint,
+    'sha', part.sha, 'filename', part.filename, 'model', part.model, 'lane', part.lane, 'decoding', part.decoding,
+    'class', r.class,
+    'tenant', r.tenant, 'created', at, 'since', at, 'placed_by', r.id, 'duration', part.duration, 'spans', 1,
     'spans_done', 0, 'done', 0, 'lead', 0, 'attempts', 0, 'request', r.request, 'trace', r.trace)
   if part.revision then redis.call('HSET', k('comp', cid), 'revision', part.revision) end
   if part.kind then redis.call('HSET', k('comp', cid), 'kind', part.kind) end
@@ -39,9 +47,9 @@ local function start(part, cid)
     redis.call('HSET', k('comp', cid), 'charged', charged, 'charged_to', day)
     charged = false
   end
-  redis.call('HSET', k('span', cid, 0), 'start', 0, 'end', r.duration, 'done', 0, 'windows', 0, 'attempts', 0)
+  redis.call('HSET', k('span', cid, 0), 'start', 0, 'end', part.duration, 'done', 0, 'windows', 0, 'attempts', 0)
   redis.call('SET', k('dedup', part.fingerprint), cid)
-  redis.call('SADD', k('blob', r.sha), cid)
+  redis.call('SADD', k('blob', part.sha), cid)
   enqueue(cid, 0)
   publish_event(cid, 'status', 'status', 'queued')
 end
@@ -58,6 +66,8 @@ end
 local parts = { { computation = r.computation, fingerprint = r.fingerprint, lane = r.lane, model = r.model,
   decoding = decoding, revision = r.revision } }
 if r.speakers then parts[2] = r.speakers end
+for n = 1, #parts do parts[n].sha, parts[n].filename, parts[n].duration = r.sha, r.filename, r.duration end
+for _, part in ipairs(references) do parts[#parts + 1] = part end
 local outcome, status = 'cached', nil
 for _, part in ipairs(parts) do
   local found, met
@@ -72,6 +82,11 @@ redis.call('HSET', k('job', r.id), 'id', r.id, 'tenant', r.tenant, 'comp', cid, 
   'filename', r.filename, 'sha', r.sha, 'bytes', r.bytes, 'duration', r.duration, 'model', r.model, 'ttl', r.ttl,
   'cached', outcome == 'cached' and 1 or 0, 'stored', stored, 'class', r.class)
 if r.speakers then redis.call('HSET', k('job', r.id), 'speakers', parts[2].cid) end
+if #references > 0 then
+  local cids = {}
+  for n, part in ipairs(references) do cids[n] = part.cid end
+  redis.call('HSET', k('job', r.id), 'references', table.concat(cids, ' '))
+end
 redis.call('HINCRBY', k('stored'), r.tenant, stored)
 if r.webhook then redis.call('HSET', k('job', r.id), 'webhook', r.webhook) end
 redis.call('ZADD', k('jobs', r.tenant), at, r.id)
@@ -81,13 +96,14 @@ count('submitted')
 count(outcome)
 
 redis.call('ZREM', k('coming', r.sha), r.id)
+for _, part in ipairs(references) do redis.call('ZREM', k('coming', part.sha), r.id) end
 for _, part in ipairs(parts) do
   redis.call('SADD', k('comp', part.cid, 'jobs'), r.id)
   if part.met == 'new' then start(part, part.cid) end
   if part.met == 'joined' then join_place(part.cid, r.id, { class = r.class, tenant = r.tenant, created = at }) end
 end
+note_all_if_unneeded()
 if outcome == 'cached' then
-  note_if_unneeded(r.sha)
   expire_after(r.id, at)
   enqueue_webhook(r.id, 'completed')
 end

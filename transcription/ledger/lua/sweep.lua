@@ -15,11 +15,10 @@ if from then
   local kept = redis.call('ZREVRANGEBYSCORE', k('expiry'), from, '-inf', 'WITHSCORES', 'LIMIT', 0, SLICE)
   for n = 1, #kept, 2 do
     local id, ends = kept[n], num(kept[n + 1])
-    local job = redis.call('HMGET', k('job', id), 'ttl', 'comp', 'speakers')
-    local dead = job[2] and redis.call('HGET', k('comp', job[2]), 'dead_until')
-    dead = dead or job[3] and redis.call('HGET', k('comp', job[3]), 'dead_until')
-    if job[2] and not dead then
-      expire_after(id, ends - num(job[1]))
+    local parts, dead = parts_of_id(id), false
+    for _, cid in ipairs(parts) do dead = dead or redis.call('HGET', k('comp', cid), 'dead_until') end
+    if parts[1] and not dead then
+      expire_after(id, ends - num(redis.call('HGET', k('job', id), 'ttl')))
     end
   end
   local last = kept[#kept]

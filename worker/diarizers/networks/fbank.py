@@ -1,5 +1,6 @@
 """Kaldi's log-mel filter bank: what published speaker-embedding networks hear."""
 
+from enum import Enum
 from functools import cache
 
 import numpy as np
@@ -15,12 +16,20 @@ FLOOR = np.float32(1.1920929e-07)
 Features = NDArray[np.float32]
 
 
-def fbank(samples: Samples) -> Features:
+class Window(Enum):
+    """By what a frame is multiplied: Kaldi's `--window-type`."""
+
+    POVEY = "povey"
+    HAMMING = "hamming"
+
+
+def fbank(samples: Samples, *, window: Window = Window.POVEY) -> Features:
     """
     Log-mel energies of *samples*, as Kaldi's `compute-fbank-feats --num-mel-bins=80 --dither=0` gives them.
 
     Args:
         samples: Mono, 16 kHz, shape (n,), as loud as the network was trained on (most: full scale is 32768).
+        window: By what frames are multiplied.
 
     Returns:
         Shape (frames, 80), float32: frame t begins at sample 160 t, none reaches beyond the end.
@@ -31,14 +40,15 @@ def fbank(samples: Samples) -> Features:
     frames = frames - frames.mean(1, keepdims=True, dtype=np.float32)
     frames[:, 1:] -= PREEMPHASIS * frames[:, :-1].copy()
     frames[:, 0] *= 1 - PREEMPHASIS
-    spectrum = np.fft.rfft(frames * _povey(), FFT)[:, : FFT // 2]
+    spectrum = np.fft.rfft(frames * _window(window), FFT)[:, : FFT // 2]
     power = spectrum.real**2 + spectrum.imag**2
     return np.asarray(np.log(np.maximum(power.astype(np.float32) @ _filters(), FLOOR)), np.float32)
 
 
 @cache
-def _povey() -> NDArray[np.float32]:
-    return (np.hanning(FRAME) ** 0.85).astype(np.float32)
+def _window(window: Window) -> NDArray[np.float32]:
+    shape = np.hamming(FRAME) if window is Window.HAMMING else np.hanning(FRAME) ** 0.85
+    return shape.astype(np.float32)
 
 
 @cache

@@ -1,0 +1,145 @@
+"""Samples of known speakers are computations of their own: a job waits for them, shares them, lets their audio go."""
+
+import pytest
+
+from tests.integration.test_diarization_ledger import SPEAKERS, TURNS, Platform
+from tests.ledger_client import left_over
+from transcription.computation import Claim, Timing
+from transcription.errors import Fault
+from transcription.job import Failure, Job, Outcome, Status
+from transcription.spans import Piece, Span
+from transcription.speakers import Diarized, Turn
+
+KNOWN = ["Eva", "Nora"]
+EAST, NORTH = (1.0, 0.0), (0.0, 1.0)
+VOICES = {"a" * 64: Diarized(TURNS, (NORTH, EAST), 0.3)} | {
+    letter * 64: Diarized((Turn(0, 4, 0),), (voice,), 0.3) for letter, voice in (("e", EAST), ("n", NORTH))
+}
+
+
+@pytest.fixture
+def platform(redis_url: str) -> Platform:
+    return Platform(redis_url)
+
+
+def diarize_all(platform: Platform) -> list[Claim]:
+    """Do what waits for the diarizer; what was claimed."""
+    claims = []
+    while (claim := platform.spans.claim("w1", models=(SPEAKERS,), extras=True)) is not None:
+        claims.append(claim)
+        if claim.closing:
+            platform.spans.append_diarized(claim, VOICES[claim.audio_sha256])
+        else:
+            whole = Span(0, 10)
+            platform.spans.prepared(claim, [Piece(whole, (whole,))], language=None, probability=None)
+            platform.spans.append_voices(claim, b"heard", window=0, audio_s=10)
+        platform.spans.finish(claim, Timing(audio_s=10))
+    return claims
+
+
+def ask(platform: Platform, name: str, letter: str = "a", **options: object) -> tuple[Job, Outcome]:
+    return platform.submit(name, letter, "en", known_speakers=KNOWN, **options)
+
+
+def test_speakers_are_called_as_the_samples_say(platform: Platform) -> None:
+    job, _ = ask(platform, "j1")
+    platform.transcribe()
+    diarize_all(platform)
+    assert platform.client.status(job) is Status.COMPLETED
+    assert platform.segments(job) == [("Nora", " Good morning."), ("Eva", " Hello.")]
+
+
+def test_job_waits_for_its_samples_too(platform: Platform) -> None:
+    job, _ = ask(platform, "j1")
+    platform.transcribe()
+    platform.diarize()
+    assert platform.client.status(job) is Status.PROCESSING
+    diarize_all(platform)
+    assert platform.client.status(job) is Status.COMPLETED
+
+
+def test_samples_are_worked_on_once_and_never_change_what_was_said_or_who_speaks(platform: Platform) -> None:
+    plain, _ = platform.submit("j1")
+    platform.transcribe()
+    platform.diarize()
+    ask(platform, "j2")
+    assert sorted(claim.audio_sha256[0] for claim in diarize_all(platform)) == ["e", "e", "n", "n"]
+    assert platform.nothing_to_claim()
+    assert ask(platform, "j3")[1] is Outcome.CACHED
+    assert [who for who, _ in platform.segments(plain)] == ["A", "B"]
+
+
+def test_same_samples_may_have_other_names(platform: Platform) -> None:
+    ask(platform, "j1")
+    platform.transcribe()
+    diarize_all(platform)
+    job, outcome = platform.submit("j2", "a", "ne", known_speakers=["Ann", "Bea"])
+    assert outcome is Outcome.CACHED
+    assert [who for who, _ in platform.segments(job)] == ["Ann", "Bea"]
+
+
+def test_name_that_is_given_later_stands_before_the_known_one(platform: Platform) -> None:
+    job, _ = ask(platform, "j1")
+    platform.transcribe()
+    diarize_all(platform)
+    platform.client.ask(lambda jobs: jobs.rename(job.id, {"A": "Anna"}, tenant="default"))
+    assert [who for who, _ in platform.segments(job)] == ["Anna", "Eva"]
+    platform.client.ask(lambda jobs: jobs.rename(job.id, {"A": ""}, tenant="default"))
+    assert [who for who, _ in platform.segments(job)] == ["Nora", "Eva"]
+
+
+def test_sample_that_cannot_be_used_fails_the_job_and_is_named(platform: Platform) -> None:
+    job, _ = ask(platform, "j1")
+    platform.transcribe()
+    platform.diarize()
+    claim = next(
+        claim for claim in (platform.claim(SPEAKERS), platform.claim(SPEAKERS)) if claim.audio_sha256[0] == "e"
+    )
+    assert claim.diarization.reference
+    message = "no speech is heard in the sample"
+    why = Failure(code="reference_without_speech", message=message, fault=Fault.INPUT)
+    platform.spans.fail(claim, why, retry_in_s=None)
+    failed = platform.client.get(job)
+    assert (failed.status, failed.failure.code) == (Status.FAILED, "reference_without_speech")
+    assert failed.failure.message == "known speaker 'Eva': no speech is heard in the sample"
+    assert not platform.client.letters()
+
+
+def test_audio_of_samples_is_needed_until_their_voices_are_known(platform: Platform) -> None:
+    ask(platform, "j1")
+    names = ["a" * 64, "e" * 64, "n" * 64]
+    assert platform.spans.needed_audio(names) == set(names)
+    diarize_all(platform)
+    assert platform.spans.needed_audio(names) == {"a" * 64}
+    platform.transcribe()
+    assert not platform.spans.needed_audio(names)
+
+
+def test_deleted_job_leaves_nothing_of_its_samples(platform: Platform) -> None:
+    job, _ = ask(platform, "j1")
+    assert set(platform.client.forget(job)) == {"a" * 64, "e" * 64, "n" * 64}
+    kinds = ("comp:", "span:", "segs:", "dedup:", "blob:", "job:")
+    assert not {name for name in left_over(platform.redis) if name.startswith(kinds)}
+
+
+def test_sample_that_another_job_needs_stays(platform: Platform) -> None:
+    first, _ = ask(platform, "j1")
+    second, _ = ask(platform, "j2", "b")
+    assert platform.client.forget(first) == ("a" * 64,)
+    assert platform.spans.needed_audio(["e" * 64])
+    assert platform.client.status(second) is Status.QUEUED
+
+
+def test_canceled_job_stops_the_work_on_its_samples(platform: Platform) -> None:
+    job, _ = ask(platform, "j1")
+    assert platform.client.cancel(job).status is Status.CANCELED
+    assert platform.nothing_to_claim()
+
+
+def test_deadline_fails_the_job_with_its_samples(platform: Platform) -> None:
+    job, _ = ask(platform, "j1", deadline_s=60)
+    platform.transcribe()
+    platform.redis.zadd("murmur:deadlines", {job.id: 1})
+    platform.spans.reap()
+    assert platform.client.get(job).failure.code == "deadline_exceeded"
+    assert platform.nothing_to_claim()
