@@ -25,7 +25,7 @@ run: $(VENV)/.local ## Run the platform on 127.0.0.1:8000 until Ctrl-C (ARGS="--
 
 # A process of tests that dies is the end, with the test's name: xdist's replacement may wait for ever for its last test.
 test: $(VENV)/.dev ## Run the tests (ARGS="tests/unit -k formats")
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart 0 $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0 $(ARGS)
 
 clients: $(VENV)/.clients ## Install linters, generators and published clients, which tests/clients drives (npm; a minute)
 

@@ -18,6 +18,7 @@ from murmur.client.client import Client
 from murmur.platform import ledger_server
 from murmur.platform.ledger_server import free_port
 from murmur.platform.local import LocalPlatform, PlatformConfig
+from tests.ready_model import with_ready_model
 from transcription.settings import Limits, Settings
 
 T = TypeVar("T")
@@ -119,19 +120,25 @@ class TestPlatform(LocalPlatform):
 
 
 @contextmanager
-def running_platform(directory: Path, *, workers: int = 1, **settings: Any) -> Iterator[TestPlatform]:
+def running_platform(
+    directory: Path, *, workers: int = 1, ready: bool = True, **settings: Any
+) -> Iterator[TestPlatform]:
     """
     Run a platform of one's own; the session's is the fixture `platform`.
 
     Args:
         directory: Its data directory.
         workers: How many.
+        ready: Whether the demo model lies there already, which else the first start writes and measures.
         settings: Parts or values of Settings that differ, as ``lease=Lease(ttl_s=2)``.
     """
     # A busy machine must not turn uploads away in the middle of a test.
     generous = Limits(max_memory_percent=100, min_free_disk_bytes=0)
     given: dict[str, Any] = {"model": "demo", "limits": generous} | settings
-    platform = TestPlatform(Settings(data_dir=directory, **given), PlatformConfig(workers=workers, port=free_port()))
+    whole = Settings(data_dir=directory, **given)
+    if ready and not whole.worker.engine.startswith("tests."):
+        with_ready_model(directory)
+    platform = TestPlatform(whole, PlatformConfig(workers=workers, port=free_port()))
     try:
         platform.start()
         platform.until_ready(90)

@@ -32,14 +32,15 @@ class Flock:
         engine: str = "tests.chaos.stub_engine:load",
         window_s: float = 0.05,
         workers: tuple[str, ...] = WORKERS,
+        apis: tuple[str, ...] = APIS,
         env: dict[str, dict[str, str]] | None = None,
         **worker: object,
     ) -> None:
-        self.workers = workers
+        self.workers, self.apis = workers, apis
         self.env = env or {}
         self.lines: list[str] = []
         self.ledger_port = free_port()
-        self.ports = {name: free_port() for name in APIS}
+        self.ports = {name: free_port() for name in apis}
         self.settings = Settings(
             model="demo",
             data_dir=directory,
@@ -55,13 +56,13 @@ class Flock:
         self._lock = threading.Lock()
 
     def __enter__(self) -> "Flock":
-        for name in ("ledger", *self.workers, *APIS):
+        for name in ("ledger", *self.workers, *self.apis):
             self.start(name)
-        eventually(lambda: all(self.ready(name) for name in APIS), 60)
+        eventually(lambda: all(self.ready(name) for name in self.apis), 60)
         return self
 
     def __exit__(self, *_: object) -> None:
-        for name in (*APIS, *self.workers, "ledger"):
+        for name in (*self.apis, *self.workers, "ledger"):
             self.processes[name].kill()
             self.processes[name].wait(5)
 
@@ -72,7 +73,7 @@ class Flock:
         else:
             layout = PlatformConfig(port=self.ports.get(name, 0))
             local = LocalPlatform(self.settings, layout, sink=self._keep, say=print)
-            program = local._api() if name in APIS else local._worker(name)
+            program = local._api() if name in self.apis else local._worker(name)
         own = {"STUB_WINDOW_S": str(self._window_s), **self.env.get(name, {})}
         program = replace(program, env={**program.env, **own})
         if name in self.memory_kb:
@@ -142,7 +143,7 @@ class Client:
         deadline = time.monotonic() + within_s
         while True:
             self._turn += 1
-            name = APIS[self._turn % len(APIS)]
+            name = self._flock.apis[self._turn % len(self._flock.apis)]
             try:
                 answer = self._http.request(method, self._flock.url(name) + path, **how)  # type: ignore[arg-type]
                 if answer.status_code != 503:

@@ -16,7 +16,7 @@ from tests.platform import eventually
 from transcription.ledger.broker import VISIBILITY_TIMEOUT_S
 from transcription.settings import Lease
 
-SHORT = Plan(jobs=60, worker_kills=6, ledger_kills=2, stop_s=4.0, pace_s=0.8, window_s=1.0)
+SHORT = Plan(jobs=40, worker_kills=4, ledger_kills=1, stop_s=4.0, pace_s=0.5, window_s=1.0)
 LONG = Plan(
     jobs=int(os.environ.get("CHAOS_JOBS", "300")),
     worker_kills=20,

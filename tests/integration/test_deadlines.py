@@ -14,16 +14,6 @@ from transcription.ledger.span_store import RedisSpans
 from transcription.settings import Settings
 
 
-@pytest.fixture
-def client(settings: Settings) -> LedgerClient:
-    return LedgerClient(settings)
-
-
-@pytest.fixture
-def spans(worker: LedgerWorker) -> RedisSpans:
-    return worker.spans
-
-
 def code(client: LedgerClient, job: Job) -> str | None:
     failure = client.get(job).failure
     return failure.code if failure else None

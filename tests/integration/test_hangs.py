@@ -1,6 +1,5 @@
 """Hangs are seen and slowness isn't called one: the real batcher, leases and ledger, around a model that is a gate."""
 
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +15,6 @@ from tests.ledger_client import LedgerClient
 from tests.ledger_worker import LedgerWorker
 from tests.platform import eventually
 from transcription.errors import ModelUnavailable, Stopped
-from transcription.ledger.connections import connect
 from transcription.ledger.span_store import RedisSpans
 from transcription.settings import Lease, Settings, Worker
 from worker.batcher import Batcher, Key, ModelCall
@@ -50,25 +48,6 @@ class Gate:
 @pytest.fixture
 def settings(redis_url: str, tmp_path: Path) -> Settings:
     return Settings(data_dir=tmp_path, ledger={"url": redis_url}, lease=LEASE)
-
-
-@pytest.fixture
-def spans(settings: Settings) -> Iterator[RedisSpans]:
-    with connect(settings.ledger) as client:
-        yield RedisSpans(client, settings)
-
-
-@pytest.fixture
-def client(settings: Settings) -> LedgerClient:
-    return LedgerClient(settings)
-
-
-@pytest.fixture
-def ended(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """With what status the process ended, had it been one of its own."""
-    found: list[int] = []
-    monkeypatch.setattr(os, "_exit", found.append)
-    return found
 
 
 class Site:

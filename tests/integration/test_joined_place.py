@@ -5,12 +5,6 @@ import pytest
 from tests.ledger_client import LedgerClient
 from tests.ledger_worker import LedgerWorker
 from transcription.job import Job, Outcome
-from transcription.settings import Settings
-
-
-@pytest.fixture
-def client(settings: Settings) -> LedgerClient:
-    return LedgerClient(settings)
 
 
 def joined(client: LedgerClient, letter: str, **how: str) -> Job:

@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-import time
 from pathlib import Path
 
 import httpx
@@ -111,10 +110,8 @@ async def test_only_a_trusted_proxy_may_say_who_asks(redis_url: str, tmp_path: P
 async def test_limits_hold_in_memory_while_redis_is_away(tmp_path: Path) -> None:
     settings = settings_for("redis://127.0.0.1:1/0", tmp_path, require_keys=False, address_requests_per_minute=3)
     async with secured(settings) as api:
-        began = time.perf_counter()
         answers = [await api.http.get("/v1/jobs") for _ in range(5)]
         assert [answer.status_code for answer in answers] == [200, 200, 200, 429, 429]
-        assert time.perf_counter() - began < 5
         registry = api.app.state.platform.meters.registry
         assert registry.get_sample_value("murmur_rate_limit_fallbacks_total") == 5
 

@@ -11,7 +11,6 @@ from tests import audio_files
 from tests.ledger_worker import LedgerWorker
 from tests.live_api import live_api
 from transcription.ledger import job_store
-from transcription.ledger.connections import connect
 from transcription.ledger.span_store import RedisSpans
 from transcription.settings import Settings
 
@@ -21,12 +20,6 @@ def api(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[httpx.C
     monkeypatch.setattr(job_store, "RATE_AGE_S", 0.0)
     with live_api(settings) as client:
         yield client
-
-
-@pytest.fixture
-def spans(settings: Settings) -> Iterator[RedisSpans]:
-    with connect(settings.ledger) as client:
-        yield RedisSpans(client, settings)
 
 
 def submit(api: httpx.Client, seconds: float, **options: str) -> str:

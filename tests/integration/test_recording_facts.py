@@ -1,6 +1,5 @@
 """What decoding told of a recording reaches its job, its transcript, its events, the counters and the quota."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -12,7 +11,7 @@ from transcription.computation import Facts
 from transcription.errors import QuotaExceeded
 from transcription.job import Outcome
 from transcription.ledger.change_feed import Watch
-from transcription.ledger.connections import connect, connect_async
+from transcription.ledger.connections import connect_async
 from transcription.ledger.event_log import RedisEvents
 from transcription.ledger.quotas import RedisQuotas
 from transcription.ledger.span_store import RedisSpans
@@ -35,13 +34,6 @@ DAY = Tier(audio_s_per_day=7200)
 @pytest.fixture
 def settings(redis_url: str) -> Settings:
     return Settings(ledger={"url": redis_url, "timeout_s": 20}, lease={"ttl_s": 60})
-
-
-@pytest.fixture
-def spans(settings: Settings) -> Iterator[RedisSpans]:
-    client = connect(settings.ledger)
-    yield RedisSpans(client, settings)
-    client.close()
 
 
 def events(settings: Settings, job_id: str) -> list[Event]:

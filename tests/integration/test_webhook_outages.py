@@ -114,3 +114,13 @@ def test_place_of_every_delivery_is_given_back_however_it_ended(
     finished(settings, "http://127.0.0.1:1/nobody-listens", "01")
     with dispatching(settings):
         eventually(lambda: len({got.headers["webhook-id"] for got in receiver.received}) == 3, 60)
+
+
+def test_who_is_told_to_stop_waits_for_no_pause_between_two_looks(settings: Settings) -> None:
+    thread = WebhookDispatcher(settings, poll_s=600)
+    thread.start()
+    with connect(settings.ledger) as redis:
+        eventually(lambda: any(one["name"] == "" and "evalsha" in one["cmd"] for one in redis.client_list()))
+    thread.stop()
+    thread.join(30)
+    assert not thread.is_alive()

@@ -16,8 +16,6 @@ from tests.secured_api import bearer, settings_for
 from transcription.access import Scope
 from transcription.housekeeping import webhook_dispatcher
 from transcription.housekeeping.webhook_dispatcher import WebhookDispatcher
-from transcription.ledger.connections import connect
-from transcription.ledger.span_store import RedisSpans
 from transcription.settings import Settings
 from transcription.settings.outbound import Outbound, Webhook
 from transcription.webhook import signatures
@@ -43,12 +41,6 @@ def api(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[httpx.C
         yield client
     dispatcher.stop()
     dispatcher.join(10)
-
-
-@pytest.fixture
-def worker(settings: Settings) -> Iterator[LedgerWorker]:
-    with connect(settings.ledger) as client:
-        yield LedgerWorker(RedisSpans(client, settings))
 
 
 def signed_by(message: Received, *secrets: str) -> bool:

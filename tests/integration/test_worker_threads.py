@@ -37,25 +37,6 @@ def settings(redis_url: str, tmp_path: Path) -> Settings:
     return Settings(data_dir=tmp_path, ledger={"url": redis_url}, lease=LEASE)
 
 
-@pytest.fixture
-def spans(settings: Settings) -> Iterator[RedisSpans]:
-    with connect(settings.ledger) as client:
-        yield RedisSpans(client, settings)
-
-
-@pytest.fixture
-def client(settings: Settings) -> LedgerClient:
-    return LedgerClient(settings)
-
-
-@pytest.fixture
-def ended(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """With what status the process ended, had it been one of its own."""
-    found: list[int] = []
-    monkeypatch.setattr(os, "_exit", found.append)
-    return found
-
-
 class Failing:
     """A ledger some of whose calls fail, the next so many times, and that says which were made."""
 

@@ -1,7 +1,7 @@
 """
 Puts faults into copies of the tree, one at a time, and looks whether the tests named for each of them fail.
 
-    python -m tests.mutants.run [--jobs 2] [--only TEXT] [--area lua] [--list]
+    python -m tests.mutants.run [--jobs 2] [--only TEXT] [--area lua] [--part 3/8] [--list]
 
 The lists are the TOML files beside this one; README.md says how they are written. Exit status 1 when a fault went
 unnoticed that isn't argued, when a text isn't found any more, or when fewer than the floor were noticed.
@@ -203,10 +203,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="mutants at the same time")
     parser.add_argument("--area", default="", help="one list only")
     parser.add_argument("--only", default="", help="mutants whose name has this text")
+    parser.add_argument("--part", default="1/1", help="of those, one of so many equal parts, as 3/8")
     parser.add_argument("--list", action="store_true", help="look only whether every text is still found")
     parser.add_argument("--no-baseline", action="store_true", help="don't ask the tests first without any fault")
     told = parser.parse_args(argv)
     mutants = [one for one in listed() if told.area in ("", one.area) and told.only in one.name]
+    number, parts = map(int, told.part.split("/"))
+    mutants = mutants[len(mutants) * (number - 1) // parts : len(mutants) * number // parts]
     if told.list:
         bad = [f"{one.name}: {why}" for one in mutants if (why := unfit(one))]
         print("\n".join([*bad, f"{len(mutants)} mutants, {len(bad)} of them broken"]))

@@ -1,10 +1,13 @@
 """A transcript in six shapes."""
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from transcription.formats import CONTENT_TYPES, EXTENSIONS, WRITERS, as_json, as_srt, as_tsv, as_verbose_json, as_vtt
 from transcription.options import ResponseFormat
+from transcription.result_warning import ResultWarning, WarningCode
 from transcription.transcript import Segment, Transcript, Word, merge
 
 
@@ -18,6 +21,8 @@ TALK = transcript(
     Segment(0.0, 1.25, " Guten Tag.", words=(Word(0.0, 0.5, " Guten", 0.9), Word(0.6, 1.25, " Tag.", 0.8))),
     Segment(3723.004, 3725.5, " Eins --> <zwei>\n& drei."),
 )
+
+HOLE = ResultWarning(code=WarningCode.DAMAGED, message="a hole", start=3.0, seconds=2.0)
 
 
 def test_srt_numbers_its_cues_and_writes_hours() -> None:
@@ -78,3 +83,57 @@ def test_times_are_rounded_to_the_nearest_millisecond_in_every_shape_that_has_th
 
 def test_tsv_has_the_milliseconds_of_both_ends_of_every_segment() -> None:
     assert as_tsv(TALK).splitlines()[2].split("\t")[:2] == ["3723004", "3725500"]
+
+
+def test_json_is_the_text_whose_it_is_and_what_it_lacks() -> None:
+    assert as_json(replace(TALK, duration=3725.50049, warnings=(HOLE,))) == {
+        "text": "Guten Tag. Eins --> <zwei>\n& drei.",
+        "language": "de",
+        "duration": 3725.5,
+        "model": "demo",
+        "warnings": [HOLE.shape()],
+    }
+
+
+def test_verbose_json_tells_all_that_is_known_of_each_segment_and_word() -> None:
+    said = Segment(
+        1.23456, 2.49951, " Ja.", tokens=(7, 8), temperature=0.2, avg_logprob=-0.3, compression_ratio=1.1,
+        no_speech_prob=0.04, words=(Word(1.23456, 2.49951, " Ja.", 0.9),), low_confidence=True,
+    )  # fmt: skip
+    word = {"word": " Ja.", "start": 1.235, "end": 2.5, "probability": 0.9}
+    assert as_verbose_json(replace(transcript(said), duration=2.49951, warnings=(HOLE,))) == {
+        "task": "transcribe",
+        "language": "german",
+        "language_probability": 0.98,
+        "duration": 2.5,
+        "model": "demo",
+        "text": "Ja.",
+        "segments": [
+            {
+                "id": 0, "seek": 123, "start": 1.235, "end": 2.5, "text": " Ja.", "tokens": [7, 8], "temperature": 0.2,
+                "avg_logprob": -0.3, "compression_ratio": 1.1, "no_speech_prob": 0.04, "low_confidence": True,
+                "doubtful": True, "words": [word],
+            }
+        ],
+        "warnings": [HOLE.shape()],
+        "words": [word],
+    }  # fmt: skip
+
+
+def test_language_that_is_not_known_by_name_stays_its_code() -> None:
+    assert as_verbose_json(replace(TALK, language="xx"))["language"] == "xx"
+    assert as_verbose_json(replace(TALK, language=None))["language"] is None
+
+
+def test_words_that_were_asked_for_are_an_empty_list_where_nothing_was_said() -> None:
+    assert as_verbose_json(replace(transcript(), words=True))["words"] == []
+
+
+def test_vtt_tells_what_is_lacking_as_a_comment() -> None:
+    assert as_vtt(replace(transcript(Segment(0, 1, " Ja.")), warnings=(HOLE,))) == (
+        "WEBVTT\n\nNOTE warning: damaged at 3.0 s: a hole\n\n00:00:00.000 --> 00:00:01.000\nJa.\n"
+    )
+
+
+def test_a_tab_in_the_text_makes_no_column() -> None:
+    assert as_tsv(transcript(Segment(0, 1, " a\tb\t"))).splitlines()[1] == "0\t1000\ta b"

@@ -66,23 +66,23 @@ def test_a_small_file_that_decodes_to_hours_is_given_up_at_the_limit(
     path.write_bytes(bomb(container, codec, seconds))
     assert path.stat().st_size < 300 * seconds
     tracemalloc.start()
-    began = time.perf_counter()
+    began = time.process_time()
     try:
         with pytest.raises(TooLong):
             decode(path, limit_s=20)
         assert tracemalloc.get_traced_memory()[1] < 64 << 20
     finally:
         tracemalloc.stop()
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 5
 
 
 def test_of_thousands_of_streams_only_so_many_are_looked_at(tmp_path: Path) -> None:
     path = tmp_path / "many"
     path.write_bytes(matroska(10_000, [0, 100, 200]))
-    began = time.perf_counter()
+    began = time.process_time()
     assert len(probe(path, max_duration_s=60).streams) == MOST_TRACKS
     assert decode(path, limit_s=60).size == 0.3 * RATE
-    assert time.perf_counter() - began < 20
+    assert time.process_time() - began < 20
 
 
 PLAYLISTS = {

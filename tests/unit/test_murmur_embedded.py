@@ -44,7 +44,7 @@ def test_a_program_ends_when_its_parent_is_killed(tmp_path: Path, watcher: str) 
         group = int(parent.stdout.readline())
         eventually(lambda: "sleep" in psutil.Process(group).cmdline() or len(psutil.Process(group).children()) == 1)
         parent.send_signal(signal.SIGKILL)
-    eventually(lambda: not group_alive(group), 5)
+    eventually(lambda: not group_alive(group), 30)
 
 
 @pytest.mark.parametrize("watcher", ["kernel", "watching"])

@@ -4,8 +4,8 @@ import errno
 
 import pytest
 
-from transcription.errors import BlobMissing, CorruptAudio, EngineFailed, MurmurationError, ScratchFailed
-from transcription.retry import GiveUp, History, Patience, Retry, decide
+from transcription.errors import BlobMissing, CorruptAudio, DiskFull, EngineFailed, MurmurationError, ScratchFailed
+from transcription.retry import GiveUp, History, Patience, Retry, classified, decide
 
 PATIENCE = Patience(max_attempts=3, platform_s=3600.0)
 
@@ -98,3 +98,12 @@ def test_a_client_is_not_told_where_things_lie_on_the_server(error: Exception, s
     assert said in step.failure.message
     for place in ("/srv", "/data", "/mnt", "/home"):
         assert place not in step.failure.message
+
+
+def test_what_the_operating_system_refuses_is_told_with_its_own_words() -> None:
+    full = classified(OSError(errno.ENOSPC, "No space left"))
+    assert full.message == "a disk of the worker is full (OSError: [Errno 28] No space left)"
+    assert isinstance(full, DiskFull)
+    assert full.retry_after_s == 60
+    sick = classified(OSError(errno.EIO, "i/o error"))
+    assert sick.message == "the worker's disk or network failed (OSError: [Errno 5] i/o error)"

@@ -1,7 +1,7 @@
 """The sandbox: a decoder that crashes, hangs or grows ends alone, and sees nothing that isn't its own."""
 
+import os
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,6 +22,7 @@ from transcription.errors import (
     Stopped,
     TooLong,
 )
+from transcription.media.audio import RATE
 from transcription.media.codecs.decode import decode
 from transcription.media.codecs.probe import probe
 from transcription.media.decoder import Decoder
@@ -29,6 +30,9 @@ from transcription.media.prober import Prober
 from transcription.media.sandbox import Sandbox
 from transcription.retry import GiveUp, History, Patience, Retry, decide
 from transcription.settings import Limits, Settings
+
+LONG_S = 4000
+"""A recording whose decoding takes long enough for somebody to change their mind."""
 
 
 @pytest.fixture(scope="module")
@@ -83,10 +87,9 @@ def test_a_codec_writes_no_more_than_its_file_may_hold(sandbox: Sandbox, tmp_pat
 
 
 def test_a_codec_that_hangs_is_given_up_and_killed(sandbox: Sandbox, tmp_path: Path) -> None:
-    began = time.monotonic()
+    # It would hang for ten minutes: that this comes to an end at all is the point.
     with pytest.raises(DecoderFailed, match="no progress for 1 s"):
         run(sandbox, "hang", tmp_path, silence_s=1)
-    assert time.monotonic() - began < 10
     eventually(lambda: not zygote().children())
 
 
@@ -189,7 +192,7 @@ def test_what_the_decoder_refuses_is_refused_through_the_sandbox(decoder: Decode
 
 def test_a_job_that_nobody_wants_any_more_is_not_decoded_to_its_end(tmp_path: Path) -> None:
     path = tmp_path / "a"
-    path.write_bytes(audio_files.encoded("flac", "flac", seconds=4000, rate=8000, hertz=0))
+    path.write_bytes(audio_files.wav(LONG_S, rate=8000, hertz=0))
     slow = Decoder(Settings())
 
     def unwanted() -> None:
@@ -197,9 +200,9 @@ def test_a_job_that_nobody_wants_any_more_is_not_decoded_to_its_end(tmp_path: Pa
 
     try:
         slow.start()
-        began = time.monotonic()
+        decoded = sound.empty()
         with pytest.raises(Stopped):
-            slow.decode(path, sound.empty(), check=unwanted)
-        assert time.monotonic() - began < 5
+            slow.decode(path, decoded, check=unwanted)
+        assert decoded.seek(0, os.SEEK_END) < LONG_S * RATE
     finally:
         slow.close()

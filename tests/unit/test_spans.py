@@ -2,10 +2,11 @@
 
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transcription.spans import ROUNDING_S, Span, cut, pieces, windows
+from transcription.spans import ROUNDING_S, Piece, Span, cut, pieces, windows
 
 
 @st.composite
@@ -69,3 +70,51 @@ def test_windows_are_filled_with_the_stretches_that_follow_each_other() -> None:
     ten = [Span(t, t + 10) for t in range(0, 70, 12)]
     assert [len(group) for group in windows(ten)] == [3, 3]
     assert [len(group) for group in windows([Span(0, 29), Span(30, 31), Span(40, 40.5), Span(50, 79)])] == [2, 2]
+
+
+@pytest.mark.parametrize(
+    ("silences", "duration_s", "cuts"),
+    [
+        pytest.param([(80, 100), (125, 135), (180, 200), (255, 265)], 300, [90, 190], id="nearest to the target"),
+        pytest.param([(35, 45), (85, 95)], 160, [90], id="not at the first that there is"),
+        pytest.param([(75, 85), (115, 125)], 200, [80], id="the earlier of two that are as near"),
+        pytest.param([(240, 260)], 400, [250], id="late, where there is none before"),
+        pytest.param([(40, 50), (290, 310)], 400, [300], id="none of less than half the target"),
+        pytest.param([(40, 60), (290, 310)], 400, [50, 300], id="one of half the target"),
+        pytest.param([(95, 105), (195, 205), (295, 305)], 324, [100, 200], id="a rest of less than a quarter"),
+        pytest.param([(95, 105), (195, 205), (295, 305)], 325, [100, 200, 300], id="a rest of a quarter"),
+        pytest.param([(70, 80)], 150, [], id="one span of up to one and a half"),
+        pytest.param([(70, 82)], 151, [76], id="two of more"),
+        pytest.param([(140, 160)], 160, [], id="no cut that leaves next to nothing"),
+    ],
+)
+def test_a_recording_is_cut_in_the_middle_of_the_silence_that_is_nearest_to_the_length(
+    silences: list[tuple[float, float]], duration_s: float, cuts: list[float]
+) -> None:
+    edges = [0.0, *(edge for silence in silences for edge in silence), duration_s]
+    speech = [Span(a, b) for a, b in zip(edges[::2], edges[1::2], strict=True)]
+    assert [span.start for span in cut(speech, duration_s, target_s=100)] == [0, *cuts]
+
+
+def test_times_of_pieces_are_those_that_the_ledger_keeps() -> None:
+    assert pieces([Span(0.12345, 1.23456)], 2.34567, target_s=60) == [Piece(Span(0.0, 2.346), (Span(0.123, 1.235),))]
+
+
+def test_speech_that_begins_at_a_cut_is_in_the_piece_behind_it() -> None:
+    speech = [Span(0, 100), Span(100, 200)]
+    assert [part.speech for part in pieces(speech, 200, target_s=100)] == [(speech[0],), (speech[1],)]
+
+
+def test_what_is_left_of_a_long_stretch_is_a_window_that_takes_in_more() -> None:
+    assert windows([Span(0, 60.5)]) == [[Span(0, 30)], [Span(30, 60)], [Span(60, 60.5)]]
+    assert windows([Span(0, 40), Span(50, 70), Span(80, 81)]) == [
+        [Span(0, 30)], [Span(30, 40), Span(50, 70)], [Span(80, 81)],
+    ]  # fmt: skip
+
+
+def test_a_stretch_of_no_length_is_in_no_window() -> None:
+    assert windows([Span(5, 5), Span(6, 7)]) == [[Span(6, 7)]]
+
+
+def test_what_rounding_adds_to_a_window_makes_no_second_one() -> None:
+    assert windows([Span(0, 30 + ROUNDING_S)]) == [[Span(0, 30 + ROUNDING_S)]]

@@ -255,3 +255,39 @@ def test_receivers_that_come_back_are_not_met_by_all_at_once() -> None:
         for jitter in (0.0, 0.5, 0.999)
     ]
     assert [round(wait or 0) for wait in waits] == [80, 100, 120, 200, 200, 240]
+
+
+@pytest.mark.parametrize(("length", "good"), [(23, False), (24, True), (64, True), (65, False)])
+def test_a_secret_has_24_to_64_bytes(length: int, good: bool) -> None:
+    secret = "whsec_" + base64.b64encode(bytes(length)).decode()
+    if good:
+        assert signing_key(secret) == bytes(length)
+    else:
+        with pytest.raises(ValueError, match="24 to 64 bytes in base64"):
+            signing_key(secret)
+
+
+@pytest.mark.parametrize(("status", "what"), [(199, "failed"), (200, "delivered"), (299, "delivered"), (300, "failed")])
+def test_success_begins_at_200_and_ends_before_300(status: int, what: str) -> None:
+    assert verdict(status).value == what
+
+
+def test_payload_is_these_bytes_with_the_time_to_the_nearest_millisecond() -> None:
+    assert payload(replace(MESSAGE, at=1_700_000_000.9996)) == (
+        b'{"type":"job.failed","timestamp":"2023-11-14T22:13:21.000Z",'
+        b'"data":{"id":"a","status":"failed","error":"worker_lost"}}'
+    )
+
+
+@pytest.mark.parametrize(("age_s", "wait"), [(94.0, 5.0), (95.0, 5.0), (95.5, None)])
+def test_the_last_try_is_at_the_age_at_which_no_further_one_is_made(age_s: float, wait: float | None) -> None:
+    old = replace(MESSAGE, now=MESSAGE.enqueued_at + age_s)
+    assert next_try_s(old, first_s=5, longest_s=3600, give_up_s=100, jitter=0.5) == wait
+
+
+def test_each_wait_is_four_times_the_one_before() -> None:
+    waits = [
+        next_try_s(replace(MESSAGE, tries=tries), first_s=5, longest_s=1e6, give_up_s=1e7, jitter=0.5)
+        for tries in (1, 2, 3)
+    ]
+    assert waits == [5, 20, 80]

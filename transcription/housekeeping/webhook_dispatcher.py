@@ -42,16 +42,22 @@ class WebhookDispatcher(threading.Thread):
         self._poll_s = poll_s
         self._settings = settings
         self._stopping = threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._woken = asyncio.Event()
 
     def stop(self) -> None:
-        """Take no further message."""
+        """Take no further message; safe to be called from a signal handler."""
         self._stopping.set()
+        if self._loop:
+            with contextlib.suppress(RuntimeError):  # it has ended meanwhile
+                self._loop.call_soon_threadsafe(self._woken.set)
 
     def run(self) -> None:
         """Deliver until told to stop."""
         asyncio.run(self._serve())
 
     async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
         redis = connect_async(self._settings.ledger)
         outbox, self._secrets = RedisOutbox(redis, self._settings), RedisWebhookSecrets(redis)
         slots = asyncio.Semaphore(AT_ONCE)
@@ -61,11 +67,17 @@ class WebhookDispatcher(threading.Thread):
                 message = await self._next(outbox)
                 if message is None:
                     slots.release()
-                    await asyncio.sleep(self._poll_s or POLL_INTERVAL_S)
+                    await self._pause(self._poll_s or POLL_INTERVAL_S)
                     continue
                 task = tasks.create_task(self._handle(outbox, http, message))
                 task.add_done_callback(lambda _: slots.release())
         await redis.aclose()
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait, but not for a process that is told to stop."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._woken.wait()
 
     async def _next(self, outbox: Outbox) -> Message | None:
         try:

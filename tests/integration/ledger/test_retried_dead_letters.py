@@ -6,6 +6,7 @@ from tests.ledger_endings import BOOM
 from tests.ledger_worker import LedgerWorker, dies, nothing_for
 from transcription.job import Outcome, Status
 from transcription.ledger.span_store import RedisSpans
+from transcription.settings import Settings
 
 THIRDS = (4.0, 7.0, 10.0)
 
@@ -39,6 +40,25 @@ def test_retried_dead_letter_begins_anew_and_keeps_what_was_written(
     assert client.status(job) is Status.COMPLETED
     assert client.text(job) == "one two"
     assert client.get(job).progress.fraction == 1.0
+
+
+def test_retried_dead_letter_does_not_expire_in_the_middle_of_its_work(
+    client: LedgerClient, worker: LedgerWorker, spans: RedisSpans, settings: Settings, ledger_clock: LedgerClock
+) -> None:
+    job = client.new()
+    worker.fail()
+    ledger_clock.advance(settings.retention.dead_letter_ttl_s - 10)
+    client.retry(job)
+    again = LedgerWorker(spans)
+    held = again.claim()
+    again.prepare(held)
+    ledger_clock.advance(12)
+    while spans.sweep():
+        pass
+    assert client.status(job) is Status.PROCESSING
+    again.write(held, 0, " said after all", audio_s=10.0)
+    again.finish(held)
+    assert client.text(job) == "said after all"
 
 
 def test_retried_dead_letter_is_joined_by_whoever_asks_for_the_same(client: LedgerClient, worker: LedgerWorker) -> None:
