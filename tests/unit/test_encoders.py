@@ -177,6 +177,10 @@ def test_the_fastest_is_taken_and_remembered_and_none_that_is_slower_than_ctrans
     assert json.loads(note.read_text())["precision"] == taken
 
 
+def test_an_encoder_is_not_taken_for_slow_because_others_have_the_cores(model: Path) -> None:
+    assert selection._seconds(lambda _: threading.Event().wait(0.2), model) < 0.1  # waits, and computes nothing
+
+
 def test_a_processor_without_bfloat16_keeps_to_ctranslate2(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
