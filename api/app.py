@@ -30,6 +30,7 @@ from api.middleware.requests import RequestMiddleware
 from api.middleware.zero_retention import ZeroRetention, noting_jobs
 from api.routes import (
     dead_letters,
+    direct,
     events,
     health,
     internal,
@@ -120,13 +121,14 @@ def create_app(
     problems.install(app)
     openapi.install(app, settings.security)
     # The last one added is the outermost.
+    app.add_middleware(direct.DirectAnswers)
     if settings.retention.delete_after_read:
         app.add_middleware(ZeroRetention)
     app.add_middleware(AccessMiddleware)
     dialects.install(app, settings.api.dialects)
     origins.install(app, settings.api)
     tracing.install(app)
-    app.add_middleware(RequestMiddleware, meters=meters)
+    app.add_middleware(RequestMiddleware, meters=meters, poll_log_share=settings.api.poll_log_share)
     if settings.security.trusted_proxies:
         proxies = [str(network) for network in networks(settings.security.trusted_proxies)]
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=proxies)

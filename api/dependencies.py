@@ -5,13 +5,14 @@ This is where the web framework ends: what lies behind the routes gets values, n
 """
 
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends, Path, Request
 from starlette.requests import ClientDisconnect
 
 from api.auth.audit import asking
+from api.jobs.answers import JobAnswers
 from api.jobs.backlog import BacklogView
 from api.jobs.catalogue import Catalogue
 from api.jobs.machine import Machine
@@ -40,6 +41,7 @@ class Platform:
     machine: Machine
     catalogue: Catalogue
     meters: ApiMetrics
+    answers: JobAnswers = field(default_factory=JobAnswers)
 
 
 async def _platform(request: Request) -> Platform:

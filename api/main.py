@@ -1,19 +1,34 @@
-"""The API as a process: `uvicorn --factory api.main:create`, or `python -m api.main`."""
+"""The API as a program: `python -m api.main`, or `uvicorn --factory api.main:create` for one process of it."""
 
+import socket
+import sys
+from importlib import import_module
+
+import structlog
 import uvicorn
 from fastapi import FastAPI
 
+from api import processes
 from api.app import create_app
 from api.server import Protocol, Server
 from transcription.observability import logs
+from transcription.observability.cores import available
 from transcription.settings import InvalidSettings, Settings, read_settings
+
+_ONE_OF_SEVERAL = "--listener"
+_GRANIAN_AT_ONCE = 65_536
+"""Requests in progress in one process: those that wait for a job are many, and cost little."""
 
 
 def create() -> FastAPI:
     """The application by the environment's settings, with its logs set up."""
     settings = _settings()
-    logs.configure(level=settings.log_level, style=settings.log_format, service="api")
+    _configure_logs(settings, background=True)
     return create_app(settings)
+
+
+def _configure_logs(settings: Settings, *, background: bool) -> None:
+    logs.configure(level=settings.log_level, style=settings.log_format, service="api", background=background)
 
 
 def _settings() -> Settings:
@@ -25,8 +40,24 @@ def _settings() -> Settings:
 
 
 def main() -> None:
-    """Serve until told to stop."""
-    api = _settings().api
+    """Serve until told to stop: alone, as one of several processes, or as the one that starts them."""
+    if sys.argv[1:2] == [_ONE_OF_SEVERAL]:
+        listener, life = map(int, sys.argv[2:4])
+        processes.end_with_parent(life)
+        _serve(_settings(), socket.socket(fileno=listener))
+        return
+    settings = _settings()
+    count = settings.api.processes or available()
+    if settings.api.server == "granian":
+        _serve_with_granian(settings, count)
+    elif count == 1:
+        _serve(settings, None)
+    else:
+        sys.exit(_serve_together(settings, count))
+
+
+def _serve(settings: Settings, listener: socket.socket | None) -> None:
+    api = settings.api
     config = uvicorn.Config(
         "api.main:create",
         factory=True,
@@ -39,7 +70,46 @@ def main() -> None:
         server_header=False,
         timeout_graceful_shutdown=api.stop_s,
     )
-    Server(config).run(sockets=[config.bind_socket()])
+    Server(config).run(sockets=[listener or config.bind_socket()])
+
+
+def _serve_with_granian(settings: Settings, count: int) -> None:
+    """Granian starts, watches and stops its processes itself. It is an extra: imported only where it is asked for."""
+    try:
+        granian = import_module("granian")
+    except ImportError:
+        raise SystemExit("MURMUR_API__SERVER is granian, which isn't installed: murmuration-asr[granian]") from None
+    with processes.shared_figures():
+        granian.Granian(
+            "api.main:create",
+            factory=True,
+            interface="asgi",
+            address=settings.api.host,
+            port=settings.api.port,
+            workers=count,
+            loop="uvloop",
+            http="1",
+            websockets=False,
+            backlog=processes.BACKLOG,
+            backpressure=_GRANIAN_AT_ONCE,
+            log_enabled=False,
+            respawn_failed_workers=True,
+            workers_kill_timeout=settings.api.stop_s or None,
+        ).serve()
+
+
+def _serve_together(settings: Settings, count: int) -> int:
+    _configure_logs(settings, background=False)
+    try:
+        bound = processes.listeners(settings.api.host, settings.api.port, count)
+    except OSError as error:
+        raise SystemExit(f"can't listen on {settings.api.host} port {settings.api.port}: {error.strerror}") from None
+    structlog.get_logger("api.processes").info("API processes share a port", count=count, port=settings.api.port)
+
+    def argv(listener: int, life: int) -> list[str]:
+        return [sys.executable, "-m", "api.main", _ONE_OF_SEVERAL, str(listener), str(life)]
+
+    return processes.Processes(bound, argv, stop_s=settings.api.stop_s).run()
 
 
 if __name__ == "__main__":

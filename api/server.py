@@ -8,6 +8,8 @@ import orjson
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from transcription.observability import logs
+
 FIRST_BYTES_S = 0.5
 """How long a connection that was just taken in may take to bring its request."""
 
@@ -41,7 +43,11 @@ class Server(uvicorn.Server):
         await asyncio.sleep(SETTLE_S)
         while self._unread() and time.monotonic() < deadline:  # noqa: ASYNC110  uvicorn has no event for it
             await asyncio.sleep(0.01)
-        await super().shutdown(sockets)
+        try:
+            await super().shutdown(sockets)
+        finally:
+            # The signal that stopped us ends the process in a moment, and every thread with it.
+            logs.write_directly()
 
     def _protocol(self) -> asyncio.Protocol:
         return self.config.http_protocol_class(  # type: ignore[call-arg]

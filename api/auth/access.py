@@ -33,6 +33,7 @@ _SURFACES = {
     "/redoc": "docs",
     "/openapi.json": "docs",
 }
+_SURFACE_STARTS = tuple(_SURFACES)
 _READS = {"GET", "HEAD"}
 
 
@@ -128,7 +129,7 @@ class AccessMiddleware:
         state["limit_states"] = []
 
         async def send_limited(message: Message) -> None:
-            if message["type"] == "http.response.start":
+            if message["type"] == "http.response.start" and state["limit_states"]:
                 raw = rate_limits.headers(state["limit_states"])
                 message["headers"] = [*message["headers"], *((k.lower().encode(), v.encode()) for k, v in raw.items())]
             await send(message)
@@ -167,6 +168,8 @@ def _secret(headers: Headers) -> str:
 
 def surface_of(path: str) -> str | None:
     """Which setting says who may see *path*; None for what belongs to tenants."""
+    if not path.startswith(_SURFACE_STARTS):
+        return None
     for start, surface in _SURFACES.items():
         if path == start or path.startswith(f"{start}/"):
             return surface

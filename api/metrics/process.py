@@ -1,19 +1,29 @@
-"""Figures of one API process for Prometheus."""
+"""Figures of one API for Prometheus: of its process, or of all its processes together."""
 
+import os
+from collections.abc import Iterable
+
+import psutil
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.metrics_core import Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 
 from transcription.job import Outcome
 from transcription.observability.process_metrics import ProcessFigures
+
+SHARED = "PROMETHEUS_MULTIPROC_DIR"
+"""prometheus_client's own variable: the directory in which the processes of one API count together."""
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 
 
 class ApiMetrics:
-    """What this process has counted since it started, in a registry of its own."""
+    """What this process has counted since it started, in a registry of its own; `whole` is what all have counted."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.registry.register(ProcessFigures())
         self._requests = Counter(
             "murmur_http_requests", "Requests answered.", ("method", "route", "status"), registry=self.registry
         )
@@ -24,41 +34,50 @@ class ApiMetrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
-        self.in_flight = Gauge("murmur_http_requests_in_flight", "Requests in progress.", registry=self.registry)
+        self.in_flight = Gauge(
+            "murmur_http_requests_in_flight",
+            "Requests in progress.",
+            registry=self.registry,
+            multiprocess_mode="livesum",
+        )
         self._submits = Counter("murmur_submits", "Jobs accepted, by outcome.", ("outcome",), registry=self.registry)
+        self._submit_seconds = Counter("murmur_submit_seconds", "Time spent on accepting jobs.", registry=self.registry)
         self._upload_bytes = Counter("murmur_upload_bytes", "Bytes of audio accepted.", registry=self.registry)
         self._rejects = Counter(
             "murmur_rejects", "Submits refused, by the error's code.", ("code",), registry=self.registry
         )
-        self._memory = Gauge(
-            "murmur_memory_percent",
-            "Memory in use, as the memory limit for submits measures it.",
-            registry=self.registry,
-        )
         self.audit_lost = Counter(
             "murmur_audit_lines_lost", "Lines that couldn't be written to the audit log.", registry=self.registry
         )
-        self._disk_free = Gauge("murmur_disk_free_bytes", "Free disk space for uploads.", registry=self.registry)
-        self._disk = Gauge("murmur_disk_bytes", "Size of that disk.", registry=self.registry)
-        self.accepted = 0
-        self.rejected = 0
-        self._submit_seconds = 0.0
+        self._memory = self._seen(
+            "murmur_memory_percent", "Memory in use, as the memory limit for submits measures it."
+        )
+        self._disk_free = self._seen("murmur_disk_free_bytes", "Free disk space for uploads.")
+        self._disk = self._seen("murmur_disk_bytes", "Size of that disk.")
+        self._series: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+
+    def _seen(self, name: str, text: str) -> Gauge:
+        """A figure of the machine: whichever process looked last knows it."""
+        return Gauge(name, text, registry=self.registry, multiprocess_mode="mostrecent")
 
     def answered(self, *, method: str, route: str, status: int, seconds: float) -> None:
         """Count a request that has been answered."""
-        self._requests.labels(method, route, str(status)).inc()
-        self._seconds.labels(method, route).observe(seconds)
+        key = (method, route, status)
+        series = self._series.get(key)
+        if series is None:
+            series = self._requests.labels(method, route, str(status)), self._seconds.labels(method, route)
+            self._series[key] = series
+        series[0].inc()
+        series[1].observe(seconds)
 
     def submitted(self, outcome: Outcome, *, audio_bytes: int, seconds: float) -> None:
         """Count a submit that became a job."""
-        self.accepted += 1
-        self._submit_seconds += seconds
+        self._submit_seconds.inc(seconds)
         self._submits.labels(outcome.value).inc()
         self._upload_bytes.inc(audio_bytes)
 
     def refused(self, code: str) -> None:
         """Count a submit that was refused."""
-        self.rejected += 1
         self._rejects.labels(code).inc()
 
     def machine(self, *, memory_percent: float, disk_free: int, disk: int) -> None:
@@ -67,7 +86,47 @@ class ApiMetrics:
         self._disk_free.set(disk_free)
         self._disk.set(disk)
 
+    def whole(self) -> CollectorRegistry:
+        """What every process of this API has counted, added up."""
+        together = CollectorRegistry()
+        if SHARED in os.environ:
+            together.register(_all_processes())
+            together.register(ProcessFigures(_siblings))
+        else:
+            together.register(self.registry)
+            together.register(ProcessFigures())
+        return together
+
+    @property
+    def accepted(self) -> int:
+        """Submits that became jobs."""
+        return int(self._total(self._submits, "murmur_submits_total"))
+
+    @property
+    def rejected(self) -> int:
+        """Submits that were refused."""
+        return int(self._total(self._rejects, "murmur_rejects_total"))
+
     @property
     def mean_submit_ms(self) -> float:
         """Mean time to accept a job, in milliseconds; 0 before the first."""
-        return 1000 * self._submit_seconds / self.accepted if self.accepted else 0.0
+        accepted = self.accepted
+        return 1000 * self._total(self._submit_seconds, "murmur_submit_seconds_total") / accepted if accepted else 0.0
+
+    def _total(self, own: MetricWrapperBase, name: str) -> float:
+        families: Iterable[Metric] = (_all_processes() if SHARED in os.environ else own).collect()
+        return float(sum(sample.value for family in families for sample in family.samples if sample.name == name))
+
+
+def _all_processes() -> Collector:
+    """What the processes have written into the directory that they share."""
+    collector: Collector = MultiProcessCollector(None)  # type: ignore[no-untyped-call]
+    return collector
+
+
+def _siblings() -> list[psutil.Process]:
+    """The processes of this API: this one, and those that the same parent started."""
+    try:
+        return psutil.Process(os.getppid()).children()
+    except psutil.NoSuchProcess:
+        return [psutil.Process()]

@@ -1,9 +1,11 @@
 """What every request passes through: an id, a log line, figures, safe headers. Plain ASGI: bodies stay streams."""
 
+import logging
 import re
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Collection
+from random import random
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -15,6 +17,10 @@ from api.problems import unexpected
 _SANE_ID = re.compile(r"[A-Za-z0-9._:\-]{1,128}")
 _SLASHES = re.compile(r"/{2,}")
 _QUIET = ("/health", "/metrics")
+_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"))
+_LOOKS, _AS_EXPECTED = ("GET", "HEAD"), (200, 304)
+_POLLED = ("/jobs/{job_id}", "/status/{job_id}")
+"""How the routes end under which somebody asks again and again how a job is, in every dialect."""
 _HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
@@ -22,9 +28,10 @@ _HEADERS = (
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"cache-control", b"no-store"),
 )
-_CONTENT_POLICY = b"default-src 'none'; frame-ancestors 'none'"
+_CONTENT_POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
 
 _log = structlog.get_logger("api.request")
+_level = logging.getLogger("api.request")
 
 
 def _empty_fields() -> dict[str, None]:
@@ -47,9 +54,10 @@ class RequestMiddleware:
     layer, because every layer costs every poll.
     """
 
-    def __init__(self, app: ASGIApp, meters: ApiMetrics) -> None:
+    def __init__(self, app: ASGIApp, meters: ApiMetrics, poll_log_share: float = 1.0) -> None:
         self._app = app
         self._meters = meters
+        self._poll_log_share = poll_log_share
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -76,27 +84,31 @@ class RequestMiddleware:
                 message["headers"] = _completed(message["headers"], request_id.encode(), warnings.encode())
             await send(message)
 
-        with self._meters.in_flight.track_inprogress():
-            try:
-                await self._app(scope, receive, finish)
-            except HeadAnswered:
-                pass
-            except Exception as error:
-                if status and method == "HEAD":
-                    return
-                if status:
-                    raise
-                await unexpected(request_id, error)(scope, receive, finish)
-            finally:
-                self._write(scope, method, status, time.perf_counter() - began)
+        in_flight = self._meters.in_flight
+        in_flight.inc()
+        try:
+            await self._app(scope, receive, finish)
+        except HeadAnswered:
+            pass
+        except Exception as error:
+            if status and method == "HEAD":
+                return
+            if status:
+                raise
+            await unexpected(request_id, error)(scope, receive, finish)
+        finally:
+            in_flight.dec()
+            self._write(scope, method, status, time.perf_counter() - began)
 
     def _write(self, scope: Scope, method: str, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", None) or "unmatched"
-        method = method if method.isalpha() and len(method) < 12 else "OTHER"
+        method = method if method in _METHODS else "OTHER"
         self._meters.answered(method=method, route=route, status=status, seconds=seconds)
-        quiet = scope["path"].startswith(_QUIET) and status < 500
+        level = 30 if status >= 500 else 10 if scope["path"].startswith(_QUIET) else 20
+        if level < 30 and not self._worth_a_line(level, method, route, status):
+            return
         _log.log(
-            10 if quiet else 30 if status >= 500 else 20,
+            level,
             "request",
             method=method,
             path=scope["path"][:500],
@@ -106,6 +118,12 @@ class RequestMiddleware:
             **_empty_fields(),
             client_ip=client_address(scope) or None,
         )
+
+    def _worth_a_line(self, level: int, method: str, route: str, status: int) -> bool:
+        """Whether the line would be kept, and isn't one of the thousands that say that somebody has asked again."""
+        if status in _AS_EXPECTED and method in _LOOKS and route.endswith(_POLLED):
+            return random() < self._poll_log_share
+        return level > 10 or _level.isEnabledFor(level)
 
 
 def _tidy(scope: Scope) -> None:
@@ -144,12 +162,16 @@ def _request_id(scope: Scope) -> str:
     return uuid.uuid4().hex[:16]
 
 
-def _completed(headers: Iterable[tuple[bytes, bytes]], request_id: bytes, warnings: bytes) -> list[tuple[bytes, bytes]]:
+def _completed(
+    headers: Collection[tuple[bytes, bytes]], request_id: bytes, warnings: bytes
+) -> list[tuple[bytes, bytes]]:
     """*headers* with the request's id, what an answered transcript lacks, and the safe ones that no route has set."""
-    given = [(name, value) for name, value in headers if name != b"x-request-id"]
-    known = dict(given)
-    missing = [(name, value) for name, value in _HEADERS if name not in known]
+    known = dict(headers)
+    completed = [pair for pair in headers if pair[0] != b"x-request-id"]
+    completed.append((b"x-request-id", request_id))
+    if warnings:
+        completed.append((b"murmur-warnings", warnings))
+    completed += [pair for pair in _HEADERS if pair[0] not in known]
     if b"content-security-policy" not in known and not known.get(b"content-type", b"").startswith(b"text/html"):
-        missing.append((b"content-security-policy", _CONTENT_POLICY))
-    lacking = [(b"murmur-warnings", warnings)] if warnings else []
-    return [*given, (b"x-request-id", request_id), *lacking, *missing]
+        completed.append(_CONTENT_POLICY)
+    return completed

@@ -1,23 +1,21 @@
 """Jobs: hand in, look up, wait, cancel, forget."""
 
-import hashlib
-import math
 import re
 from typing import Annotated
 
 import structlog
 from fastapi import APIRouter, Header, Query, Request, Response
 
-from api.dependencies import Caller, JobId, PlatformDep, incoming
+from api.dependencies import Caller, JobId, Platform, PlatformDep, incoming
+from api.jobs.answers import matches
 from api.openapi import SUBMISSION
 from api.problems import documented
-from api.schemas import JobOut, JobsOut, job_out, jobs_out
+from api.schemas import JobOut, JobsOut, jobs_out
 from transcription.job import Job, Outcome, Status
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 _PREFER_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})\"?", re.IGNORECASE)
-_POLL_S = (1, 30)
 
 Wait = Annotated[
     float | None,
@@ -67,7 +65,7 @@ async def submit(
         job = await platform.jobs.wait(job, seconds=seconds)
     if outcome is Outcome.REPEATED:
         headers["Idempotent-Replayed"] = "true"
-    return _answer(request, job, status=200 if job.status.terminal else 202, **headers)
+    return _answer(request, platform, job, status=200 if job.status.terminal else 202, **headers)
 
 
 @router.get("", operation_id="list_jobs", summary="List jobs", responses=documented(400, 422, 503))
@@ -105,7 +103,7 @@ async def look_up(
     job = await platform.jobs.get(job_id, tenant=caller.tenant)
     if wait and not job.status.terminal:
         job = await platform.jobs.wait(job, seconds=min(wait, platform.settings.api.max_wait_s))
-    return _answer(request, job, status=200, if_none_match=if_none_match)
+    return _answer(request, platform, job, status=200, if_none_match=if_none_match)
 
 
 @router.post(
@@ -119,7 +117,7 @@ async def cancel(request: Request, platform: PlatformDep, caller: Caller, job_id
     """Give up the job: at once while it waits, within seconds while it runs. A finished one answers 409."""
     job = await platform.jobs.cancel(job_id, tenant=caller.tenant)
     structlog.contextvars.bind_contextvars(job_id=job.id)
-    return _answer(request, job, status=200)
+    return _answer(request, platform, job, status=200)
 
 
 @router.delete(
@@ -131,31 +129,18 @@ async def forget(platform: PlatformDep, caller: Caller, job_id: JobId) -> None:
     structlog.contextvars.bind_contextvars(job_id=job_id)
 
 
-def _answer(request: Request, job: Job, *, status: int, if_none_match: str | None = None, **headers: str) -> Response:
-    out = job_out(job, root=root(request))
-    body = out.model_dump_json().encode()
-    tag = f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
-    headers |= {"ETag": tag, "Cache-Control": "private, no-cache"}
-    if not job.status.terminal:
-        headers["Retry-After"] = str(poll_after_s(job))
-    if matches(if_none_match, tag):
-        return Response(status_code=304, headers=headers)
+def _answer(
+    request: Request, platform: Platform, job: Job, *, status: int, if_none_match: str | None = None, **headers: str
+) -> Response:
+    answer = platform.answers.of(job, root=root(request))
+    unchanged = matches(if_none_match, answer.tag)
+    response = Response(None if unchanged else answer.body, 304 if unchanged else status)
+    response.raw_headers = [*(answer.unchanged if unchanged else answer.headers)]
     if request.method == "POST":
-        headers["Location"] = out.urls.self
-    return Response(body, status, headers=headers, media_type="application/json")
-
-
-def poll_after_s(job: Job) -> int:
-    """When it is worth looking at *job* again, in whole seconds: near its turn, or soon where that isn't known."""
-    least, most = _POLL_S
-    eta = job.queue.eta_s if job.queue and job.queue.eta_s is not None else 0.0
-    return max(least, min(most, math.ceil(eta)))
-
-
-def matches(if_none_match: str | None, tag: str) -> bool:
-    """Whether the client holds what *tag* names; weak comparison, as RFC 9110 has it for this header."""
-    held = [part.strip().removeprefix("W/") for part in (if_none_match or "").split(",")]
-    return tag in held or held == ["*"]
+        response.headers["Location"] = f"{root(request)}/v1/jobs/{job.id}"
+    for name, value in headers.items():
+        response.headers[name] = value
+    return response
 
 
 def root(request: Request) -> str:

@@ -34,7 +34,7 @@ async def metrics(request: Request, platform: PlatformDep) -> Response:
         return Response(orjson.dumps(_few(platform)), media_type="application/json")
     seen = await platform.machine.read()
     platform.meters.machine(memory_percent=seen.memory_percent, disk_free=seen.free_bytes, disk=seen.disk_bytes)
-    return _text(request, platform.meters.registry)
+    return _text(request, platform.meters.whole())
 
 
 @router.get(

@@ -8,8 +8,9 @@ import orjson
 from fastapi import APIRouter, Query, Response
 
 from api.dependencies import Caller, JobId, PlatformDep
+from api.jobs.answers import matches, poll_after_s
 from api.problems import WithMembers, documented
-from api.routes.jobs import IfNoneMatch, matches, poll_after_s
+from api.routes.jobs import IfNoneMatch
 from api.schemas import error_out
 from api.transcript_schemas import Transcript as TranscriptOut
 from api.transcript_schemas import VerboseTranscript, texts

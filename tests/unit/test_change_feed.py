@@ -1,7 +1,7 @@
 """The one listener of a process: it ends when it is closed."""
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Any, cast
 
 from transcription.ledger.change_feed import Watch
@@ -45,3 +45,54 @@ def test_closing_ends_a_listener_that_missed_the_first_cancel() -> None:
 
     asyncio.run(close())
     assert channel.cancels == 2
+
+
+class _Silent:
+    """A subscription whose server goes silent; it tells what it was asked, and wakes up for the next connection."""
+
+    def __init__(self) -> None:
+        self.pings = 0
+        self._said = [{"type": "subscribe", "data": 1}]
+
+    async def subscribe(self, _: str) -> None:
+        """Be subscribed."""
+
+    async def ping(self) -> None:
+        self.pings += 1
+
+    async def get_message(self, **_: float) -> dict[str, Any] | None:
+        await asyncio.sleep(0)
+        return self._said.pop() if self._said else None
+
+
+class _Connections:
+    def __init__(self) -> None:
+        self.opened: list[_Silent] = []
+
+    @asynccontextmanager
+    async def pubsub(self, **_: bool) -> Any:
+        self.opened.append(_Silent())
+        yield self.opened[-1]
+
+
+def test_connection_that_is_silent_when_asked_is_replaced_and_all_who_wait_look_again() -> None:
+    connections = _Connections()
+
+    async def wait() -> int:
+        watch = Watch(cast("Any", connections))
+        looks = 0
+
+        async def look() -> None:
+            nonlocal looks
+            looks += 1
+
+        async with aclosing(watch.checks("c", look, longest_s=lambda: 60.0)) as checks:
+            async for _ in checks:
+                if len(connections.opened) >= 2:
+                    break
+        await watch.close()
+        return looks
+
+    looks = asyncio.run(asyncio.wait_for(wait(), 30))
+    assert connections.opened[0].pings == 1
+    assert looks >= 3, "at first, when it is listened to, and when that ends"

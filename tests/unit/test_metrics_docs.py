@@ -45,7 +45,7 @@ def test_metrics_of_an_api_process_are_documented() -> None:
     api.answered(method="GET", route="/health", status=200, seconds=0.1)
     api.submitted(Outcome.NEW, audio_bytes=1, seconds=0.1)
     api.refused("too_large")
-    assert documented("An API process") | documented("Every process") == in_code(api.registry.collect())
+    assert documented("An API process") | documented("Every process") == in_code(api.whole().collect())
 
 
 def test_metrics_of_the_ledger_are_documented() -> None:

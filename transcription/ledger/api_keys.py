@@ -12,17 +12,19 @@ hash, so no comparison takes longer for a better guess.
 import hashlib
 import secrets
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from redis import Redis
-from redis.asyncio import Redis as AsyncRedis
 
 from transcription.access import ApiKey, Scope
 from transcription.errors import LedgerUnavailable
 from transcription.ledger.audit_heads import note
+from transcription.ledger.batches import Batches
 from transcription.ledger.connections import translated
+from transcription.ledger.fail_fast import FailFastRedis
 from transcription.ledger.scripts import PREFIX
 
 START = "mur_"
@@ -36,18 +38,27 @@ _REMEMBERED = 10_000
 class RedisKeys:
     """A KeyRing on Redis: what the API asks."""
 
-    def __init__(self, client: AsyncRedis) -> None:
+    def __init__(self, client: FailFastRedis) -> None:
         self._client = client
         self._noted: dict[str, float] = {}
+        self._records: Batches[str, dict[str, str]] = Batches(self._read)
 
     async def find(self, secret: str) -> ApiKey | None:
         """The key of *secret*, None for one that was never given out, is revoked or has expired. LedgerUnavailable."""
         if not secret.startswith(START) or len(secret) > _MOST:
             return None
-        with translated():
-            found: Any = await self._client.hgetall(f"{PREFIX}key:{_digest(secret)}")
+        found = await self._records.get(_digest(secret))
         key = _key(found) if found else None
         return None if key is None or key.expired(time.time()) else key
+
+    async def _read(self, digests: Sequence[str]) -> list[dict[str, str]]:
+        """The records of all keys that come just now: every request looks, so that a revoked one is refused at once."""
+        with translated():
+            async with self._client.bounded(), self._client.pipeline(transaction=False) as pipe:
+                for digest in digests:
+                    pipe.hgetall(f"{PREFIX}key:{digest}")
+                found: list[dict[str, str]] = await pipe.execute()
+                return found
 
     async def used(self, key: ApiKey) -> None:
         """Note that *key* was used now, once a minute; a ledger that is away misses it."""

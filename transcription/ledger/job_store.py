@@ -6,7 +6,7 @@ import binascii
 import hashlib
 import time
 import uuid
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
 from typing import Any, Literal
 
@@ -32,6 +32,7 @@ from transcription.job import Audio, Job, Outcome, QueuePosition, Status, Submis
 from transcription.known_speakers import recognized
 from transcription.lanes import needed
 from transcription.ledger import records, stats
+from transcription.ledger.batches import Batches
 from transcription.ledger.change_feed import Watch
 from transcription.ledger.connections import (
     RETRY_AFTER_S,
@@ -42,6 +43,7 @@ from transcription.ledger.connections import (
     unchanged,
 )
 from transcription.ledger.fail_fast import FailFastRedis
+from transcription.ledger.made_jobs import MadeJobs
 from transcription.ledger.scripts import PREFIX, Scripts, noting, pairs
 from transcription.options import Diarization, Options, Priority, fingerprint
 from transcription.ports import Backlog, Lane, Mark, Page, Server
@@ -79,6 +81,9 @@ class RedisJobs:
             keep_audio=settings.retention.keep_audio,
         )
         self._watch = watch or Watch(client)
+        self._placed: Batches[str, Job | Exception | None] = Batches(lambda ids: self._look_up(ids, places=True))
+        self._unplaced: Batches[str, Job | Exception | None] = Batches(lambda ids: self._look_up(ids, places=False))
+        self._made = MadeJobs()
         self._lanes: dict[str, Lane] = {}
         self._lanes_at = float("-inf")
 
@@ -216,10 +221,32 @@ class RedisJobs:
         return await self._one(job_id, tenant=tenant, places=True)
 
     async def _one(self, job_id: str, *, tenant: str, places: bool) -> Job:
-        found = await self._read(tenant, [job_id], places=places)
-        if not found:
+        job = await (self._placed if places else self._unplaced).get(job_id)
+        if isinstance(job, Exception):
+            raise job
+        if job is None or job.tenant != tenant:
             raise JobNotFound(f"no job {job_id!r}")
-        return found[0]
+        return job
+
+    async def _look_up(self, ids: Sequence[str], *, places: bool) -> list[Job | Exception | None]:
+        """Jobs of any tenant, for all who ask just now; whose each is, is looked at when it is handed out."""
+        with translated():
+            rows = await self._scripts.call("read", "", int(places), *ids)
+        await self._know_speeds(rows)
+        return [self._made_job(job_id, row) if row else None for job_id, row in zip(ids, rows, strict=True)]
+
+    def _made_job(self, job_id: str, row: list[Any]) -> Job | Exception:
+        """The job of a row; an error where the ledger holds what can't be one: it is this job's alone."""
+        known = self._made.get(job_id, row)
+        if known is not None:
+            return known
+        try:
+            job = self._job(row)
+        except Exception as error:  # noqa: BLE001  it is raised where the job was asked for
+            return error
+        if job.queue is None:  # its turn depends on the speed of the workers too
+            self._made.put(row, job)
+        return job
 
     async def _read(self, tenant: str, ids: list[str], *, places: bool) -> list[Job]:
         with translated():
@@ -227,17 +254,19 @@ class RedisJobs:
         return await self._jobs([row for row in rows if row])
 
     async def _jobs(self, rows: list[Any]) -> list[Job]:
-        if any(row[2] != "" for row in rows) and time.monotonic() - self._lanes_at > RATE_AGE_S:
+        await self._know_speeds(rows)
+        return [self._job(row) for row in rows]
+
+    async def _know_speeds(self, rows: list[Any]) -> None:
+        if any(row and row[2] != "" for row in rows) and time.monotonic() - self._lanes_at > RATE_AGE_S:
             # An ETA by the speed of workers that are gone would be a lie. One asks for all who come meanwhile: with
             # thousands of workers the figures take a while, and a crowd that asked for them would hold everybody up.
             self._lanes_at = time.monotonic()
             with suppress(LedgerUnavailable):  # a job without an ETA is still a job
                 await self.backlog()
-        return [self._job(pairs(job_hash), pairs(comp), *queue) for job_hash, comp, *queue in rows]
 
-    def _job(
-        self, job_hash: dict[str, str], comp: dict[str, str], position: str | int, ahead: str | int, further: list[Any]
-    ) -> Job:
+    def _job(self, row: list[Any]) -> Job:
+        job_hash, comp, position, ahead, further = pairs(row[0]), pairs(row[1]), row[2], row[3], row[4]
         queue = None if position == "" else self._queue_position(comp["lane"], int(position), records.seconds(ahead))
         return records.job(job_hash, comp, queue, list(map(pairs, further)))
 

@@ -8,6 +8,8 @@ import orjson
 import structlog
 from structlog.typing import EventDict, Processor
 
+from transcription.observability.background_log import BackgroundHandler
+
 # Uvicorn's own request lines would say everything twice.
 _SILENT = ("uvicorn.access",)
 # Who writes stands before each line; Celery's data and uvicorn's colours say what the line already tells.
@@ -15,7 +17,14 @@ _OBVIOUS = frozenset(("service", "logger", "data", "request_id", "traceparent", 
 _LESS = ("python_multipart", "asyncio", "httpx", "httpcore")
 
 
-def configure(*, level: str, style: Literal["json", "text"], service: str, stream: TextIO | None = None) -> None:
+def configure(
+    *,
+    level: str,
+    style: Literal["json", "text"],
+    service: str,
+    stream: TextIO | None = None,
+    background: bool = False,
+) -> None:
     """
     Set up logging for this process.
 
@@ -24,6 +33,7 @@ def configure(*, level: str, style: Literal["json", "text"], service: str, strea
         style: `json`: one object a line; `text`: for a terminal.
         service: Part of the platform that writes, as `api`; stands in every line.
         stream: Where lines go; standard error by default.
+        background: A thread encodes and writes the lines; call `write_directly` before the process ends.
     """
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -47,7 +57,8 @@ def configure(*, level: str, style: Literal["json", "text"], service: str, strea
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=_ending(style)))
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    write_directly()
+    root.handlers[:] = [BackgroundHandler(handler) if background else handler]
     root.setLevel(level)
     for name in ("uvicorn", "uvicorn.error", *_SILENT):
         logger = logging.getLogger(name)
@@ -55,6 +66,13 @@ def configure(*, level: str, style: Literal["json", "text"], service: str, strea
         logger.propagate = name not in _SILENT
     for name in _LESS:
         logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def write_directly() -> None:
+    """Write what a thread still has, and every line from now on at once: the process is about to end."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, BackgroundHandler):
+            handler.close()
 
 
 def _ending(style: str) -> list[Processor]:

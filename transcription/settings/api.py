@@ -36,10 +36,17 @@ class Api(Part):
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65_535, description="Port to listen on.")
+    processes: int = Field(1, ge=0, description="API processes that share the port; 0: one for each core.")
+    server: Literal["uvicorn", "granian"] = Field(
+        "uvicorn", description="HTTP server; `granian` is an extra, and see docs/scaling.md for what it lacks."
+    )
     health_status: str = Field("ok", description="Value of `status` in /health when all is well.")
     max_wait_s: float = Field(60.0, gt=0, description="Longest long poll (`wait`).")
     housekeeping: bool = Field(
         True, description="Expire jobs, send webhooks and take back what lost workers held in the API's processes too."
+    )
+    poll_log_share: float = Field(
+        0.0, ge=0, le=1, description="Share of the status requests answered 200 or 304 that get a line in the log."
     )
     stop_s: int = Field(10, ge=0, description="How long a shutdown waits for running requests.")
     max_sync_s: float = Field(3600.0, gt=0, description="Longest wait of a synchronous transcription; after it, 409.")

@@ -49,6 +49,7 @@ class DiskUpload:
         self._spilling: asyncio.Future[None] | None = None
         self._descriptor: int | None = None
         self._ended = False
+        self._settled = False
         # abort() may come while a cancelled request's thread still writes
         self._lock = threading.Lock()
 
@@ -56,6 +57,7 @@ class DiskUpload:
         """Add bytes. DiskFull, for these bytes or for earlier ones."""
         self.size += len(chunk)
         self._buffer += chunk
+        self._settled = False
         if len(self._buffer) >= _BUFFER_BYTES:
             await self._spilled()
             full, self._buffer = self._buffer, bytearray()
@@ -63,9 +65,12 @@ class DiskUpload:
 
     async def path(self) -> Path:
         """A local path with all bytes so far; it is good until commit or abort. DiskFull."""
+        if self._settled:
+            return self._part
         await self._spilled()
         rest, self._buffer = self._buffer, bytearray()
         await asyncio.to_thread(self._spill, rest, last=True)
+        self._settled = True
         return self._part
 
     def sha256(self) -> str:
