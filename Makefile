@@ -12,7 +12,7 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3 python;
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$python; break; }; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test mutants mutants-domain test-compose fuzz recordings audit check format docs lock clean mac-up mac-worker chaos bench test-mlx secrets clients release pin
+.PHONY: help demo run test mutants mutants-domain test-compose fuzz recordings audit check format docs lock clean mac-up mac-worker chaos bench soak test-mlx secrets clients release pin
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -78,6 +78,9 @@ chaos: $(VENV)/.dev ## Break real processes for minutes, with real lease times (
 
 bench: $(VENV)/.dev ## Measure speed and word errors beside faster-whisper, in under ten minutes
 	@$(BIN)/python -m bench.run --size base --clips 16 --rounds 5 $(ARGS)
+
+soak: $(VENV)/.dev ## Run the platform for half an hour at 70 % of what it keeps up: nothing may grow, no job be lost (ARGS="--minutes 5")
+	@$(BIN)/python -m bench.load.soak $(ARGS)
 
 fuzz: $(VENV)/.dev ## Damage 10,000 inputs and look for crashes (FUZZ_INPUTS=…, FUZZ_SEED=…)
 	@FUZZ_INPUTS=$(FUZZ_INPUTS) FUZZ_SEED=$(FUZZ_SEED) $(BIN)/python -m pytest -q tests/fuzz $(ARGS)

@@ -1,0 +1,1 @@
+"""The whole control plane under load; `python -m bench.load --help`."""

@@ -1,0 +1,213 @@
+"""
+Run the platform for half an hour at 70 % of what it can keep up: does anything grow? `python -m bench.load.soak`.
+
+A round is what a client does with a recording: submit, poll at the pace of `Retry-After`, take the transcript; every
+eighth holds a long-poll and every eighth an event stream instead of polling. The sustainable rate is measured first.
+Jobs and their traces are kept for a minute, so that the ledger's size is level soon. It fails when a job isn't
+accounted for, or when memory, open files or keys grow.
+"""
+
+import argparse
+import asyncio
+import itertools
+import os
+import statistics
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import orjson
+import psutil
+import uvloop
+
+from bench.load.http import Connection
+from bench.load.stack import OTHER_CORE, Stack, pin, running
+from demo import SAMPLES
+
+SHARE = 0.7
+AT_ONCE = 8
+KEPT_S = 60
+LOOK_S = 5.0
+LAST_S = 120.0
+GROWTH = 0.10
+"""How much more of anything the last quarter may have than the second."""
+
+ROOM = {"api MB": 8.0, "worker MB": 16.0, "api files": 16.0, "worker files": 16.0, "redis keys": 50.0, "redis MB": 2.0}
+"""What doesn't count as growth, being so little."""
+
+NAMES = tuple(ROOM)
+
+
+@dataclass(slots=True)
+class Soak:
+    """What happened: the rate in rounds a second, how rounds ended, and the looks at the processes, one every 5 s."""
+
+    sustainable_per_s: float = 0.0
+    per_s: float = 0.0
+    accepted: int = 0
+    ends: Counter[str] = field(default_factory=Counter)
+    looks: list[dict[str, float]] = field(default_factory=list)
+
+    def unaccounted(self) -> int:
+        """Jobs that were accepted and whose transcript nobody got."""
+        return self.accepted - self.ends["completed"]
+
+    def grown(self) -> dict[str, tuple[float, float]]:
+        """What grew: its median in the second quarter, when all is level, and in the last one."""
+        quarter = len(self.looks) // 4
+        if quarter < 2:
+            return {}
+        early, late = self.looks[quarter : 2 * quarter], self.looks[-quarter:]
+        medians = {
+            name: tuple(statistics.median(look[name] for look in part) for part in (early, late)) for name in NAMES
+        }
+        return {
+            name: (before, after)
+            for name, (before, after) in medians.items()
+            if after > before * (1 + GROWTH) and after > before + ROOM[name]
+        }
+
+
+class Rounds:
+    """Clients that hand in recordings, wait for them and take the transcripts."""
+
+    def __init__(self, stack: Stack, soak: Soak) -> None:
+        self._stack = stack
+        self._soak = soak
+        self._numbers = itertools.count(1)
+        self._flac = SAMPLES["short"].path.read_bytes()
+        self._free: list[Connection] = []
+
+    async def once(self) -> None:
+        """One round."""
+        number = next(self._numbers)
+        connection = self._free.pop() if self._free else Connection.to(self._stack.api.url)
+        try:
+            body = self._flac + number.to_bytes(8, "big")
+            answer = await connection.request("POST", "/v1/jobs", body, content_type="audio/flac")
+            if answer.status != 202:
+                self._soak.ends[f"refused: {answer.status}"] += 1
+                return
+            self._soak.accepted += 1
+            path = answer.headers["location"]
+            status = await self._ended(connection, path, number)
+            result = await connection.request("GET", f"{path}/result?format=text")
+            self._soak.ends[status if result.status == 200 else f"{status}, {result.status}"] += 1
+        except (OSError, EOFError) as error:
+            self._soak.ends[type(error).__name__] += 1
+            connection.close()
+            return
+        self._free.append(connection)
+
+    async def _ended(self, connection: Connection, path: str, number: int) -> str:
+        if number % 8 == 0:
+            _, chunks = await connection.stream(f"{path}/events")
+            async for _ in chunks:
+                pass
+        deadline = time.monotonic() + LAST_S
+        while True:
+            answer = await connection.request("GET", f"{path}?wait=60" if number % 8 == 1 else path)
+            status = str(orjson.loads(answer.body)["status"])
+            if status not in ("queued", "processing") or time.monotonic() > deadline:
+                return status
+            await asyncio.sleep(float(answer.headers.get("retry-after", "1")))
+
+    def close(self) -> None:
+        """Let the connections go."""
+        for connection in self._free:
+            connection.close()
+
+
+def soak(*, seconds: float, find_s: float = 30.0, look_s: float = LOOK_S) -> Soak:
+    """Find the sustainable rate for *find_s*, then hold 70 % of it for *seconds*."""
+    kept = {"RETENTION__RESULT_TTL_S": str(KEPT_S), "RETENTION__TOMBSTONE_TTL_S": str(KEPT_S)}
+    with tempfile.TemporaryDirectory() as directory, running(Path(directory), worker=True, **kept) as stack:
+        pin(os.getpid(), OTHER_CORE)
+        return uvloop.run(_soak(stack, seconds, find_s, look_s))
+
+
+async def _soak(stack: Stack, seconds: float, find_s: float, look_s: float) -> Soak:
+    found = Soak()
+    rounds = Rounds(stack, found)
+    found.sustainable_per_s = await _closed_loop(rounds, found, find_s)
+    found.per_s = SHARE * found.sustainable_per_s
+    looking = asyncio.create_task(_look(stack, found, look_s))
+    loop = asyncio.get_running_loop()
+    due, end = loop.time(), loop.time() + seconds
+    running_now: set[asyncio.Task[None]] = set()
+    while due < end:
+        task = asyncio.create_task(rounds.once())
+        running_now.add(task)
+        task.add_done_callback(running_now.discard)
+        due += 1 / found.per_s
+        await asyncio.sleep(max(0.0, due - loop.time()))
+    looking.cancel()
+    if running_now:
+        await asyncio.wait(running_now, timeout=2 * LAST_S)
+    rounds.close()
+    return found
+
+
+async def _closed_loop(rounds: Rounds, found: Soak, seconds: float) -> float:
+    """Rounds a second with a few clients who begin the next one at once."""
+    began = time.monotonic()
+
+    async def client() -> None:
+        while time.monotonic() < began + seconds:
+            await rounds.once()
+
+    await asyncio.gather(*(client() for _ in range(AT_ONCE)))
+    return found.ends["completed"] / (time.monotonic() - began)
+
+
+async def _look(stack: Stack, found: Soak, look_s: float) -> None:
+    assert stack.worker is not None
+    workers = [stack.worker, *stack.worker.children(recursive=True)]
+    while True:
+        await asyncio.sleep(look_s)
+        alive = [one for one in workers if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+        memory = stack.redis.info("memory")
+        found.looks.append(
+            {
+                "api MB": stack.api.rss_bytes() / 1e6,
+                "worker MB": sum(one.memory_info().rss for one in alive) / 1e6,
+                "api files": stack.api.descriptors(),
+                "worker files": sum(one.num_fds() for one in alive),
+                "redis keys": stack.redis.dbsize(),
+                "redis MB": memory["used_memory"] / 1e6,
+            }
+        )
+
+
+def table(found: Soak) -> str:
+    """The figures at the beginning of each eighth, and what became of the jobs."""
+    step = max(1, len(found.looks) // 8)
+    ends = f"ends: {dict(found.ends)}; unaccounted for: {found.unaccounted()}"
+    lines = [
+        f"{found.per_s:.1f} rounds a second, 70 % of {found.sustainable_per_s:.1f}; {found.accepted} jobs; {ends}",
+        "",
+        f"| look | {' | '.join(NAMES)} |",
+        f"|---|{'---|' * len(NAMES)}",
+    ]
+    for number, look in enumerate(found.looks):
+        if number % step == 0:
+            lines.append(f"| {number} | {' | '.join(f'{look[name]:.1f}' for name in NAMES)} |")
+    return "\n".join([*lines, "", f"grown: {found.grown() or 'nothing'}"])
+
+
+def main() -> None:
+    """Soak, print, and fail where something grew or was lost."""
+    parser = argparse.ArgumentParser(prog="bench.load.soak", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=30)
+    parser.add_argument("--find", type=float, default=30, help="seconds in which the sustainable rate is measured")
+    given = parser.parse_args()
+    found = soak(seconds=60 * given.minutes, find_s=given.find)
+    print(table(found), flush=True)
+    if found.unaccounted() or found.grown():
+        raise SystemExit("the soak failed: a job isn't accounted for, or something grew")
+
+
+if __name__ == "__main__":
+    main()

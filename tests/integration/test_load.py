@@ -1,0 +1,74 @@
+"""The load measurements, for seconds: they start what they say they start, and count what they say they count."""
+
+import shutil
+from collections import Counter
+
+import pytest
+
+from bench.load import clients, polls, soak, uploads, wrk
+
+SAID = """
+Running 1s test @ http://127.0.0.1:1
+  Latency Distribution
+     50%    1.20ms
+     99%  850.00us
+  Socket errors: connect 1, read 0, write 0, timeout 2
+  Non-2xx or 3xx responses: 4
+Requests/sec:   1234.50
+"""
+
+
+def test_what_wrk_says_is_read_with_its_units_and_every_kind_of_error() -> None:
+    assert wrk.parsed(SAID) == wrk.Answered(1234.5, 0.85, 7)
+    with pytest.raises(SystemExit, match="something else"):
+        wrk.parsed("unable to connect")
+
+
+def test_recording_of_a_size_has_that_size_and_a_number_of_its_own() -> None:
+    one, other = (b"".join(uploads.wav(1_000_000, number)) for number in (1, 2))
+    assert len(one) == len(other) == 1_000_000
+    assert one != other
+
+
+def test_growth_is_what_is_more_in_the_last_quarter_than_in_the_second_and_not_what_comes_at_the_start() -> None:
+    level = dict.fromkeys(soak.NAMES, 100.0)
+    found = soak.Soak(looks=[{**level, "api MB": 20.0}, *[level] * 15])
+    assert found.grown() == {}
+    found.looks = [{**level, "api MB": 100.0 + 3 * number} for number in range(16)]
+    assert [*found.grown()] == ["api MB"]
+
+
+def test_jobs_without_a_transcript_are_unaccounted_for() -> None:
+    assert soak.Soak(accepted=3, ends=Counter(completed=2, failed=1)).unaccounted() == 1
+
+
+@pytest.mark.timeout(180)
+def test_clients_of_every_kind_are_held_and_hear_of_their_jobs_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clients, "SETTLE_S", 0.5)
+    held = clients.hold(clients=30, seconds=4, ends_per_s=5, step_s=0)
+    assert not held.seen.errors
+    assert held.seen.polls_ms
+    assert held.seen.ends_ms
+    assert {kind: held.seen.waiting[kind] for kind in clients.KINDS} == dict.fromkeys(clients.KINDS, 10)
+    assert "errors | 0" in clients.table(held)
+
+
+@pytest.mark.timeout(180)
+def test_soak_of_seconds_accounts_for_every_job() -> None:
+    found = soak.soak(seconds=3, find_s=2, look_s=0.5)
+    assert found.accepted >= 3
+    assert found.unaccounted() == 0
+    assert len(found.looks) >= 2
+    assert "unaccounted for: 0" in soak.table(found)
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk isn't installed")
+def test_polls_are_a_share_of_the_bare_routes_in_the_same_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(polls, "JOBS", 2)
+    rows = polls.measure(seconds=1, rounds=1, through_nginx=False)
+    assert not any(row.errors for row in rows)
+    shares = [share for row in rows for share in row.shares()]
+    assert len(shares) == 4
+    assert all(share > 0.05 for share in shares)
+    assert polls.table(rows).count("\n") == 1 + len(rows)
