@@ -1,7 +1,8 @@
-"""A TCP proxy before the ledger that can swallow the server's answers: a network that fails in one direction."""
+"""A TCP proxy before the ledger that can swallow or delay its answers: a network that fails in one direction."""
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from urllib.parse import urlsplit
@@ -11,7 +12,7 @@ class DeafProxy:
     """
     Passes everything on, both ways, until ``deaf`` is set; then answers are thrown away.
 
-    ``after`` makes it deaf as soon as a client has sent these bytes.
+    ``after`` makes it deaf as soon as a client has sent these bytes; ``delay_s`` holds each answer back.
     """
 
     def __init__(self, url: str) -> None:
@@ -21,6 +22,7 @@ class DeafProxy:
         self.url = f"redis://127.0.0.1:{self._listener.getsockname()[1]}{parts.path}"
         self._open: list[socket.socket] = []
         self.deaf = False
+        self.delay_s = 0.0
         self.after: bytes | None = None
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -43,6 +45,8 @@ class DeafProxy:
             while chunk := source.recv(65536):
                 if asks and self.after and self.after in chunk:
                     self.deaf = True
+                if not asks and self.delay_s:
+                    time.sleep(self.delay_s)
                 if asks or not self.deaf:
                     target.sendall(chunk)
         with suppress(OSError):

@@ -13,6 +13,7 @@ from api.dialects.waiting import OUTAGE_POLL_S, completed_or_reason, patiently
 from api.problems import status_of
 from transcription.errors import MurmurationError, outage_endured
 from transcription.job import Job
+from transcription.ledger.fail_fast import new_patience
 from transcription.transcript import Segment
 
 HEARTBEAT_S = 15.0
@@ -38,6 +39,7 @@ async def pieces(platform: Platform, job: Job) -> AsyncIterator[Segment | str | 
             more = True
             while more:
                 segments = None
+                new_patience()
                 with outage_endured():
                     segments, mark = await platform.jobs.written(job, mark)
                 for segment in segments or ():

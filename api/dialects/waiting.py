@@ -21,6 +21,7 @@ from transcription.errors import (
     outage_endured,
 )
 from transcription.job import Job, Status
+from transcription.ledger.fail_fast import new_patience
 from transcription.result_warning import warning_codes
 from transcription.transcript import Transcript
 
@@ -78,6 +79,7 @@ async def patiently(read: Callable[[], Awaitable[Found]], platform: Platform) ->
     clock = asyncio.get_running_loop().time
     deadline = clock() + platform.settings.api.max_sync_s
     while clock() < deadline:
+        new_patience()
         with outage_endured():
             return await read()
         await asyncio.sleep(OUTAGE_POLL_S)

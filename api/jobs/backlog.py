@@ -2,8 +2,11 @@
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from transcription.errors import LedgerUnavailable
+from transcription.ledger.fail_fast import waiting
 from transcription.ports import Backlog, JobStore, WorkerInfo
 
 MAX_AGE_S = 1.0
@@ -26,13 +29,22 @@ class BacklogView:
 
     async def now(self) -> Backlog:
         """The figures, at most a second old. LedgerUnavailable."""
-        async with self._lock:
+        async with self._turn():
             if self._known is None or time.monotonic() - self._known_at > self._max_age_s:
                 self._known = await self._read()
                 self._known_at = time.monotonic()
         if isinstance(self._known, LedgerUnavailable):
             raise self._known.with_traceback(None)
         return self._known
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        with waiting():
+            await self._lock.acquire()
+        try:
+            yield
+        finally:
+            self._lock.release()
 
     async def _read(self) -> Backlog | LedgerUnavailable:
         try:

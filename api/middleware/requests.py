@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.auth.access import client_address
 from api.metrics.process import ApiMetrics
 from api.problems import unexpected
+from transcription.ledger.fail_fast import one_patience
 
 _SANE_ID = re.compile(r"[A-Za-z0-9._:\-]{1,128}")
 _SLASHES = re.compile(r"/{2,}")
@@ -87,7 +88,8 @@ class RequestMiddleware:
         in_flight = self._meters.in_flight
         in_flight.inc()
         try:
-            await self._app(scope, receive, finish)
+            with one_patience():
+                await self._app(scope, receive, finish)
         except HeadAnswered:
             pass
         except Exception as error:

@@ -87,11 +87,12 @@ def test_messages_are_delivered_once_the_ledger_can_be_asked_again(
         eventually(lambda: len(receiver.received) == 1, 30)
 
 
+@pytest.mark.parametrize("error", [AWAY, RuntimeError("nobody foresaw this")])
 def test_delivery_that_could_not_be_written_down_comes_again_under_its_id(
-    settings: Settings, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     finished(settings, receiver.url)
-    failing(monkeypatch, "settle", AWAY)
+    failing(monkeypatch, "settle", error)
     with dispatching(settings):
         eventually(lambda: len(receiver.received) == 2, 60)
         client = LedgerClient(settings)

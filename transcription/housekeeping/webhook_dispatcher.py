@@ -53,8 +53,13 @@ class WebhookDispatcher(threading.Thread):
                 self._loop.call_soon_threadsafe(self._woken.set)
 
     def run(self) -> None:
-        """Deliver until told to stop."""
-        asyncio.run(self._serve())
+        """Deliver until told to stop; an error that nobody foresaw begins anew what it has ended."""
+        while not self._stopping.is_set():
+            try:
+                asyncio.run(self._serve())
+            except Exception:
+                log.exception("the webhook dispatcher begins anew")
+                self._stopping.wait(POLL_INTERVAL_S)
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()

@@ -12,6 +12,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from transcription.errors import outage_endured
+from transcription.ledger.fail_fast import new_patience
 from transcription.ledger.scripts import CHANGED
 
 MAX_SILENCE_S = 2.0
@@ -51,6 +52,7 @@ class Watch:
         async with self.on(computation) as changed:
             while True:
                 found = None
+                new_patience()
                 with outage_endured():
                     found = await check()
                 yield found

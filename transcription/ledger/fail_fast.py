@@ -1,10 +1,12 @@
-"""A client of Redis that waits for a silent server once, however many ask."""
+"""A client of Redis that waits for a silent server once, however many ask, and for a slow one once for each request."""
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -17,6 +19,9 @@ LONGEST_S = 10.0
 
 SILENT_S = 1.0
 """How long a failure stands for the next ones."""
+
+LEAST_SHARE = 0.2
+"""Of the time that one command may take, what must be left of a request's for its next one."""
 
 
 class NotSent(RedisConnectionError):
@@ -36,13 +41,15 @@ class Lateness:
         """Give the block *limit_s* in which the loop wasn't late, `LONGEST_S` in all. TimeoutError."""
         clock, task = asyncio.get_running_loop(), asyncio.current_task()
         assert task is not None  # noqa: S101  a coroutine runs in one
-        began, late_before, cancels = clock.time(), self._total_s, 0
+        # What is late by now was so before the block: it isn't the block's.
+        began, cancels = clock.time(), 0
+        late_before = self.until(began)
         canceled_before = task.cancelling()
         timers: list[asyncio.TimerHandle] = []
 
         def check() -> None:
             nonlocal cancels
-            ends = min(began + limit_s + self._until(clock.time()) - late_before, began + max(LONGEST_S, limit_s))
+            ends = min(began + limit_s + self.until(clock.time()) - late_before, began + max(LONGEST_S, limit_s))
             if clock.time() >= ends:
                 # Again and again: a cancel that meets an answer, or another timeout, can be lost.
                 cancels, ends = cancels + 1, clock.time() + TICK_S
@@ -65,22 +72,74 @@ class Lateness:
             for _ in range(cancels):
                 task.uncancel()
 
-    def _until(self, now: float) -> float:
+    def until(self, now: float) -> float:
+        """Seconds that the loop was late with until *now*."""
         late_s = now - self._due_at if self._due_at else 0.0
         # Where a tick is late, there was no rest in all of its interval.
         return self._total_s + (TICK_S + late_s if late_s > TICK_S / 2 else 0.0)
 
     def _tick(self, clock: asyncio.AbstractEventLoop) -> None:
-        self._total_s = self._until(clock.time())
+        self._total_s = self.until(clock.time())
         self._due_at = clock.time() + TICK_S if self._users else 0.0
         if self._users:
             clock.call_at(self._due_at, self._tick, clock)
+
+
+_loops: WeakKeyDictionary[asyncio.AbstractEventLoop, Lateness] = WeakKeyDictionary()
+
+
+def _lateness() -> Lateness:
+    """The running loop's."""
+    return _loops.setdefault(asyncio.get_running_loop(), Lateness())
+
+
+class _Waited:
+    """How long a request has waited for the ledger, in seconds."""
+
+    seconds = 0.0
+
+
+_request: ContextVar[_Waited | None] = ContextVar("waited_for_the_ledger", default=None)
+
+
+@contextmanager
+def one_patience() -> Iterator[None]:
+    """All commands inside the block, one request's, may together wait as long as a single one may."""
+    token = _request.set(_Waited())
+    try:
+        yield
+    finally:
+        _request.reset(token)
+
+
+def new_patience() -> None:
+    """Begin to count anew: for those who wait for a job, look after look, however long that takes."""
+    waited = _request.get()
+    if waited is not None:
+        waited.seconds = 0.0
+
+
+@contextmanager
+def waiting() -> Iterator[None]:
+    """Count the block's time as this request's, without what this process itself was late by."""
+    waited = _request.get()
+    if waited is None:
+        yield
+        return
+    clock, lateness = asyncio.get_running_loop(), _lateness()
+    began, late_before = clock.time(), lateness.until(clock.time())
+    try:
+        yield
+    finally:
+        now = clock.time()
+        waited.seconds += max(0.0, now - began - (lateness.until(now) - late_before))
 
 
 class FailFastRedis(Redis):
     """
     Gives every command *timeout_s* in all: for a connection, for sending, and for the answer. Time in which this
     process itself was too busy to look for answers doesn't count: a crowd must not be refused because it is one.
+    Inside `one_patience` all commands together have no more than that.
 
     When a command got no answer, and no other one got any while it waited, the server is taken to be down: commands
     within the next `SILENT_S` seconds fail at once. So two hundred who come together are refused together.
@@ -92,7 +151,12 @@ class FailFastRedis(Redis):
         self._timeout_s = timeout_s
         self._answered_at = float("-inf")
         self._silent_until = float("-inf")
-        self._lateness = Lateness()
+
+    @property
+    def patience_s(self) -> float:
+        """What is left of the time that this request may wait for the server."""
+        waited = _request.get()
+        return self._timeout_s - (waited.seconds if waited else 0.0)
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
         """Send a command and return its answer. NotSent, and what redis-py raises."""
@@ -102,14 +166,18 @@ class FailFastRedis(Redis):
     @asynccontextmanager
     async def bounded(self) -> AsyncIterator[None]:
         """Hold what is asked of the server inside the block to the rules above; for pipelines."""
-        began = time.monotonic()
+        began, patience_s = time.monotonic(), self.patience_s
         if began < self._silent_until:
             raise NotSent("the server gave no answer a moment ago")
+        if patience_s < LEAST_SHARE * self._timeout_s:
+            raise NotSent(f"the server was too slow: the answers before this one took {self._timeout_s:g} s")
         try:
-            async with self._lateness.excluded(self._timeout_s):
-                yield
+            with waiting():
+                async with _lateness().excluded(patience_s):
+                    yield
         except TimeoutError as error:
-            self._failed(began)
+            if patience_s == self._timeout_s:  # else it only was slow
+                self._failed(began)
             raise RedisTimeoutError(f"no answer within {self._timeout_s:g} s") from error
         except ResponseError:
             self._answered_at = time.monotonic()

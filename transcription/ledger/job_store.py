@@ -117,7 +117,7 @@ class RedisJobs:
         if not self._settings.ledger.wait_aof:
             return await self._scripts.call(name, *args)
         # The server must give up before the socket does, or its answer would never be heard.
-        patience_ms = int(self._settings.ledger.timeout_s * 1000 * SYNC_SHARE)
+        patience_ms = max(1, int(self._client.patience_s * 1000 * SYNC_SHARE))
         async with self._client.bounded(), self._client.pipeline(transaction=False) as pipe:
             await self._scripts.call(name, *args, client=pipe)
             pipe.execute_command("WAITAOF", 1, 0, patience_ms)

@@ -16,7 +16,9 @@ class Ledger(Part):
         None, description="Redis URL for rate limits; eviction is fine. Default: the ledger's."
     )
     wait_aof: bool = Field(False, description="Answer a submit only after Redis has synced it to disk (WAITAOF).")
-    timeout_s: float = Field(0.8, gt=0, description="How long the API waits for the ledger before it answers 503.")
+    timeout_s: float = Field(
+        0.8, gt=0, description="How long one request waits for the ledger in all before it is answered 503."
+    )
     audit_length: int = Field(100_000, ge=0, description="State changes kept in the ledger's audit stream.")
 
     def broker(self) -> str:
