@@ -11,11 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests import audio_files
 from transcription.encryption.files import PLAIN, Broken, FileEncryption
 from transcription.encryption.keys import KeyFile, open_provider
 from transcription.encryption.sealed import CHUNK_BYTES, HEADER_BYTES, sealed_size
 from transcription.encryption.stream import seal, unseal
 from transcription.errors import BlobDamaged, StorageUnavailable
+from transcription.media.codecs.decode import decode_into
 from transcription.media.recording import Recording
 from transcription.media.scratch import Scratch
 from transcription.media.timeline import Hole, Holes
@@ -230,12 +232,21 @@ async def test_plain_recordings_of_before_stay_readable_and_are_encrypted_when_t
 def test_decoded_sound_is_encrypted_and_read_by_the_stretch(
     encryption: FileEncryption, tmp_path: Path, holes: Holes
 ) -> None:
-    samples = (np.arange(200_000) % 30_000).astype("<i2").tobytes()
+    values = (np.arange(200_000) % 30_000).astype("<i2")
+    samples = values.tobytes()
+    (recording := tmp_path / "talk.wav").write_bytes(audio_files.wav_of(values[:, None], rate=16_000))
     for how, name in ((encryption, "a"), (PLAIN, "b")):
-        with Scratch(tmp_path, how).draft(name, waiting=lambda: None) as draft:
-            draft.file.write(samples)
-            assert how is PLAIN or all(path.stat().st_size == 0 for path in tmp_path.glob(".a*"))
-            draft.keep(Recording(draft.file, size=200_000, holes=holes))
+        with Scratch(tmp_path, how).draft(name, waiting=lambda: None) as draft, recording.open("rb") as source:
+            target = draft.file.fileno()
+            report = decode_into(source.fileno(), target, limit_s=60, target_key=how.hex_key_of(target))
+            # On the disk from the first block on: what is held in memory grows with no recording.
+            (on_disk,) = (path for path in tmp_path.iterdir() if os.path.samestat(path.stat(), os.fstat(target)))
+            assert (samples[2000:3000] in on_disk.read_bytes()) is (how is PLAIN)
+            file, size = how.so_far(draft.file)
+            found = Recording.from_report(file, size // 2, report)
+            assert found.size == 200_000
+            assert (found[199_000:] * 32768 == values[199_000:]).all()
+            draft.keep(Recording(file, size=found.size, holes=holes, gain=1.5))
     sealed, plain = Scratch(tmp_path, encryption).found("a"), Scratch(tmp_path).found("b")
     assert sealed.holes.all == plain.holes.all == holes.all
     for start, end in ((0, 1), (3.25, 9), (12, 12.5), (12, 13)):

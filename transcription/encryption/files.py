@@ -5,7 +5,7 @@ import os
 import threading
 from collections import OrderedDict
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from transcription.encryption.keys import KeyProvider, open_provider, unavailable
 from transcription.encryption.sealed import (
@@ -13,6 +13,7 @@ from transcription.encryption.sealed import (
     Broken,
     SealedBytes,
     Sealer,
+    chunks_in,
     header,
     new_key,
     parsed,
@@ -92,7 +93,38 @@ class FileEncryption:
         except BaseException:
             file.close()
             raise
-        return _SealedFile(file, key) if key else io.BufferedReader(file)
+        return _SealedFile(cast("BinaryIO", file), key) if key else io.BufferedReader(file)
+
+    def begin(self, file: BinaryIO) -> None:
+        """
+        Begin an empty file: where new ones are encrypted, so is what others, who get its key, then write into it.
+
+        `so_far` reads it, and `end` closes it up. StorageUnavailable: no key can be had.
+        """
+        sealer = self.sealer()
+        if sealer:
+            _write(file, sealer.filled())
+
+    def so_far(self, file: BinaryIO) -> tuple[BinaryIO, int]:
+        """What lies in a file that was begun, and its length. Broken."""
+        size = os.fstat(file.fileno()).st_size
+        key = self.key_of(file.fileno())
+        if key is None:
+            return file, size
+        sealed = _SealedFile(file, key, ended=False)
+        return sealed, sealed.size
+
+    def end(self, file: BinaryIO, data: bytes, *, at: int) -> None:
+        """Write the last bytes of a file that was begun, behind *at* bytes where it is plain, and sync it. OSError."""
+        key = self.key_of(file.fileno())
+        if key is None:
+            file.seek(at)
+            _write(file, data)
+        else:
+            stored = file.seek(0, os.SEEK_END)
+            sealer = Sealer(os.pread(file.fileno(), HEADER_BYTES, 0), key, after=chunks_in(stored))
+            _write(file, sealer.feed(data) + sealer.finish())
+        os.fsync(file.fileno())
 
     def create(self, path: Path) -> "Writer":
         """Begin a file for writing, encrypted where new ones are."""
@@ -108,11 +140,17 @@ class FileEncryption:
 class _SealedFile(io.BufferedIOBase, BinaryIO):
     """An encrypted file as the one that it was made of: `read`, `seek`, `tell`. Broken: it isn't as it was written."""
 
-    def __init__(self, file: io.FileIO, key: bytes) -> None:
+    def __init__(self, file: BinaryIO, key: bytes, *, ended: bool = True) -> None:
         self._file = file
+        self._owned = ended
         size = os.fstat(file.fileno()).st_size
-        self._bytes = SealedBytes(lambda count, at: os.pread(file.fileno(), count, at), size, key)
+        self._bytes = SealedBytes(lambda count, at: os.pread(file.fileno(), count, at), size, key, ended=ended)
         self._at = 0
+
+    @property
+    def size(self) -> int:
+        """How many bytes it holds."""
+        return self._bytes.size
 
     def read(self, count: int | None = -1, /) -> bytes:
         """The next bytes, all of the rest by default; none at the end, which is then known to be the end."""
@@ -139,8 +177,9 @@ class _SealedFile(io.BufferedIOBase, BinaryIO):
         return True
 
     def close(self) -> None:
-        """Let the file go."""
-        self._file.close()
+        """Let the file go; one that isn't whole yet is its writer's."""
+        if self._owned:
+            self._file.close()
         super().close()
 
 
@@ -176,6 +215,13 @@ class Writer:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _write(file: BinaryIO, data: bytes) -> None:
+    """All of *data*, also to a file without a buffer. OSError."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[file.write(rest) :]
 
 
 PLAIN = FileEncryption()

@@ -74,17 +74,30 @@ def sealed_size(plain_bytes: int) -> int:
     return HEADER_BYTES + plain_bytes + chunks * _TAG_BYTES
 
 
-class Sealer:
-    """Encrypts a file as it comes, a chunk at a time."""
+def chunks_in(stored_bytes: int) -> int:
+    """How many whole chunks a file of that length holds."""
+    return (stored_bytes - HEADER_BYTES) // (CHUNK_BYTES + _TAG_BYTES)
 
-    def __init__(self, head: bytes, key: bytes) -> None:
+
+class Sealer:
+    """
+    Encrypts a file as it comes, a chunk at a time.
+
+    Args:
+        head: The file's header, as `header` made it.
+        key: The file's key.
+        after: How many chunks lie behind that header in the file already, where it is gone on with.
+    """
+
+    def __init__(self, head: bytes, key: bytes, *, after: int | None = None) -> None:
         found = parsed(head)
-        assert found is not None  # noqa: S101 -- made by `header`
-        self._head = head
+        if found is None:
+            raise Broken("the file isn't encrypted")
+        self._head = head if after is None else b""
         self._bound = found.bound
         self._cipher = AESGCM(key)
         self._rest = bytearray()
-        self._number = 0
+        self._number = after or 0
 
     def feed(self, data: bytes | bytearray | memoryview) -> bytes:
         """Take the next bytes, and give what can be written of them."""
@@ -95,6 +108,12 @@ class Sealer:
             parts = [self._chunk(view[n * CHUNK_BYTES : (n + 1) * CHUNK_BYTES], last=False) for n in range(count)]
         del self._rest[: count * CHUNK_BYTES]
         return self._begun() + b"".join(parts)
+
+    def filled(self) -> bytes:
+        """Give what is held back, with zeros to a whole chunk: another must follow, so that nothing can be cut off."""
+        rest = bytes(self._rest).ljust(CHUNK_BYTES, b"\0") if self._rest else b""
+        self._rest.clear()
+        return self._begun() + (self._chunk(rest, last=False) if rest else b"")
 
     def finish(self) -> bytes:
         """Give the last chunk."""
@@ -117,9 +136,10 @@ class SealedBytes:
         read: Gives so many bytes of the file at a position.
         size: The file's length.
         key: The file's own key.
+        ended: Whether the file is whole; else more chunks are to follow, and all of them so far are full.
     """
 
-    def __init__(self, read: Callable[[int, int], bytes], size: int, key: bytes) -> None:
+    def __init__(self, read: Callable[[int, int], bytes], size: int, key: bytes, *, ended: bool = True) -> None:
         found = parsed(read(HEADER_BYTES, 0))
         if found is None:
             raise Broken("the file isn't encrypted")
@@ -129,8 +149,9 @@ class SealedBytes:
         self._chunk_bytes = found.chunk_bytes
         stored, body = found.chunk_bytes + _TAG_BYTES, size - HEADER_BYTES
         self._chunks = -(-body // stored)
+        self._last = self._chunks - 1 if ended else None
         self.size = body - self._chunks * _TAG_BYTES
-        if self._chunks < 1 or self.size < (self._chunks - 1) * found.chunk_bytes:
+        if self._chunks < ended or self.size < (self._chunks - 1) * found.chunk_bytes:
             raise Broken("the file is cut off")
         self._held, self._held_number = b"", -1
 
@@ -153,7 +174,7 @@ class SealedBytes:
             stored = self._chunk_bytes + _TAG_BYTES
             data = self._read(stored, HEADER_BYTES + number * stored)
             self._held, self._held_number = (
-                opened(self._cipher, data, number, last=number == self._chunks - 1, bound=self._bound),
+                opened(self._cipher, data, number, last=number == self._last, bound=self._bound),
                 number,
             )
         return self._held

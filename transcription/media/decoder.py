@@ -58,7 +58,8 @@ class Decoder:
 
         Args:
             path: A local file in any container that holds sound. Its content decides, not its name.
-            target: An empty file; it gets the samples as they come, and the recording reads from it.
+            target: A file that was begun (`FileEncryption.begin`) and is empty; it gets the samples as they come,
+                encrypted where it is, and the recording reads from it.
             progressed: Called now and then while samples come.
             check: Called about twice a second; what it raises ends the decoding.
             track: Which track, as the client gave it: see `transcription.tracks.choose`.
@@ -78,19 +79,20 @@ class Decoder:
             report = self._sandbox.run(
                 [source, target.fileno()],
                 cpu_s=_CPU_S + self._limit_s / _SLOWEST,
-                file_bytes=int(self._limit_s * RATE * 2) + _SPARE_BYTES,
+                file_bytes=self._encryption.stored_size(int(self._limit_s * RATE * 2) + _SPARE_BYTES),
                 moving=_Growth(target.fileno(), progressed, check).moving,
                 silence_s=_SILENCE_S,
                 limit_s=self._limit_s,
                 track=track,
                 language=language,
                 key=self._encryption.hex_key_of(source),
+                target_key=self._encryption.hex_key_of(target.fileno()),
             )
-        size = os.fstat(target.fileno()).st_size
-        if not size:
-            raise CorruptAudio("the decoder gave no sample of this file")
         try:
-            return Recording.from_report(target, size // 2, report)
+            file, size = self._encryption.so_far(target)
+            if not size:
+                raise CorruptAudio("the decoder gave no sample of this file")
+            return Recording.from_report(file, size // 2, report)
         except (KeyError, TypeError, ValueError) as error:
             # The file may have taken the process over.
             raise CorruptAudio(f"the decoder reports something impossible for this file ({error})"[:300]) from error

@@ -22,7 +22,7 @@ from transcription.spans import Span
 from transcription.tracks import Track
 
 _END = struct.Struct("<q8s")
-_MARK = b"murmpcm3"
+_MARK = b"murmpcm4"
 
 
 class HeldSamples(Protocol):
@@ -52,8 +52,8 @@ class Recording:
     What was decoded of a file: 16-bit little-endian samples at the beginning of *file*.
 
     ``size`` samples are held; ``holes`` says where more silence belongs between them. ``tracks`` are the audio tracks
-    there were, the one that was taken among them. It can be read for as long as it lives, whatever becomes of the
-    file's name. Threads may share it.
+    there were, the one that was taken among them; ``gain`` is what every sample is multiplied by as it is read. It can
+    be read for as long as it lives, whatever becomes of the file's name. Threads may share it.
     """
 
     def __init__(
@@ -64,8 +64,10 @@ class Recording:
         holes: Holes | None = None,
         warnings: Sequence[ResultWarning] = (),
         tracks: Sequence[Track] = (),
+        gain: float = 1.0,
     ) -> None:
         self.size = size
+        self.gain = gain
         self._holes = holes or Holes()
         self.warnings = tuple(warnings)
         self.tracks = tuple(tracks)
@@ -88,8 +90,15 @@ class Recording:
         return recording
 
     @classmethod
-    def from_report(cls, file: BinaryIO, size: int, facts: dict[str, object]) -> "Recording":
-        """One with what a decoder says of it, none of which is believed unseen. KeyError, TypeError, ValueError."""
+    def from_report(cls, file: BinaryIO, room: int, facts: dict[str, object]) -> "Recording":
+        """
+        One with what a decoder says of it, none of which is believed unseen. KeyError, TypeError, ValueError.
+
+        *room* is how many samples *file* may hold at most: an encrypted one is filled up behind the last.
+        """
+        size = facts["samples"]
+        if type(size) is not int or not 0 < size <= room:
+            raise ValueError(f"{size} samples of {room}")
         holes = checked(facts["holes"], held=size)  # type: ignore[arg-type]
         warnings, found = parsed(facts["warnings"]), tracks.parsed(facts["tracks"])  # type: ignore[arg-type]
         return cls(file, size=size, holes=holes, warnings=warnings, tracks=found)
@@ -111,32 +120,33 @@ class Recording:
 
     def __getitem__(self, part: slice, /) -> Samples:
         """The held samples from one position to another, fewer at the end."""
-        return np.frombuffer(self.raw(part), "<i2").astype(np.float32) / FULL_SCALE
+        samples = self._raw(part)
+        if self.gain != 1.0:
+            samples = np.rint(samples * np.float32(self.gain))
+        return samples / FULL_SCALE
 
-    def raw(self, part: slice) -> bytes:
-        """The same as they lie there."""
+    def _raw(self, part: slice) -> Samples:
+        """The same as they lie there, in units of the last of 16 bits."""
         first, last, _ = part.indices(self.size)
         with self._lock:
             self._file.seek(2 * first)
-            return self._file.read(2 * max(0, last - first))
+            return np.frombuffer(self._file.read(2 * max(0, last - first)), "<i2").astype(np.float32)
 
     def cut(self, stretch: Span) -> Samples:
         """The samples of a stretch, in the recording's seconds, that holds no hole."""
         return self[self.holes.held_at(sample_at(stretch.start)) : self.holes.held_at(sample_at(stretch.end))]
 
     def normalize(self) -> None:
-        """Make it as loud as it can be, in place: see `gain_of`. The samples stay 16-bit."""
+        """Make it as loud as it can be from now on: see `gain_of`. The samples have 16 bits as before."""
         blocks = range(0, self.size, BLOCK)
-        gain = gain_of(max((float(np.abs(self[at : at + BLOCK]).max()) for at in blocks), default=0.0))
-        for at in blocks:
-            louder = np.rint(self[at : at + BLOCK] * (np.float32(gain) * FULL_SCALE))
-            with self._lock:
-                self._file.seek(2 * at)
-                self._file.write(louder.astype("<i2").tobytes())
+        loudest = max((float(np.abs(self._raw(slice(at, at + BLOCK))).max()) for at in blocks), default=0.0)
+        self.gain = gain_of(loudest / float(FULL_SCALE))
 
     def facts(self) -> bytes:
         """What else is known, as it stands behind the samples of a whole recording."""
         facts = {
+            "samples": self.size,
+            "gain": self.gain,
             "holes": [[hole.at, hole.samples] for hole in self.holes.all],
             "warnings": [warning.shape() for warning in self.warnings],
             "tracks": [asdict(track) for track in self.tracks],
@@ -153,4 +163,7 @@ def _read(file: BinaryIO) -> Recording:
     if mark != _MARK:
         raise ValueError(mark)
     file.seek(end - length)
-    return Recording.from_report(file, (end - length) // 2, json.loads(file.read(length)))
+    facts = json.loads(file.read(length))
+    recording = Recording.from_report(file, (end - length) // 2, facts)
+    recording.gain = float(facts["gain"])
+    return recording

@@ -2,18 +2,15 @@
 
 import fcntl
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import BinaryIO
 
 from transcription.encryption.files import PLAIN, FileEncryption
-from transcription.media.audio import BLOCK
 from transcription.media.recording import Recording
 
 POLL_INTERVAL_S = 0.2
@@ -36,7 +33,7 @@ class Scratch:
     """
     The folder; several processes of a host may share it.
 
-    Where files are encrypted, nothing plain comes to the disk: a draft is in memory then, and what is kept is sealed.
+    Where files are encrypted, nothing plain comes to the disk: the decoder encrypts what it writes.
     """
 
     def __init__(self, directory: Path, encryption: FileEncryption = PLAIN) -> None:
@@ -75,8 +72,8 @@ class Scratch:
             if time.monotonic() - grown_at > SILENCE_S:
                 path = _own(path)
         try:
-            with self._unseen(file) as target:
-                yield Draft(target, partial(self._keep, name, path, target))
+            self._encryption.begin(file)
+            yield Draft(file, partial(self._keep, name, path, file))
         finally:
             with suppress(FileNotFoundError):  # it was kept
                 if os.path.samestat(path.stat(), os.fstat(file.fileno())):
@@ -84,30 +81,8 @@ class Scratch:
             # With it the lock ends; where a decoder outlives this process, not before that has ended too.
             file.close()
 
-    @contextmanager
-    def _unseen(self, file: BinaryIO) -> Iterator[BinaryIO]:
-        """*file*, or where nothing plain may lie on the disk one in memory; on macOS one without a name."""
-        if not self._encryption.on:
-            yield file
-        elif sys.platform == "linux":
-            with os.fdopen(os.memfd_create("pcm"), "r+b", buffering=0) as unseen:
-                yield unseen
-        else:
-            with TemporaryFile(buffering=0) as unseen:
-                yield unseen
-
-    def _keep(self, name: str, path: Path, target: BinaryIO, recording: Recording) -> None:
-        if self._encryption.on:
-            path = _own(path)
-            with self._encryption.create(path) as sealed:
-                for at in range(0, recording.size, BLOCK):
-                    sealed.write(recording.raw(slice(at, at + BLOCK)))
-                sealed.write(recording.facts())
-                sealed.sync()
-        else:
-            target.seek(2 * recording.size)
-            target.write(recording.facts())
-            os.fsync(target.fileno())
+    def _keep(self, name: str, path: Path, file: BinaryIO, recording: Recording) -> None:
+        self._encryption.end(file, recording.facts(), at=2 * recording.size)
         path.replace(self._kept(name))
         directory = os.open(self._directory, os.O_RDONLY)
         try:

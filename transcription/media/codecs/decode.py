@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from transcription.encryption.sealed import HEADER_BYTES, Sealer
 from transcription.errors import BlobMissing
 from transcription.media.audio import FULL_SCALE, Samples
 from transcription.media.codecs.reader import Reader
-from transcription.media.codecs.source import unseal
+from transcription.media.codecs.source import pread, unseal
 
 
 def decode(path: Path, *, limit_s: float) -> Samples:
@@ -35,19 +36,31 @@ def decode_into(
     track: str | None = None,
     language: str | None = None,
     key: str | None = None,
+    target_key: str | None = None,
 ) -> dict[str, Any]:
     """
-    Decode one descriptor into the other, as 16-bit PCM: what a sandbox calls; *key* decrypts the first.
+    Decode one descriptor into the other, as 16-bit PCM: what a sandbox calls.
 
+    *key* decrypts the first; *target_key* encrypts what goes into the second, behind the header that it has already.
     Returns what else there is to know.
     """
     unseal(source, key)
     reader = Reader(source, limit_s=limit_s, track=track, language=language)
+    sealer = Sealer(pread(target, HEADER_BYTES, 0), bytes.fromhex(target_key), after=0) if target_key else None
+    samples = 0
     for block in reader.blocks():
-        rest = memoryview(block.tobytes())
-        while rest:
-            rest = rest[os.write(target, rest) :]
-    return reader.report()
+        samples += block.size
+        data = block.tobytes()
+        _write(target, sealer.feed(data) if sealer else data)
+    if sealer:
+        _write(target, sealer.filled())
+    return {**reader.report(), "samples": samples}
+
+
+def _write(target: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(target, rest) :]
 
 
 def _opened(path: Path) -> Any:
