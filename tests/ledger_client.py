@@ -22,14 +22,15 @@ T = TypeVar("T")
 class LedgerClient:
     """Submits recordings that are told apart by one letter, and asks what became of them."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, client: Callable[[], Any] | None = None) -> None:
         # A busy machine is no reason to fail: only tests of the ledger's silence wait as briefly as clients do.
         patient = settings.ledger.model_copy(update={"timeout_s": 30.0})
         self.settings = settings.model_copy(update={"ledger": patient})
+        self._client = client or (lambda: connect_async(self.settings.ledger))
 
     def ask(self, question: Callable[[RedisJobs], Awaitable[T]]) -> T:
         async def run() -> T:
-            jobs = RedisJobs(connect_async(self.settings.ledger), self.settings)
+            jobs = RedisJobs(self._client(), self.settings)
             try:
                 return await question(jobs)
             finally:
@@ -39,7 +40,7 @@ class LedgerClient:
 
     def outbox(self, question: Callable[[RedisOutbox], Awaitable[T]]) -> T:
         async def run() -> T:
-            redis = connect_async(self.settings.ledger)
+            redis = self._client()
             try:
                 return await question(RedisOutbox(redis, self.settings))
             finally:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -36,7 +37,7 @@ from transcription.options import parse_options
 from transcription.ports import BlobStore, JobStore, Upload
 from transcription.settings import Limits
 from transcription.settings.outbound import Outbound
-from transcription.storage.disk import disk_errors
+from transcription.storage.part_file import disk_errors
 from transcription.tracks import choose
 
 _KEY_LIMIT = 255
@@ -148,7 +149,9 @@ class SubmissionService:
         unneeded = await self.jobs.forget(job_id, tenant=tenant)
         for sha256 in unneeded:
             with store_errors():  # the sweeper deletes what can't be deleted now
-                await asyncio.to_thread(self.blobs.discard, sha256, older_than_s=-_CLOCKS_S)
+                # In an upload's threads: a share that hangs holds none that answers wait for.
+                discard = partial(self.blobs.discard, sha256, older_than_s=-_CLOCKS_S)
+                await asyncio.get_running_loop().run_in_executor(self.probes, discard)
             await self.jobs.deleted(sha256)
 
     async def _keep(self, received: Received, *, job_id: str, track: str | None) -> Audio:

@@ -1,4 +1,4 @@
-"""One contract for every JobStore: the ledger in Redis, and the double that the tests of the routes stand on."""
+"""One contract for every JobStore: the ledger, on each server and on fakeredis, and the double for tests of routes."""
 
 import asyncio
 import uuid
@@ -8,14 +8,13 @@ from typing import Any
 
 import pytest
 
+from tests.contract.ledgers import LEDGERS, beyond_fakeredis, ledger_of
 from tests.memory_jobs import MemoryJobs
 from transcription.errors import DeadLetterNotFound, IdempotencyConflict, JobFinished, JobNotFound
 from transcription.job import Audio, Outcome, Status, Submission
-from transcription.ledger.connections import connect_async
 from transcription.ledger.job_store import RedisJobs
 from transcription.options import Options
 from transcription.ports import JobStore
-from transcription.settings import Settings
 
 pytestmark = pytest.mark.anyio
 
@@ -25,13 +24,13 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.fixture(params=["memory", "redis"])
+@pytest.fixture(params=["memory", *LEDGERS])
 async def store(request: pytest.FixtureRequest) -> AsyncIterator[JobStore]:
     if request.param == "memory":
         yield MemoryJobs()
         return
-    settings = Settings(ledger={"url": request.getfixturevalue("redis_url")})
-    jobs = RedisJobs(connect_async(settings.ledger), settings)
+    ledger = ledger_of(request, request.param)
+    jobs = RedisJobs(ledger.async_client(), ledger.settings)
     yield jobs
     await jobs.close()
 
@@ -118,6 +117,7 @@ async def test_waiting_returns_at_the_end_or_when_the_time_is_over(store: JobSto
     assert (await asyncio.wait_for(waiting, 10)).status is Status.CANCELED
 
 
+@beyond_fakeredis("store")
 async def test_figures_count_what_waits(store: JobStore) -> None:
     await store.submit(submission())
     backlog = await store.backlog()

@@ -1,4 +1,4 @@
-"""One contract for every SpanStore: the ledger in Redis, and the double that tests of a worker's parts stand on."""
+"""One contract for every SpanStore: the ledger, on each server and on fakeredis, and the double for workers' parts."""
 
 import asyncio
 import uuid
@@ -8,16 +8,15 @@ from typing import Any
 
 import pytest
 
+from tests.contract.ledgers import LEDGERS, beyond_fakeredis, ledger_of
 from tests.memory_spans import MemorySpans
 from transcription.computation import Claim, Timing
 from transcription.errors import LeaseLost, NameTaken, Stopped
 from transcription.job import Audio, Failure, Submission
-from transcription.ledger.connections import connect, connect_async
 from transcription.ledger.job_store import RedisJobs
 from transcription.ledger.span_store import RedisSpans
 from transcription.options import Options
 from transcription.ports import SpanStore, WorkerInfo
-from transcription.settings import Settings
 from transcription.spans import Piece, Span
 from transcription.transcript import Segment
 
@@ -64,25 +63,25 @@ class Bench:
         self.spans.prepared(claim, pieces, language="en", probability=0.9)
 
 
-@pytest.fixture(params=["memory", "redis"])
+@pytest.fixture(params=["memory", *LEDGERS])
 def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
     if request.param == "memory":
         memory = MemorySpans()
         memory.register(INFO)
         yield Bench(memory, lambda submission: memory.accept(submission) and None)
         return
-    settings = Settings(ledger={"url": request.getfixturevalue("redis_url"), "timeout_s": 20})
+    ledger = ledger_of(request, request.param)
 
     def submit(submission: Submission) -> None:
         async def run() -> None:
-            jobs = RedisJobs(connect_async(settings.ledger), settings)
+            jobs = RedisJobs(ledger.async_client(), ledger.settings)
             await jobs.submit(submission)
             await jobs.close()
 
         asyncio.run(run())
 
-    with connect(settings.ledger) as client:
-        spans = RedisSpans(client, settings)
+    with ledger.client() as client:
+        spans = RedisSpans(client, ledger.settings)
         spans.reap()
         spans.register(INFO)
         yield Bench(spans, submit)
@@ -201,6 +200,7 @@ def test_hung_span_comes_back_and_is_charged_an_attempt(bench: Bench) -> None:
     assert bench.claim("w2").attempt == 2
 
 
+@beyond_fakeredis("bench")
 def test_lanes_say_what_waits_and_who_suits_it(bench: Bench) -> None:
     assert bench.spans.waiting_lanes() == []
     bench.new(priority="batch")

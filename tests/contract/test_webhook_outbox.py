@@ -1,4 +1,4 @@
-"""One contract for every Outbox: the ledger's in Redis, and the double for tests of what delivers webhooks."""
+"""One contract for every Outbox: the ledger's, on each server and on fakeredis, and a double for what delivers."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import pytest
+from redis import Redis
 
+from tests.contract.ledgers import LEDGERS, beyond_fakeredis, ledger_of
 from tests.ledger_client import LedgerClient
 from tests.ledger_clock import LedgerClock
 from tests.ledger_worker import LedgerWorker
 from tests.memory_outbox import MemoryOutbox
 from transcription.errors import JobNotFound, NoWebhook
-from transcription.ledger.connections import connect
 from transcription.ledger.span_store import RedisSpans
 from transcription.ports import Outbox
-from transcription.settings import Settings
 from transcription.webhook import Message, Verdict
 
 T = TypeVar("T")
@@ -66,26 +66,26 @@ def in_memory() -> Bench:
     return Bench(ask, ended, advance)
 
 
-@pytest.fixture(params=["memory", "redis"])
-def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
+@pytest.fixture(params=["memory", *LEDGERS])
+def bench(request: pytest.FixtureRequest, moved_clock: Callable[[Redis], LedgerClock]) -> Iterator[Bench]:
     if request.param == "memory":
         yield in_memory()
         return
-    settings = Settings(ledger={"url": request.getfixturevalue("redis_url")})
-    clock: LedgerClock = request.getfixturevalue("ledger_clock")
-    jobs = LedgerClient(settings)
+    ledger = ledger_of(request, request.param)
+    jobs = LedgerClient(ledger.settings, ledger.async_client)
     letters = iter("abcdefghij")
-    with connect(settings.ledger) as client:
-        worker = LedgerWorker(RedisSpans(client, settings))
+    with ledger.client() as client:
+        worker = LedgerWorker(RedisSpans(client, ledger.settings))
 
         def ended(url: str | None) -> str:
             job = jobs.new(next(letters), **({"webhook_url": url} if url else {}))
             worker.work()
             return job.id
 
-        yield Bench(jobs.outbox, ended, clock.advance)
+        yield Bench(jobs.outbox, ended, moved_clock(client).advance)
 
 
+@beyond_fakeredis("bench")
 def test_message_is_one_s_for_its_lease_and_then_anybody_s(bench: Bench) -> None:
     assert bench.claim() is None
     job_id = bench.ended(RECEIVER)
@@ -102,6 +102,7 @@ def test_message_is_one_s_for_its_lease_and_then_anybody_s(bench: Bench) -> None
     assert bench.claim() is None
 
 
+@beyond_fakeredis("bench")
 def test_failed_try_is_made_again_when_its_pause_is_over(bench: Bench) -> None:
     bench.ended(RECEIVER)
     assert bench.settle(bench.taken(), Verdict.FAILED, retry_in_s=60, status=500)
@@ -113,6 +114,7 @@ def test_failed_try_is_made_again_when_its_pause_is_over(bench: Bench) -> None:
     assert again.now - again.enqueued_at == pytest.approx(70, abs=5)
 
 
+@beyond_fakeredis("bench")
 def test_log_tells_what_was_tried_and_what_became_of_it(bench: Bench) -> None:
     job_id = bench.ended(RECEIVER)
     message = bench.taken()
@@ -129,6 +131,7 @@ def test_log_tells_what_was_tried_and_what_became_of_it(bench: Bench) -> None:
     assert [one.outcome for one in told.tries] == [Verdict.FAILED, Verdict.DELIVERED]
 
 
+@beyond_fakeredis("bench")
 def test_replay_sends_the_same_message_again_and_counts_its_tries_anew(bench: Bench) -> None:
     job_id = bench.ended(RECEIVER)
     first = bench.taken()

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from transcription.ledger.connections import connect, connect_async
 from transcription.ledger.span_store import RedisSpans
 from transcription.settings import Ledger, Security
 from transcription.settings.security import Tier
+from transcription.storage.part_file import PartFile
 
 CROWD = 200
 BUSY_MACHINE_S = 30.0
@@ -170,6 +172,35 @@ def test_a_share_that_hangs_stops_uploads_and_nothing_else(
         eventually(lambda: api.post("/v1/jobs", files={"file": audio_files.wav()}).status_code == 202)
 
 
+def test_uploads_that_hang_in_the_disk_hold_no_thread_that_an_answer_waits_for(
+    redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers, hanging = threading.Event(), []
+    write = PartFile.write
+
+    def hung(file: PartFile, data: bytes) -> int:
+        hanging.append(1)
+        answers.wait(60)
+        return write(file, data)
+
+    settings = api_settings(redis_url, tmp_path)
+    with live_api(settings) as api, connect(settings.ledger) as client:
+        job = api.post("/v1/jobs", files={"file": audio_files.wav()}).json()["id"]
+        LedgerWorker(RedisSpans(client, settings)).work()
+        monkeypatch.setattr(PartFile, "write", hung)
+        send = partial(httpx.post, f"{api.base_url}/v1/jobs", files={"file": audio_files.wav(2.0)}, timeout=60)
+        uploads = [threading.Thread(target=send) for _ in range(40)]
+        try:
+            for upload in uploads:
+                upload.start()
+            eventually(lambda: len(hanging) >= 16, within_s=30)
+            assert api.get(f"/v1/jobs/{job}/result").json()["text"] == "hello world"
+        finally:
+            answers.set()
+            for upload in uploads:
+                upload.join(60)
+
+
 def test_a_full_disk_under_the_audit_log_refuses_nobody(redis_url: str, tmp_path: Path) -> None:
     security = Security(sandbox=False, audit_log="/dev/full")
     settings = api_settings(redis_url, tmp_path).model_copy(update={"security": security})
@@ -214,6 +245,19 @@ def test_a_submit_whose_answer_was_lost_is_said_to_be_unknown_and_names_where_to
         found = eventually(lambda: answered(api.get(lost.headers["location"])), within_s=20)
         assert found["id"] == lost.json()["job_id"]
         assert redis_server.zcard("murmur:open:default") == 2  # its quota wasn't given back
+
+
+def test_a_request_with_many_questions_to_a_slow_ledger_is_refused_when_their_time_together_is_over(
+    proxy: DeafProxy, tmp_path: Path
+) -> None:
+    with live_api(api_settings(proxy.url, tmp_path / "data")) as api:
+        assert api.post("/v1/jobs", files={"file": audio_files.wav()}).status_code == 202
+        time.sleep(1.1)  # fine: what was known of the ledger is forgotten
+        proxy.delay_s = 0.5  # each question alone is answered in time; a submit has three
+        slow = api.post("/v1/jobs", files={"file": audio_files.wav(2.0)})
+        assert (slow.status_code, slow.json()["code"]) == (503, "ledger_unavailable")
+        proxy.delay_s = 0.0
+        eventually(lambda: api.post("/v1/jobs", files={"file": audio_files.wav(2.0)}).status_code == 202)
 
 
 def answered(answer: httpx.Response) -> dict[str, Any] | None:

@@ -1,6 +1,5 @@
 """Blobs that live elsewhere, with the ones in use on this machine's disk."""
 
-import asyncio
 import hashlib
 import os
 import time
@@ -11,11 +10,12 @@ from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
-from transcription.encryption.files import PLAIN, FileEncryption
+from transcription.encryption.files import PLAIN
 from transcription.encryption.sealed import MAGIC
 from transcription.errors import BlobDamaged, BlobMissing, StorageUnavailable
-from transcription.storage.disk import DiskBlobs, DiskUpload, blob_path, disk_errors
+from transcription.storage.disk import DiskBlobs, DiskUpload, blob_path
 from transcription.storage.pages import Held
+from transcription.storage.part_file import disk_errors
 from transcription.storage.room import Promise
 from transcription.storage.verify import verify
 
@@ -45,14 +45,14 @@ class Source(Protocol):
 class CachedUpload(DiskUpload):
     """A file on its way in: on the disk first, and then in the source."""
 
-    def __init__(self, root: Path, promise: Promise, encryption: FileEncryption, keep: Callable[[str], None]) -> None:
-        super().__init__(root, promise, encryption)
+    def __init__(self, disk: DiskBlobs, promise: Promise, keep: Callable[[str], None]) -> None:
+        super().__init__(disk.root, promise, disk.encryption, threads=disk.threads)
         self._keep_elsewhere = keep
 
     async def commit(self) -> str:
         """Make the file durable in the source and return its SHA-256. DiskFull, StorageUnavailable."""
         sha256 = await super().commit()
-        await asyncio.to_thread(self._keep_elsewhere, sha256)
+        await self._beside(lambda: self._keep_elsewhere(sha256))
         return sha256
 
 
@@ -74,7 +74,7 @@ class CachedBlobs:
     def upload(self, *, expected_bytes: int = 0) -> CachedUpload:
         """Begin to receive a file."""
         promise = self._disk.room.promise(expected_bytes)
-        return CachedUpload(self._disk.root, promise, self._disk.encryption, self.keep)
+        return CachedUpload(self._disk, promise, self.keep)
 
     def check(self, sha256: str) -> None:
         """Compare a blob with its name, and set it aside if it is another file. BlobMissing, BlobDamaged."""

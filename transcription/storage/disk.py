@@ -1,86 +1,83 @@
 """Uploaded bytes on a disk, local or shared, under their SHA-256."""
 
 import asyncio
-import errno
-import hashlib
 import os
 import re
-import threading
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
+import aiofiles.threadpool
 import structlog
 
 from transcription.encryption.files import PLAIN, FileEncryption
-from transcription.encryption.sealed import Sealer
-from transcription.errors import BlobMissing, DiskFull, StorageUnavailable
+from transcription.errors import BlobMissing
 from transcription.storage.pages import Held, pages
+from transcription.storage.part_file import PartFile, disk_errors
 from transcription.storage.room import DiskRoom, Promise
 from transcription.storage.verify import verify
 
 log = structlog.get_logger()
 
+T = TypeVar("T")
+
 _BUFFER_BYTES = 1 << 20
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_THREADS = 16
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_RETRY_AFTER_S = 60
 
 
 class DiskUpload:
     """
     A file on its way in: one `.part` file, hashed while it is written.
 
-    Hashing and writing happen in a thread, a buffer at a time, while the next buffer fills; so at most two buffers
-    of 1 MiB are in memory however large the file is.
+    Hashing and writing happen beside the event loop, a buffer at a time, while the next buffer fills; so at most two
+    buffers of 1 MiB are in memory however large the file is.
     """
 
-    def __init__(self, root: Path, promise: Promise, encryption: FileEncryption = PLAIN) -> None:
+    def __init__(
+        self, root: Path, promise: Promise, encryption: FileEncryption = PLAIN, *, threads: Executor | None = None
+    ) -> None:
+        """*threads*: those that touch the disk; by default the loop's own."""
         self.size = 0
         self._encryption = encryption
-        self._sealer: Sealer | None = None
-        self._whole = False
         self._root = root
-        self._promise = promise
-        self._part = root / "parts" / f"{uuid.uuid4().hex}.part"
-        self._hash = hashlib.sha256()
+        self._threads = threads
+        self._part = PartFile(root / "parts" / f"{uuid.uuid4().hex}.part", promise, encryption)
+        self._file = aiofiles.threadpool.wrap(self._part, executor=threads)
+        self._written = 0
         self._buffer = bytearray()
         self._spilling: asyncio.Future[None] | None = None
-        self._descriptor: int | None = None
-        self._ended = False
-        self._settled = False
-        # abort() may come while a cancelled request's thread still writes
-        self._lock = threading.Lock()
 
     async def write(self, chunk: bytes) -> None:
         """Add bytes. DiskFull, for these bytes or for earlier ones."""
         self.size += len(chunk)
         self._buffer += chunk
-        self._settled = False
         if len(self._buffer) >= _BUFFER_BYTES:
             await self._spilled()
-            full, self._buffer = self._buffer, bytearray()
-            self._spilling = asyncio.ensure_future(asyncio.to_thread(self._spill, full))
+            self._spilling = asyncio.ensure_future(self._spill())
 
     async def path(self) -> Path:
         """A local path with all bytes so far; it is good until commit or abort. DiskFull."""
         if self._settled:
             return self._part
         await self._spilled()
-        rest, self._buffer = self._buffer, bytearray()
-        await asyncio.to_thread(self._spill, rest, last=True)
-        self._settled = True
-        return self._part
+        if self._buffer or not self._written:
+            await self._spill()
+        if self._encryption.on:
+            await self._file.flush()
+        return self._part.path
 
     def sha256(self) -> str:
         """The SHA-256 of the bytes so far; of all of them after `path`."""
-        return self._hash.hexdigest()
+        return self._part.sha256
 
     async def commit(self) -> str:
         """Make the file durable under its SHA-256 and return that. DiskFull."""
         await self.path()
-        return await asyncio.to_thread(self._keep)
+        return await self._beside(self._keep)
 
     async def abort(self) -> None:
         """Leave nothing behind; does nothing after a commit."""
@@ -89,45 +86,27 @@ class DiskUpload:
             await asyncio.wait({self._spilling})
             self._spilling.exception()
             self._spilling = None
-        if not self._ended:
-            await asyncio.to_thread(self._drop)
+        if not self._part.closed:
+            await self._beside(self._drop)
+
+    async def _beside(self, action: Callable[[], T]) -> T:
+        """Do something slow beside the event loop, where the disk may hang."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, action)
 
     async def _spilled(self) -> None:
         if self._spilling is not None:
             spilling, self._spilling = self._spilling, None
             await spilling
 
-    def _spill(self, data: bytearray, *, last: bool = False) -> None:
-        with self._lock, disk_errors():
-            if self._ended:
-                return
-            if self._descriptor is None:
-                self._part.parent.mkdir(parents=True, exist_ok=True)
-                self._descriptor = os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
-                self._sealer = self._encryption.sealer()
-            self._hash.update(data)
-            stored = self._sealed(data, last=last)
-            with self._promise.taken(len(stored)):
-                view = memoryview(stored)
-                while view:
-                    view = view[os.write(self._descriptor, view) :]
-
-    def _sealed(self, data: bytearray, *, last: bool) -> bytes | bytearray:
-        """*data* as it is stored; with the *last* of it an encrypted file is whole, and takes nothing more."""
-        if self._sealer is None:
-            return data
-        if self._whole and data:
-            raise RuntimeError("write() after path()")
-        ends, self._whole = last and not self._whole, self._whole or last
-        return self._sealer.feed(data) + (self._sealer.finish() if ends else b"") if ends or data else b""
+    async def _spill(self) -> None:
+        data, self._buffer = self._buffer, bytearray()
+        self._written += await self._file.write(data)
 
     def _keep(self) -> str:
-        sha256 = self._hash.hexdigest()
+        sha256 = self._part.sha256
         target = blob_path(self._root, sha256)
-        with self._lock, disk_errors():
-            descriptor = self._descriptor
-            if descriptor is None:
-                raise RuntimeError("commit() of an upload that was aborted")
+        with self._part.lock, disk_errors():
+            descriptor = self._part.fileno()
             try:
                 if target.stat().st_size != self._encryption.stored_size(
                     self.size
@@ -135,30 +114,22 @@ class DiskUpload:
                     set_aside(self._root, sha256)
                 # A fresh time keeps the sweeper away until the ledger knows the job.
                 os.utime(target)
-                self._part.unlink()
+                self._part.path.unlink()
             except FileNotFoundError:
                 os.fsync(descriptor)
                 if not target.parent.exists():
                     target.parent.mkdir(exist_ok=True)
                     _sync_directory(self._root)
-                self._part.rename(target)
+                self._part.path.rename(target)
                 _sync_directory(target.parent)
-            self._close()
+            self._part.close()
         return sha256
 
     def _drop(self) -> None:
         # A disk that is away keeps the part file for the sweeper; whatever ended the upload is what its client hears.
-        with self._lock, suppress(OSError):
-            self._close()
-            self._part.unlink(missing_ok=True)
-
-    def _close(self) -> None:
-        if not self._ended:
-            self._promise.end()
-        self._ended = True
-        descriptor, self._descriptor = self._descriptor, None
-        if descriptor is not None:
-            os.close(descriptor)
+        with self._part.lock, suppress(OSError):
+            self._part.close()
+            self._part.path.unlink(missing_ok=True)
 
 
 class DiskBlobs:
@@ -166,17 +137,19 @@ class DiskBlobs:
     Blobs as files: `root/<first two digits>/<sha256>`, and `root/parts/` for what is still coming in.
 
     Several hosts may share *root* over a network file system: every step that others can see is one rename. Uploads
-    leave *floor_bytes* of the disk free, and are encrypted as *encryption* has it.
+    leave *floor_bytes* of the disk free, and are encrypted as *encryption* has it. They have threads of their own: a
+    share that hangs stops uploads, and nothing else that waits for a thread.
     """
 
     def __init__(self, root: Path, *, floor_bytes: int = 0, encryption: FileEncryption = PLAIN) -> None:
         self.root = root
         self.encryption = encryption
         self.room = DiskRoom(root, floor_bytes=floor_bytes)
+        self.threads = ThreadPoolExecutor(_THREADS, "disk")
 
     def upload(self, *, expected_bytes: int = 0) -> DiskUpload:
         """Begin to receive a file; it touches the disk with its first full buffer."""
-        return DiskUpload(self.root, self.room.promise(expected_bytes), self.encryption)
+        return DiskUpload(self.root, self.room.promise(expected_bytes), self.encryption, threads=self.threads)
 
     def promised_bytes(self) -> int:
         """What uploads that are under way have yet to bring, as far as they have said."""
@@ -309,15 +282,3 @@ def _sync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-@contextmanager
-def disk_errors() -> Iterator[None]:
-    """Translate a full disk into DiskFull, and one that is away or broken into StorageUnavailable."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in _FULL:
-            said = f"the disk of the uploads can't be read or written ({error.strerror or error})"
-            raise StorageUnavailable(said, retry_after_s=_RETRY_AFTER_S) from error
-        raise DiskFull(f"the disk of the uploads is full ({error.strerror})", retry_after_s=_RETRY_AFTER_S) from error
