@@ -17,6 +17,7 @@ from transcription.ledger.broker import QUEUE, celery_app, queue_of
 from transcription.observability.logs import configure
 from transcription.settings import InvalidSettings, Settings, read_settings
 from worker import control, vital_threads
+from worker.celery_internals import WorkerQueues, leave_out
 from worker.diarizers.choice import ChosenDiarizer
 from worker.engines.choice import choose
 from worker.runtime import WorkerRuntime
@@ -62,9 +63,10 @@ def _refuse(options: dict[str, Any], **_: Any) -> None:
 def _start(sender: Any, **_: Any) -> None:
     if "thread" not in get_implementation(sender.pool_cls).__module__:
         raise SystemExit("this worker needs Celery's pool of threads: leave --pool (-P) out, or say --pool threads")
+    leave_out(sender)
     vital_threads.watch()
     try:
-        runtime = WorkerRuntime(sender.hostname, settings, app)
+        runtime = WorkerRuntime(sender.hostname, settings, app, WorkerQueues(sender))
         runtime.start()
     except Exception as error:
         # Celery would log it and go on, as a worker that looks alive and does nothing.

@@ -28,6 +28,7 @@ from transcription.retry import History, Patience, Retry, classified, decide
 from transcription.settings import Settings
 from transcription.storage.stores import open_blobs
 from worker.admission import room
+from worker.celery_internals import ConsumedQueues
 from worker.diarization import DiarizationPipeline
 from worker.diarizers.choice import ChosenDiarizer
 from worker.leases import Held, Leases
@@ -90,7 +91,7 @@ class Taken:
 class WorkerRuntime:
     """One worker process. Celery's consumer calls `take`, its threads `work`; the rest happens in its own threads."""
 
-    def __init__(self, name: str, settings: Settings, app: Celery) -> None:
+    def __init__(self, name: str, settings: Settings, app: Celery, queues: ConsumedQueues) -> None:
         self.name = name
         self._settings = settings
         self._started_at = time.time()
@@ -117,7 +118,7 @@ class WorkerRuntime:
             settings=settings,
             more=lambda claim: self._queue.hint(settings.lane(claim.model, language=None)),
         )
-        self._queues = Queues(app, name, models=self._computes, waiting=self._spans.waiting_lanes, suits=self._suits)
+        self._queues = Queues(queues, models=self._computes, waiting=self._spans.waiting_lanes, suits=self._suits)
         self._taken: dict[str, deque[Held]] = {}
         self._revisions = Revisions(self._models.revision, self._models_served)
         self._probes = Probes(

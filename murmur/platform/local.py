@@ -145,11 +145,4 @@ def worker_argv(name: str) -> list[str]:
     """The command that is a worker called *name*."""
     # On one's own machine one may be root, as in most containers.
     python = [sys.executable, "-W", "ignore:You're running the worker with superuser privileges"]
-    # Workers learn nothing from each other that the ledger doesn't know, and asking around takes a second.
-    flags = [
-        "-n",
-        f"{name}@%h",
-        "--without-gossip",
-        "--without-mingle",
-    ]
-    return [*python, "-m", "celery", "--quiet", "-A", "worker.app", "worker", *flags]
+    return [*python, "-m", "celery", "--quiet", "-A", "worker.app", "worker", "-n", f"{name}@%h"]

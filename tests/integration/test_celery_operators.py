@@ -224,3 +224,6 @@ def test_a_worker_started_as_everybody_types_it_works(tmp_path: Path, redis_url:
     with worker_as_typed(tmp_path, redis_url):
         # There is no such recording: what counts is that the span is claimed and answered for.
         eventually(lambda: client.status(job) is not Status.QUEUED, within_s=60)
+        with Redis.from_url(redis_url) as redis:
+            # Nobody listens to the workers' events: each would hear each other's, a million messages for a thousand.
+            assert redis.publish("/0.celeryev/worker.heartbeat", "{}") == 0

@@ -27,6 +27,7 @@ from transcription.media.codecs.decode import decode
 from transcription.observability.memory import Memory
 from transcription.settings import Lease, Limits, Security, Settings, Worker
 from worker import runtime as runtime_module
+from worker.celery_internals import WorkerQueues
 from worker.runtime import GivenUp, SpanFailed, SpanResult, WorkerRuntime
 
 
@@ -110,7 +111,7 @@ class Site:
 @pytest.fixture
 def site(settings: Settings, script: Script, ended: list[int]) -> Iterator[Site]:
     with celery_app(settings) as app:
-        worker = WorkerRuntime("w1", settings, app)
+        worker = WorkerRuntime("w1", settings, app, WorkerQueues(None))
         worker.start()
         eventually(lambda: worker._leases.open)
         try:
