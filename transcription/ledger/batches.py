@@ -6,6 +6,8 @@ from contextvars import Context
 from itertools import islice
 from typing import Generic, TypeVar
 
+from transcription.ledger.fail_fast import waiting as waiting_for_the_ledger
+
 Key = TypeVar("Key")
 Found = TypeVar("Found")
 
@@ -43,7 +45,8 @@ class Batches(Generic[Key, Found]):
         if self._running is None or self._running.done():
             # It works for many, so nothing of this request (its id in the log) may stick to it.
             self._running = loop.create_task(self._run(), context=Context())
-        return await future
+        with waiting_for_the_ledger():
+            return await future
 
     async def _run(self) -> None:
         while self._waiting:

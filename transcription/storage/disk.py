@@ -61,8 +61,6 @@ class DiskUpload:
 
     async def path(self) -> Path:
         """A local path with all bytes so far; it is good until commit or abort. DiskFull."""
-        if self._settled:
-            return self._part
         await self._spilled()
         if self._buffer or not self._written:
             await self._spill()
