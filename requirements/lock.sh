@@ -12,6 +12,9 @@ lock() { # lock FILE EXTRA...
 lock api api otel
 lock worker worker otel
 lock cuda worker cuda otel
+# With torch, which the other locks leave out on purpose (see tool.uv in pyproject.toml).
+compile --no-config --override requirements/torch.overrides --extra=worker --extra=torch --extra=otel \
+  -o requirements/torch.txt pyproject.toml
 lock mlx mlx
 lock local local
 lock dev dev

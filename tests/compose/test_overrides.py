@@ -21,6 +21,7 @@ BUCKET_FILES = "docker-compose.yml:docker-compose.s3.yml"
     "files",
     [
         "docker-compose.yml:docker-compose.cuda.yml",
+        "docker-compose.yml:docker-compose.cuda.yml:docker-compose.torch.yml",
         "docker-compose.yml:docker-compose.tls.yml",
         "docker-compose.yml:docker-compose.cuda.yml:docker-compose.s3.yml:docker-compose.tls.yml",
         "docker-compose.macos.yml",

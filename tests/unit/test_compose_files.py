@@ -452,6 +452,31 @@ def test_workers_with_a_gpu_have_one_and_compute_on_it() -> None:
     assert worker["environment"]["MURMUR_LEDGER__URL"] == "redis://:@redis:6379/0"
 
 
+def test_workers_that_compute_in_torch_are_those_with_a_gpu_and_another_image() -> None:
+    services = stack("docker-compose.cuda.yml", "docker-compose.torch.yml")["services"]
+    worker = services["worker"]
+    assert (worker["environment"]["MURMUR_WORKER__ENGINE"], worker["environment"]["MURMUR_DEVICE"]) == ("torch", "cuda")
+    assert worker["build"]["args"]["ACCELERATOR"] == "torch"
+    assert worker["image"] == services["models"]["image"] == "murmuration-worker:torch"
+    assert worker["deploy"]["resources"]["reservations"]["devices"]
+
+
+@pytest.mark.parametrize("accelerator", ["cpu", "cuda", "torch"])
+def test_the_worker_s_image_has_a_lock_for_every_accelerator(accelerator: str) -> None:
+    lock = {"cpu": "worker"}.get(accelerator, accelerator)
+    assert f"COPY requirements/{lock}.txt /tmp/worker-{accelerator}.txt" in (ROOT / "Dockerfile.worker").read_text(
+        "utf-8"
+    )
+    locked = set(re.findall(r"(?m)^([\w-]+)==", (ROOT / "requirements" / f"{lock}.txt").read_text("utf-8")))
+    wanted = {
+        "cpu": set(),
+        "cuda": {"nvidia-cublas-cu12", "nvidia-ml-py"},
+        "torch": {"torch", "nvidia-ml-py", "safetensors"},
+    }
+    assert {"ctranslate2", "celery", *wanted[accelerator]} <= locked
+    assert "openvino-telemetry" not in locked
+
+
 def test_variables_are_filled_in_as_compose_does() -> None:
     assert filled("${A:-x}/${B:-${A:-y}}/$$/${C}", {"A": "a"}) == "a/a/$/"
     assert filled("${A:-x}", {"A": ""}) == "x"

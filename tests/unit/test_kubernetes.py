@@ -36,10 +36,9 @@ def base() -> list[Document]:
     return [document for name in kustomization["resources"] for document in load(BASE / name)]
 
 
-def gpu() -> list[Document]:
-    """The base with the overlay's patches, which are lists of JSON Patch's `add` and `replace`."""
-    (kustomization,) = load(HOME / "gpu" / "kustomization.yaml")
-    documents = base()
+def overlay(name: str, documents: list[Document]) -> list[Document]:
+    """*documents* with the overlay's patches, which are lists of JSON Patch's `add` and `replace`."""
+    (kustomization,) = load(HOME / name / "kustomization.yaml")
     for patch in kustomization["patches"]:
         (target,) = [d for d in documents if named(d) == (patch["target"]["kind"], patch["target"]["name"])]
         for step in yaml.safe_load(patch["patch"]):
@@ -60,7 +59,11 @@ def named(document: Document) -> tuple[str, str]:
     return document["kind"], document["metadata"]["name"]
 
 
-BUILDS = {"base": base(), "gpu": gpu()}
+BUILDS = {
+    "base": base(),
+    "gpu": overlay("gpu", base()),
+    "gpu-torch": overlay("gpu-torch", overlay("gpu", base())),
+}
 DOCUMENTS = [pytest.param(d, id=f"{build}-{'-'.join(named(d))}") for build, ds in BUILDS.items() for d in ds]
 
 

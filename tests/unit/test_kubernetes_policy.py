@@ -395,3 +395,11 @@ def test_workers_with_a_gpu_have_one_each_and_find_its_nodes() -> None:
     resources = steps["resources"]
     assert resources["requests"]["nvidia.com/gpu"] == resources["limits"]["nvidia.com/gpu"] == 1
     assert overlay["images"] == [{"name": "registry.example.com/murmuration-worker", "newTag": "cuda"}]
+
+
+def test_workers_that_compute_in_torch_are_those_with_a_gpu_and_another_image() -> None:
+    overlay = yaml.safe_load((HOME / "gpu-torch" / "kustomization.yaml").read_text("utf-8"))
+    assert overlay["resources"] == ["../gpu"]
+    assert overlay["images"] == [{"name": "registry.example.com/murmuration-worker", "newTag": "torch"}]
+    ((step,),) = (yaml.safe_load(patch["patch"]) for patch in overlay["patches"])
+    assert step["value"] == {"name": "MURMUR_WORKER__ENGINE", "value": "torch"}
