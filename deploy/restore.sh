@@ -1,21 +1,34 @@
 #!/bin/sh
-# Puts a backup into a compose stack and starts it:  deploy/restore.sh DIRECTORY
+# Puts a backup into a compose stack and starts it:  deploy/restore.sh FILE|DIRECTORY
 #
-# Whatever the stack holds is replaced.
+# Whatever the stack holds is replaced. A directory holds backup.tar, or ledger.tar and blobs.tar of an earlier version.
 set -eu
 
-from=$(cd "${1:?from where? e.g. deploy/restore.sh backups/2026-01-31}" && pwd)
+from=${1:?from where? e.g. deploy/restore.sh backups/2026-01-31}
+from=$(cd "$(dirname "$from")" && pwd)/$(basename "$from")
 cd "$(dirname "$0")/.."
-[ -s "$from/ledger.tar" ] && [ -s "$from/blobs.tar" ] || { echo "$from holds no ledger.tar and blobs.tar" >&2; exit 2; }
+if [ -d "$from" ] && [ -s "$from/backup.tar" ]; then from=$from/backup.tar; fi
+if [ -f "$from" ]; then
+    ledger=$from blobs=$from
+elif [ -s "$from/ledger.tar" ] && [ -s "$from/blobs.tar" ]; then
+    ledger=$from/ledger.tar blobs=$from/blobs.tar
+else
+    echo "$from is no backup, and holds neither backup.tar nor ledger.tar and blobs.tar" >&2
+    exit 2
+fi
 
-# A backup that can't be opened is found before anything is touched. What isn't encrypted goes through as it is.
+# A backup that isn't whole is found before anything is touched. What isn't encrypted goes through as it is.
 opened() { docker compose run --rm -T --no-deps --entrypoint python api -m transcription.encryption.stream open <"$1"; }
-opened "$from/ledger.tar" >/dev/null
-opened "$from/blobs.tar" >/dev/null
+if [ "$ledger" = "$blobs" ]; then
+    docker compose run --rm -T --no-deps --entrypoint murmur api backup verify - <"$from"
+else
+    opened "$ledger" >/dev/null
+    opened "$blobs" >/dev/null
+fi
 
 docker compose stop nginx api worker redis
-opened "$from/blobs.tar" |
-    docker compose run --rm -T --no-deps --entrypoint sh api -c 'rm -rf /data/blobs /data/pcm && tar -C /data -xf -'
-opened "$from/ledger.tar" |
-    docker compose run --rm -T --no-deps --entrypoint sh redis -c 'rm -rf /data/appendonlydir && tar -C /data -xf -'
+opened "$blobs" |
+    docker compose run --rm -T --no-deps --entrypoint sh api -c 'rm -rf /data/blobs /data/pcm && tar -C /data -xf - blobs'
+opened "$ledger" |
+    docker compose run --rm -T --no-deps --entrypoint sh redis -c 'rm -rf /data/appendonlydir && tar -C /data -xf - appendonlydir'
 docker compose up -d --no-build

@@ -9,7 +9,7 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 # $$ is a dollar; ${NAME}, ${NAME:-default} (which may hold further ones), ${NAME:?message}, ${NAME:+instead}
-_VARIABLE = re.compile(r"\$\$|\$\{(\w+)(?::?([-?+])((?:[^{}]|\$\{[^{}]*\})*))?\}")
+_VARIABLE = re.compile(r"\$\$|\$\{(\w+)(?::?([-?+])((?:[^{}]|\$\{(?:[^{}]|\$\{[^{}]*\})*\})*))?\}")
 # What the files of a service add to each other; all else of a later file takes the place of an earlier one's.
 _KEYED = {"volumes": lambda entry: entry.split(":")[1], "ports": str}
 
@@ -50,8 +50,23 @@ def stack(*files: str, environment: Mapping[str, str] | None = None) -> dict[str
     for name in ("docker-compose.yml", *files):
         raw = yaml.load((ROOT / name).read_text("utf-8"), _Loader)
         merged = _merge(merged, _filled(raw, environment or {}), "")
-    merged["services"] = {name: service for name, service in merged["services"].items() if service is not RESET}
+    merged = _without_reset(merged)
+    for service in merged["services"].values():
+        if "environment" in service:
+            service["environment"] = _passed_on(service["environment"], environment or {})
     return {key: value for key, value in merged.items() if not key.startswith("x-")}
+
+
+def _without_reset(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_reset(one) for key, one in value.items() if one is not RESET}
+    return value
+
+
+def _passed_on(variables: Mapping[str, str | None], environment: Mapping[str, str]) -> dict[str, str]:
+    """A variable without a value has that of .env or the shell; where it has none, the container doesn't get it."""
+    found = {name: environment.get(name) if value is None else value for name, value in variables.items()}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _filled(value: Any, environment: Mapping[str, str]) -> Any:

@@ -97,7 +97,12 @@ class Latency:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """How the ledger's server is. ``max_bytes`` is 0 without a limit; ``aof_ok``: its last writes reached the disk."""
+    """
+    How the ledger's server is, and its backups.
+
+    ``max_bytes`` is 0 without a limit; ``aof_ok``: its last writes reached the disk. ``backup_at``: Unix seconds of the
+    last good backup, 0: none; ``backup_every_s``: how often one is scheduled, 0: not at all.
+    """
 
     used_bytes: int
     max_bytes: int
@@ -106,6 +111,8 @@ class Server:
     aof_ok: bool
     clients: int
     commands: int
+    backup_at: float = 0.0
+    backup_every_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

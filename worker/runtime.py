@@ -142,7 +142,8 @@ class WorkerRuntime:
         self._leases.start()
         self._maintenance.start()
         threading.Thread(target=self._decoder.start, name="decoder", daemon=True).start()
-        self._webhook_dispatcher.start()
+        if self._settings.worker.webhooks:
+            self._webhook_dispatcher.start()
         self._queues.start()
         endpoint.serve(self._settings.worker.metrics_port, self._state)
 

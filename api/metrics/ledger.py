@@ -141,3 +141,11 @@ def _server(server: Server) -> Iterable[Metric]:
     yield _gauge("murmur_redis_aof_ok", "Whether that file's last write and rewrite succeeded.", server.aof_ok)
     yield _gauge("murmur_redis_clients", "Connections to it.", server.clients)
     yield CounterMetricFamily("murmur_redis_commands", "Commands it has processed.", value=server.commands)
+    yield _gauge(
+        "murmur_backup_last_success_timestamp_seconds",
+        "When the last verified backup was taken, Unix seconds; 0: never.",
+        server.backup_at,
+    )
+    yield _gauge(
+        "murmur_backup_interval_seconds", "How often a backup is scheduled; 0: not at all.", server.backup_every_s
+    )

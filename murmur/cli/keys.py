@@ -147,6 +147,7 @@ def connected(url: str | None, data_dir: Path | None) -> Iterator[tuple[Redis, S
     own = ledger_server.running_in(settings.data_dir / "ledger")
     if own and "url" not in ledger.model_fields_set:
         ledger = ledger.model_copy(update={"url": SecretStr(own)})
+        settings = settings.model_copy(update={"ledger": ledger})
     client = connect(ledger)
     try:
         yield client, settings

@@ -19,7 +19,7 @@ EPILOG = """\
 Exit status: 0 all went well; 1 a recording, a job or the platform failed; 2 wrong usage; 130 interrupted.
 Settings: ~/.config/murmur/config.toml may hold url = "…" and key = "…"; MURMUR_URL and MURMUR_API_KEY win over it.
 """
-PLATFORM = ("up", "demo", "check", "models", "keys", "audit", "worker", "purge-tenant")
+PLATFORM = ("up", "demo", "check", "models", "keys", "audit", "backup", "worker", "purge-tenant")
 """What needs the platform's packages."""
 
 app = typer.Typer(

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from demo import SAMPLES
-from murmur.cli import audit, keys
+from murmur.cli import audit, backup, keys
 from murmur.cli import check as checking
 from murmur.cli import demo as demonstration
 from murmur.cli import models as local_models
@@ -110,4 +110,5 @@ def register(app: typer.Typer) -> None:
     app.add_typer(models_app, name="models")
     app.add_typer(keys.app, name="keys")
     app.add_typer(audit.app, name="audit")
+    app.add_typer(backup.app, name="backup")
     app.add_typer(worker.app, name="worker")

@@ -1,16 +1,21 @@
-"""Backup and restore as their scripts are written, with a `docker` in its place that runs everything here."""
+"""Backup and restore as their scripts are written, on a real ledger; a `docker` in its place runs all of it here."""
 
 import os
 import shutil
+import signal
+import stat
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from redis import Redis
 
+from tests.platform import eventually, running_ledger
 from tests.unit.test_encryption import key_file
 
 ROOT = Path(__file__).parents[2]
+SHA256 = "ab" + "0" * 62
 # `docker compose exec|run … SERVICE COMMAND…`, with /data as a directory of each service.
 DOCKER = """#!/bin/bash
 shift; verb=$1; shift
@@ -19,66 +24,112 @@ entry=
 while [[ $1 == -* ]]; do [[ $1 == --entrypoint ]] && { entry=$2; shift; }; shift; done
 service=$1; shift
 echo "$verb $service $*" >>"$FAKE/calls"
-if [[ $1 == redis-cli ]]; then echo 100; exit 0; fi
 if [[ -n $FAIL && "$*" == *"$FAIL"* ]]; then head -c 100 /dev/zero; exit 1; fi
+if [[ -n $HANG && "$*" == *"$HANG"* ]]; then head -c 100 /dev/zero; exec sleep 60; fi
 exec ${entry:+"$entry"} "${@//\\/data/$FAKE/$service}"
 """
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Path:
-    """A directory with a `docker`, and what two services have on their disks."""
-    for name in ("redis/appendonlydir", "api/blobs", "bin"):
+def world(tmp_path: Path, redis_server: Redis) -> Path:
+    """A directory with a `docker`, and what the API has on its disk; the ledger holds something."""
+    redis_server.set("said", "what was said " * 1000)
+    for name in ("redis", f"api/blobs/{SHA256[:2]}", "bin"):
         (tmp_path / name).mkdir(parents=True)
-    (tmp_path / "redis/appendonlydir/a.aof").write_text("what was said " * 1000)
-    (tmp_path / "api/blobs/x").write_bytes(b"a recording " * 1000)
+    (tmp_path / f"api/blobs/{SHA256[:2]}/{SHA256}").write_bytes(b"a recording " * 1000)
     (tmp_path / "bin/docker").write_text(DOCKER)
-    (tmp_path / "bin/docker").chmod(0o755)
+    (tmp_path / "bin/murmur").write_text(f'#!/bin/sh\nexec {sys.executable} -m murmur "$@"\n')
+    for name in ("docker", "murmur"):
+        (tmp_path / "bin" / name).chmod(0o755)
     (tmp_path / "bin/python").symlink_to(sys.executable)
     return tmp_path
 
 
-def run(world: Path, script: str, *, fail: str = "", **settings: str) -> subprocess.CompletedProcess[str]:
-    told = {"PATH": f"{world / 'bin'}:{os.environ['PATH']}", "FAKE": str(world), "FAIL": fail, "PYTHONPATH": str(ROOT)}
+def environment(world: Path, url: str, **settings: str) -> dict[str, str]:
+    return {
+        "PATH": f"{world / 'bin'}:{os.environ['PATH']}",
+        "FAKE": str(world),
+        "PYTHONPATH": str(ROOT),
+        "MURMUR_LEDGER__URL": url,
+        "MURMUR_DATA_DIR": str(world / "api"),
+    } | settings
+
+
+def run(world: Path, url: str, script: str, **settings: str) -> subprocess.CompletedProcess[str]:
     command = ["/bin/sh", str(ROOT / "deploy" / script), str(world / "backup")]
-    return subprocess.run(command, env=told | settings, capture_output=True, text=True, timeout=60, check=False)
+    told = environment(world, url, **settings)
+    return subprocess.run(command, env=told, capture_output=True, text=True, timeout=60, check=False)
 
 
-def lost(world: Path) -> None:
-    for name in ("redis/appendonlydir", "api/blobs"):
-        shutil.rmtree(world / name)
+def keys(world: Path, name: str) -> dict[str, str]:
+    return {"MURMUR_ENCRYPTION__KEY_FILE": str(key_file(world / f"keys-{name}", name))}
 
 
-@pytest.mark.parametrize("keys", [True, False])
-def test_a_backup_is_encrypted_where_keys_are_named_and_brings_everything_back(world: Path, keys: bool) -> None:
-    settings = {"MURMUR_ENCRYPTION__KEY_FILE": str(key_file(world / "keys", "k1"))} if keys else {}
-    saved = run(world, "backup.sh", **settings)
+@pytest.mark.parametrize("encrypted", [True, False])
+def test_a_backup_is_encrypted_where_keys_are_named_and_brings_everything_back(
+    world: Path, redis_url: str, encrypted: bool
+) -> None:
+    settings = keys(world, "k1") if encrypted else {}
+    saved = run(world, redis_url, "backup.sh", **settings)
     assert saved.returncode == 0, saved.stderr
-    stored = (world / "backup/ledger.tar").read_bytes() + (world / "backup/blobs.tar").read_bytes()
-    assert (b"what was said" in stored) is not keys
-    assert (b"a recording" in stored) is not keys
-    lost(world)
-    restored = run(world, "restore.sh", **settings)
+    (stored,) = (world / "backup").iterdir()
+    assert stat.S_IMODE(stored.stat().st_mode) == 0o600
+    assert (b"a recording" in stored.read_bytes()) is not encrypted
+    shutil.rmtree(world / "api/blobs")
+    restored = run(world, redis_url, "restore.sh", **settings)
     assert restored.returncode == 0, restored.stderr
-    assert (world / "redis/appendonlydir/a.aof").read_text() == "what was said " * 1000
-    assert (world / "api/blobs/x").read_bytes() == b"a recording " * 1000
+    assert (world / f"api/blobs/{SHA256[:2]}/{SHA256}").read_bytes() == b"a recording " * 1000
+    with running_ledger(world / "redis") as server, Redis.from_url(server.url) as client:
+        assert client.get("said") == b"what was said " * 1000
 
 
-def test_a_backup_that_was_cut_or_needs_another_key_is_refused_before_anything_is_touched(world: Path) -> None:
-    settings = {"MURMUR_ENCRYPTION__KEY_FILE": str(key_file(world / "keys", "k1"))}
-    assert run(world, "backup.sh", **settings).returncode == 0
-    other = {"MURMUR_ENCRYPTION__KEY_FILE": str(key_file(world / "others", "k9"))}
-    assert run(world, "restore.sh", **other).returncode != 0
-    whole = (world / "backup/blobs.tar").read_bytes()
-    (world / "backup/blobs.tar").write_bytes(whole[:-20])
-    refused = run(world, "restore.sh", **settings)
+def test_a_backup_that_was_cut_or_needs_another_key_is_refused_before_anything_is_touched(
+    world: Path, redis_url: str
+) -> None:
+    settings = keys(world, "k1")
+    assert run(world, redis_url, "backup.sh", **settings).returncode == 0
+    assert run(world, redis_url, "restore.sh", **keys(world, "k9")).returncode != 0
+    whole = (world / "backup/backup.tar").read_bytes()
+    (world / "backup/backup.tar").write_bytes(whole[:-20])
+    refused = run(world, redis_url, "restore.sh", **settings)
     assert refused.returncode != 0
-    assert "stream:" in refused.stderr
-    assert (world / "redis/appendonlydir/a.aof").exists()
-    assert (world / "api/blobs/x").exists()
+    assert "can't be read" in refused.stderr
+    assert (world / f"api/blobs/{SHA256[:2]}/{SHA256}").exists()
 
 
-def test_a_backup_whose_copying_fails_says_so(world: Path) -> None:
-    failed = run(world, "backup.sh", fail="appendonlydir")
+def test_a_backup_of_an_earlier_version_can_still_be_restored(world: Path, redis_url: str) -> None:
+    (world / "backup").mkdir()
+    (world / "redis/appendonlydir").mkdir()
+    (world / "redis/appendonlydir/a.aof").write_text("what was said")
+    for name, where, what in (("ledger", "redis", "appendonlydir"), ("blobs", "api", "blobs")):
+        subprocess.run(["tar", "-C", world / where, "-cf", world / f"backup/{name}.tar", what], check=True)
+        shutil.rmtree(world / where / what)
+    restored = run(world, redis_url, "restore.sh")
+    assert restored.returncode == 0, restored.stderr
+    assert (world / "redis/appendonlydir/a.aof").read_text() == "what was said"
+    assert (world / f"api/blobs/{SHA256[:2]}/{SHA256}").exists()
+
+
+@pytest.mark.parametrize("step", ["create", "verify"])
+def test_a_backup_that_fails_says_so_and_leaves_no_file(world: Path, redis_url: str, step: str) -> None:
+    failed = run(world, redis_url, "backup.sh", FAIL=f"backup {step}")
     assert failed.returncode == 1
     assert "isn't whole" in failed.stderr
+    assert list((world / "backup").iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("shell", ["/bin/sh", "/bin/bash"])
+def test_an_interrupted_backup_ends_at_once_and_changes_and_leaves_nothing(
+    world: Path, redis_server: Redis, redis_url: str, number: signal.Signals, shell: str
+) -> None:
+    before = redis_server.config_get("*aof*")
+    # A runner in the background ignores SIGINT, and its children would inherit that.
+    command = ["env", "--default-signal=INT", shell, str(ROOT / "deploy/backup.sh"), str(world / "backup")]
+    with subprocess.Popen(command, env=environment(world, redis_url, HANG="backup create")) as script:
+        part = world / "backup/.backup.tar.part"
+        eventually(lambda: part.exists() and part.stat().st_size == 100)
+        script.send_signal(number)
+        assert script.wait(20) == 128 + number
+    assert list((world / "backup").iterdir()) == []
+    assert redis_server.config_get("*aof*") == before

@@ -38,7 +38,12 @@ def span_s() -> float:
 
 
 @pytest.fixture
-def settings(redis_url: str, tmp_path: Path, span_s: float) -> Settings:
+def webhooks() -> bool:
+    return True
+
+
+@pytest.fixture
+def settings(redis_url: str, tmp_path: Path, span_s: float, webhooks: bool) -> Settings:
     return Settings(
         model="demo",
         data_dir=tmp_path,
@@ -46,7 +51,7 @@ def settings(redis_url: str, tmp_path: Path, span_s: float) -> Settings:
         lease=Lease(ttl_s=20, renew_s=0.3, max_attempts=2),
         limits=Limits(min_free_disk_bytes=0, max_memory_percent=100),
         security=Security(sandbox=False),
-        worker=Worker(engine="tests.scripted_engine:load", span_s=span_s, slots=4),
+        worker=Worker(engine="tests.scripted_engine:load", span_s=span_s, slots=4, webhooks=webhooks),
     )
 
 
@@ -126,6 +131,11 @@ def site(settings: Settings, script: Script, ended: list[int]) -> Iterator[Site]
 
 SHORT = SAMPLES["short"].path.read_bytes()
 LONG = SAMPLES["long"].path.read_bytes()
+
+
+@pytest.mark.parametrize("webhooks", [True, False])
+def test_a_worker_that_is_to_send_no_webhooks_takes_none(site: Site, webhooks: bool) -> None:
+    assert site.worker._webhook_dispatcher.is_alive() is webhooks
 
 
 def test_a_worker_without_memory_for_a_second_span_leaves_it_to_others(

@@ -57,6 +57,7 @@ def test_alerts_wake_people_as_soon_and_as_loudly_as_the_runbook_was_written_for
         "RedisEvicts": ("1m", "page"),
         "DiskLow": ("5m", "page"),
         "MemoryPressure": ("5m", "page"),
+        "BackupOld": ("1h", "ticket"),
     }
 
 
@@ -74,6 +75,7 @@ def test_thresholds_are_those_of_the_objective_and_of_the_runbook() -> None:
     assert numbers["RedisMemory"] == ["0", "0.85"]
     assert numbers["DiskLow"] == ["0.10"]
     assert numbers["MemoryPressure"] == ["90"]
+    assert numbers["BackupOld"] == ["2", "0"]
     windows = {rule["alert"]: re.findall(r"\[(\w+(?::\w+)?)\]", rule["expr"]) for rule in alerts()}
     assert windows["WorkersDie"] == ["15m"]
     assert windows["HttpErrors"] == ["5m", "5m"]

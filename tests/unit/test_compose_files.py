@@ -1,11 +1,13 @@
 """The compose stack as files: what each service may, needs, keeps and says of itself. `make test-compose` runs it."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from pydantic import BaseModel
 
 from murmur.platform import allocator
 from tests.compose_files import ROOT, Missing, filled, memory, seconds, stack
@@ -16,12 +18,14 @@ STACK = stack()
 SERVICES: dict[str, dict[str, Any]] = STACK["services"]
 PROMETHEUS = yaml.safe_load((ROOT / "monitoring" / "prometheus" / "prometheus.yml").read_text("utf-8"))
 LONG_LIVED = sorted(set(SERVICES) - {"models"})
+ASKED = sorted(set(LONG_LIVED) - {"backup"})  # what its own health check asks; an alert watches the other
 DOCKERFILES = {"api": "Dockerfile.api", "flower": "Dockerfile.api", "worker": "Dockerfile.worker"}
 NETWORKS = {
     "nginx": {"outside", "front"},
     "api": {"outside", "front", "ledger", "monitoring"},
     "worker": {"outside", "ledger", "monitoring"},
     "models": {"outside"},
+    "backup": {"outside", "ledger"},
     "redis": {"ledger"},
     "redis-cache": {"ledger"},
     "flower": {"front", "ledger", "monitoring"},
@@ -32,13 +36,14 @@ NETWORKS = {
 LIMITS = {
     "nginx": 256 << 20, "api": 1 << 30, "worker": 6 << 30, "models": 1 << 30, "redis": 3 << 30,
     "redis-cache": 384 << 20, "flower": 512 << 20, "prometheus": 1 << 30, "alertmanager": 256 << 20,
-    "grafana": 512 << 20,
+    "grafana": 512 << 20, "backup": 512 << 20,
 }  # fmt: skip
 VOLUMES = {
     "nginx": {"/etc/nginx/murmur": "./nginx:ro"},
     "api": {"/data": "data"},
     "worker": {"/data": "data", "/data/models": "models"},
     "models": {"/data/models": "models"},
+    "backup": {"/data": "data", "/backups": "backups"},
     "redis": {"/data": "ledger"},
     "prometheus": {"/etc/prometheus": "./monitoring/prometheus:ro", "/prometheus": "prometheus"},
     "alertmanager": {"/etc/alertmanager": "./monitoring/alertmanager:ro", "/alertmanager": "alertmanager"},
@@ -199,6 +204,7 @@ def test_a_service_starts_when_what_it_needs_is_there() -> None:
         "api": {"redis": "service_healthy"},
         "worker": {"redis": "service_healthy", "models": "service_completed_successfully"},
         "flower": {"redis": "service_healthy"},
+        "backup": {"redis": "service_healthy"},
     }
     assert SERVICES["models"]["restart"] == "no"
     assert SERVICES["models"]["command"] == ["python", "-m", "worker.download_models"]
@@ -206,7 +212,7 @@ def test_a_service_starts_when_what_it_needs_is_there() -> None:
 
 def test_every_service_says_whether_it_is_well() -> None:
     found = checks()
-    assert set(found) == set(LONG_LIVED)
+    assert set(found) == set(ASKED)
     for name, check in found.items():
         assert 2 <= check["retries"] <= 5, name
         assert 0 < check["timeout"] <= 5 <= check["interval"] <= 30, name
@@ -284,14 +290,20 @@ def test_the_ledger_never_forgets_and_the_cache_may() -> None:
 # ---------------------------------------------------------------- settings
 
 
-@pytest.mark.parametrize("name", ["api", "worker", "models"])
+@pytest.mark.parametrize("name", ["api", "worker", "backup"])
 def test_settings_lead_to_the_services_that_there_are(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     told = settings_of(SERVICES[name], monkeypatch)
     assert told.ledger.url.get_secret_value() == told.ledger.broker() == "redis://:@redis:6379/0"
-    assert told.ledger.cache() == "redis://:@redis-cache:6379/0"
+    assert (told.ledger.cache() == "redis://:@redis-cache:6379/0") is (name == "api")
     assert told.data_dir == Path("/data")
+    assert str(told.data_dir) in mounts(SERVICES[name])
+
+
+@pytest.mark.parametrize("name", ["api", "worker", "models"])
+def test_the_model_is_one_for_all_and_lies_where_it_is_looked_for(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = settings_of(SERVICES[name], monkeypatch)
     assert told.model == "base"
-    assert str(told.data_dir) in mounts(SERVICES[name]) or str(told.model_dir) in mounts(SERVICES[name])
+    assert {str(told.data_dir), str(told.model_dir)} & set(mounts(SERVICES[name]))
 
 
 def test_flower_watches_the_broker_that_workers_listen_to(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -310,7 +322,6 @@ def test_the_api_believes_only_the_edge_and_shows_its_figures_inside_alone(monke
     assert told.security.trusted_proxies == private
     assert told.security.metrics == f"127.0.0.0/8,{private}"
     assert (told.api.host, told.api.port) == ("0.0.0.0", 8000)
-    assert SERVICES["api"]["scale"] == 2
 
 
 def test_limits_of_the_edge_are_the_apis(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -322,7 +333,7 @@ def test_limits_of_the_edge_are_the_apis(monkeypatch: pytest.MonkeyPatch) -> Non
         "CONNECTIONS": "200",
     }
     larger = stack(environment={"MURMUR_LIMITS__MAX_UPLOAD_BYTES": "5000"})["services"]
-    for name in ("nginx", "api", "worker"):
+    for name in ("nginx", "api"):
         assert larger[name]["environment"]["MURMUR_LIMITS__MAX_UPLOAD_BYTES"] == "5000"
 
 
@@ -350,9 +361,96 @@ def test_grafana_lives_under_its_path_and_calls_nobody() -> None:
     assert str(home.parent) in mounts(SERVICES["grafana"])
 
 
-@pytest.mark.parametrize("name", ["api", "worker", "models"])
-def test_the_operators_own_file_of_settings_is_read(name: str) -> None:
-    assert SERVICES[name]["env_file"] == [{"path": ".env", "required": False}]
+FIXED = {
+    "MURMUR_DATA_DIR", "MURMUR_API__HOST", "MURMUR_API__PORT", "MURMUR_API__STOP_S", "MURMUR_WORKER__METRICS_PORT",
+    "MURMUR_API__HOUSEKEEPING", "MURMUR_WORKER__WEBHOOKS", "MURMUR_SECURITY__TRUSTED_PROXIES", "MURMUR_BACKUP__DIR",
+}  # fmt: skip
+NOT_HERE = {"MURMUR_WORKER__MLX__MEMORY_BYTES", "MURMUR_WORKER__MLX__CACHE_BYTES"}
+SECRETS = {
+    "MURMUR_WEBHOOK__SECRETS", "MURMUR_BLOBS__SECRET", "MURMUR_API__RAPIDAPI_SECRET", "MURMUR_OPERATOR_PASSWORD",
+    "MURMUR_GRAFANA_PASSWORD", "MURMUR_FLOWER_PASSWORD", "MURMUR_BACKUP_SECRET_ACCESS_KEY", "HF_TOKEN",
+}  # fmt: skip
+
+
+def readers(name: str) -> set[str]:
+    """The services whose container a changed variable changes."""
+    changed = stack(environment={name: "changed"})["services"]
+    return {service for service, one in changed.items() if one != SERVICES[service]}
+
+
+def leaves(part: type[BaseModel] = Settings, prefix: str = "MURMUR_") -> Iterator[str]:
+    for name, field in part.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from leaves(field.annotation, f"{prefix}{name.upper()}__")
+        else:
+            yield f"{prefix}{name.upper()}"
+
+
+@pytest.mark.parametrize("name", sorted(set(leaves()) - FIXED - NOT_HERE))
+def test_a_setting_reaches_the_services_that_read_it_and_restarts_no_other(name: str) -> None:
+    part = name.removeprefix("MURMUR_").partition("__")[0]
+    only = {"API": {"api"}, "OUTBOUND": {"api"}, "WEBHOOK": {"api"}, "BACKUP": {"backup"}}.get(part)
+    found = readers(name)
+    assert found
+    if only:
+        assert found == only
+    if part == "WORKER":
+        assert "worker" in found <= {"worker", "models"}
+    if part in {"LEASE", "RETENTION"}:
+        assert found == {"api", "worker"}
+    if part == "SECURITY" and "SANDBOX" not in name:
+        assert found == {"api"}
+    assert found <= {"api", "worker", "models", "backup", "nginx"}
+
+
+def test_what_is_fixed_is_set_and_no_service_reads_all_of_the_operators_file() -> None:
+    assert {name for name in FIXED if readers(name)} == set()
+    told = {name for service in SERVICES.values() for name in service.get("environment", {})}
+    assert told >= FIXED
+    assert not any("env_file" in service for service in SERVICES.values())
+
+
+def test_who_decodes_hostile_files_has_no_secret_but_the_ledgers() -> None:
+    everything = dict.fromkeys(SECRETS, "hush")
+    worker = stack(environment=everything)["services"]["worker"]
+    assert "hush" not in str(worker)
+    assert worker["environment"]["MURMUR_WORKER__WEBHOOKS"] == "false"
+    assert SERVICES["api"]["environment"]["MURMUR_API__HOUSEKEEPING"] == "true"
+    assert "redis://" not in str(SERVICES["models"])
+    for name in SECRETS:
+        assert readers(name), name
+        assert "worker" not in readers(name)
+
+
+def test_how_many_run_is_a_setting_that_changes_no_container() -> None:
+    assert (SERVICES["api"]["scale"], SERVICES["worker"]["scale"]) == ("2", "1")
+    more = stack(environment={"MURMUR_API_REPLICAS": "4", "MURMUR_WORKER_REPLICAS": "3"})["services"]
+    assert (more["api"]["scale"], more["worker"]["scale"]) == ("4", "3")
+
+
+def test_a_ledger_of_the_operators_own_is_used_by_all_who_use_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = {"MURMUR_LEDGER__URL": "rediss://u:p@elsewhere:6379/0", "MURMUR_REDIS_PASSWORD": "other"}
+    services = stack(environment=own)["services"]
+    for name in ("api", "worker", "backup"):
+        told = settings_of(services[name], monkeypatch)
+        assert told.ledger.url.get_secret_value() == told.ledger.broker() == own["MURMUR_LEDGER__URL"]
+    with pytest.raises(Missing, match="say where the ledger is"):
+        stack("docker-compose.redis.yml")
+    without = stack("docker-compose.redis.yml", environment=own | {"MURMUR_FLOWER_BROKER_URL": "rediss://f@e"})[
+        "services"
+    ]
+    assert set(without) == set(SERVICES) - {"redis"}
+    assert not any("redis" in one.get("depends_on", {}) for one in without.values())
+    assert without["worker"]["depends_on"] == {"models": {"condition": "service_completed_successfully"}}
+    assert without["flower"]["environment"]["CELERY_BROKER_URL"] == "rediss://f@e"
+    for name in ("api", "worker", "backup", "flower"):
+        assert "outside" in without[name]["networks"]
+        assert (
+            without[name]
+            .get("environment", {})
+            .get("MURMUR_LEDGER__URL", own["MURMUR_LEDGER__URL"])
+            .endswith("elsewhere:6379/0")
+        )
 
 
 # ---------------------------------------------------------------- who is watched
@@ -425,7 +523,7 @@ def test_the_key_file_is_mounted_for_those_who_encrypt_and_nobody_else() -> None
     assert {"api", "worker", "nginx"} <= services.keys()
     for name, service in services.items():
         mounted = "./keys:/run/murmur/keys:ro" in service.get("volumes", [])
-        assert mounted is (name in {"api", "worker"}), name
+        assert mounted is (name in {"api", "worker", "backup"}), name
         named = service.get("environment", {}).get("MURMUR_ENCRYPTION__KEY_FILE") == "/run/murmur/keys"
         assert named is mounted, name
 
@@ -433,11 +531,13 @@ def test_the_key_file_is_mounted_for_those_who_encrypt_and_nobody_else() -> None
 def test_a_bucket_is_told_to_both_sides_and_never_silently_forgotten() -> None:
     with pytest.raises(Missing, match="MURMUR_BLOBS__URL"):
         stack("docker-compose.s3.yml")
-    services = stack("docker-compose.s3.yml", environment={"MURMUR_BLOBS__URL": "s3://recordings/here"})["services"]
+    keys = dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION"), "given")
+    bucket = {"MURMUR_BLOBS__URL": "s3://recordings/here"}
+    services = stack("docker-compose.s3.yml", environment=bucket | keys)["services"]
     for name in ("api", "worker"):
         told = services[name]["environment"]
         assert told["MURMUR_BLOBS__URL"] == "s3://recordings/here"
-        assert {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION"} < set(told)
+        assert keys.items() < told.items()
         assert "MURMUR_BLOBS__ENDPOINT" in told
 
 
@@ -489,10 +589,10 @@ def test_redis_asks_for_the_password_that_its_clients_have() -> None:
     for name in ("redis", "redis-cache"):
         assert '--requirepass "s3cret"' in services[name]["command"]
         assert services[name]["environment"]["REDISCLI_AUTH"] == "s3cret"
-    for name in ("api", "worker"):
+    for name, count in (("api", 2), ("worker", 1), ("backup", 1)):
         environment = services[name]["environment"]
         urls = [value for key, value in environment.items() if key.startswith("MURMUR_LEDGER__") and "redis" in value]
-        assert len(urls) == 3
+        assert len(urls) == count
         assert all(url.startswith("redis://:s3cret@") for url in urls)
     assert "s3cret" not in str(services["flower"])
 
@@ -537,3 +637,18 @@ def test_images_install_the_locks_and_nothing_that_the_locks_leave_out() -> None
     assert len(found) == 3
     # pip would add what a package names and the lock leaves out (OpenVINO's telemetry), and fail for want of its hash.
     assert all("--no-deps" in line for line in found), found
+
+
+def test_backups_are_scheduled_by_who_asks_for_them_with_keys_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = {"MURMUR_BACKUP__URL": "s3://copies/here", "MURMUR_BACKUP__KEEP": "3", "MURMUR_BLOBS__URL": "s3://blobs"}
+    keys = {"AWS_ACCESS_KEY_ID": "recordings", "MURMUR_BACKUP_ACCESS_KEY_ID": "copies"}
+    backup = stack(environment=asked | keys)["services"]["backup"]
+    assert backup["profiles"] == ["backup"]
+    assert backup["command"] == ["murmur", "backup", "schedule"]
+    assert backup["image"] == SERVICES["api"]["image"]
+    assert backup["environment"]["AWS_ACCESS_KEY_ID"] == "copies"
+    told = settings_of(backup, monkeypatch)
+    assert (str(told.backup_dir), told.backup.keep, told.backup.url) == ("/backups", 3, "s3://copies/here")
+    assert told.backup.every_s == 86_400
+    assert told.blobs.url == "s3://blobs"
+    assert re.search(r"install -d -o murmur .*-m 700 /backups", (ROOT / "Dockerfile.api").read_text("utf-8"))

@@ -5,6 +5,7 @@ Where the settings name no keys, what comes goes out as it is; so does what isn'
 """
 
 import sys
+from collections.abc import Iterator
 from typing import BinaryIO
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -34,19 +35,24 @@ def unseal(source: BinaryIO, target: BinaryIO, encryption: FileEncryption) -> No
         Broken: it was changed or cut; what has left by then is a part of it.
         StorageUnavailable: its key can't be unwrapped.
     """
+    target.writelines(plain(source, encryption))
+
+
+def plain(source: BinaryIO, encryption: FileEncryption) -> Iterator[bytes]:
+    """What *source* holds, decrypted if it is encrypted, a piece at a time. Raises as `unseal` does."""
     head = source.read(HEADER_BYTES)
     found = parsed(head)
     if found is None:
-        target.write(head)
+        yield head
         while data := source.read(_BLOCK):
-            target.write(data)
+            yield data
         return
     cipher = AESGCM(encryption.unwrapped(found.wrapped))
     stored, number = found.chunk_bytes + 16, 0
     chunk = source.read(stored)
     while True:
         after = source.read(stored)
-        target.write(opened(cipher, chunk, number, last=not after, bound=found.bound))
+        yield opened(cipher, chunk, number, last=not after, bound=found.bound)
         if not after:
             return
         chunk, number = after, number + 1

@@ -31,7 +31,7 @@ from transcription.errors import (
 from transcription.job import Audio, Job, Outcome, QueuePosition, Status, Submission
 from transcription.known_speakers import recognized
 from transcription.lanes import needed
-from transcription.ledger import records, stats
+from transcription.ledger import backup_record, records, stats
 from transcription.ledger.batches import Batches
 from transcription.ledger.change_feed import Watch
 from transcription.ledger.connections import (
@@ -420,7 +420,7 @@ class RedisJobs:
     async def server(self) -> Server:
         """How the ledger's server is."""
         with translated():
-            return stats.server(await self._client.info())
+            return stats.server(await self._client.info(), await self._client.hgetall(backup_record.KEY))
 
     async def dead_letters(self) -> tuple[DeadLetter, ...]:
         """Computations that wait for an operator, the latest first; a thousand at most."""

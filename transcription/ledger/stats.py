@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from transcription.job import Status
+from transcription.ledger import backup_record
 from transcription.ledger.records import seconds
 from transcription.ledger.scripts import BOUNDS_S, pairs
 from transcription.options import Priority
@@ -46,8 +47,9 @@ def backlog(answer: Sequence[Any]) -> Backlog:
     )
 
 
-def server(info: Mapping[str, Any]) -> Server:
-    """What the server's INFO says."""
+def server(info: Mapping[str, Any], backup: Mapping[Any, Any]) -> Server:
+    """What the server's INFO says, and what the ledger knows of backups."""
+    backup_at, backup_every_s = backup_record.read(backup)
     return Server(
         used_bytes=int(info["used_memory"]),
         max_bytes=int(info.get("maxmemory", 0)),
@@ -56,6 +58,8 @@ def server(info: Mapping[str, Any]) -> Server:
         aof_ok=all(info.get(f"aof_last_{what}_status", "ok") == "ok" for what in ("write", "bgrewrite")),
         clients=int(info.get("connected_clients", 0)),
         commands=int(info.get("total_commands_processed", 0)),
+        backup_at=backup_at,
+        backup_every_s=backup_every_s,
     )
 
 

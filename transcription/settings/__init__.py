@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from transcription.lanes import lane
 from transcription.models import PUBLISHED_NAMES, implied_aliases
 from transcription.settings.api import Api, Limits
+from transcription.settings.backup import Backup
 from transcription.settings.encryption import Encryption
 from transcription.settings.environment import Environment, InvalidSettings, explained, names
 from transcription.settings.ledger import Lease, Ledger, Retention
@@ -24,6 +25,7 @@ from transcription.settings.worker import Mlx, Needs, Worker
 
 __all__ = [
     "Api",
+    "Backup",
     "Blobs",
     "Encryption",
     "InvalidSettings",
@@ -92,6 +94,7 @@ class Settings(BaseSettings):
     limits: Limits = Limits()
     blobs: Blobs = Blobs()
     encryption: Encryption = Encryption()
+    backup: Backup = Backup()
     retention: Retention = Retention()
     api: Api = Api()
     security: Security = Security()
@@ -131,6 +134,11 @@ class Settings(BaseSettings):
     def blob_dir(self) -> Path:
         """Where uploads lie."""
         return self.data_dir / "blobs"
+
+    @property
+    def backup_dir(self) -> Path:
+        """Where scheduled backups lie."""
+        return self.backup.dir or self.data_dir / "backups"
 
     @property
     def copy_dir(self) -> Path:

@@ -9,14 +9,17 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import EnvSettingsSource
 
+from transcription.settings.secret_files import SecretFileError, from_files
+
 PREFIX = "MURMUR_"
 NOT_SETTINGS = frozenset(
     f"{PREFIX}{name}"
     for name in (
-        "API_KEY", "API_MEMORY", "EDGE_BURST", "EDGE_CONNECTIONS", "EDGE_PROXIES", "EDGE_REQUESTS_PER_S",
-        "ENCRYPTION_KEYS", "FLOWER_PASSWORD", "GPUS", "GRAFANA_PASSWORD", "HTTPS_PORT", "HTTP_ADDRESS", "HTTP_PORT",
-        "LEDGER_PORT", "METRICS_RETENTION", "OPERATOR_PASSWORD", "OPERATOR_USER", "PARENT_DEATH", "REDIS_LIMIT",
-        "REDIS_MEMORY", "REDIS_PASSWORD", "TLS_DIR", "URL", "WORKER_CPUS", "WORKER_MEMORY",
+        "API_KEY", "API_MEMORY", "API_REPLICAS", "BACKUP_ACCESS_KEY_ID", "BACKUP_REGION", "BACKUP_SECRET_ACCESS_KEY",
+        "EDGE_BURST", "EDGE_CONNECTIONS", "EDGE_PROXIES", "EDGE_REQUESTS_PER_S", "ENCRYPTION_KEYS", "FLOWER_BROKER_URL",
+        "FLOWER_PASSWORD", "GPUS", "GRAFANA_PASSWORD", "HTTPS_PORT", "HTTP_ADDRESS", "HTTP_PORT", "LEDGER_PORT",
+        "METRICS_RETENTION", "OPERATOR_PASSWORD", "OPERATOR_USER", "PARENT_DEATH", "REDIS_LIMIT", "REDIS_MEMORY",
+        "REDIS_PASSWORD", "TLS_DIR", "URL", "WORKER_CPUS", "WORKER_MEMORY", "WORKER_REPLICAS",
     )
 )  # fmt: skip
 """Variables of the command line, of Compose and of the edge."""
@@ -27,11 +30,16 @@ class InvalidSettings(ValueError):
 
 
 class Environment(EnvSettingsSource):
-    """Environment variables whose lists may be `a,b`, and whose dictionaries `a=b,c=d`, beside JSON."""
+    """Environment variables, or files that they name; lists may be `a,b`, and dictionaries `a=b,c=d`, beside JSON."""
 
     def __call__(self) -> dict[str, Any]:
         """What the variables set; a FutureWarning tells of each that begins as ours and is none."""
-        warn_of_unknown(frozenset(names(self.settings_cls)), self.env_vars)
+        known = frozenset(names(self.settings_cls))
+        try:
+            self.env_vars = from_files(self.env_vars, known)
+        except SecretFileError as error:
+            raise InvalidSettings(str(error)) from error
+        warn_of_unknown(known, self.env_vars)
         return super().__call__()
 
     def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:

@@ -64,5 +64,9 @@ class Worker(Part):
         le=2,
         description="Cosine distance up to which two voices are one speaker's; 0: what the network says of itself.",
     )
+    webhooks: bool = Field(
+        True,
+        description="Send webhooks from workers too; off: only the API's processes do, and workers need no secrets.",
+    )
     metrics_port: int = Field(0, ge=0, le=65_535, description="Port of the worker's own /metrics; 0: off.")
     mlx: Mlx = Mlx()

@@ -100,6 +100,7 @@
 --   keyused           hash    id of an API key -> when it was used last
 --   auditevents       list    what was done to keys and tenants by hand, until it is in the audit log
 --   audithead:CHAIN   string  how far a chain of the audit log has got, see audit_heads.py
+--   backup            hash    when the last good backup was taken and how often one is due, see backup_record.py
 --   lock:NAME         string  who reaps or sweeps now, see span_store.py; ends by itself
 --
 -- Invariants, which hold after every script and which a test checks after every step of random histories:

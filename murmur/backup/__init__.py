@@ -1,0 +1,1 @@
+"""Backups of the ledger and the recordings, taken while the platform runs."""

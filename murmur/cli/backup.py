@@ -1,0 +1,132 @@
+"""`murmur backup`: the ledger and the recordings in one verified file. Straight against the ledger and the disk."""
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from redis import Redis
+
+from murmur.backup import archive, take
+from murmur.backup.archive import Verified
+from murmur.backup.errors import BackupFailed
+from murmur.backup.schedule import Schedule
+from murmur.cli.common import AsJson, print_json
+from murmur.cli.keys import DataDir, Ledger, connected
+from murmur.platform.environment import load
+from transcription.encryption.files import FileEncryption, file_encryption
+from transcription.errors import MurmurationError
+from transcription.ledger import backup_record
+from transcription.observability import logs
+from transcription.settings import Settings
+
+app = typer.Typer(
+    help="Backups: take one while the platform runs, verify one, or take them on a schedule.", no_args_is_help=True
+)
+
+STDIO = "-"
+
+
+@app.command("create")
+def create(
+    file: Annotated[str, typer.Argument(help="File to write, which must not exist; `-`: standard output.")],
+    ledger: Ledger = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take a backup while the platform runs, and verify it (not on standard output)."""
+    with _opened(ledger, data_dir) as (client, settings, encryption):
+        if file == STDIO:
+            take.stream(settings, encryption, sys.stdout.buffer)
+            sys.stdout.buffer.flush()
+            return
+        if Path(file).exists():
+            raise BackupFailed(f"{file} exists already")
+        found = take.to_file(settings, encryption, Path(file))
+        backup_record.taken(client, found.made_at)
+    _print(found, file, as_json=as_json)
+
+
+@app.command("verify")
+def verify(
+    file: Annotated[str, typer.Argument(help="A backup; `-`: standard input.")],
+    record: Annotated[
+        bool, typer.Option("--record", help="Tell the ledger, whose metrics say when the last good backup was taken.")
+    ] = False,
+    ledger: Ledger = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Read all of a backup and compare it with its checksums."""
+    encryption = _encryption(load({"data_dir": data_dir}))
+    if file == STDIO:
+        found = archive.verify(sys.stdin.buffer, encryption)
+    else:
+        with Path(file).open("rb") as source:
+            found = archive.verify(source, encryption)
+    if record:
+        with connected(ledger, data_dir) as (client, _):
+            backup_record.taken(client, found.made_at)
+    _print(found, file, as_json=as_json)
+
+
+@app.command("schedule")
+def schedule(
+    off: Annotated[bool, typer.Option("--off", help="Say that no backups are scheduled any more, and exit.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Take one now, as the schedule would, and exit.")] = False,
+    ledger: Ledger = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Take a backup every MURMUR_BACKUP__EVERY_S until it is stopped; docs/deployment.md."""
+    with _opened(ledger, data_dir) as (client, settings, encryption):
+        logs.configure(level=settings.log_level, style=settings.log_format, service="backup")
+        runs = Schedule(settings, encryption, client)
+        if off:
+            backup_record.scheduled(client, None)
+        elif once:
+            runs.once()
+        else:
+            runs.run(threading.Event().wait)
+
+
+@contextmanager
+def _opened(ledger: str | None, data_dir: Path | None) -> Iterator[tuple[Redis, Settings, FileEncryption]]:
+    """What a backup is made of; signals that end the process are exceptions inside, so that nothing is left behind."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _end)
+    with connected(ledger, data_dir) as (client, settings):
+        try:
+            yield client, settings, _encryption(settings)
+        except MurmurationError as error:
+            raise BackupFailed(error.message) from error
+
+
+def _end(number: int, _: object) -> None:
+    sys.exit(128 + number)
+
+
+def _encryption(settings: Settings) -> FileEncryption:
+    try:
+        return file_encryption(settings)
+    except ValueError as error:
+        raise BackupFailed(str(error)) from error
+
+
+def _print(found: Verified, file: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json(
+            {
+                "file": file,
+                "made_at": found.made_at,
+                "recordings": found.recordings,
+                "content_bytes": found.content_bytes,
+            }
+        )
+        return
+    made = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(found.made_at))
+    print(f"whole: taken {made}, {found.recordings} recordings, {found.content_bytes} bytes in all")
