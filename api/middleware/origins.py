@@ -25,7 +25,7 @@ def install(app: FastAPI, settings: Api) -> None:
     app.add_middleware(ForeignPages, allowed=settings.cors_origins)
     hosts = trusted_hosts(settings)
     if "*" not in hosts:
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
+        app.add_middleware(TrustedHosts, allowed_hosts=list(hosts), www_redirect=False)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -47,6 +47,24 @@ def trusted_hosts(settings: Api) -> tuple[str, ...]:
     if settings.trusted_hosts:
         return settings.trusted_hosts
     return (*_LOOPBACK, settings.host) if _is_loopback(settings.host) else ("*",)
+
+
+class TrustedHosts(TrustedHostMiddleware):
+    """Starlette's, which is asked only about hosts that aren't one of the allowed names as they stand, with a port."""
+
+    def __init__(self, app: ASGIApp, allowed_hosts: list[str], *, www_redirect: bool) -> None:
+        super().__init__(app, allowed_hosts, www_redirect)
+        self._plain = frozenset(name.lower().encode() for name in allowed_hosts if "*" not in name)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] == "http":
+            host = next((value for name, value in scope["headers"] if name == b"host"), b"")
+            name, _, port = host.partition(b":")
+            if name in self._plain and (name == host or port.isdigit()):
+                await self.app(scope, receive, send)
+                return
+        await super().__call__(scope, receive, send)
 
 
 class ForeignPages:

@@ -3,9 +3,9 @@
 import logging
 import re
 import time
-import uuid
 from collections.abc import Collection
 from random import random
+from secrets import token_hex
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -29,6 +29,7 @@ _HEADERS = (
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"cache-control", b"no-store"),
 )
+_NAMES = frozenset(name for name, _ in _HEADERS)
 _CONTENT_POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
 
 _log = structlog.get_logger("api.request")
@@ -161,7 +162,7 @@ def _request_id(scope: Scope) -> str:
     for name, value in scope["headers"]:
         if name == b"x-request-id" and _SANE_ID.fullmatch(value.decode("latin-1")):
             return str(value, "latin-1")
-    return uuid.uuid4().hex[:16]
+    return token_hex(8)
 
 
 def _completed(
@@ -169,11 +170,16 @@ def _completed(
 ) -> list[tuple[bytes, bytes]]:
     """*headers* with the request's id, what an answered transcript lacks, and the safe ones that no route has set."""
     known = dict(headers)
-    completed = [pair for pair in headers if pair[0] != b"x-request-id"]
+    completed = [*headers]
+    if b"x-request-id" in known:
+        completed = [pair for pair in headers if pair[0] != b"x-request-id"]
     completed.append((b"x-request-id", request_id))
     if warnings:
         completed.append((b"murmur-warnings", warnings))
-    completed += [pair for pair in _HEADERS if pair[0] not in known]
+    if known.keys() & _NAMES:
+        completed += [pair for pair in _HEADERS if pair[0] not in known]
+    else:
+        completed += _HEADERS
     if b"content-security-policy" not in known and not known.get(b"content-type", b"").startswith(b"text/html"):
         completed.append(_CONTENT_POLICY)
     return completed

@@ -46,6 +46,10 @@ class Row:
         """Of the bare route's requests, round by round."""
         return [own / bare for own, bare in zip(self.per_s, self.bare.per_s, strict=True)] if self.bare else []
 
+    def cpu_share(self) -> float | None:
+        """The same by processor time, which other load on the machine affects less."""
+        return statistics.median(self.bare.cpu_ms) / statistics.median(self.cpu_ms) if self.bare else None
+
 
 def measure(*, seconds: float, rounds: int, through_nginx: bool = True, **settings: str) -> list[Row]:
     """Measure every kind of request in turn, round after round."""
@@ -108,15 +112,16 @@ def _submitted(stack: Stack, count: int, *, first: int = 0) -> list[str]:
 def table(rows: Sequence[Row]) -> str:
     """The rounds' medians; ranges in brackets."""
     lines = [
-        "| request | a second | CPU ms | p99 ms | share of the bare route's | target | errors |",
-        "|---|---|---|---|---|---|---|",
+        "| request | a second | CPU ms | p99 ms | share of the bare route's | by CPU time | target | errors |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         shares = row.shares()
         share = f"{statistics.median(shares):.2f} ({min(shares):.2f}–{max(shares):.2f})" if shares else ""
-        target = f"≥ {row.target}" if row.target else ""
+        target, by_cpu = f"≥ {row.target}" if row.target else "", row.cpu_share()
         lines.append(
             f"| {row.name} | {statistics.median(row.per_s):,.0f} | {statistics.median(row.cpu_ms):.3f} "
-            f"| {statistics.median(row.p99_ms):.1f} | {share} | {target} | {row.errors} |"
+            f"| {statistics.median(row.p99_ms):.1f} | {share} "
+            f"| {f'{by_cpu:.2f}' if by_cpu else ''} | {target} | {row.errors} |"
         )
     return "\n".join(lines)

@@ -3,9 +3,13 @@
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import httpx
 import pytest
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
-from api.middleware.origins import trusted_hosts
+from api.middleware.origins import TrustedHosts, trusted_hosts
 from tests import audio_files
 from tests.api_client import Bench, bench
 from transcription.settings import Api
@@ -59,3 +63,29 @@ async def test_whoever_listens_on_a_network_trusts_any_name_until_names_are_set(
     assert trusted_hosts(Api(host="0.0.0.0", trusted_hosts=("a.example",))) == ("a.example",)
     assert "*" not in trusted_hosts(Api(host="127.0.0.2"))
     assert trusted_hosts(Api(trusted_hosts=("*",))) == ("*",)
+
+
+ODD = [
+    "localhost:8000x",
+    "localhost:",
+    "localhost:80:80",
+    "localhost,evil",
+    "localhost.evil",
+    "x@localhost",
+    "*.a.example",
+]
+
+
+@pytest.mark.parametrize("host", [*HOSTS, *ODD, "localhost", "localhost:8000", "LOCALHOST", "b.a.example", "[::1]:1"])
+async def test_quick_look_at_the_host_is_of_the_same_mind_as_the_thorough_one(host: str) -> None:
+    names = ["localhost", "[::1]", "*.a.example"]
+
+    async def served(scope: Scope, receive: Receive, send: Send) -> None:
+        await Response("served")(scope, receive, send)
+
+    answers = []
+    for layer in (TrustedHosts, TrustedHostMiddleware):
+        transport = httpx.ASGITransport(layer(served, names, www_redirect=False))
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
+            answers.append((await http.get("/", headers={"host": host})).status_code)
+    assert answers[0] == answers[1]

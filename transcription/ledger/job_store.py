@@ -237,15 +237,15 @@ class RedisJobs:
 
     def _made_job(self, job_id: str, row: list[Any]) -> Job | Exception:
         """The job of a row; an error where the ledger holds what can't be one: it is this job's alone."""
-        known = self._made.get(job_id, row)
-        if known is not None:
-            return known
         try:
+            known = self._made.get(job_id, row)
+            # Its turn depends on the speed of the workers too.
+            if known is not None and known.queue == self._queue(row):
+                return known
             job = self._job(row)
         except Exception as error:  # noqa: BLE001  it is raised where the job was asked for
             return error
-        if job.queue is None:  # its turn depends on the speed of the workers too
-            self._made.put(row, job)
+        self._made.put(row, job)
         return job
 
     async def _read(self, tenant: str, ids: list[str], *, places: bool) -> list[Job]:
@@ -266,9 +266,12 @@ class RedisJobs:
                 await self.backlog()
 
     def _job(self, row: list[Any]) -> Job:
-        job_hash, comp, position, ahead, further = pairs(row[0]), pairs(row[1]), row[2], row[3], row[4]
-        queue = None if position == "" else self._queue_position(comp["lane"], int(position), records.seconds(ahead))
-        return records.job(job_hash, comp, queue, list(map(pairs, further)))
+        return records.job(pairs(row[0]), pairs(row[1]), self._queue(row), list(map(pairs, row[4])))
+
+    def _queue(self, row: list[Any]) -> QueuePosition | None:
+        if row[2] == "":
+            return None
+        return self._queue_position(pairs(row[1])["lane"], int(row[2]), records.seconds(row[3]))
 
     def _queue_position(self, lane: str, position: int, ahead_s: float | None) -> QueuePosition:
         workers = self._lanes.get(lane)  # a lane's first jobs come before the first look at it
