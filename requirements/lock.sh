@@ -16,6 +16,8 @@ lock cuda worker cuda otel
 compile --no-config --override requirements/torch.overrides --extra=worker --extra=torch --extra=otel \
   -o requirements/torch.txt pyproject.toml
 lock mlx mlx
+lock sherpa sherpa
+lock pyannote pyannote
 lock local local
 lock dev dev
 # A group has none of the project's own dependencies.

@@ -30,8 +30,8 @@ class Diarized:
     """
     Who speaks when in a recording, and what each voice is like.
 
-    ``embeddings`` are unit vectors by speaker's number, none where the diarizer has none; ``threshold`` is the cosine
-    distance up to which two of them are one speaker's.
+    ``embeddings`` are unit vectors by speaker's number, zeros for one whose voice isn't known, and none where the
+    diarizer has none; ``threshold`` is the cosine distance up to which two of them are one speaker's.
     """
 
     turns: tuple[Turn, ...] = ()

@@ -20,7 +20,8 @@ from worker.diarizers.base import Voices
 from worker.diarizers.choice import ChosenDiarizer
 from worker.diarizers.clustering import Speakers
 from worker.diarizers.embedding import SPEECH, EmbeddingDiarizer
-from worker.diarizers.networks.fbank import fbank
+from worker.diarizers.networks.fbank import Window, fbank
+from worker.diarizers.networks.nemo import log_mel
 from worker.diarizers.packing import pack, unpack
 
 KALDI = [
@@ -29,6 +30,28 @@ KALDI = [
     [11.675, 10.284, 24.705, 7.275, 2.705, -4.627],
 ]
 """Of the chirp below, by kaldi-native-fbank 1.23.0: frames 0, 3 and 7, bands 0, 10, 20, 40, 60 and 79."""
+
+HAMMING = [
+    [12.729, 22.39, 12.933, 12.657, 12.064, 11.343],
+    [11.432, 15.847, 13.749, 13.58, 11.379, 10.797],
+    [11.804, 14.2, 24.683, 14.061, 11.616, 11.255],
+]
+"""The same with `--window-type=hamming`."""
+
+NEMO = [
+    [1.734, -0.063, 0.11, 1.215, 1.731, 1.745],
+    [-0.51, 1.406, -1.097, -0.61, -0.65, -0.615],
+    [-0.857, -0.972, 0.347, -0.61, -0.65, -0.615],
+]
+"""The same frames and bands as NeMo computes them, by torch.stft and torchaudio's Slaney filters."""
+
+BANDS = [0, 10, 20, 40, 60, 79]
+
+
+def chirp() -> Samples:
+    at = np.arange(1600) / 16000
+    tones = 0.3 * np.sin(2 * np.pi * (200 * at + 3000 * at * at)) + 0.05 * np.sin(2 * np.pi * 2500 * at)
+    return tones.astype(np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -42,11 +65,20 @@ def dialogue() -> Recording:
 
 
 def test_features_are_those_of_kaldi() -> None:
-    at = np.arange(1600) / 16000
-    chirp = 0.3 * np.sin(2 * np.pi * (200 * at + 3000 * at * at)) + 0.05 * np.sin(2 * np.pi * 2500 * at)
-    found = fbank((chirp * 32768).astype(np.float32))
+    found = fbank(chirp() * 32768)
     assert found.shape == (8, 80)
-    assert found[[0, 3, 7]][:, [0, 10, 20, 40, 60, 79]] == pytest.approx(np.array(KALDI), abs=0.05)
+    assert found[[0, 3, 7]][:, BANDS] == pytest.approx(np.array(KALDI), abs=0.05)
+
+
+def test_features_with_a_hamming_window_are_those_of_kaldi() -> None:
+    found = fbank(chirp() * 32768, window=Window.HAMMING)
+    assert found[[0, 3, 7]][:, BANDS] == pytest.approx(np.array(HAMMING), abs=0.05)
+
+
+def test_features_of_nemo_are_those_of_its_formula_in_torch() -> None:
+    found = log_mel(chirp())
+    assert found.shape == (80, 11)
+    assert pytest.approx(np.array(NEMO), abs=1e-3) == found[BANDS][:, [0, 3, 7]].T
 
 
 def test_too_short_a_sound_has_no_features() -> None:
@@ -158,3 +190,27 @@ def test_known_voices_are_recognized_and_a_third_one_stays_a_stranger(
     labels = {name: label(number) for number, name in enumerate(dict.fromkeys(recordings_of_speakers.WHO))}
     truth = [name if name in known else labels[name] for name in recordings_of_speakers.WHO]
     assert [names.get(called, called) for called in speaking] == truth
+
+
+NAMED = "wespeaker_en_voxceleb_resnet34_LM"
+
+
+def test_network_is_found_by_its_published_name_where_the_hub_left_it(tmp_path: Path) -> None:
+    settings = Settings(model="base", data_dir=tmp_path, worker={"diarizer": NAMED})
+    repository = settings.model_dir / "models--csukuangfj--speaker-embedding-models"
+    snapshot = repository / "snapshots" / "0743f30"
+    snapshot.mkdir(parents=True)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("0743f30")
+    (snapshot / f"{NAMED}.onnx").write_bytes(SPEAKER_NETWORK.read_bytes())
+    chosen = ChosenDiarizer(settings)
+    assert chosen.name.startswith(f"{NAMED}@")
+    assert isinstance(chosen.get(), EmbeddingDiarizer)
+
+
+def test_network_that_neither_this_disk_nor_the_hub_has_is_said_at_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(ModelUnavailable, match=f"{NAMED}.*speaker-embedding-models.*MURMUR_WORKER__DIARIZER"):
+        ChosenDiarizer(Settings(data_dir=tmp_path, worker={"diarizer": NAMED}))

@@ -38,6 +38,9 @@ MOST_BOTH = 0.05
 THRESHOLD = 0.55
 """Cosine distance up to which two clusters are one speaker, where neither the settings nor the network say another."""
 
+RECOGNIZED = 0.7
+"""Of that distance, up to which a speaker is the one of a sample: both are means of many windows, and nearer."""
+
 
 class EmbeddingDiarizer:
     """
@@ -91,7 +94,7 @@ class EmbeddingDiarizer:
         labels = cluster(vectors, weights, speakers, threshold=self._threshold)
         means = centroids(vectors, weights, labels)
         turns = resegment(voices, speech, means)
-        return Diarized(tuple(turns), tuple(map(tuple, means.tolist())), self._threshold)
+        return Diarized(tuple(turns), tuple(map(tuple, means.tolist())), RECOGNIZED * self._threshold)
 
 
 def name_of(path: Path, called: str) -> str:
