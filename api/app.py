@@ -56,6 +56,7 @@ from transcription.options import LONGEST_SAMPLE_S
 from transcription.ports import BlobStore, JobQueue, JobStore
 from transcription.settings import Settings
 from transcription.settings.security import networks
+from transcription.storage.results import open_results
 from transcription.storage.stores import open_blobs
 
 _ROUTES = (
@@ -212,7 +213,7 @@ def _prober(settings: Settings, probes: Executor, stack: AsyncExitStack, *, star
 
 
 def _ledger(settings: Settings, watch: Watch, stack: AsyncExitStack) -> JobStore:
-    jobs = RedisJobs(connect_async(settings.ledger), settings, watch)
+    jobs = RedisJobs(connect_async(settings.ledger), settings, watch, open_results(settings))
     stack.push_async_callback(jobs.close)
     return jobs
 

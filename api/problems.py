@@ -48,6 +48,7 @@ STATUSES: dict[type[MurmurationError], int] = {
     errors.JobCanceled: 409,
     errors.JobFinished: 409,
     errors.JobExpired: 410,
+    errors.ResultLost: 500,
     errors.DeadLetterNotFound: 404,
     errors.WebhookSecretNotFound: 404,
     errors.NoWebhook: 409,

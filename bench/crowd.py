@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from typing import TypeVar
 
 from pydantic import SecretStr
 from redis import Redis
@@ -15,20 +16,20 @@ from transcription.job import Audio, Submission
 from transcription.languages import LANGUAGES
 from transcription.ledger.connections import connect, connect_async
 from transcription.ledger.job_store import RedisJobs
-from transcription.ledger.scripts import Scripts
 from transcription.ledger.span_store import RedisSpans
-from transcription.ledger.webhook_outbox import LOG_LENGTH
 from transcription.options import Options
 from transcription.ports import WorkerInfo
 from transcription.settings import Ledger, Settings
 from transcription.spans import Piece, Span
 from transcription.transcript import Segment
 
+Item = TypeVar("Item")
+Done = TypeVar("Done")
+
 THREADS = 4
 AT_ONCE = 16
 MODELS = ("base",)
 WINDOW_S = 30.0
-COURIER_LEASE_MS = 25_000
 
 # A window of speech as the model writes it: 60 words in five segments, with tokens, without words' times.
 SAID = " and so the flock turns over the reeds at dusk as one"
@@ -120,10 +121,30 @@ def _claims(spans: RedisSpans, names: Sequence[str]) -> list[Claim]:
     return [claim for claim in found if claim]
 
 
-def _share(task: Callable[[Sequence[str]], int], names: Sequence[str]) -> list[int]:
+def _share(task: Callable[[Sequence[Item]], Done], names: Sequence[Item]) -> list[Done]:
     slices = [part for part in (names[start::THREADS] for start in range(THREADS)) if part]
     with ThreadPoolExecutor(len(slices)) as threads:
         return list(threads.map(task, slices))
+
+
+def claim(url: str, names: Sequence[str], count: int) -> list[Claim]:
+    """Have workers claim *count* spans, each in its turn."""
+    share = -(-count // min(THREADS, len(names)))
+
+    def some(mine: Sequence[str]) -> list[Claim]:
+        found = (_spans(url).claim(mine[n % len(mine)], models=MODELS, extras=True) for n in range(share))
+        return [claim for claim in found if claim]
+
+    return [claim for part in _share(some, names) for claim in part]
+
+
+def finish(url: str, claims: Sequence[Claim]) -> int:
+    """Finish claimed spans, each the only one of its recording; how many recordings that completed."""
+
+    def some(mine: Sequence[Claim]) -> int:
+        return sum(_spans(url).finish(claim, Timing(audio_s=WINDOW_S)) for claim in mine)
+
+    return sum(_share(some, claims))
 
 
 def hold(url: str, names: Sequence[str], spans_each: int) -> dict[str, list[Claim]]:
@@ -138,7 +159,7 @@ def live(url: str, names: Sequence[str], seconds: int, held: dict[str, list[Clai
     Returns:
         Seconds that it took: more than *seconds* when the load's own processes couldn't keep the pace.
     """
-    spans, scripts = _spans(url), Scripts(_client(url), audit_length=0)
+    spans = _spans(url)
     lease = _settings(url).lease
     began = time.monotonic()
 
@@ -147,7 +168,7 @@ def live(url: str, names: Sequence[str], seconds: int, held: dict[str, list[Clai
             for number, name in enumerate(mine):
                 time.sleep(max(0.0, began + tick + number / len(mine) - time.monotonic()))
                 spans.renew(held[name])
-                scripts.call("outbox_claim", COURIER_LEASE_MS, LOG_LENGTH)
+                spans.waiting_lanes()
                 if (tick + number) % round(lease.renew_s) == 0:
                     spans.register(_info(name))
                 if (tick + number) % round(lease.reap_s) == 0:
@@ -173,6 +194,7 @@ def look(url: str, times: int) -> None:
 def _take_care(spans: RedisSpans, reap_s: float) -> None:
     if spans.lock("reap", seconds=reap_s * 0.9):
         spans.reap()
+        spans.webhooks_wait()
         if spans.pending():
             spans.lanes()
     if spans.lock("sweep", seconds=57.0):

@@ -26,12 +26,35 @@ from murmur.platform import ledger_server
 
 SIZES = (1, 10, 100, 1000, 5000)
 LOOKS = 50
+SLOTS = 8
 OWN = ("info", "flushall", "memory|usage")
 WORK = (
     "workers", "jobs", "submits a second", "server's µs each", "jobs worked off a second", "server's µs each",
     "server's load", "jobs for a core-second", "scripts for a job", "commands in them", "bytes waiting", "completed",
 )  # fmt: skip
 LIFE = ("workers", "spans in each", "scripts a second", "share of a core", "took, of 1", "ms for a look at all figures")
+
+
+CLAIMS = (
+    "workers", "spans queued", "tenants", "languages", "claims a second", "server's µs each", "finishes a second",
+    "server's µs each", "commands in both",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One row of claims: who claims, out of what."""
+
+    workers: int = 100
+    queued: int = 0
+    tenants: int = 10
+    languages: int = 0
+
+
+CASES = (
+    Case(workers=10), Case(), Case(workers=1000), Case(queued=100_000), Case(tenants=1000), Case(languages=10),
+    Case(languages=50), Case(tenants=1000, languages=50),
+)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -42,6 +65,13 @@ class Cost:
     cpu_s: float = 0.0
     scripts: int = 0
     commands: int = 0
+
+    def add(self, other: "Cost") -> None:
+        """Count another stretch too."""
+        self.wall_s += other.wall_s
+        self.cpu_s += other.cpu_s
+        self.scripts += other.scripts
+        self.commands += other.commands
 
 
 class Ledger:
@@ -157,6 +187,34 @@ def register(ledger: Ledger, workers: int) -> list[Sequence[str]]:
     return parts
 
 
+def claims(ledger: Ledger, case: Case, count: int) -> Iterator[str]:
+    """Claim and finish *count* spans out of a queue; the cells of a row."""
+    parts = register(ledger, case.workers)
+    queued = max(case.queued, 2 * count)
+    ledger.submit(queued, case.tenants, case.languages)
+    claimed, finished, taken, done = Cost(), Cost(), 0, 0
+    while taken < count:  # in waves: no worker holds more than it has slots
+        each = [min(SLOTS * len(part), -(-(count - taken) // len(parts))) for part in parts]
+        with ledger.measured() as cost:
+            held = ledger.call(crowd.claim, parts, each)
+        claimed.add(cost)
+        taken += sum(map(len, held))
+        with ledger.measured() as cost:
+            done += sum(ledger.call(crowd.finish, held))
+        finished.add(cost)
+    if done != taken:
+        raise SystemExit(f"{taken} spans were claimed, {done} recordings came to an end")
+    yield f"{case.workers:,}"
+    yield f"{queued:,}"
+    yield f"{case.tenants:,}"
+    yield str(case.languages or "–")
+    yield f"{taken / claimed.wall_s:,.0f}"
+    yield f"{claimed.cpu_s / taken * 1e6:.0f}"
+    yield f"{done / finished.wall_s:,.0f}"
+    yield f"{finished.cpu_s / done * 1e6:.0f}"
+    yield f"{(claimed.commands + finished.commands) / done:.0f}"
+
+
 def windows(ledger: Ledger) -> str:
     """What each further window of a recording adds to its job."""
     weights, costs = [], []
@@ -194,6 +252,8 @@ def main() -> None:
     parser.add_argument("--tenants", type=int, default=10, help="clients that the jobs come from")
     parser.add_argument("--languages", type=int, default=0, help="languages that the jobs name; 0: to be detected")
     parser.add_argument("--processes", type=int, default=2, help="processes of the load")
+    parser.add_argument("--claims", type=int, default=2000, help="claims of a row of claims; 0: none of these rows")
+    parser.add_argument("--only-claims", action="store_true", help="no other table")
     parser.add_argument("--most", type=int, default=10_000, help="spans held at most: no busy row for more")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
@@ -204,6 +264,10 @@ def main() -> None:
             name = info.get("server_name", "redis")
             print(f"{name} {info.get(f'{name}_version')}, append-only file, fsync every second, on a loopback socket;")
             print(f"{options.processes} processes of load beside it on {os.cpu_count()} cores: {platform.machine()}")
+            if options.claims:
+                table(CLAIMS, (claims(ledger, case, options.claims) for case in CASES))
+            if options.only_claims:
+                return
             sizes = [(workers, max(options.jobs, 2 * workers)) for workers in options.workers]
             table(WORK, (work(ledger, workers, jobs, options.tenants, options.languages) for workers, jobs in sizes))
             print(f"\n{windows(ledger)}")

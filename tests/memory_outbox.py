@@ -21,6 +21,7 @@ class MemoryOutbox:
 
     def __init__(self) -> None:
         self.now = 1_700_000_000.0
+        self.due_in_s: float | None = None
         self._jobs: dict[tuple[str, str], _Sent | None] = {}
 
     def end(self, job_id: str, *, tenant: str = "default", url: str | None, status: str = "completed") -> None:

@@ -247,6 +247,37 @@ class MemorySpans:
         lost = [one for holder in holders for one in self._holding(holder) if one[2] in over]
         return sum(self._lose(*one) for one in lost)
 
+    def register_all(self, infos: Iterable[WorkerInfo]) -> frozenset[str]:
+        """Know none: each is to register itself."""
+        return frozenset(info.id for info in infos)
+
+    def finished(self, *, after_s: float, most: int) -> list[str]:
+        """It keeps all results."""
+        return []
+
+    def whole(self, computation: str) -> bytes | None:
+        """It keeps all results."""
+        return None
+
+    def archived(self, computation: str) -> bool:
+        """It keeps all results."""
+        return False
+
+    def dropped(self, most: int) -> list[str]:
+        """It keeps all results."""
+        return []
+
+    def deleted_results(self, names: Sequence[str]) -> None:
+        """It keeps all results."""
+
+    def known_results(self, names: Sequence[str]) -> frozenset[str]:
+        """It keeps all results."""
+        return frozenset(names)
+
+    def webhooks_wait(self) -> bool:
+        """It has no outbox."""
+        return False
+
     def pending(self) -> int:
         """Spans that could be claimed now."""
         return sum(

@@ -304,8 +304,14 @@ class SpanStore(Protocol):
     def register(self, info: WorkerInfo) -> int:
         """Say that this worker lives; spans that an earlier process of the same name held come back: how many."""
 
+    def register_all(self, infos: Iterable[WorkerInfo]) -> frozenset[str]:
+        """Say that these workers live, which the ledger knows; those of them that must `register` themselves."""
+
     def reap(self) -> int:
         """Return spans whose lease has expired; how many."""
+
+    def webhooks_wait(self) -> bool:
+        """Whether there are messages to be sent that nobody has taken; one caller is told."""
 
     def pending(self) -> int:
         """Spans that could be claimed now."""
@@ -342,6 +348,24 @@ class SpanStore(Protocol):
 
     def needed_audio(self, names: Sequence[str]) -> frozenset[str]:
         """Which of these SHA-256s a computation needs."""
+
+    def finished(self, *, after_s: float, most: int) -> list[str]:
+        """Computations that finished longer ago than that, or are long, whose texts are still in the ledger."""
+
+    def whole(self, computation: str) -> bytes | None:
+        """All that is to leave the ledger of a finished computation, packed; None: nothing is."""
+
+    def archived(self, computation: str) -> bool:
+        """Drop from the ledger what is in the result store now; False: the computation has gone, and so must that."""
+
+    def dropped(self, most: int) -> list[str]:
+        """Results that nobody needs any more."""
+
+    def deleted_results(self, names: Sequence[str]) -> None:
+        """Say that these results have been deleted."""
+
+    def known_results(self, names: Sequence[str]) -> frozenset[str]:
+        """Which of these computations the ledger knows."""
 
     def waiting_audio(self, limit: int) -> list[str]:
         """SHA-256 of recordings that wait for their first worker, the oldest of each class first."""
@@ -399,6 +423,22 @@ class BlobStore(Protocol):
         """Delete what came in longer ago than that and is not *held*, and uploads that never ended; how many files."""
 
 
+class ResultStore(Protocol):
+    """Finished results that have left the ledger, each under its computation's name."""
+
+    def write(self, name: str, data: bytes) -> None:
+        """Keep a result; it is durable when this returns. StorageUnavailable."""
+
+    def read(self, name: str) -> bytes:
+        """A result. ResultLost, StorageUnavailable."""
+
+    def delete(self, name: str) -> None:
+        """Delete a result; nothing happens when there is none. StorageUnavailable."""
+
+    def old(self, *, older_than_s: float) -> Iterable[str]:
+        """The names of what was written longer ago than that."""
+
+
 class JobQueue(Protocol):
     """Hints to the workers that there is something to claim. Losing one, or getting it twice, doesn't matter."""
 
@@ -432,6 +472,9 @@ class EventLog(Protocol):
 
 class Outbox(Protocol):
     """Messages about jobs' ends: workers claim and settle them, the API shows and replays them."""
+
+    due_in_s: float | None
+    """After a claim that found nothing due: in how many seconds the next message is; None: there is none."""
 
     async def claim(self, *, lease_s: float) -> Message | None:
         """Take a message that is due; nobody else gets it for *lease_s*. LedgerUnavailable."""

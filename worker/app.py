@@ -21,6 +21,7 @@ from worker.celery_internals import WorkerQueues, leave_out
 from worker.diarizers.choice import ChosenDiarizer
 from worker.engines.choice import choose
 from worker.runtime import WorkerRuntime
+from worker.shared_transport import TRANSPORT
 from worker.tasks import register
 
 
@@ -42,6 +43,7 @@ def _computes(settings: Settings) -> tuple[str, ...]:
 
 settings = _settings()
 app: Celery = celery_app(settings)
+app.conf.broker_transport = TRANSPORT
 app.conf.worker_concurrency = choose(settings).slots
 app.conf.task_queues = [Queue(name) for name in (QUEUE, *map(queue_of, _computes(settings)))]  # type: ignore[no-untyped-call]
 log = structlog.get_logger()

@@ -20,7 +20,12 @@ LATE_S = 60.0
 
 def heartbeat_file(name: str) -> Path:
     """Where the worker of that name writes: in the host's folder for temporary files, which every container has."""
-    return Path(os.environ.get("TMPDIR") or "/tmp") / f"murmur-{name.replace('/', '_')}.heartbeat"  # noqa: S108
+    return temporary_folder() / f"murmur-{name.replace('/', '_')}.heartbeat"
+
+
+def temporary_folder() -> Path:
+    """The host's folder for temporary files."""
+    return Path(os.environ.get("TMPDIR") or "/tmp")  # noqa: S108
 
 
 def beat(name: str, *, quarantine: str = "") -> None:

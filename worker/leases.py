@@ -16,6 +16,7 @@ from transcription.ports import SpanStore, WorkerInfo
 from transcription.settings import Lease
 from worker import health_check
 from worker.batcher import ModelCall
+from worker.host_heartbeat import HostHeartbeat
 
 log = structlog.get_logger()
 
@@ -77,6 +78,7 @@ class Leases(threading.Thread):
         steps: Callable[[], int],
         calls: Callable[[], Sequence[ModelCall]] = tuple,
         info: Callable[[int], WorkerInfo],
+        host: HostHeartbeat | None = None,
     ) -> None:
         super().__init__(name="leases", daemon=True)
         self._spans = spans
@@ -84,6 +86,8 @@ class Leases(threading.Thread):
         self._steps = steps
         self._calls = calls
         self._info = info
+        self._host = host
+        self._register = host.beat if host else spans.register
         self._held: dict[int, Held] = {}
         self._lock = threading.Lock()
         self._wake = threading.Event()
@@ -135,7 +139,7 @@ class Leases(threading.Thread):
             self._beat()
             try:
                 if time.monotonic() - registered >= self._settings.renew_s:
-                    self._spans.register(self._info(len(self._held)))
+                    self._register(self._info(0))
                     registered = time.monotonic()
                     self._registered = True
                 self._renew()
@@ -180,6 +184,8 @@ class Leases(threading.Thread):
                 self._try(lambda one=one: self._spans.release(one.claim))  # type: ignore[misc]
         self._try(lambda: self._spans.depart(self._info(0).id))
         health_check.end(self._info(0).id)
+        if self._host:
+            self._host.end(self._info(0).id)
         if held:
             log.info("handed back", spans=[one.claim.name for one in held])
 

@@ -1,6 +1,7 @@
 """The Celery queues that this worker takes hints from: one for each kind of work that it can do."""
 
 import threading
+import time
 from collections.abc import Callable
 
 from transcription.errors import LedgerUnavailable
@@ -8,6 +9,8 @@ from transcription.ledger.broker import QUEUE, queue_of
 from worker.celery_internals import ConsumedQueues
 
 FOLLOW_INTERVAL_S = 1.0
+IDLE_S = 600.0
+"""The queue of a language or the like is left when nothing has waited in its lane for so long."""
 
 
 class Queues(threading.Thread):
@@ -33,7 +36,8 @@ class Queues(threading.Thread):
         self._consumed = consumed
         self._waiting = waiting
         self._suits = suits
-        self._known = {QUEUE, *map(queue_of, models)}
+        self._own = {QUEUE, *map(queue_of, models)}
+        self._followed: dict[str, float] = {}
         self._open = True
         self._stopping = threading.Event()
 
@@ -44,7 +48,7 @@ class Queues(threading.Thread):
     def consume(self, on: bool) -> None:
         """Take hints, or leave them all to others."""
         self._open = on
-        for queue in sorted(self._known):
+        for queue in sorted(self._own | set(self._followed)):
             (self._consumed.add if on else self._consumed.cancel)(queue)
 
     def run(self) -> None:
@@ -54,5 +58,14 @@ class Queues(threading.Thread):
                 wanted = {queue_of(lane) for lane in self._waiting() if self._suits(lane)}
             except LedgerUnavailable:
                 continue
+            if self._open:
+                self._follow(wanted - self._own, now=time.monotonic())
+
+    def _follow(self, wanted: set[str], *, now: float) -> None:
+        for queue in wanted:
             # Once each: what an operator has canceled since stays canceled.
-            self._known |= {queue for queue in wanted - self._known if self._open and self._consumed.add(queue)}
+            if queue in self._followed or self._consumed.add(queue):
+                self._followed[queue] = now
+        for queue, seen in list(self._followed.items()):
+            if now - seen > IDLE_S and self._consumed.cancel(queue):
+                del self._followed[queue]

@@ -15,10 +15,10 @@ from celery import Celery
 from transcription.computation import Claim
 from transcription.errors import Fault, LeaseLost, LedgerUnavailable, MurmurationError, Stopped
 from transcription.housekeeping.maintenance import Maintenance
-from transcription.housekeeping.webhook_dispatcher import WORKERS_POLL_S, WebhookDispatcher
+from transcription.housekeeping.webhook_dispatcher import WebhookDispatcher
 from transcription.lanes import suits, traits
 from transcription.ledger.broker import CeleryQueue
-from transcription.ledger.connections import connect, connect_broker
+from transcription.ledger.shared_connection import shared_client
 from transcription.ledger.span_store import RedisSpans
 from transcription.media.decoder import Decoder
 from transcription.observability.memory import memory
@@ -26,11 +26,13 @@ from transcription.observability.tracing import open_traces
 from transcription.ports import JobQueue, SpanStore, WorkerInfo
 from transcription.retry import History, Patience, Retry, classified, decide
 from transcription.settings import Settings
+from transcription.storage.results import open_results
 from transcription.storage.stores import open_blobs
 from worker.admission import room
 from worker.celery_internals import ConsumedQueues
 from worker.diarization import DiarizationPipeline
 from worker.diarizers.choice import ChosenDiarizer
+from worker.host_heartbeat import HostHeartbeat
 from worker.leases import Held, Leases
 from worker.metrics import counters, endpoint
 from worker.model_cache import ModelCache
@@ -96,9 +98,8 @@ class WorkerRuntime:
         self._settings = settings
         self._started_at = time.time()
         self._rate: float | None = None
-        self._client = connect(settings.ledger)
-        self._spans: SpanStore = RedisSpans(self._client, settings)
-        self._queue: JobQueue = CeleryQueue(app, connect_broker(settings.ledger))
+        self._spans: SpanStore = RedisSpans(shared_client(settings.ledger.url.get_secret_value()), settings)
+        self._queue: JobQueue = CeleryQueue(app, shared_client(settings.ledger.broker()))
         self._blobs = open_blobs(settings)
         self._models = ModelCache(settings)
         self._traits = traits(
@@ -128,10 +129,17 @@ class WorkerRuntime:
             self._probes, changed=self._queues.consume, limit=settings.worker.quarantine_after
         )
         self._leases = Leases(
-            self._spans, settings.lease, steps=lambda: self._models.steps, calls=self._models.calls, info=self._info
-        )
-        self._maintenance = Maintenance(self._spans, self._queue, self._blobs, settings)
-        self._webhook_dispatcher = WebhookDispatcher(settings, poll_s=WORKERS_POLL_S)
+            self._spans, settings.lease, steps=lambda: self._models.steps, calls=self._models.calls, info=self._info,
+            host=HostHeartbeat(
+                settings.ledger.url.get_secret_value(), every_s=settings.lease.renew_s,
+                register=self._spans.register, register_all=self._spans.register_all,
+            ),
+        )  # fmt: skip
+        self._webhook_dispatcher = WebhookDispatcher(settings, listens=False)
+        self._maintenance = Maintenance(
+            self._spans, self._queue, self._blobs, settings,
+            results=open_results(settings), webhooks=self._webhook_dispatcher.wake,
+        )  # fmt: skip
         self._traces = open_traces("worker")
 
     def start(self) -> None:

@@ -9,6 +9,7 @@ from transcription.ledger.connections import connect
 from transcription.ledger.span_store import RedisSpans
 from transcription.ports import BlobStore, JobQueue
 from transcription.settings import Settings
+from transcription.storage.results import open_results
 
 _STOP_S = 2.0
 
@@ -16,7 +17,10 @@ _STOP_S = 2.0
 def start(settings: Settings, blobs: BlobStore, queue: JobQueue, stack: AsyncExitStack) -> None:
     """Start its threads; *stack* stops them. What they don't finish another process goes on with."""
     client = connect(settings.ledger)
-    threads = (Maintenance(RedisSpans(client, settings), queue, blobs, settings), WebhookDispatcher(settings))
+    dispatcher = WebhookDispatcher(settings)
+    spans = RedisSpans(client, settings)
+    results = open_results(settings)
+    threads = (Maintenance(spans, queue, blobs, settings, results=results, webhooks=dispatcher.wake), dispatcher)
     for thread in threads:
         thread.start()
 

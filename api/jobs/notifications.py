@@ -14,6 +14,7 @@ from transcription.ledger.webhook_outbox import RedisOutbox
 from transcription.ledger.webhook_secrets import RedisWebhookSecrets
 from transcription.ports import EventLog, Outbox
 from transcription.settings import Settings
+from transcription.storage.results import open_results
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +37,7 @@ def notifications(settings: Settings, log: AuditLog, stack: AsyncExitStack) -> N
     watch = Watch(client)
     stack.push_async_callback(client.aclose)
     stack.push_async_callback(watch.close)
-    events: EventLog = AuditedEvents(RedisEvents(client, settings, watch), log)
+    events: EventLog = AuditedEvents(RedisEvents(client, settings, watch, open_results(settings)), log)
     if settings.retention.delete_after_read:
         events = NotingEvents(events)
     outbox = cast("Outbox", AuditedOutbox(RedisOutbox(client, settings), log))

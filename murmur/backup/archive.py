@@ -60,7 +60,7 @@ def write(target: BinaryIO, encryption: FileEncryption, *, ledger: Path, blobs: 
         entries.add_file(BASE, ledger)
         entries.add_bytes(MANIFEST, f"file {Path(BASE).name} seq 1 type b\n".encode())
         entries.add_directory("blobs")
-        for path in sorted(blobs.glob("*/*")):
+        for path in sorted(one for one in blobs.rglob("*") if one.is_file()):
             entries.add_file(f"blobs/{path.relative_to(blobs)}", path)
         sums = "".join(f"{digest}  {name}\n" for name, digest in entries.digests.items())
         entries.add_bytes(SUMS, sums.encode())

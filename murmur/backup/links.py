@@ -11,12 +11,13 @@ _NO_LINKS = {errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENO
 
 def hold(blobs: Path, into: Path) -> None:
     """
-    Link every stored recording of *blobs* into *into*, where it isn't yet.
+    Link every stored recording of *blobs*, and every result that lies there, into *into*, where it isn't yet.
 
     Where the file system has no hard links, the files are copied.
     """
-    for folder in sorted(blobs.glob("[0-9a-f][0-9a-f]")):
-        target = into / folder.name
+    folders = [*blobs.glob("[0-9a-f][0-9a-f]"), *blobs.glob("results/[0-9a-f][0-9a-f]")]
+    for folder in sorted(folders):
+        target = into / folder.relative_to(blobs)
         target.mkdir(parents=True, exist_ok=True)
         for file in os.scandir(folder):
             # Others delete recordings while this runs.

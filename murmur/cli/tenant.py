@@ -9,6 +9,7 @@ from transcription.ledger.api_keys import ApiKeyStore
 from transcription.ledger.audit_heads import note
 from transcription.ledger.connections import translated
 from transcription.ledger.tenants import TenantStore
+from transcription.storage.results import open_results
 from transcription.storage.stores import open_blobs
 
 _CLOCKS_S = 3600.0
@@ -31,7 +32,9 @@ def purge_tenant(
         # Keys first: nothing may come after its jobs were looked up.
         revoked = sum(keys.revoke(key.id) for key in keys.list() if key.tenant == tenant)
         jobs = TenantStore(client, settings).purge(
-            tenant, discard=lambda sha256: blobs.discard(sha256, older_than_s=-_CLOCKS_S)
+            tenant,
+            discard=lambda sha256: blobs.discard(sha256, older_than_s=-_CLOCKS_S),
+            results=open_results(settings),
         )
         with translated():
             note(client, "tenant purged", {"tenant": tenant, "jobs": str(jobs), "by": operator()}, stream_length=length)

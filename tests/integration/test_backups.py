@@ -25,6 +25,7 @@ from transcription.encryption.files import PLAIN, file_encryption
 from transcription.ledger import backup_record
 from transcription.ledger.connections import connect
 from transcription.settings import Backup, Blobs, Encryption, Ledger, Settings
+from transcription.storage.results import open_results
 
 
 def settings_of(url: str, data_dir: Path, **parts: object) -> Settings:
@@ -254,3 +255,16 @@ def test_metrics_say_when_the_last_good_backup_was_taken(api: httpx.Client, redi
     eventually(lambda: set(figures().values()) == {1000.5, 3600.0})
     backup_record.scheduled(redis_server, None)
     eventually(lambda: set(figures().values()) == {1000.5, 0.0})
+
+
+def test_results_that_have_left_the_ledger_are_in_the_backup(tmp_path: Path, redis_url: str) -> None:
+    settings = settings_of(redis_url, tmp_path / "data")
+    store = open_results(settings)
+    assert store is not None
+    store.write("ab" * 16, b"what was said")
+    take.to_file(settings, PLAIN, tmp_path / "backup.tar")
+    (tmp_path / "restored").mkdir()
+    restored(tmp_path / "backup.tar", tmp_path / "restored")
+    shutil.rmtree(settings.blob_dir)
+    shutil.copytree(tmp_path / "restored" / "blobs", settings.blob_dir)
+    assert store.read("ab" * 16) == b"what was said"

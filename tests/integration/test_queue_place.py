@@ -91,5 +91,5 @@ def test_no_time_is_named_behind_a_recording_of_unknown_length(
 ) -> None:
     LedgerWorker(spans)
     first, second = submit(api, 1), submit(api, 2)
-    redis_server.hset("murmur:lengths", f"{redis_server.hget(f'murmur:job:{first}', 'comp')}/0", 0)
+    redis_server.hset(f"murmur:span:{redis_server.hget(f'murmur:job:{first}', 'comp')}:0", "end", 0)
     assert place(api, second) == {"position": 2, "audio_seconds_ahead": None, "eta_s": None}

@@ -117,8 +117,11 @@ def test_place_of_every_delivery_is_given_back_however_it_ended(
         eventually(lambda: len({got.headers["webhook-id"] for got in receiver.received}) == 3, 60)
 
 
-def test_who_is_told_to_stop_waits_for_no_pause_between_two_looks(settings: Settings) -> None:
-    thread = WebhookDispatcher(settings, poll_s=600)
+def test_who_is_told_to_stop_waits_for_no_pause_between_two_looks(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhook_dispatcher, "LONGEST_S", 600.0)
+    thread = WebhookDispatcher(settings)
     thread.start()
     with connect(settings.ledger) as redis:
         eventually(lambda: any(one["name"] == "" and "evalsha" in one["cmd"] for one in redis.client_list()))

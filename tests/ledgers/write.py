@@ -5,7 +5,7 @@ Write a ledger with a job in every state, by the code of an earlier commit: how 
     PYTHONPATH=/tmp/earlier python tests/ledgers/write.py redis://127.0.0.1:6379/0 > tests/ledgers/form1.json
 
 The server must be empty, and is left as written. f7aede3 is the first commit that has a worker. form2.json comes from
-629d5a3, with `--suspects` behind the URL: two more jobs, whose worker died.
+629d5a3, with `--suspects` behind the URL: two more jobs, whose worker died. form3.json comes from 8b08432, likewise.
 """
 
 import asyncio

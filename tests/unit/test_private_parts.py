@@ -19,6 +19,7 @@ from faster_whisper.transcribe import get_compression_ratio, get_ctranslate2_sto
 from kombu.asynchronous.hub import Hub
 from kombu.message import Message
 from kombu.transport.redis import Channel
+from redis import ConnectionPool
 from slowapi import Limiter
 from slowapi.wrappers import LimitGroup
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -149,3 +150,18 @@ def test_faster_whisper_has_what_our_stages_call() -> None:
         assert callable(function)
     source = inspect.getsource(WhisperModel.__init__)
     assert all(f"self.{name}" in source for name in ("frames_per_second", "tokens_per_second", "max_length"))
+
+
+def test_kombus_channels_make_their_connections_where_ours_share_one() -> None:
+    assert parameters(Channel._get_pool) == ["self", "asynchronous"]
+    assert parameters(Channel._connparams) == ["self", "asynchronous"]
+    made = inspect.getsource(Channel._create_client)
+    assert "self.async_pool" in made
+    assert "self.pool" in made
+    assert "self._pool" in inspect.getsource(Channel._disconnect_pools)
+    assert "keyprefix_fanout.format(db=params['db'])" in inspect.getsource(Channel._get_pool)
+
+
+def test_the_pool_that_threads_share_is_built_on_what_redis_py_has() -> None:
+    assert {"get_connection", "release"} < set(vars(ConnectionPool))
+    assert "self.release(connection)" in inspect.getsource(ConnectionPool.get_connection)

@@ -59,6 +59,13 @@ class FileEncryption:
         found = parsed(os.pread(descriptor, HEADER_BYTES, 0)) if self.on else None
         return self.unwrapped(found.wrapped) if found else None
 
+    def key_in(self, data: bytes) -> bytes:
+        """The key of an encrypted file's bytes. Broken; StorageUnavailable: it can't be unwrapped."""
+        found = parsed(data[:HEADER_BYTES])
+        if found is None:
+            raise Broken("it isn't encrypted")
+        return self.unwrapped(found.wrapped)
+
     def hex_key_of(self, descriptor: int) -> str | None:
         """The key of an open file as the codecs' process takes it. StorageUnavailable, also for a broken header."""
         try:

@@ -35,6 +35,7 @@ Everything that can go wrong, as one tree.
     │   ├── JobCanceled           job_canceled
     │   ├── JobFinished           job_finished
     │   ├── JobExpired            job_expired
+    │   ├── ResultLost            result_lost
     │   ├── DeadLetterNotFound    dead_letter_not_found
     │   ├── WebhookSecretNotFound webhook_secret_not_found
     │   └── NoWebhook             no_webhook
@@ -126,6 +127,7 @@ from transcription.errors.state import (
     JobFinished,
     JobNotFound,
     NoWebhook,
+    ResultLost,
     ResultNotReady,
     WebhookSecretNotFound,
     WrongState,
@@ -193,6 +195,7 @@ __all__ = [
     "RateLimited",
     "ReferenceWithoutSpeech",
     "ResultIncomplete",
+    "ResultLost",
     "ResultNotReady",
     "ScratchFailed",
     "Stopped",

@@ -51,6 +51,12 @@ class JobExpired(WrongState):
         return cls(f"the result of job {job_id!r} is kept no longer: its retention has ended; submit the audio again")
 
 
+class ResultLost(WrongState):
+    """The result was stored outside the ledger, and isn't there, or not as it was written."""
+
+    code = "result_lost"
+
+
 class DeadLetterNotFound(WrongState):
     """No such entry among the dead letters."""
 

@@ -2,13 +2,15 @@
 
 import threading
 import time
+from collections.abc import Callable
 
 import structlog
 
 from transcription.errors import LedgerUnavailable
-from transcription.ports import BlobStore, JobQueue, SpanStore
+from transcription.ports import BlobStore, JobQueue, ResultStore, SpanStore
 from transcription.settings import Settings
 from transcription.storage.disk import DiskBlobs, clock, modified
+from transcription.storage.pages import pages
 
 log = structlog.get_logger()
 
@@ -16,6 +18,9 @@ SETTLED_S = 60.0
 REPAIR_INTERVAL_S = 86_400.0
 MOST_HINTS = 500
 """For one lane in one round: no worker gets through more before the next."""
+
+ARCHIVE_INTERVAL_S = 20.0
+ARCHIVED_AT_ONCE = 100
 
 SWEEP_INTERVAL_S = 60.0
 SWEEP_CHECKS = 6
@@ -27,17 +32,29 @@ class Maintenance(threading.Thread):
     Returns spans of lost workers, tops up hints, lets old jobs expire and sweeps bytes that nobody holds.
 
     Every worker and every API process has one; a lock in the ledger lets one at a time work. There is no process for it
-    that could die.
+    that could die. *webhooks* is called when there are messages that nobody has taken. Finished results go to
+    *results*; whoever has none leaves that to others.
     """
 
-    def __init__(self, spans: SpanStore, queue: JobQueue, blobs: BlobStore, settings: Settings) -> None:
+    def __init__(
+        self,
+        spans: SpanStore,
+        queue: JobQueue,
+        blobs: BlobStore,
+        settings: Settings,
+        *,
+        results: ResultStore | None = None,
+        webhooks: Callable[[], None] = lambda: None,
+    ) -> None:
         super().__init__(name="maintenance", daemon=True)
+        self._webhooks = webhooks
+        self._results = results
         self._spans = spans
         self._queue = queue
         self._blobs = blobs
         self._settings = settings
         self._stopping = threading.Event()
-        self._cleaned_at = self._sweep_at = float("-inf")
+        self._cleaned_at = self._sweep_at = self._archive_at = float("-inf")
 
     def stop(self) -> None:
         """Take no further round."""
@@ -53,6 +70,8 @@ class Maintenance(threading.Thread):
                 self.clean_host()
                 if self._is_due() and self._spans.lock("sweep", seconds=SWEEP_INTERVAL_S * 0.95):
                     self.sweep()
+                if self._results is not None and self._is_due_to_archive():
+                    self.archive(self._results)
             except LedgerUnavailable as error:
                 log.warning("ledger unavailable", error=error.message)
             except Exception:
@@ -65,11 +84,53 @@ class Maintenance(threading.Thread):
         self._sweep_at = time.monotonic() + SWEEP_INTERVAL_S / SWEEP_CHECKS
         return True
 
+    def _is_due_to_archive(self) -> bool:
+        """Whether to move results: one process at a time that has a store for them, a few times a minute."""
+        if time.monotonic() < self._archive_at:
+            return False
+        self._archive_at = time.monotonic() + ARCHIVE_INTERVAL_S
+        return self._spans.lock("archive", seconds=ARCHIVE_INTERVAL_S * 0.95)
+
+    def archive(self, results: ResultStore) -> None:
+        """
+        Move finished results out of the ledger, and delete those that nobody needs; a part of what is due.
+
+        A result is in the store before its text leaves the ledger: a crash in between leaves it in both.
+        """
+        ends, moved = time.monotonic() + ARCHIVE_INTERVAL_S, 0
+        after_s = self._settings.retention.results_in_ledger_s
+        while names := self._spans.finished(after_s=after_s, most=ARCHIVED_AT_ONCE):
+            moved += sum(self._archived(results, name) for name in names)
+            if time.monotonic() > ends or self._stopping.is_set():
+                break
+        if moved:
+            log.info("results left the ledger", count=moved)
+        while (names := self._spans.dropped(ARCHIVED_AT_ONCE)) and not self._stopping.is_set():
+            for name in names:
+                results.delete(name)
+            self._spans.deleted_results(names)
+        if self._spans.lock("repair results", seconds=REPAIR_INTERVAL_S):
+            for page in pages(results.old(older_than_s=self._settings.retention.orphan_s)):
+                for name in set(page) - self._spans.known_results(page):
+                    results.delete(name)
+
+    def _archived(self, results: ResultStore, name: str) -> bool:
+        """Move one result; False: there is none to move."""
+        whole = self._spans.whole(name)
+        if whole is None:
+            return False
+        results.write(name, whole)
+        if not self._spans.archived(name):
+            results.delete(name)
+        return True
+
     def reap(self) -> None:
-        """Return spans whose lease is over, and see that there are hints for all that waits."""
+        """Return spans whose lease is over, and see that there are hints for all that waits, and webhooks are sent."""
         returned = self._spans.reap()
         if returned:
             log.info("spans returned", count=returned)
+        if self._spans.webhooks_wait():
+            self._webhooks()
         self.top_up()
 
     def top_up(self) -> None:

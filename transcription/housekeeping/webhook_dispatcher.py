@@ -8,10 +8,12 @@ import time
 
 import httpx
 import structlog
+from redis.exceptions import RedisError
 
 from transcription.errors import LedgerUnavailable, UrlNotAllowed, UrlUnreachable
-from transcription.ledger.connections import connect_async
-from transcription.ledger.webhook_outbox import RedisOutbox
+from transcription.ledger.connections import connect_async, connect_waiting
+from transcription.ledger.fail_fast import FailFastRedis
+from transcription.ledger.webhook_outbox import WAKE, RedisOutbox
 from transcription.ledger.webhook_secrets import RedisWebhookSecrets
 from transcription.network.guard import client, opened
 from transcription.ports import Outbox
@@ -21,7 +23,13 @@ from transcription.webhook import Message, Verdict, asked_pause_s, next_try_s, p
 log = structlog.get_logger()
 
 AT_ONCE = 64
-POLL_INTERVAL_S, WORKERS_POLL_S = 1.0, 5.0
+POLL_INTERVAL_S = 0.5
+"""While it delivers: what has to wait for a tenant's or a host's other messages is due again after so long."""
+
+LONGEST_S = 20.0
+"""Without a message an API process looks after so long; a worker that knows of none before then looks when told."""
+
+MIN_PAUSE_S = 0.02
 LEASE_MARGIN_S = 10.0
 FIRST_RETRY_S = 5.0
 LONGEST_RETRY_S = 4 * 3600.0
@@ -31,15 +39,16 @@ class WebhookDispatcher(threading.Thread):
     """
     Delivers messages; a message's lease lets one process at a time send it.
 
-    Every API process has one, and every worker for when no API lives: those look more rarely (*poll_s*), because a
-    thousand of them that look every second would be a load. Its thread runs a loop of its own, so that a receiver that
+    Every API process has one, which waits for the ledger to wake it. Every worker has one for when no API lives: it
+    *listens* to nothing and holds no connection, until maintenance finds messages that nobody took and calls `wake`.
+    Its thread runs a loop of its own, so that a receiver that
     hangs or drips holds a place, not a thread, and is cut off when its time is over, whatever it does. A process that
     dies leaves its messages to the others.
     """
 
-    def __init__(self, settings: Settings, *, poll_s: float | None = None) -> None:
+    def __init__(self, settings: Settings, *, listens: bool = True) -> None:
         super().__init__(name="webhook-dispatcher", daemon=True)
-        self._poll_s = poll_s
+        self._listens = listens
         self._settings = settings
         self._stopping = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -48,8 +57,12 @@ class WebhookDispatcher(threading.Thread):
     def stop(self) -> None:
         """Take no further message; safe to be called from a signal handler."""
         self._stopping.set()
-        if self._loop:
-            with contextlib.suppress(RuntimeError):  # it has ended meanwhile
+        self.wake()
+
+    def wake(self) -> None:
+        """Look for messages now; any thread may call it."""
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # it has ended
                 self._loop.call_soon_threadsafe(self._woken.set)
 
     def run(self) -> None:
@@ -65,26 +78,61 @@ class WebhookDispatcher(threading.Thread):
         self._loop = asyncio.get_running_loop()
         redis = connect_async(self._settings.ledger)
         outbox, self._secrets = RedisOutbox(redis, self._settings), RedisWebhookSecrets(redis)
-        slots = asyncio.Semaphore(AT_ONCE)
-        async with client(silence_s=self._settings.webhook.timeout_s) as http, asyncio.TaskGroup() as tasks:
-            while not self._stopping.is_set():
-                await slots.acquire()
-                message = await self._next(outbox)
-                if message is None:
-                    slots.release()
-                    await self._pause(self._poll_s or POLL_INTERVAL_S)
-                    continue
-                task = tasks.create_task(self._handle(outbox, http, message))
-                task.add_done_callback(lambda _: slots.release())
-        await redis.aclose()
+        listener = asyncio.create_task(self._listen() if self._listens else asyncio.sleep(0))
+        try:
+            async with client(silence_s=self._settings.webhook.timeout_s) as http, asyncio.TaskGroup() as tasks:
+                await self._dispatch(redis, outbox, http, tasks)
+        finally:
+            listener.cancel()
+            await asyncio.wait([listener])
+            await redis.aclose()
 
-    async def _pause(self, seconds: float) -> None:
-        """Wait, but not for a process that is told to stop."""
+    async def _dispatch(
+        self, redis: FailFastRedis, outbox: Outbox, http: httpx.AsyncClient, tasks: asyncio.TaskGroup
+    ) -> None:
+        slots, under_way = asyncio.Semaphore(AT_ONCE), set[asyncio.Task[None]]()
+
+        def ended(task: asyncio.Task[None]) -> None:
+            under_way.discard(task)
+            slots.release()
+
+        while not self._stopping.is_set():
+            await slots.acquire()
+            self._woken.clear()
+            message = await self._next(outbox)
+            if message is None:
+                slots.release()
+                await self._idle(redis, outbox, busy=bool(under_way))
+                continue
+            task = tasks.create_task(self._handle(outbox, http, message))
+            under_way.add(task)
+            task.add_done_callback(ended)
+
+    async def _listen(self) -> None:
+        """Be woken when a message is due; one of all who listen is."""
+        async with connect_waiting(self._settings.ledger, longest_s=LONGEST_S) as redis:
+            while True:
+                try:
+                    if await redis.blpop([WAKE], timeout=LONGEST_S):
+                        self._woken.set()
+                except (RedisError, OSError):
+                    await asyncio.sleep(1.0)
+
+    async def _idle(self, redis: FailFastRedis, outbox: Outbox, *, busy: bool) -> None:
+        """Wait until there may be a message."""
+        due_s = outbox.due_in_s
+        if busy:
+            limit_s: float | None = POLL_INTERVAL_S if due_s is None else min(due_s, POLL_INTERVAL_S)
+        elif self._listens or (due_s is not None and due_s < LONGEST_S):
+            limit_s = LONGEST_S if due_s is None else min(due_s, LONGEST_S)
+        else:
+            limit_s = None
+            await redis.connection_pool.disconnect()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._woken.wait()
+            await asyncio.wait_for(self._woken.wait(), None if limit_s is None else max(MIN_PAUSE_S, limit_s))
 
     async def _next(self, outbox: Outbox) -> Message | None:
+        outbox.due_in_s = POLL_INTERVAL_S  # if this fails
         try:
             return await outbox.claim(lease_s=self._settings.webhook.timeout_s + LEASE_MARGIN_S)
         except LedgerUnavailable as error:

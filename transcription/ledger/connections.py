@@ -8,6 +8,7 @@ from typing import NoReturn
 import structlog
 from redis import Redis
 from redis.asyncio import BlockingConnectionPool
+from redis.asyncio import Redis as AsyncRedis
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.exceptions import BusyLoadingError, MaxConnectionsError, RedisError, ResponseError
@@ -66,6 +67,18 @@ def connect_async(settings: Ledger) -> FailFastRedis:
         retry=AsyncRetry(NoBackoff(), 0),
     )
     return FailFastRedis(pool, timeout_s=settings.timeout_s)
+
+
+def connect_waiting(settings: Ledger, *, longest_s: float) -> AsyncRedis:
+    """A client for commands that block, for *longest_s* at most."""
+    return AsyncRedis.from_url(
+        settings.url.get_secret_value(),
+        decode_responses=True,
+        socket_timeout=longest_s + LONGEST_S,
+        socket_connect_timeout=LONGEST_S,
+        socket_keepalive=True,
+        retry=AsyncRetry(NoBackoff(), 0),
+    )
 
 
 def unavailable(error: RedisError | OSError) -> NoReturn:

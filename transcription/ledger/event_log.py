@@ -26,10 +26,11 @@ from transcription.errors import (
 )
 from transcription.job import Failure, Job, Progress, Status
 from transcription.ledger import records
+from transcription.ledger.archive import ArchiveReader
 from transcription.ledger.change_feed import Watch
 from transcription.ledger.connections import translated
 from transcription.ledger.scripts import Scripts, pairs
-from transcription.ports import Event
+from transcription.ports import Event, ResultStore
 from transcription.settings import Settings
 
 ENTRIES = 100
@@ -50,8 +51,9 @@ class _Batch:
 class RedisEvents:
     """An EventLog on Redis; its waiters share the one connection of *watch*."""
 
-    def __init__(self, client: Redis, settings: Settings, watch: Watch) -> None:
+    def __init__(self, client: Redis, settings: Settings, watch: Watch, results: ResultStore | None = None) -> None:
         self._scripts = Scripts(client, audit_length=settings.ledger.audit_length)
+        self._archives = ArchiveReader(results, self._scripts)
         self._watch = watch
 
     async def events(self, job: Job, *, after: str | None, quiet_s: float) -> AsyncGenerator[Event | None, None]:
@@ -87,6 +89,8 @@ class RedisEvents:
         if not found:
             return _ended_early(JobNotFound(f"job {job.id!r} was deleted"), None, seen)
         job_hash, comp, further, last, *rows = found
+        if "archived" in pairs(comp):
+            last, rows = await self._archived(job.computation, start)
         if further and entry == OWN_END:
             rows = []  # all of the stream was told before the end
         now = records.job(pairs(job_hash), pairs(comp), None, list(map(pairs, further)))
@@ -111,6 +115,23 @@ class RedisEvents:
             ends = [Event(f"{OWN_END}.0", "status", {"status": now.status.value}), *_end(OWN_END, now)]
             events += [event for event in ends if entry != OWN_END or _number(event) > seen]
         return _Batch(events, rows[-1][0] if rows else "", whole, whole and now.status.terminal)
+
+    async def _archived(self, computation: str, start: str) -> tuple[str, list[Any]]:
+        """The last entry's id, and all entries from *start* on, of a computation that has left the ledger."""
+        archive = await self._archives.read(computation)
+        least, above = _entry(start.removeprefix("(")), start.startswith("(")
+        rows = [
+            [entry, [part for pair in fields.items() for part in pair], archive.window(fields)]
+            for entry, fields in archive.events
+            if _entry(entry) > least or (not above and _entry(entry) == least)
+        ]
+        return archive.events[-1][0] if archive.events else "", rows
+
+
+def _entry(name: str) -> tuple[int, int]:
+    """A stream's id as it is ordered."""
+    ms, _, number = name.partition("-")
+    return (int(ms), int(number)) if ms else (0, 0)
 
 
 def _parse(after: str | None) -> tuple[str, int]:

@@ -26,12 +26,14 @@ from transcription.errors import (
     MalformedRequest,
     OutcomeUnknown,
     QuotaExceeded,
+    StorageUnavailable,
     outage_endured,
 )
 from transcription.job import Audio, Job, Outcome, QueuePosition, Status, Submission
 from transcription.known_speakers import recognized
 from transcription.lanes import needed
 from transcription.ledger import backup_record, records, stats
+from transcription.ledger.archive import ArchiveReader
 from transcription.ledger.batches import Batches
 from transcription.ledger.change_feed import Watch
 from transcription.ledger.connections import (
@@ -46,7 +48,7 @@ from transcription.ledger.fail_fast import FailFastRedis
 from transcription.ledger.made_jobs import MadeJobs
 from transcription.ledger.scripts import PREFIX, Scripts, noting, pairs
 from transcription.options import Diarization, Options, Priority, fingerprint
-from transcription.ports import Backlog, Lane, Mark, Page, Server
+from transcription.ports import Backlog, Lane, Mark, Page, ResultStore, Server
 from transcription.settings import Settings
 from transcription.speakers import Diarized
 from transcription.transcript import Segment, Transcript
@@ -69,9 +71,19 @@ SYNC_SHARE = 0.6
 
 
 class RedisJobs:
-    """A JobStore on Redis. Its waiters share the one connection of *watch*; without it there is one of its own."""
+    """
+    A JobStore on Redis. Its waiters share the one connection of *watch*; without it there is one of its own.
 
-    def __init__(self, client: FailFastRedis, settings: Settings, watch: Watch | None = None) -> None:
+    *results* has the results that have left the ledger.
+    """
+
+    def __init__(
+        self,
+        client: FailFastRedis,
+        settings: Settings,
+        watch: Watch | None = None,
+        results: ResultStore | None = None,
+    ) -> None:
         self._client = client
         self._settings = settings
         self._scripts = Scripts(
@@ -80,6 +92,8 @@ class RedisJobs:
             dead_letter_ttl_s=settings.retention.dead_letter_ttl_s,
             keep_audio=settings.retention.keep_audio,
         )
+        self._results = results
+        self._archives = ArchiveReader(results, self._scripts)
         self._watch = watch or Watch(client)
         self._placed: Batches[str, Job | Exception | None] = Batches(lambda ids: self._look_up(ids, places=True))
         self._unplaced: Batches[str, Job | Exception | None] = Batches(lambda ids: self._look_up(ids, places=False))
@@ -95,8 +109,9 @@ class RedisJobs:
     async def submit(self, submission: Submission) -> tuple[Job, Outcome]:
         """Accept a job: see JobStore."""
         request = self._request(submission)
-        options = submission.options.model_dump_json()
-        decoding = submission.options.decoding().model_dump_json()
+        # What is as by default isn't written: of most jobs that is nearly all.
+        options = submission.options.model_dump_json(exclude_defaults=True)
+        decoding = submission.options.decoding().model_dump_json(exclude_defaults=True)
         try:
             outcome, *row = await self._durably("submit", orjson.dumps(request).decode(), options, decoding)
         except (RedisError, OSError) as error:
@@ -199,7 +214,7 @@ class RedisJobs:
             "fingerprint": self._own(submission, fingerprint(audio.sha256, model, _DIARIZED, asked)),
             "lane": self._settings.lane(model, language=None),
             "model": model,
-            "decoding": asked.model_dump_json(),
+            "decoding": asked.model_dump_json(exclude_defaults=True),
         }
 
     def _deadline_s(self, options: Options) -> int:
@@ -224,6 +239,8 @@ class RedisJobs:
         job = await (self._placed if places else self._unplaced).get(job_id)
         if isinstance(job, Exception):
             raise job
+        if job is None:  # of an expired one only its tenant knows
+            job = next(iter(await self._read(tenant, [job_id], places=False)), None)
         if job is None or job.tenant != tenant:
             raise JobNotFound(f"no job {job_id!r}")
         return job
@@ -284,35 +301,38 @@ class RedisJobs:
         )
 
     async def list(self, *, tenant: str, status: Status | None, limit: int, cursor: str | None) -> Page:
-        """Jobs of one tenant, newest first, without their places."""
+        """Jobs of one tenant without their places, newest first; at the end those that have expired."""
         jobs: list[Job] = []
-        at, last = _parse_cursor(cursor)
+        kind, at, last = _parse_cursor(cursor) or (_lists(status)[0], "+inf", "")
         step = SCAN if status else limit
-        start = await self._rank(tenant, at, last)
+        start = await self._rank(f"{PREFIX}{kind}:{tenant}", at, last)
         for _ in range(SCANS):
             with translated():
                 found: Any = await self._client.zrange(
-                    f"{PREFIX}jobs:{tenant}", start, start + step - 1, desc=True, withscores=True
+                    f"{PREFIX}{kind}:{tenant}", start, start + step - 1, desc=True, withscores=True
                 )
             if not found:
-                return Page(tuple(jobs), None)
+                rest = _lists(status)[_lists(status).index(kind) + 1 :] if kind in _lists(status) else ()
+                if not rest:
+                    return Page(tuple(jobs), None)
+                kind, at, last, start = rest[0], "+inf", "", 0
+                continue
             start += len(found)
             rows = [(float(score), str(name)) for name, score in found]
-            names = [name for score, name in rows if not last or (score, name) < (float(at), last)]
-            for job in await self._read(tenant, names, places=False) if names else []:
+            scores = {name: score for score, name in rows if not last or (score, name) < (float(at), last)}
+            for job in await self._read(tenant, list(scores), places=False) if scores else []:
                 if status is None or job.status is status:
                     jobs.append(job)
                     if len(jobs) == limit:
-                        return Page(tuple(jobs), _cursor(round(job.created_at * 1000), job.id))
-            if names:
+                        return Page(tuple(jobs), _cursor(kind, int(scores[job.id]), job.id))
+            if scores:
                 at, last = str(int(rows[-1][0])), rows[-1][1]
-        return Page(tuple(jobs), _cursor(int(at), last))
+        return Page(tuple(jobs), _cursor(kind, at, last))
 
-    async def _rank(self, tenant: str, at: str, last: str) -> int:
-        """How many of the tenant's jobs are surely newer than the cursor's."""
+    async def _rank(self, key: str, at: str, last: str) -> int:
+        """How many of a list's jobs are surely newer than the cursor's."""
         if not last:
             return 0
-        key = f"{PREFIX}jobs:{tenant}"
         with translated():
             rank: Any = await self._client.zrevrank(key, last)
             return int(await self._client.zcount(key, f"({at}", "+inf")) if rank is None else int(rank) + 1
@@ -323,14 +343,13 @@ class RedisJobs:
             comp, *spans = await self._scripts.call("transcript", job.computation)
         if not comp:
             raise JobExpired.of(job.id)
+        fields, spans = await self._archives.whole(job.computation, pairs(comp), spans)
         found = await self._diarized(job.diarization) if job.diarization else Diarized()
         known: dict[str, str] = {}
         if found.turns and job.references:
             samples = [await self._diarized(reference) for reference in job.references]
             known = recognized(found, list(zip(job.options.known_speakers, samples, strict=False)))
-        return await asyncio.to_thread(
-            records.transcript, pairs(comp), spans, found.turns, {**known, **dict(job.names)}
-        )
+        return await asyncio.to_thread(records.transcript, fields, spans, found.turns, {**known, **dict(job.names)})
 
     async def _diarized(self, diarization: str) -> Diarized:
         """Who speaks when; nothing before that is known."""
@@ -338,6 +357,7 @@ class RedisJobs:
             comp, *spans = await self._scripts.call("transcript", diarization)
         if pairs(comp).get("status") != Status.COMPLETED:
             return Diarized()
+        _, spans = await self._archives.whole(diarization, pairs(comp), spans)
         return await asyncio.to_thread(records.diarized, spans[-1])
 
     async def rename(self, job_id: str, names: dict[str, str], *, tenant: str) -> Job:
@@ -353,6 +373,10 @@ class RedisJobs:
         """The transcript's next segments after *mark*: see JobStore."""
         with translated():
             span, window, *windows = await self._scripts.call("written", job.computation, *mark, WINDOWS) or (*mark,)
+        if span == "archived":
+            archive = await self._archives.read(job.computation)
+            rest = [part[mark[1] if mark[0] == at else 0 :] for at, part in enumerate(archive.spans) if at >= mark[0]]
+            return records.windows([one for part in rest for one in part]), (len(archive.spans), 0)
         return records.windows(windows), (span, window)
 
     async def cancel(self, job_id: str, *, tenant: str) -> Job:
@@ -382,7 +406,18 @@ class RedisJobs:
             answer = await self._scripts.call("forget", job_id, tenant)
         if answer == "unknown":
             raise JobNotFound(f"no job {job_id!r}")
-        return tuple(answer[1:])
+        if answer[1]:
+            await self._delete_results(answer[1])
+        return tuple(answer[2:])
+
+    async def _delete_results(self, names: Sequence[str]) -> None:
+        """Delete results at once that a deletion left to nobody; what fails here maintenance does."""
+        if self._results is None:
+            return
+        with suppress(StorageUnavailable, RedisError):
+            for name in names:
+                await asyncio.to_thread(self._results.delete, name)
+            await self._client.zrem(f"{PREFIX}dropped", *names)
 
     async def follow(self, job: Job, *, seconds: float, quiet_s: float) -> AsyncGenerator[Job, None]:
         """Yield the job now and after each change, until its end: see JobStore."""
@@ -464,17 +499,27 @@ def _unknown(job_id: str, why: str) -> OutcomeUnknown:
     )
 
 
-def _cursor(created_ms: int, job_id: str) -> str:
-    return base64.urlsafe_b64encode(f"{created_ms} {job_id}".encode()).decode()
+_LISTS = {"jobs": "jobs", "expired": "expired"}
 
 
-def _parse_cursor(cursor: str | None) -> tuple[str, str]:
+def _lists(status: Status | None) -> tuple[str, ...]:
+    """The lists in which jobs of that status are, the first one first."""
+    if status is Status.EXPIRED:
+        return "expired", "jobs"
+    return ("jobs", "expired") if status is None else ("jobs",)
+
+
+def _cursor(kind: str, score: int | str, job_id: str) -> str:
+    return base64.urlsafe_b64encode(f"{kind} {score} {job_id}".encode()).decode()
+
+
+def _parse_cursor(cursor: str | None) -> tuple[str, str, str] | None:
     if not cursor:
-        return "+inf", ""
+        return None
     try:
-        created, job_id = base64.urlsafe_b64decode(cursor).decode().split(" ")
-        return str(int(created)), job_id
-    except (ValueError, binascii.Error):
+        kind, score, job_id = base64.urlsafe_b64decode(cursor).decode().split(" ")
+        return _LISTS[kind], score if score == "+inf" else str(int(score)), job_id
+    except (ValueError, KeyError, binascii.Error):
         raise MalformedRequest(f"cursor {cursor[:80]!r} isn't one that this platform gave out") from None
 
 

@@ -23,6 +23,8 @@ DEAD_LETTER_TTL_S = 30 * 86_400
 _WHILE_FULL = frozenset(
     (
         "append",
+        "archived",
+        "beats",
         "cancel",
         "claim",
         "dead",
@@ -45,6 +47,7 @@ _WHILE_FULL = frozenset(
         "uncache",
         "unneeded",
         "unserved",
+        "whole",
     )
 )
 """Scripts that free memory, or bring accepted jobs to their end: they run though the server's memory is used up."""

@@ -18,10 +18,11 @@ from transcription.computation import Claim, Facts, Hold, Timing
 from transcription.errors import LeaseLost, NameTaken, Stopped
 from transcription.job import Failure
 from transcription.lanes import ANY_LANGUAGE, SPEAKERS
-from transcription.ledger import records, stats
+from transcription.ledger import archive, records, stats
 from transcription.ledger.connections import is_fault, too_new, translated, unavailable, unchanged
 from transcription.ledger.records import ms
 from transcription.ledger.scripts import PREFIX, Scripts, pairs
+from transcription.ledger.webhook_outbox import WAKE
 from transcription.options import Priority
 from transcription.ports import Heard, Lane, WorkerInfo
 from transcription.result_warning import ResultWarning
@@ -166,14 +167,10 @@ class RedisSpans:
 
     def register(self, info: WorkerInfo) -> int:
         """Say that this worker lives: see SpanStore. Returns how many spans came back. NameTaken."""
-        incarnation = f"{info.pid}-{info.started_at}"
-        fit = [model for model in info.models if model not in info.withdrawn]
-        fit += [SPEAKERS + info.diarizer] if info.diarizer else []
-        kind = "\n".join(fit) + "\n\n" + "\n".join(info.traits)
-        cuts = (info.id, incarnation, orjson.dumps(info).decode(), self._settings.lease.max_attempts, kind)
+        incarnation, written, kind, revisions = _beat(info)
+        cuts = (info.id, incarnation, written, self._settings.lease.max_attempts, kind)
         known = int((info.id, incarnation) in self._known)
         with translated():
-            revisions = "".join(f"{model}\t{revision}\n" for model, revision in sorted(info.revisions.items()))
             twin = 0 if known else int(self._twin_lives(info))
             beat = (info.rate or 0, info.host, known, self._gone_ms, revisions, twin)
             answer = self._scripts.call("register", *cuts, *beat)
@@ -183,6 +180,15 @@ class RedisSpans:
             raise NameTaken(f"another worker called {info.id!r} lives {where}", for_good=answer == "replaced")
         self._known.add((info.id, incarnation))
         return int(answer)
+
+    def register_all(self, infos: Iterable[WorkerInfo]) -> frozenset[str]:
+        """Say in one step that known workers live: see SpanStore."""
+        args: list[str | float] = []
+        for info in infos:
+            incarnation, written, kind, revisions = _beat(info)
+            args += (info.id, incarnation, written, kind, info.rate or 0, revisions)
+        with translated():
+            return frozenset(str(name) for name in self._scripts.call("beats", *args))
 
     def _twin_lives(self, info: WorkerInfo) -> bool:
         """Whether the process that has this worker's name so far is another one of this host, and still there."""
@@ -211,6 +217,11 @@ class RedisSpans:
         pause, grace = max(4 * lease.reap_s, lease.ttl_s / 2), lease.ttl_s / 2
         with translated():
             return int(self._scripts.call("reap", lease.max_attempts, ms(pause), ms(grace)))
+
+    def webhooks_wait(self) -> bool:
+        """Whether there are messages to be sent that nobody has taken: see SpanStore."""
+        with translated():
+            return self._client.lpop(WAKE) is not None
 
     def sweep(self) -> int:
         """One slice of retention: let jobs expire whose retention is over; how many moved."""
@@ -288,6 +299,40 @@ class RedisSpans:
             found = pipe.execute()
         return frozenset(sha256 for sha256, exists in zip(names, found, strict=True) if exists)
 
+    def finished(self, *, after_s: float, most: int) -> list[str]:
+        """Computations whose texts are to leave the ledger: see SpanStore."""
+        with translated():
+            return [str(name) for name in self._scripts.call("finished", ms(after_s), most)]
+
+    def whole(self, computation: str) -> bytes | None:
+        """All that is to leave the ledger of a finished computation: see SpanStore."""
+        with translated():
+            found = self._scripts.call("whole", computation)
+        return archive.packed(found) if found else None
+
+    def archived(self, computation: str) -> bool:
+        """Drop what is in the result store now: see SpanStore."""
+        with translated():
+            return bool(self._scripts.call("archived", computation))
+
+    def dropped(self, most: int) -> list[str]:
+        """Results that nobody needs any more."""
+        with translated():
+            return [str(name) for name in self._client.zrange(f"{PREFIX}dropped", 0, most - 1)]
+
+    def deleted_results(self, names: Sequence[str]) -> None:
+        """Say that these results have been deleted."""
+        with translated():
+            self._client.zrem(f"{PREFIX}dropped", *names)
+
+    def known_results(self, names: Sequence[str]) -> frozenset[str]:
+        """Which of these computations the ledger knows."""
+        with translated(), self._client.pipeline(transaction=False) as pipe:
+            for name in names:
+                pipe.exists(f"{PREFIX}comp:{name}")
+            found = pipe.execute()
+        return frozenset(name for name, exists in zip(names, found, strict=True) if exists)
+
     def waiting_audio(self, limit: int) -> list[str]:
         """SHA-256 of recordings that wait for their first worker, the oldest of each class first."""
         with translated():
@@ -328,6 +373,15 @@ class RedisSpans:
         if lease_state == "unwanted":
             raise Stopped(f"nobody waits for span {claim.name} any more")
         return lease_state
+
+
+def _beat(info: WorkerInfo) -> tuple[str, str, str, str]:
+    """A worker's incarnation, what it says of itself, its kind and its revisions, as the scripts take them."""
+    fit = [model for model in info.models if model not in info.withdrawn]
+    fit += [SPEAKERS + info.diarizer] if info.diarizer else []
+    kind = "\n".join(fit) + "\n\n" + "\n".join(info.traits)
+    revisions = "".join(f"{model}\t{revision}\n" for model, revision in sorted(info.revisions.items()))
+    return f"{info.pid}-{info.started_at}", orjson.dumps(info).decode(), kind, revisions
 
 
 def _name(claim: Claim) -> tuple[str, int, int]:

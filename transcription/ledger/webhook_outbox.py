@@ -7,12 +7,15 @@ from redis.asyncio import Redis
 
 from transcription.errors import JobNotFound, NoWebhook
 from transcription.ledger.connections import translated
-from transcription.ledger.records import ms, warnings
-from transcription.ledger.scripts import Scripts, pairs
+from transcription.ledger.records import ms, seconds, warnings
+from transcription.ledger.scripts import PREFIX, Scripts, pairs
 from transcription.settings import Settings
 from transcription.webhook import DeliveryLog, Message, PendingDelivery, Try, Verdict
 
 LOG_LENGTH = 50
+
+WAKE = PREFIX + "outbox:wake"
+"""The list in which an entry comes when a message is due."""
 
 OF_TENANT, OF_HOST = 8, 4
 """Messages of a tenant that are sent at once, by all workers together, and those of them to one host."""
@@ -30,6 +33,7 @@ class RedisOutbox:
     """An Outbox on Redis: workers claim and settle, the API shows and replays."""
 
     def __init__(self, client: Redis, settings: Settings) -> None:
+        self.due_in_s: float | None = None
         self._scripts = Scripts(client, audit_length=settings.ledger.audit_length)
 
     async def claim(self, *, lease_s: float) -> Message | None:
@@ -44,9 +48,10 @@ class RedisOutbox:
                 found = await self._scripts.call("outbox_claim", ms(lease_s), LOG_LENGTH, *limits)
                 if found != "again":
                     break
-        return (
-            None if found is None or found == "again" else _message(pairs(found[0]), found[1], int(found[2]), found[3])
-        )
+        if isinstance(found, list):
+            return _message(pairs(found[0]), found[1], int(found[2]), found[3])
+        self.due_in_s = 0.0 if found == "again" else seconds(found)
+        return None
 
     async def settle(
         self, message: Message, outcome: Verdict, *, retry_in_s: float | None, status: int, error: str, took_s: float

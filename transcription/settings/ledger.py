@@ -56,6 +56,11 @@ class Retention(Part):
     """How long things are kept."""
 
     result_ttl_s: int = Field(86_400, gt=0, description="How long a finished job and its result are kept.")
+    results_in_ledger_s: float = Field(
+        3600.0,
+        ge=0,
+        description="How long a finished result stays in the ledger before it moves to the blob store; not a long one.",
+    )
     tombstone_ttl_s: int = Field(
         7 * 86_400, gt=0, description="How long the API still answers `expired` for a deleted job."
     )

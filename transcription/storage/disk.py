@@ -117,9 +117,9 @@ class DiskUpload:
                 os.fsync(descriptor)
                 if not target.parent.exists():
                     target.parent.mkdir(exist_ok=True)
-                    _sync_directory(self._root)
+                    sync_directory(self._root)
                 self._part.path.rename(target)
-                _sync_directory(target.parent)
+                sync_directory(target.parent)
             self._part.close()
         return sha256
 
@@ -274,7 +274,8 @@ def modified(path: Path) -> float:
         return float("inf")
 
 
-def _sync_directory(path: Path) -> None:
+def sync_directory(path: Path) -> None:
+    """Wait until the names in a directory are on the disk. OSError."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

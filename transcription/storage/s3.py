@@ -15,6 +15,9 @@ from transcription.storage.pages import Held
 
 CHUNK_BYTES = 1 << 20
 CLOCK = "clock"
+RESULTS = "results/"
+"""The folder of what isn't a recording: see `transcription.storage.results`."""
+
 CLOCK_GOOD_S = 3600.0
 WHERE = "the bucket of the audio"
 
@@ -33,7 +36,7 @@ class S3Source:
 
     def __init__(self, url: str, *, endpoint: str = "") -> None:
         bucket, _, folder = url.removeprefix("s3://").partition("/")
-        self._store = S3Store(
+        self.store = self._store = S3Store(
             bucket,
             prefix=folder or None,
             endpoint=endpoint or None,
@@ -68,16 +71,20 @@ class S3Source:
     def discard(self, sha256: str, *, older_than_s: float) -> None:
         """Delete a blob that came in longer ago than that; nothing happens when there is none. StorageUnavailable."""
         with self._translated(), suppress(FileNotFoundError):
-            if obstore.head(self._store, _key(sha256))["last_modified"] < self._before(older_than_s):
+            if obstore.head(self._store, _key(sha256))["last_modified"] < self.before(older_than_s):
                 obstore.delete(self._store, _key(sha256))
 
     def sweep(self, *, older_than_s: float, held: Held) -> int:
         """Delete older blobs that nobody holds; how many. StorageUnavailable."""
         swept = 0
         with self._translated():
-            before = self._before(older_than_s)
+            before = self.before(older_than_s)
             for page in obstore.list(self._store):
-                old = [entry["path"].rpartition("/")[2] for entry in page if entry["last_modified"] < before]
+                old = [
+                    entry["path"].rpartition("/")[2]
+                    for entry in page
+                    if entry["last_modified"] < before and not entry["path"].startswith(RESULTS)
+                ]
                 needed = held([sha256 for sha256 in old if sha256 != CLOCK]) if old else ()
                 for sha256 in old:
                     if sha256 != CLOCK and sha256 not in needed:
@@ -86,7 +93,7 @@ class S3Source:
                         swept += 1
         return swept
 
-    def _before(self, seconds: float) -> datetime:
+    def before(self, seconds: float) -> datetime:
         """So long ago by the bucket's clock, which stamps what is in it: this host's may be hours off."""
         if self._clock is None or time.monotonic() - self._clock[1] > CLOCK_GOOD_S:
             obstore.put(self._store, CLOCK, b"")

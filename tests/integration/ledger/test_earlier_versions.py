@@ -9,6 +9,7 @@ import httpx
 import pytest
 from redis import Redis
 
+from tests.integration.ledger.test_random_moves import Books
 from tests.ledger_steps import ask
 from tests.ledger_worker import LedgerWorker
 from tests.ledgers.write import dump
@@ -23,7 +24,7 @@ from transcription.options import Options
 from transcription.settings import Lease, Settings
 
 LEDGERS = Path(__file__).parents[2] / "ledgers"
-TODAY = 3
+TODAY = 4
 
 
 @pytest.fixture
@@ -32,10 +33,10 @@ def settings(redis_url: str, tmp_path: Path) -> Settings:
     return api_settings(redis_url, tmp_path).model_copy(update={"lease": lease})
 
 
-@pytest.fixture(params=["form1.json", "form2.json"])
+@pytest.fixture(params=["form1.json", "form2.json", "form3.json"])
 def earlier(redis_server: Redis, request: pytest.FixtureRequest) -> str:
-    """A ledger of an earlier version with a job in every state: that of the first commit that has a worker, and a later
-    one that has suspects too."""
+    """A ledger of an earlier version with a job in every state: that of the first commit that has a worker, and later
+    ones that have suspects too."""
     load(redis_server, json.loads((LEDGERS / str(request.param)).read_text("utf-8")))
     return str(request.param)
 
@@ -105,10 +106,24 @@ def test_results_of_an_earlier_version_are_kept_and_answer_for_the_same_work(
     assert redis_server.get("murmur:schema") == str(TODAY)
 
 
+@pytest.mark.usefixtures("earlier")
+def test_all_that_waits_and_runs_is_where_this_version_looks_for_it(
+    settings: Settings, spans: RedisSpans, redis_server: Redis
+) -> None:
+    statuses(settings)
+    books = Books(redis_server)
+    books.every_span_is_in_exactly_one_place()
+    books.queues_are_found_by_what_waits_in_them()
+    books.totals_are_what_they_total()
+    done = redis_server.zrange("murmur:finished", 0, -1)
+    assert done == [redis_server.hget("murmur:job:completed", "comp")]
+    assert spans.whole(done[0]) is not None
+
+
 def test_every_job_that_an_earlier_version_accepted_is_worked_off(
     settings: Settings, spans: RedisSpans, earlier: str
 ) -> None:
-    suspects = ("suspect-one", "suspect-two") if earlier == "form2.json" else ()
+    suspects = ("suspect-one", "suspect-two") if earlier != "form1.json" else ()
     before = {
         "completed": "completed",
         "failed": "failed",
@@ -156,8 +171,8 @@ def test_a_ledger_of_a_newer_version_is_refused_by_api_and_worker_and_stays_as_i
     with live_api(settings) as api:
         answer = api.get("/v1/jobs/again")
         assert (answer.status_code, answer.json()["code"]) == (503, "ledger_too_new")
-        assert "schema version 4" in answer.json()["detail"]
-        assert "up to 3" in answer.json()["detail"]
+        assert "schema version 5" in answer.json()["detail"]
+        assert "up to 4" in answer.json()["detail"]
         assert health(api) == (503, "unavailable")
     for step in (
         worker.claim,

@@ -25,6 +25,9 @@ from transcription.spans import Piece, Span
 
 WORKERS = ("w1", "w2", "w3")
 MODELS = ("demo", "speakers:voices@1")
+QUEUES = tuple(f"murmur:{name}:" for name in ("first", "extra", "avoided", "suspects", "solitary"))
+RANKS = tuple(f"murmur:{name}:" for name in ("lanes", "tenants", "order", "extras"))
+TOTALS = ("backlog", "running", "counts", "pending", "bases", "aside", "served")
 DEEDS = ("prepare", "append", "finish", "error", "fault", "poison", "release", "renew")
 worker_names = st.sampled_from(WORKERS)
 
@@ -36,32 +39,36 @@ class Books:
         keys = sorted(redis.scan_iter("murmur:*", count=10_000))
         span_keys = [key for key in keys if key.startswith("murmur:span:")]
         comp_keys = [key for key in keys if key.startswith("murmur:comp:") and key.count(":") == 2]
-        queues = [key for key in keys if key.startswith("murmur:first:")]
-        queues += [
-            f"murmur:{queue}:{lane}" for queue in ("suspects", "solitary", "extra", "avoided") for lane in MODELS
-        ]
+        queues = [key for key in keys if key.startswith(QUEUES)]
+        ranks = [key for key in keys if key.startswith(RANKS)]
         queues += ["murmur:delayed", "murmur:leases"]
         pipe = redis.pipeline(transaction=False)
         for key in span_keys + comp_keys:
             pipe.hgetall(key)
-        for name in ("backlog", "running", "counts"):
+        for name in TOTALS:
             pipe.hgetall(f"murmur:{name}")
         for worker in WORKERS:
             pipe.smembers(f"murmur:held:{worker}")
         for key in queues:
             pipe.zrange(key, 0, -1)
-        pipe.smembers("murmur:lanes")
+        for key in ranks:
+            pipe.zrange(key, 0, -1, withscores=True)
         pipe.xrange("murmur:audit")
         found = iter(pipe.execute())
         self.spans = {"/".join(key[12:].rsplit(":", 1)): next(found) for key in span_keys}
         self.comps = {key[12:]: next(found) for key in comp_keys}
-        self.backlog, self.running, counts = next(found), next(found), next(found)
-        self.counts = {name: int(value) for name, value in counts.items() if int(value)}
+        self.totals = {
+            name: {field: int(value) for field, value in next(found).items() if int(value)}
+            for name in TOTALS
+            if name != "served"
+        }
+        self.served = next(found)
+        self.counts = self.totals["counts"]
         self.held = [name for _ in WORKERS for name in next(found)]
-        queued = {key: next(found) for key in queues}
+        queued = self.queued = {key: next(found) for key in queues}
         self.leases = set(queued["murmur:leases"])
         self.places = Counter(name for names in queued.values() for name in names)
-        self.lanes = next(found)
+        self.ranks = {key: dict(next(found)) for key in ranks}
         self.audit = [entry for _, entry in next(found)]
 
     def in_state(self, *states: str) -> dict[str, dict[str, str]]:
@@ -73,15 +80,51 @@ class Books:
         assert self.leases == set(self.in_state("running"))
         assert sorted(self.held) == sorted(self.leases)
 
-    def lanes_are_those_in_which_spans_wait(self) -> None:
-        assert self.lanes == {self.comps[name.partition("/")[0]]["lane"] for name in self.in_state("pending")}
+    def comp(self, name: str) -> dict[str, str]:
+        return self.comps[name.partition("/")[0]]
+
+    def queues_are_found_by_what_waits_in_them(self) -> None:
+        pending = Counter(self.comp(name)["lane"] for name in self.in_state("pending"))
+        bases: Counter[str] = Counter()
+        for lane, spans in pending.items():
+            bases[base(lane)] += spans
+        aside = {
+            key.removeprefix("murmur:"): len(names)
+            for key, names in self.queued.items()
+            if key.split(":")[1] in ("suspects", "solitary", "avoided")
+        }
+        assert {name: self.totals[name] for name in ("pending", "bases", "aside")} == {
+            "pending": pending, "bases": bases, "aside": aside,
+        }  # fmt: skip
+        ranks: dict[str, dict[str, float]] = {}
+        for name, span in self.in_state("pending").items():
+            comp = self.comp(name)
+            lane, tenant, behind = comp["lane"], comp["tenant"], 1e14 * (comp["class"] == "batch")
+            score = float(comp.get("since") or comp["created"])
+            if span["place"] == "first":
+                kind, turn = f"{comp['class']}:{base(lane)}", f"{int(self.served.get(tenant, 0)):016} {tenant}"
+                note(ranks, f"murmur:lanes:{kind}:{tenant}", lane, score)
+                note(ranks, f"murmur:tenants:{kind}", turn, float(self.totals["running"].get(tenant, 0)))
+                note(ranks, f"murmur:order:{comp['class']}", name, score)
+            elif span["place"] == "extra":
+                note(ranks, f"murmur:extras:{base(lane)}", lane, behind + score)
+        assert self.ranks == ranks
 
     def totals_are_what_they_total(self) -> None:
         pending, running = self.in_state("pending"), self.in_state("running")
-        assert int(self.backlog.get("spans", 0)) == len(pending)
-        lengths = sum(int(span["end"]) - int(span["start"]) for span in pending.values())
-        assert sum(int(value) for name, value in self.backlog.items() if name.startswith("ms:")) == lengths
-        assert sum(map(int, self.running.values())) == sum(int(span["weight"]) for span in running.values())
+        expected: Counter[str] = Counter(spans=len(pending))
+        for name, span in pending.items():
+            length, kind = int(span["end"]) - int(span["start"]), self.comp(name)["class"]
+            expected[f"ms:{kind}"] += length
+            if span["place"] == "first":
+                expected[f"first:{kind}"] += length
+                expected[f"unknown:{kind}"] += length == 0
+        for span in running.values():
+            length = int(span["end"]) - int(span["start"])
+            unknown = length == 0 and span["start"] == "0"
+            expected["unknown" if unknown else "running"] += 1 if unknown else max(0, length - int(span["done"]))
+        assert self.totals["backlog"] == +expected
+        assert sum(self.totals["running"].values()) == sum(int(span["weight"]) for span in running.values())
         for name, comp in self.comps.items():
             mine = [span for key, span in self.spans.items() if key.startswith(name)]
             places = [span["place"] if span["state"] == "pending" else span["state"] for span in mine]
@@ -92,6 +135,16 @@ class Books:
     def nothing_was_committed_twice(self) -> None:
         finished = Counter((entry["comp"], entry["span"]) for entry in self.audit if entry["what"] == "finished")
         assert max(finished.values(), default=1) == 1
+
+
+def base(lane: str) -> str:
+    """A lane without its language."""
+    return "\n".join(line for line in lane.split("\n") if not line.startswith("language="))
+
+
+def note(ranks: dict[str, dict[str, float]], key: str, member: str, score: float) -> None:
+    found = ranks.setdefault(key, {})
+    found[member] = min(score, found.get(member, score))
 
 
 class Ledger(RuleBasedStateMachine):
@@ -140,15 +193,19 @@ class Ledger(RuleBasedStateMachine):
     @rule(
         audio=st.sampled_from("abcd"), tenant=st.sampled_from(["t1", "t2"]), priority=st.sampled_from(Priority),
         webhook_url=st.sampled_from([None, "http://receiver.test/"]), diarize=st.booleans(),
+        language=st.sampled_from([None, "de", "fr"]), seconds=st.sampled_from([0.0, 10.0, 10.0]),
     )  # fmt: skip
-    def submit(self, audio: str, tenant: str, priority: Priority, webhook_url: str | None, diarize: bool) -> None:
+    def submit(
+        self, *, audio: str, tenant: str, priority: Priority, webhook_url: str | None, diarize: bool,
+        language: str | None, seconds: float,
+    ) -> None:  # fmt: skip
         job, _ = self.runner.run(
             self.jobs.submit(
                 Submission(
                     job_id=f"{next(self.numbers):08}", tenant=tenant,
-                    audio=Audio(sha256=audio * 64, bytes=1, duration_s=10.0, filename="f"),
+                    audio=Audio(sha256=audio * 64, bytes=1, duration_s=seconds, filename="f"),
                     model="demo", revision="r", diarizer="voices@1" if diarize else None,
-                    options=Options(priority=priority, webhook_url=webhook_url, diarize=diarize),
+                    options=Options(priority=priority, webhook_url=webhook_url, diarize=diarize, language=language),
                 )
             )
         )  # fmt: skip
@@ -181,10 +238,10 @@ class Ledger(RuleBasedStateMachine):
 
     # ------------------------------------------------------------ workers
 
-    @rule(name=worker_names, extras=st.booleans())
-    def claim(self, name: str, extras: bool) -> None:
+    @rule(name=worker_names, extras=st.booleans(), language=st.sampled_from(["*", "*", "de"]))
+    def claim(self, name: str, extras: bool, language: str) -> None:
         tokens = [claim.token for claim in self.claims]
-        found = self.spans.claim(name, models=MODELS, extras=extras)
+        found = self.spans.claim(name, models=MODELS, extras=extras, traits=(f"language={language}",))
         if found is not None:
             assert all(found.token > token for token in tokens)
             self.claims.append(found)
@@ -263,7 +320,7 @@ class Ledger(RuleBasedStateMachine):
     def the_books_balance(self) -> None:
         books = Books(self.redis)
         books.every_span_is_in_exactly_one_place()
-        books.lanes_are_those_in_which_spans_wait()
+        books.queues_are_found_by_what_waits_in_them()
         books.totals_are_what_they_total()
         books.nothing_was_committed_twice()
         found = Counter(

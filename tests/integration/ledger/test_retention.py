@@ -26,7 +26,8 @@ def test_retention_turns_a_job_into_the_word_expired_and_then_into_nothing(
     assert job(settings, done.id).status is Status.EXPIRED
     assert not spans.needed_audio(["a" * 64])
     assert submit(settings, submission())[1] is Outcome.NEW
-    redis_server.zadd("murmur:tombs", {done.id: 1})
+    for key, member in (("expired", "default"), ("expired:default", done.id)):
+        redis_server.zadd(f"murmur:{key}", {member: 1})
     spans.sweep()
     with pytest.raises(JobNotFound):
         job(settings, done.id)

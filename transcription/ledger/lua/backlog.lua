@@ -48,27 +48,14 @@ for name, kind in pairs(kinds) do
   kind.models, kind.has = lines(models), lines(traits)
 end
 
-local function recordings_in(lane)
-  local sum = 0
-  for _, queue in ipairs({ 'avoided', 'suspects', 'solitary' }) do sum = sum + redis.call('ZCARD', k(queue, lane)) end
-  for _, class in ipairs(CLASSES) do
-    for _, tenant in ipairs(redis.call('ZRANGE', k('tenants', class, lane), 0, -1)) do
-      sum = sum + redis.call('ZCARD', k('first', class, lane, tenant))
-    end
-  end
-  return sum
-end
-
-local lanes = {}
-for _, lane in ipairs(redis.call('SMEMBERS', k('lanes'))) do
+local lanes, pending = {}, hash(k('pending'))
+for lane, waits in pairs(pending) do
   local count, rate = 0, 0
   for _, kind in pairs(kinds) do
     if suits(lane, kind.models, kind.has) then count, rate = count + kind.count, rate + kind.rate end
   end
-  for _, value in ipairs({ lane, count, tostring(rate), count == 0 and recordings_in(lane) or 0,
-    num(redis.call('HGET', k('pending'), lane)) }) do
-    lanes[#lanes + 1] = value
-  end
+  local unserved = count == 0 and num(waits) - redis.call('ZCARD', k('extra', lane)) or 0
+  for _, value in ipairs({ lane, count, tostring(rate), unserved, num(waits) }) do lanes[#lanes + 1] = value end
 end
 local memory = redis.call('INFO', 'memory')
 return {

@@ -1,6 +1,8 @@
 -- Cancel a job. ARGV: job, tenant. Returns {'ok' or 'finished', the job's row (see job_row.lua)}, or {'unknown'}.
 local id, tenant = unpack(ARGV)
 local job = hash(k('job', id))
+local buried = not job.id and tomb(id, tenant)
+if buried then return { 'finished', buried } end
 if job.tenant ~= tenant then return { 'unknown' } end
 if job.canceled or job.failed or job.expired or terminal(job_status(job)) then
   return { 'finished', job_row(id, false) }

@@ -1,5 +1,5 @@
 -- Take the next span under a lease: by class, and in each a suspect if this worker runs none, then what some workers
--- must leave to others, then by the tenant with the least audio running and by age. Of ten claims of a lane one is
+-- must leave to others, then by the tenant with the least audio running and by age. Of ten claims of a base one is
 -- for the batch class, if any waits. Further spans of computations in work come only when nothing else waits.
 -- ARGV: worker, lease ms, extras (0 or 1), traits (a line each), ms after which a silent worker is gone, the request's
 -- id, models...; the same request gets the same claim, whatever became of the first answer.
@@ -7,29 +7,58 @@
 local BATCH_TURN = 10
 local CHUNK = 100
 local worker, lease_ms, extras = ARGV[1], num(ARGV[2]), ARGV[3] == '1'
-local has, gone_ms, models, served = lines(ARGV[4]), num(ARGV[5]), {}, {}
+local has, gone_ms, models = lines(ARGV[4]), num(ARGV[5]), {}
 local request = ARGV[6]
 for i = 7, #ARGV do models[ARGV[i]] = true end
 
-for _, lane in ipairs(redis.call('SMEMBERS', k('lanes'))) do
-  if suits(lane, models, has) then served[lane] = true end
+-- The bases that this worker can work for, with the lanes of each: true where it is any of them.
+local served = {}
+for _, base in ipairs(bases()) do
+  local model, needs = string.match(base, '^([^\n]*)(.*)$')
+  if suits(base, models, has) then
+    served[base] = true
+  else
+    local lanes = {}
+    for trait in pairs(has) do
+      local lane = string.sub(trait, 1, 9) == 'language=' and model .. '\n' .. trait .. needs
+      if lane and suits(lane, models, has) then lanes[#lanes + 1] = lane end
+    end
+    if #lanes > 0 then served[base] = lanes end
+  end
 end
 
--- Of the tenants with the least audio running, the one whose last claim is the longest ago. Without that, two who
--- have nothing running would be told apart by their names, and one might wait for ever.
-local function next_tenant(tenants)
-  local least = redis.call('ZRANGE', tenants, 0, 0, 'WITHSCORES')[2]
-  if not least then return nil end
-  local best, last, at = nil, nil, 0
+-- Lanes of this worker that have something in one of the rare queues, for each of these.
+local aside = { suspects = {}, solitary = {}, avoided = {} }
+for _, field in ipairs(redis.call('HKEYS', k('aside'))) do
+  local queue, lane = string.match(field, '^(%l+):(.*)$')
+  if suits(lane, models, has) then aside[queue][lane] = true end
+end
+
+-- The lane whose first span has the lowest score, and this.
+local function first_lane(key, lanes)
+  if lanes == true then return unpack(redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')) end
+  local best, least
+  for _, lane in ipairs(lanes) do
+    local score = redis.call('ZSCORE', key, lane)
+    if score and (not least or num(score) < least) then best, least = lane, num(score) end
+  end
+  return best, least
+end
+
+-- Of the tenants with the least audio running, the one whose last claim is the longest ago; a worker for some languages
+-- passes over those that have none of these. Returns the tenant, its lane, its running audio and its last token.
+local function next_tenant(class, base, lanes)
+  local at = 0
   repeat
-    local tied = redis.call('ZRANGEBYSCORE', tenants, least, least, 'LIMIT', at, 1000)
-    local tokens = #tied > 0 and redis.call('HMGET', k('served'), unpack(tied)) or {}
-    for i, tenant in ipairs(tied) do
-      if not best or num(tokens[i]) < last then best, last = tenant, num(tokens[i]) end
+    local turns = redis.call('ZRANGE', k('tenants', class, base), at, at + (lanes == true and 1 or CHUNK) - 1,
+      'WITHSCORES')
+    for n = 1, #turns, 2 do
+      local tenant, token = tenant_of(turns[n])
+      local lane = first_lane(k('lanes', class, base, tenant), lanes)
+      if lane then return tenant, lane, num(turns[n + 1]), token end
     end
-    at = at + #tied
-  until #tied < 1000
-  return best, num(least), last
+    at = at + CHUNK
+  until #turns < 2 * CHUNK
 end
 
 -- Whether a live worker that isn't in a set could take what waits in a lane.
@@ -51,11 +80,14 @@ local function bounds(class)
   return '-inf', '(' .. LATER
 end
 
-local function next_of(queue, class, lanes)
+local function within(base, among) return not among or among[base] end
+
+local function next_of(queue, class, among)
   local from, to = bounds(class)
   local best, score
-  for lane in pairs(lanes) do
-    local top = redis.call('ZRANGEBYSCORE', k(queue, lane), from, to, 'WITHSCORES', 'LIMIT', 0, 1)
+  for lane in pairs(aside[queue]) do
+    local top = within(base_of(lane), among)
+      and redis.call('ZRANGEBYSCORE', k(queue, lane), from, to, 'WITHSCORES', 'LIMIT', 0, 1) or {}
     if top[1] and (not score or num(top[2]) < score) then best, score = top[1], num(top[2]) end
   end
   return best
@@ -63,8 +95,8 @@ end
 
 -- The next suspect, and whether it runs with nothing beside it; 'wait' where this worker has to run empty for that.
 -- One worker at a time does so.
-local function next_suspect(class, lanes)
-  local solitary = next_of('solitary', class, lanes)
+local function next_suspect(class, among)
+  local solitary = next_of('solitary', class, among)
   if solitary then
     if redis.call('SCARD', k('held', worker)) == 0 then return solitary, true end
     local drainer = redis.call('GET', k('drainer'))
@@ -73,16 +105,18 @@ local function next_suspect(class, lanes)
       return 'wait'
     end
   end
-  if redis.call('EXISTS', k('suspect', worker)) == 0 then return next_of('suspects', class, lanes) end
+  if not next(aside.suspects) then return nil end
+  if redis.call('EXISTS', k('suspect', worker)) == 0 then return next_of('suspects', class, among) end
 end
 
 -- A worker takes what it has failed at before only when there is nobody else.
-local function next_avoided(class, lanes)
+local function next_avoided(class, among)
   local from, to = bounds(class)
-  for lane in pairs(lanes) do
+  for lane in pairs(aside.avoided) do
     local at = 0
     repeat
-      local names = redis.call('ZRANGEBYSCORE', k('avoided', lane), from, to, 'LIMIT', at, CHUNK)
+      local names = within(base_of(lane), among)
+        and redis.call('ZRANGEBYSCORE', k('avoided', lane), from, to, 'LIMIT', at, CHUNK) or {}
       for _, name in ipairs(names) do
         local cid, i = split_name(name)
         local avoid = lines(redis.call('HGET', k('span', cid, i), 'avoid') or '')
@@ -93,10 +127,11 @@ local function next_avoided(class, lanes)
   end
 end
 
-local function next_first(class, lanes)
+local function next_first(class, among)
   local best, score, before
-  for lane in pairs(lanes) do
-    local tenant, running, last = next_tenant(k('tenants', class, lane))
+  for base, lanes in pairs(served) do
+    local tenant, lane, running, last
+    if within(base, among) then tenant, lane, running, last = next_tenant(class, base, lanes) end
     if tenant and (not score or running < score or (running == score and last < before)) then
       best, score, before = k('first', class, lane, tenant), running, last
     end
@@ -104,24 +139,27 @@ local function next_first(class, lanes)
   return best and redis.call('ZRANGE', best, 0, 0)[1]
 end
 
-local function next_in(class, lanes)
-  local name, alone = next_suspect(class, lanes)
-  return name or next_avoided(class, lanes) or next_first(class, lanes), alone
+-- The next span of a class; *among* names the only bases that it may be of.
+local function next_in(class, among)
+  local name, alone = next_suspect(class, among)
+  return name or next_avoided(class, among) or next_first(class, among), alone
 end
 
 local function next_extra()
   local best, score
-  for lane in pairs(served) do
-    local top = redis.call('ZRANGE', k('extra', lane), 0, 0, 'WITHSCORES')
-    if top[1] and (not score or num(top[2]) < score) then best, score = top[1], num(top[2]) end
+  for base, lanes in pairs(served) do
+    local lane, least = first_lane(k('extras', base), lanes)
+    if lane and (not score or num(least) < score) then best, score = k('extra', lane), num(least) end
   end
-  return best
+  return best and redis.call('ZRANGE', best, 0, 0)[1]
 end
 
-local function batch_waits(lane)
-  if redis.call('EXISTS', k('tenants', 'batch', lane)) == 1 then return true end
-  for _, waiting in ipairs({ 'suspects', 'solitary', 'avoided' }) do
-    if redis.call('ZCOUNT', k(waiting, lane), LATER, '+inf') > 0 then return true end
+local function batch_waits(base)
+  if redis.call('EXISTS', k('tenants', 'batch', base)) == 1 then return true end
+  for queue, lanes in pairs(aside) do
+    for lane in pairs(lanes) do
+      if base_of(lane) == base and redis.call('ZCOUNT', k(queue, lane), LATER, '+inf') > 0 then return true end
+    end
   end
   return false
 end
@@ -152,18 +190,19 @@ end
 
 if redis.call('EXISTS', k('alone', worker)) == 1 then return nil end
 
--- Lanes in which the batch class has been passed over so often that it is its turn.
+-- Bases in which the batch class has been passed over so often that it is its turn.
 local due
-for lane in pairs(served) do
-  if num(redis.call('HGET', k('passed'), lane)) >= BATCH_TURN - 1 then
+local passed = hash(k('passed'))
+for base in pairs(served) do
+  if num(passed[base]) >= BATCH_TURN - 1 then
     due = due or {}
-    due[lane] = true
+    due[base] = true
   end
 end
 local name, alone
 if due then name, alone = next_in('batch', due) end
 for _, class in ipairs(CLASSES) do
-  if not name then name, alone = next_in(class, served) end
+  if not name then name, alone = next_in(class) end
 end
 name = name or (extras and next_extra())
 if not name or name == 'wait' then return nil end
@@ -178,6 +217,7 @@ local span, c = hash(key), hash(k('comp', cid))
 local weight = math.max(1000, length_of(span) - num(span.done))
 redis.call('HSET', key, 'state', 'running', 'token', token, 'worker', worker, 'claimed', now(), 'weight', weight,
   'request', request)
+note_left(key, true)
 redis.call('ZADD', k('leases'), now() + lease_ms, name)
 redis.call('SADD', k('held', worker), name)
 local suspect = queue == 'suspect' or queue == 'solitary'
@@ -189,9 +229,13 @@ if alone then
   redis.call('SET', k('alone', worker), name)
   redis.call('DEL', k('drainer'))
 end
-local passed = c.class == 'interactive' and queue ~= 'extra' and batch_waits(c.lane)
-if passed then redis.call('HINCRBY', k('passed'), c.lane, 1) else redis.call('HDEL', k('passed'), c.lane) end
-add_running(c.tenant, weight)
+local base = base_of(c.lane)
+if c.class == 'interactive' and queue ~= 'extra' and batch_waits(base) then
+  redis.call('HINCRBY', k('passed'), base, 1)
+else
+  redis.call('HDEL', k('passed'), base)
+end
+move_tenant(c.tenant, redis.call('HGET', k('served'), c.tenant), token, add_running(c.tenant, weight))
 redis.call('HSET', k('served'), c.tenant, token)
 local attempt = num(span.attempts) + 1
 if attempt > num(c.attempts) then redis.call('HSET', k('comp', cid), 'attempts', attempt) end

@@ -7,8 +7,8 @@
 -- the server's clock, lengths are milliseconds of audio. A span's name is `C/I`. A script's first lines name its
 -- arguments.
 --
--- Keys, where ID is a job, T a tenant, C a computation, I the index of a span in it, L a lane (see lanes.py), W a
--- worker, M a message, F a fingerprint, S a SHA-256, CLASS `interactive` or `batch`:
+-- Keys, where ID is a job, T a tenant, C a computation, I the index of a span in it, L a lane (see lanes.py), B a base
+-- (a lane without its language), W a worker, M a message, F a fingerprint, S a SHA-256, CLASS `interactive` or `batch`:
 --
 --   coming:S          zset    jobs for a recording that are on their way, by when they are given up
 --   deleting:S        string  a recording whose bytes are being deleted now
@@ -26,37 +26,43 @@
 --                             waits: class, tenant and since, those of the job `placed_by`;
 --                             `lead`: its running spans and the one that waits in `first`; `kind`: `speakers` for a
 --                             diarization, which writes voices, not segments, and whose last span, of no length,
---                             waits for all others and says who is who (`closing`: it was made)
+--                             waits for all others and says who is who (`closing`: it was made); `archived`: its spans,
+--                             texts and events, and most of this, are in the result store
 --   comp:C:jobs       set     jobs that wait for it or keep its result; when the last one leaves, it is deleted
---   comp:C:extra      zset    its spans that wait in `extra`, by index
 --   span:C:I          hash    state (pending running delayed done stopped), start, end, speech, token, worker,
 --                             request (the claim's), attempts, windows; `place`: the queue it waits in, or was
 --                             taken from last (first, extra, avoided, suspect, solitary); `crashes`: processes
 --                             that died with it;
 --                             `acquitted_at`: windows after which it is no suspect any more; after a fault of the
---                             platform: faults, faulting (since when) and avoid (workers that met it, a line each)
+--                             platform: faults, faulting (since when) and avoid (workers that met it, a line each);
+--                             while it runs: `left`, its share of the backlog's `running`; -1: of unknown length
 --   segs:C:I          list    a span's segments, one JSON array for each window
 --   events:C          stream  what watchers are shown: changes of state, and which window was written
 --   changed           channel a message, the computation's id, for every change
 --   dedup:F           string  fingerprint -> the computation that new jobs join
 --   blob:S            set     computations that need this audio: those that aren't finished, and dead letters
+--   finished          zset    finished computations whose texts are in the ledger, by when that was; 0 for long ones
+--   dropped           zset    computations that are gone and whose results are to be deleted from the result store
 --   unneeded          zset    audio that no computation needs any more, by when that was; its bytes are to be deleted
 --
 --   first:CLASS:L:T   zset    queue `first`: a span each of the computations that no worker works on, by age
---   tenants:CLASS:L   zset    tenants with spans in `first`, by the audio that they have running
+--   lanes:CLASS:B:T   zset    a tenant's lanes of a base that have spans in `first`, by the age of the oldest
+--   tenants:CLASS:B   zset    tenants with spans in `first`, by the audio that they have running; a member is the token
+--                             of the tenant's last claim, 16 digits, then its name: the longest ago comes first
 --   order:CLASS       zset    the spans of `first` over all lanes and tenants, by age
---   lengths           hash    span in `order` -> its length
 --   extra:L           zset    queue `extra`: further spans of computations in work, by class and age
+--   extras:B          zset    lanes of a base that have spans in `extra`, by the score of the first
 --   avoided:L         zset    queue `avoided`: spans that some workers must leave to others, by class and age
 --   suspects:L        zset    queue `suspect`: spans that were running when a process died, by class and time; a
 --                             process runs one of them at a time, beside ordinary spans
 --   solitary:L        zset    queue `solitary`: suspects before their last attempt, which nothing runs beside
---   lanes             set     lanes with a span in one of the queues
---   unserved          hash    lane -> since when nobody has served it, though other workers live
+--   aside             hash    `QUEUE:L` -> spans in these three queues
 --   pending           hash    lane -> spans that wait in one of the queues
+--   bases             hash    base -> spans that wait in its lanes
+--   unserved          hash    lane -> since when nobody has served it, though other workers live
 --   delayed           zset    spans that wait before their next attempt, by due time
 --   served            hash    tenant -> token of its last claim
---   passed            hash    lane -> interactive claims in a row while a batch span waited
+--   passed            hash    base -> interactive claims in a row while a batch span waited
 --
 --   leases            zset    running spans by the end of their lease
 --   fence             string  the last fencing token: microseconds of the server's clock, and always growing
@@ -71,6 +77,7 @@
 --   revisions         hash    model -> revision of its weights, by the worker that said so last
 --
 --   outbox            zset    webhook messages to be sent, by the time of the next try, or the end of a sender's lease
+--   outbox:wake       list    one entry when a message is due: whoever takes it looks for that; ends by itself
 --   hook:M            hash    a message: job, status, error, at, since, attempts, tries; state: pending, delivered,
 --                             failed, gone
 --   hooklog:ID        list    the last deliveries that were tried for a job, JSON
@@ -81,12 +88,17 @@
 --   gone:T:U          string  a receiver that answered 410, by the digest of its URL
 --
 --   expiry            zset    finished jobs by the end of their retention
---   tombs             zset    expired jobs by the time when they are forgotten altogether
+--   expired:T         zset    a tenant's expired jobs, of which nothing else is kept; see `tomb` for the score
+--   expired           zset    tenants that have such jobs, by the score of the first
+--   tombs             zset    expired jobs that had messages to be sent, with all of them, by when they are forgotten
 --   deadlines         zset    unfinished jobs by the time after which they fail
 --   dead              zset    dead letters: failed computations that an operator may retry, by time
 --
 --   counts            hash    status -> jobs
---   backlog           hash    `spans` that can be claimed, and their audio by class (`ms:CLASS`)
+--   backlog           hash    `spans` that can be claimed, and their audio by class (`ms:CLASS`), that of those in
+--                             `first` (`first:CLASS`), and how many of these have an unknown length (`unknown:CLASS`);
+--                             what is left of the running spans (`running`), and how many of them have an unknown
+--                             length (`unknown`)
 --   stats             hash    counters since the beginning
 --   failures          hash    error code -> failed computations
 --   warnings          hash    warning's code -> how often results had it
@@ -108,7 +120,8 @@
 --      stopped.
 --   2. A running span has the token of its last claim, and it is in held:W of the worker that claimed it.
 --   3. A computation that isn't finished has a job, and a span that is running, delayed, in `first` or in `suspects`.
---   4. backlog, running, counts and lead are what they total.
+--   4. backlog, pending, bases, aside, running, counts and lead are what they total; lanes, tenants and extras name
+--      what waits, at its place.
 --   5. A write with another token than the span's changes nothing; a window is written once, a span is finished once.
 --   6. The step that ends a job with a webhook writes a message, which is in the outbox until it is settled.
 local P = KEYS[1]
@@ -238,85 +251,133 @@ end
 
 local function length_of(span) return num(span['end']) - num(span['start']) end
 
-local function add_to_backlog(class, length, spans)
-  redis.call('HINCRBY', k('backlog'), 'ms:' .. class, math.floor(length))
-  redis.call('HINCRBY', k('backlog'), 'spans', spans)
+-- Languages are what most lanes differ in, and most workers know all of them: those look at one queue for all.
+local function base_of(lane) return (string.gsub(lane, '\nlanguage=[^\n]*', '')) end
+
+local function bases() return redis.call('HKEYS', k('bases')) end
+
+-- Adds to a total, and leaves no total of nothing.
+local function total(key, field, by)
+  if redis.call('HINCRBY', key, field, by) == 0 then redis.call('HDEL', key, field) end
 end
+
+-- A tenant's member in `tenants:CLASS:B`.
+local function turn_of(tenant, token) return string.format('%016.0f ', num(token)) .. tenant end
+
+local function tenant_of(turn) return string.sub(turn, 18), num(string.sub(turn, 1, 16)) end
+
+-- A tenant has other audio running, and another last claim.
+local function move_tenant(tenant, before, token, running)
+  local old, new = turn_of(tenant, before), turn_of(tenant, token)
+  for _, base in ipairs(bases()) do
+    for _, class in ipairs(CLASSES) do
+      local tenants = k('tenants', class, base)
+      if old == new then
+        redis.call('ZADD', tenants, 'XX', running, new)
+      elseif redis.call('ZREM', tenants, old) == 1 then
+        redis.call('ZADD', tenants, running, new)
+      end
+    end
+  end
+end
+
+-- Notes in a zset of lanes what score the first span of a lane has; a lane whose queue is empty is not in it.
+local function note_head(lanes, lane, queue)
+  local head = redis.call('ZRANGE', queue, 0, 0, 'WITHSCORES')
+  if head[1] then redis.call('ZADD', lanes, head[2], lane) else redis.call('ZREM', lanes, lane) end
+end
+
+-- Counts a span that comes into its lane's queue (`by` is 1) or leaves it (-1).
+local function count_span(class, lane, queue, length, by)
+  local backlog, ms = k('backlog'), by > 0 and math.floor(length) or 0 - math.floor(length)
+  redis.call('HINCRBY', backlog, 'ms:' .. class, ms)
+  redis.call('HINCRBY', backlog, 'spans', by)
+  if queue == 'first' then
+    redis.call('HINCRBY', backlog, 'first:' .. class, ms)
+    if length <= 0 then redis.call('HINCRBY', backlog, 'unknown:' .. class, by) end
+  end
+  total(k('pending'), lane, by)
+  total(k('bases'), base_of(lane), by)
+end
+
+local function enqueue_first(cid, name, class, lane, tenant, age)
+  local base, queue = base_of(lane), k('first', class, lane, tenant)
+  redis.call('HINCRBY', k('comp', cid), 'lead', 1)
+  redis.call('ZADD', queue, age, name)
+  redis.call('ZADD', k('order', class), age, name)
+  note_head(k('lanes', class, base, tenant), lane, queue)
+  local turn = turn_of(tenant, redis.call('HGET', k('served'), tenant))
+  redis.call('ZADD', k('tenants', class, base), num(redis.call('HGET', k('running'), tenant)), turn)
+end
+
+local function dequeue_first(cid, name, class, lane, tenant)
+  local base, queue = base_of(lane), k('first', class, lane, tenant)
+  redis.call('HINCRBY', k('comp', cid), 'lead', -1)
+  redis.call('ZREM', queue, name)
+  redis.call('ZREM', k('order', class), name)
+  note_head(k('lanes', class, base, tenant), lane, queue)
+  if redis.call('EXISTS', k('lanes', class, base, tenant)) == 0 then
+    redis.call('ZREM', k('tenants', class, base), turn_of(tenant, redis.call('HGET', k('served'), tenant)))
+  end
+end
+
+local ASIDE = { suspect = 'suspects', solitary = 'solitary', avoided = 'avoided' }
 
 local function enqueue(cid, i, queue)
   local c = redis.call('HMGET', k('comp', cid), 'class', 'lane', 'tenant', 'created', 'lead', 'since')
-  local class, lane, tenant, created = c[1], c[2], c[3], num(c[6] or c[4])
+  local class, lane, tenant, age = c[1], c[2], c[3], num(c[6] or c[4])
   local name, key = cid .. '/' .. i, k('span', cid, i)
+  local span = redis.call('HMGET', key, 'start', 'end', 'avoid')
   if queue ~= 'suspect' and queue ~= 'solitary' then
-    queue = redis.call('HEXISTS', key, 'avoid') == 1 and 'avoided' or num(c[5]) == 0 and 'first' or 'extra'
+    queue = span[3] and 'avoided' or num(c[5]) == 0 and 'first' or 'extra'
   end
   redis.call('HSET', key, 'state', 'pending', 'place', queue)
-  if queue == 'suspect' then
-    redis.call('ZADD', k('suspects', lane), (class == 'batch' and LATER or 0) + now(), name)
-  elseif queue == 'solitary' then
-    redis.call('ZADD', k('solitary', lane), (class == 'batch' and LATER or 0) + now(), name)
-  elseif queue == 'avoided' then
-    redis.call('ZADD', k('avoided', lane), (class == 'batch' and LATER or 0) + created, name)
-  elseif queue == 'first' then
-    redis.call('HINCRBY', k('comp', cid), 'lead', 1)
-    redis.call('ZADD', k('first', class, lane, tenant), created, name)
-    redis.call('ZADD', k('order', class), created, name)
-    redis.call('HSET', k('lengths'), name, length_of(hash(key)))
-    redis.call('ZADD', k('tenants', class, lane), num(redis.call('HGET', k('running'), tenant)), tenant)
+  local behind = class == 'batch' and LATER or 0
+  if queue == 'first' then
+    enqueue_first(cid, name, class, lane, tenant, age)
+  elseif queue == 'extra' then
+    redis.call('ZADD', k('extra', lane), behind + age, name)
+    note_head(k('extras', base_of(lane)), lane, k('extra', lane))
   else
-    redis.call('ZADD', k('extra', lane), (class == 'batch' and LATER or 0) + created, name)
-    redis.call('ZADD', k('comp', cid, 'extra'), i, i)
+    redis.call('ZADD', k(ASIDE[queue], lane), behind + (queue == 'avoided' and age or now()), name)
+    total(k('aside'), ASIDE[queue] .. ':' .. lane, 1)
   end
-  redis.call('SADD', k('lanes'), lane)
-  redis.call('HINCRBY', k('pending'), lane, 1)
-  add_to_backlog(class, length_of(hash(key)), 1)
-end
-
-local function forget_empty_lane(lane)
-  local waiting = { k('extra', lane), k('avoided', lane), k('suspects', lane), k('solitary', lane) }
-  for _, class in ipairs(CLASSES) do waiting[#waiting + 1] = k('tenants', class, lane) end
-  if redis.call('EXISTS', unpack(waiting)) > 0 then return end
-  redis.call('SREM', k('lanes'), lane)
+  count_span(class, lane, queue, num(span[2]) - num(span[1]), 1)
 end
 
 local function dequeue(cid, i)
   local c = redis.call('HMGET', k('comp', cid), 'class', 'lane', 'tenant')
   local class, lane, tenant = c[1], c[2], c[3]
-  local name, span = cid .. '/' .. i, hash(k('span', cid, i))
-  if span.state == 'delayed' then
+  local name = cid .. '/' .. i
+  local span = redis.call('HMGET', k('span', cid, i), 'start', 'end', 'state', 'place')
+  if span[3] == 'delayed' then
     redis.call('ZREM', k('delayed'), name)
     return
   end
-  if span.place == 'suspect' then
-    redis.call('ZREM', k('suspects', lane), name)
-  elseif span.place == 'solitary' then
-    redis.call('ZREM', k('solitary', lane), name)
-  elseif span.place == 'avoided' then
-    redis.call('ZREM', k('avoided', lane), name)
-  elseif span.place == 'first' then
-    redis.call('HINCRBY', k('comp', cid), 'lead', -1)
-    redis.call('ZREM', k('first', class, lane, tenant), name)
-    redis.call('ZREM', k('order', class), name)
-    redis.call('HDEL', k('lengths'), name)
-    if redis.call('EXISTS', k('first', class, lane, tenant)) == 0 then
-      redis.call('ZREM', k('tenants', class, lane), tenant)
-    end
-  else
+  local queue = span[4]
+  if queue == 'first' then
+    dequeue_first(cid, name, class, lane, tenant)
+  elseif queue == 'extra' then
     redis.call('ZREM', k('extra', lane), name)
-    redis.call('ZREM', k('comp', cid, 'extra'), i)
+    note_head(k('extras', base_of(lane)), lane, k('extra', lane))
+  else
+    redis.call('ZREM', k(ASIDE[queue], lane), name)
+    total(k('aside'), ASIDE[queue] .. ':' .. lane, -1)
   end
-  add_to_backlog(class, 0 - length_of(span), -1)
-  if redis.call('HINCRBY', k('pending'), lane, -1) <= 0 then redis.call('HDEL', k('pending'), lane) end
-  forget_empty_lane(lane)
+  count_span(class, lane, queue, num(span[2]) - num(span[1]), -1)
 end
 
 -- When no worker is on a computation, its next span waits among the first ones.
 local function promote(cid)
-  if num(redis.call('HGET', k('comp', cid), 'lead')) > 0 then return end
-  local i = redis.call('ZRANGE', k('comp', cid, 'extra'), 0, 0)[1]
-  if i then
-    dequeue(cid, i)
-    enqueue(cid, i)
+  local c = redis.call('HMGET', k('comp', cid), 'lead', 'spans')
+  if num(c[1]) > 0 then return end
+  for i = 0, num(c[2]) - 1 do
+    local span = redis.call('HMGET', k('span', cid, i), 'state', 'place')
+    if span[1] == 'pending' and span[2] == 'extra' then
+      dequeue(cid, i)
+      enqueue(cid, i)
+      return
+    end
   end
 end
 
@@ -395,9 +456,23 @@ end
 local function add_running(tenant, by)
   local sum = redis.call('HINCRBY', k('running'), tenant, math.floor(by))
   if sum <= 0 then redis.call('HDEL', k('running'), tenant) end
-  for _, lane in ipairs(redis.call('SMEMBERS', k('lanes'))) do
-    for _, class in ipairs(CLASSES) do redis.call('ZADD', k('tenants', class, lane), 'XX', sum, tenant) end
+  return sum
+end
+
+-- What is left of a span, as long as it runs, is in the backlog's total.
+local function note_left(key, runs)
+  local span = redis.call('HMGET', key, 'start', 'end', 'done', 'left')
+  local start, length, before = num(span[1]), num(span[2]) - num(span[1]), span[4]
+  local left = length > 0 and math.max(0, math.floor(length - num(span[3]))) or start > 0 and 0 or -1
+  if before then
+    redis.call('HINCRBY', k('backlog'), before == '-1' and 'unknown' or 'running', before == '-1' and -1 or 0 - before)
   end
+  if not runs then
+    redis.call('HDEL', key, 'left')
+    return
+  end
+  redis.call('HINCRBY', k('backlog'), left == -1 and 'unknown' or 'running', left == -1 and 1 or left)
+  redis.call('HSET', key, 'left', left)
 end
 
 -- A fencing token that no earlier claim had, not even one that a server forgot which lost its last writes: it is the
@@ -419,7 +494,10 @@ local function end_run(cid, i, state)
   if redis.call('GET', k('suspect', span.worker)) == name then redis.call('DEL', k('suspect', span.worker)) end
   redis.call('HSET', key, 'state', state)
   redis.call('HDEL', key, 'token')
-  add_running(redis.call('HGET', k('comp', cid), 'tenant'), 0 - num(span.weight))
+  note_left(key, false)
+  local tenant = redis.call('HGET', k('comp', cid), 'tenant')
+  local token = redis.call('HGET', k('served'), tenant)
+  move_tenant(tenant, token, token, add_running(tenant, 0 - num(span.weight)))
   redis.call('HINCRBY', k('comp', cid), 'lead', -1)
 end
 
@@ -453,11 +531,19 @@ end
 local function expire_after(id, at, least)
   local job = redis.call('HMGET', k('job', id), 'ttl', 'options')
   local ttl_ms, most = num(job[1]), num(redis.call('HGET', k('config'), 'result_ttl'))
-  if most > 0 and most < ttl_ms and string.find(job[2] or '', '"ttl_s":null', 1, true) then
+  if most > 0 and most < ttl_ms and not string.find(job[2] or '', '"ttl_s":%d') then
     ttl_ms = most
     redis.call('HSET', k('job', id), 'ttl', ttl_ms)
   end
   redis.call('ZADD', k('expiry'), math.max(at + ttl_ms, num(least)), id)
+end
+
+-- Somebody who waits for messages to be sent is to look for one.
+local function wake_sender()
+  local wake = k('outbox', 'wake')
+  if redis.call('EXISTS', wake) == 1 then return end
+  redis.call('LPUSH', wake, 1)
+  redis.call('PEXPIRE', wake, 60000)
 end
 
 -- Put a message about a job's end into the outbox, if the job named a webhook.
@@ -471,6 +557,7 @@ local function enqueue_webhook(id, status, error_code)
   local lacking = comp and redis.call('HGET', k('comp', comp), 'warnings')
   if lacking then redis.call('HSET', k('hook', message), 'warnings', lacking) end
   redis.call('ZADD', k('outbox'), now(), message)
+  wake_sender()
 end
 
 local function forget_messages(id)
@@ -491,6 +578,38 @@ local function forget_job(id, tenant)
   forget_messages(id)
   redis.call('DEL', k('job', id))
   redis.call('ZREM', k('jobs', tenant), id)
+end
+
+-- What is left of an expired job takes its name and one number: the minute when it expired, and how many seconds after
+-- its submission that was.
+local LIFETIME = 2 ^ 27
+
+local function bury(id, tenant, created, at)
+  local minute = math.floor(at / 60000)
+  local lived_s = math.max(0, math.min(LIFETIME - 1, minute * 60 - math.floor(num(created) / 1000)))
+  redis.call('ZADD', k('expired', tenant), string.format('%.0f', minute * LIFETIME + lived_s), id)
+  note_head(k('expired'), tenant, k('expired', tenant))
+end
+
+local function dig_out(id, tenant)
+  if redis.call('ZREM', k('expired', tenant), id) == 0 then return false end
+  note_head(k('expired'), tenant, k('expired', tenant))
+  redis.call('HINCRBY', k('counts'), 'expired', -1)
+  return true
+end
+
+-- An expired job as a row, or nil: see job_row.lua.
+local function tomb(id, tenant)
+  local score = redis.call('ZSCORE', k('expired', tenant), id)
+  if not score then return nil end
+  local minute, lived_s = math.floor(num(score) / LIFETIME), num(score) % LIFETIME
+  local job = { 'id', id, 'tenant', tenant, 'comp', '', 'options', '{}', 'filename', '', 'sha', '', 'bytes', 0,
+    'duration', 0, 'model', '', 'ttl', 0, 'cached', '0', 'created', (minute * 60 - lived_s) * 1000,
+    'expired', minute * 60000 }
+  for n, value in ipairs(job) do
+    if type(value) == 'number' then job[n] = string.format('%.0f', value) end
+  end
+  return { job, {}, '', '', {} }
 end
 
 local function host_of(url) return string.lower(string.match(url, '^%w+://([^/?#]*)') or '') end
@@ -550,6 +669,10 @@ local function move(cid, status)
     count('computations_' .. status)
     if status == 'completed' and redis.call('HEXISTS', key, 'kind') == 0 then
       observe('transcript', cid, now() - num(redis.call('HGET', key, 'created')))
+    end
+    if status == 'completed' then
+      -- Long ones soon, the others when nobody may be expected to ask for them any more.
+      redis.call('ZADD', k('finished'), num(redis.call('HGET', key, 'spans')) > 1 and 0 or now(), cid)
     end
     local kept = status == 'completed' and KEEP_AUDIO == 1 or redis.call('HEXISTS', key, 'dead_until') == 1
     if not kept then release_audio(cid) end
@@ -648,7 +771,9 @@ local function drop_computation(cid)
   release_audio(cid)
   forget_dedup(cid, c[2])
   redis.call('ZREM', k('dead'), cid)
-  redis.call('DEL', key, k('comp', cid, 'jobs'), k('comp', cid, 'extra'), k('events', cid))
+  redis.call('ZREM', k('finished'), cid)
+  if redis.call('HEXISTS', key, 'archived') == 1 then redis.call('ZADD', k('dropped'), now(), cid) end
+  redis.call('DEL', key, k('comp', cid, 'jobs'), k('events', cid))
   audit('dropped', 'comp', cid)
 end
 

@@ -3,6 +3,8 @@
 -- id of the last entry there is or ''}, and then for each entry {id, fields, the window's segments (JSON) or ''}.
 local id, tenant, first_entry, most = unpack(ARGV)
 local job = hash(k('job', id))
+local buried = not job.id and tomb(id, tenant)
+if buried then return { buried[1], {}, {}, '' } end
 if not job.id or job.tenant ~= tenant then return {} end
 local stream = k('events', job.comp)
 local last = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]

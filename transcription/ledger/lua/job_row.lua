@@ -1,39 +1,33 @@
 -- A job as scripts answer with it, and where it stands. The position is the number of spans that wait before it; ms
--- ahead is their audio and what is left of the running spans, '' where a length isn't known or too many are ahead.
+-- ahead is their audio and what is left of the running spans, '' where a length isn't known. Of more than NEAR spans
+-- before it the audio is their number's share of all that waits: who asks costs the same, however many wait.
 -- A part of the scripts that answer with jobs; it reads no ARGV: they hand it the job.
-local SCAN_LIMIT = 200
+local NEAR = 32
 
-local left_running
-local function running()
-  if left_running then return left_running end
-  left_running = redis.call('ZCARD', k('leases')) > SCAN_LIMIT and '' or 0
-  for _, name in ipairs(redis.call('ZRANGE', k('leases'), 0, SCAN_LIMIT - 1)) do
-    if left_running == '' then break end
-    local cid, i = split_name(name)
-    local span = redis.call('HMGET', k('span', cid, i), 'start', 'end', 'done')
-    local length = num(span[2]) - num(span[1])
-    left_running = length > 0 and left_running + math.max(0, length - num(span[3])) or ''
+-- The audio of the first spans of a class; '' where a length isn't known.
+local function waits_before(class, rank, totals)
+  if rank > NEAR then
+    if num(totals['unknown:' .. class]) > 0 then return '' end
+    return math.floor(num(totals['first:' .. class]) * rank / redis.call('ZCARD', k('order', class)))
   end
-  return left_running
+  local ms = 0
+  for _, name in ipairs(rank > 0 and redis.call('ZRANGE', k('order', class), 0, rank - 1) or {}) do
+    local span = redis.call('HMGET', k('span', split_name(name)), 'start', 'end')
+    local length = num(span[2]) - num(span[1])
+    if length <= 0 then return '' end
+    ms = ms + length
+  end
+  return ms
 end
 
 local function ahead(cid, class)
   local rank = redis.call('ZRANK', k('order', class), cid .. '/0')
   if not rank then return '', '' end
-  local earlier = class == 'batch' and redis.call('ZCARD', k('order', 'interactive')) or 0
-  local ms = earlier > 0 and num(redis.call('HGET', k('backlog'), 'ms:interactive')) or 0
-  if rank > SCAN_LIMIT or running() == '' then return rank + earlier, '' end
-  ms = ms + running()
-  if rank > 0 then
-    local before = redis.call('ZRANGE', k('order', class), 0, rank - 1)
-    local known = redis.call('HMGET', k('lengths'), unpack(before))
-    for n, name in ipairs(before) do
-      local length = known[n] and num(known[n]) or length_of(hash(k('span', split_name(name))))
-      if length == 0 then return rank + earlier, '' end
-      ms = ms + length
-    end
-  end
-  return rank + earlier, ms
+  local totals, batch = hash(k('backlog')), class == 'batch'
+  local position = rank + (batch and redis.call('ZCARD', k('order', 'interactive')) or 0)
+  local before = num(totals.unknown) == 0 and waits_before(class, rank, totals) or ''
+  if before == '' then return position, '' end
+  return position, before + num(totals.running) + (batch and num(totals['ms:interactive']) or 0)
 end
 
 -- {job hash, computation hash, position, ms ahead, hashes of what else it waits for}

@@ -1,7 +1,8 @@
 -- Take the message that has been due the longest of those whose tenant and host have a place free, under a lease.
 -- ARGV: lease ms, tries that a job's log keeps, messages of a tenant that are sent at once, those of it to one host, ms
 -- for which a message waits that has no place, silences in a row after which a host gets one message at a time.
--- Returns {message hash, URL, now, tenant}, 'again' when many had to be put off, or nil.
+-- Returns {message hash, URL, now, tenant}, 'again' when many had to be put off, the ms until the next is due, or nil.
+-- Where more are due, the next sender is woken.
 local lease_ms, log_length, of_tenant, of_host = num(ARGV[1]), num(ARGV[2]), num(ARGV[3]), num(ARGV[4])
 local wait_ms, max_silences = num(ARGV[5]), num(ARGV[6])
 
@@ -23,7 +24,10 @@ end
 
 for n = 1, 200 do
   local message = redis.call('ZRANGEBYSCORE', k('outbox'), '-inf', now(), 'LIMIT', 0, 1)[1]
-  if not message then return nil end
+  if not message then
+    local first = redis.call('ZRANGE', k('outbox'), 0, 0, 'WITHSCORES')[2]
+    return first and math.max(0, num(first) - now())
+  end
   local key = k('hook', message)
   local job = hash(k('job', redis.call('HGET', key, 'job') or ''))
   if not job.webhook then
@@ -47,6 +51,7 @@ for n = 1, 200 do
       end
       redis.call('PEXPIRE', k('sending', job.tenant), 2 * lease_ms)
       redis.call('PEXPIRE', k('sending', job.tenant, host), 2 * lease_ms)
+      if redis.call('ZCOUNT', k('outbox'), '-inf', now()) > 0 then wake_sender() end
       return { redis.call('HGETALL', key), job.webhook, now(), job.tenant }
     end
   end

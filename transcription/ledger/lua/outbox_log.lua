@@ -2,6 +2,7 @@
 -- Returns 'unknown', or {URL or '', {message hash and time of the next try or '', ...}, {tries (JSON)}}.
 local id, tenant = unpack(ARGV)
 local job = hash(k('job', id))
+if not job.id and tomb(id, tenant) then return { '', {}, {} } end
 if not job.id or job.tenant ~= tenant then return 'unknown' end
 local messages = {}
 for n = 1, num(job.messages) do

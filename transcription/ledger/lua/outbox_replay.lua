@@ -8,5 +8,6 @@ local message = 'msg_' .. job.id .. '_' .. job.messages
 redis.call('DEL', gone_key(job))
 redis.call('HSET', k('hook', message), 'state', 'pending', 'tries', 0, 'since', now())
 redis.call('ZADD', k('outbox'), now(), message)
+wake_sender()
 audit('webhook replayed', 'job', job.id)
 return 'ok'

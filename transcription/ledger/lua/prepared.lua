@@ -19,6 +19,7 @@ for i = 0, spans - 1 do
     enqueue(cid, i)
   end
 end
+note_left(k('span', cid, 0), true)
 add_warnings(cid, warnings)
 audit('prepared', 'comp', cid, 'spans', spans, 'token', token)
 publish_progress(cid, 'progress')

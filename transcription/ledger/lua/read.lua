@@ -4,7 +4,7 @@ local tenant, positions, out = ARGV[1], ARGV[2] == '1', {}
 for a = 3, #ARGV do
   local owner = redis.call('HGET', k('job', ARGV[a]), 'tenant')
   if not owner or (tenant ~= '' and owner ~= tenant) then
-    out[#out + 1] = ''
+    out[#out + 1] = not owner and tomb(ARGV[a], tenant) or ''
   else
     out[#out + 1] = job_row(ARGV[a], positions)
   end

@@ -1,9 +1,11 @@
 -- Return all spans of processes with an expired lease, and spans whose delay is over.
 -- After a pause in which nobody reaped (the server was down, or every worker was), leases get time to be renewed.
+-- What is due in the outbox and wasn't taken wakes somebody.
 -- ARGV: max attempts, pause ms that counts as an outage, grace ms. Returns how many spans came back.
 local at, max_attempts, pause_ms, grace_ms = now(), num(ARGV[1]), num(ARGV[2]), num(ARGV[3])
 local last = num(redis.call('HGET', k('config'), 'reaped'))
 redis.call('HSET', k('config'), 'reaped', at)
+if redis.call('ZCOUNT', k('outbox'), '-inf', at) > 0 then wake_sender() end
 local back = 0
 for _, name in ipairs(redis.call('ZRANGEBYSCORE', k('delayed'), '-inf', at, 'LIMIT', 0, 1000)) do
   local cid, i = split_name(name)

@@ -15,15 +15,18 @@ end
 if r.idempotency_key then
   local key = k('idem', r.tenant, r.idempotency_key)
   local seen = redis.call('HMGET', key, 'job', 'payload')
-  if seen[1] and redis.call('EXISTS', k('job', seen[1])) == 1 then
+  local before = seen[1] and redis.call('EXISTS', k('job', seen[1])) == 1 and job_row(seen[1], true)
+  before = before or seen[1] and tomb(seen[1], r.tenant)
+  if before then
     note_all_if_unneeded()
-    return { seen[2] == r.payload and 'repeated' or 'conflict', job_row(seen[1], true) }
+    return { seen[2] == r.payload and 'repeated' or 'conflict', before }
   end
 end
 
 -- What a tenant can fill the ledger with has a limit, whatever becomes of its jobs.
 local stored = #request + #options + #decoding
-local jobs, bytes = redis.call('ZCARD', k('jobs', r.tenant)), num(redis.call('HGET', k('stored'), r.tenant))
+local jobs = redis.call('ZCARD', k('jobs', r.tenant)) + redis.call('ZCARD', k('expired', r.tenant))
+local bytes = num(redis.call('HGET', k('stored'), r.tenant))
 if (r.max_jobs > 0 and jobs >= r.max_jobs) or (r.max_bytes > 0 and bytes + stored > r.max_bytes) then
   return { 'full', jobs, bytes }
 end

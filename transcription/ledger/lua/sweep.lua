@@ -30,6 +30,13 @@ if from then
   end
 end
 
+local function to_be_sent(job)
+  for n = 1, num(job.messages) do
+    if redis.call('ZSCORE', k('outbox'), 'msg_' .. job.id .. '_' .. n) then return true end
+  end
+  return false
+end
+
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', k('expiry'), '-inf', at, 'LIMIT', 0, SLICE)) do
   local job = hash(k('job', id))
   redis.call('ZREM', k('expiry'), id)
@@ -41,7 +48,12 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', k('expiry'), '-inf', at, 'LIMIT'
       redis.call('HINCRBY', k('counts'), 'expired', 1)
     end
     leave_computations(id, job, 'expired')
-    redis.call('ZADD', k('tombs'), at + tombstone_ms, id)
+    if to_be_sent(job) then
+      redis.call('ZADD', k('tombs'), at + tombstone_ms, id)
+    else
+      forget_job(id, job.tenant)
+      bury(id, job.tenant, job.created, at)
+    end
     audit('expired', 'job', id, 'comp', job.comp)
     redis.call('HSETNX', k('config'), 'deleted', at)
     moved = moved + 1
@@ -52,6 +64,12 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', k('tombs'), '-inf', at, 'LIMIT',
   redis.call('ZREM', k('tombs'), id)
   redis.call('HINCRBY', k('counts'), 'expired', -1)
   moved = moved + 1
+end
+local gone = string.format('(%.0f', (math.floor((at - tombstone_ms) / 60000) + 1) * LIFETIME)
+for _, tenant in ipairs(redis.call('ZRANGEBYSCORE', k('expired'), '-inf', gone, 'LIMIT', 0, SLICE)) do
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', k('expired', tenant), '-inf', gone, 'LIMIT', 0, SLICE)) do
+    if moved < 2 * SLICE and dig_out(id, tenant) then moved = moved + 1 end
+  end
 end
 for _, worker in ipairs(redis.call('ZRANGEBYSCORE', k('workers'), '-inf', at - 3600000)) do
   if redis.call('EXISTS', k('held', worker)) == 0 then

@@ -32,21 +32,21 @@ local function served(lane)
 end
 
 local function waiting_in(lane)
-  local keys = { k('extra', lane), k('avoided', lane), k('suspects', lane), k('solitary', lane) }
-  for _, class in ipairs(CLASSES) do
-    for _, tenant in ipairs(redis.call('ZRANGE', k('tenants', class, lane), 0, SLICE - 1)) do
-      keys[#keys + 1] = k('first', class, lane, tenant)
-    end
-  end
   local found = {}
-  for _, key in ipairs(keys) do
+  local function add(key)
     for _, name in ipairs(redis.call('ZRANGE', key, 0, SLICE - 1)) do found[#found + 1] = split_name(name) end
+  end
+  for _, queue in ipairs({ 'extra', 'avoided', 'suspects', 'solitary' }) do add(k(queue, lane)) end
+  for _, class in ipairs(CLASSES) do
+    for _, turn in ipairs(redis.call('ZRANGE', k('tenants', class, base_of(lane)), 0, -1)) do
+      if #found < SLICE then add(k('first', class, lane, (tenant_of(turn)))) end
+    end
   end
   return found
 end
 
 local waits, failed = {}, 0
-for _, lane in ipairs(redis.call('SMEMBERS', k('lanes'))) do
+for _, lane in ipairs(redis.call('HKEYS', k('pending'))) do
   waits[lane] = true
   if served(lane) then
     redis.call('HDEL', k('unserved'), lane)

@@ -1,8 +1,10 @@
 -- What has been written of a computation in the order of time, from a mark on, as far as nothing can come before it.
 -- ARGV: computation, span, window of it to begin with, windows at most.
--- Returns {next span, next window, windows...}, or {} for a computation that isn't there any more.
+-- Returns {'archived', 0} where that is in the result store; else
+-- {next span, next window, windows...}, or {} for a computation that isn't there any more.
 local cid, i, window, most = ARGV[1], num(ARGV[2]), num(ARGV[3]), num(ARGV[4])
 local spans = redis.call('HGET', k('comp', cid), 'spans')
+if redis.call('HEXISTS', k('comp', cid), 'archived') == 1 then return { 'archived', 0 } end
 if not spans then return {} end
 local out = { i, window }
 while i < num(spans) and #out - 2 < most do

@@ -1,0 +1,40 @@
+"""
+Celery's messages over as few connections as they take: one that waits for hints, one for remote control.
+
+All else that Celery sends goes over the process's one connection (`transcription.ledger.shared_connection`). This is
+the one place that knows how kombu's channels make theirs; `tests/unit/test_private_parts.py` notices when that changes.
+"""
+
+from typing import Any
+
+from kombu.transport.redis import Channel, Transport
+
+from transcription.ledger.shared_connection import shared_pool
+
+TRANSPORT = f"{__name__}:SharedTransport"
+
+
+class SharedChannel(Channel):
+    """A channel whose own connections are only those that wait for something."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)  # type: ignore[no-untyped-call]
+        # It asked whether the server answers over the connection that only a consumer needs.
+        self.async_pool.disconnect()
+
+    def _get_pool(self, asynchronous: bool = False) -> Any:
+        if asynchronous:
+            return super()._get_pool(asynchronous=True)  # type: ignore[no-untyped-call]
+        options = self._connparams(asynchronous=False)  # type: ignore[no-untyped-call]
+        self.keyprefix_fanout = self.keyprefix_fanout.format(db=options["db"])
+        return shared_pool(options)
+
+    def _disconnect_pools(self) -> None:
+        self._pool = None  # the others' too
+        super()._disconnect_pools()  # type: ignore[no-untyped-call]
+
+
+class SharedTransport(Transport):
+    """Redis, with channels that share a connection."""
+
+    Channel = SharedChannel
