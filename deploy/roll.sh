@@ -13,7 +13,8 @@ cd "$(dirname "$0")/.."
 old=$(docker compose ps -q "$service")
 count=$(printf '%s\n' "$old" | grep -c .) || { echo "no $service runs; docker compose up -d starts it" >&2; exit 1; }
 
-docker compose up -d --no-deps --no-recreate --no-build --scale "$service=$((count * 2))" "$service"
+# Not --no-deps: it changes the hash by which Compose knows a container, and the next `up` would replace all of these.
+docker compose up -d --no-recreate --no-build --scale "$service=$((count * 2))" "$service"
 new=$(docker compose ps -q "$service" | grep -vxF "$old" || true)
 
 unhealthy() {

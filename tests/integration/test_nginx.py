@@ -322,6 +322,19 @@ def test_new_replica_is_found_and_a_dead_one_dropped_without_a_reload(tmp_path: 
         eventually(lambda: reaches(http, (third,)))
 
 
+def test_one_replica_that_lives_among_many_that_have_stopped_gets_every_request(tmp_path: Path) -> None:
+    """As while twice as many run for an upgrade, and the old ones refuse connections."""
+    port = free_port()
+    with Names() as names, replicas(1, port) as (living,):
+        names.addresses = [*(f"127.0.0.{last}" for last in range(10, 17)), living.address]
+        with edge(tmp_path, names=names, port=port) as nginx, nginx.client() as http:
+            answers = [http.post("/v1/jobs", content=b"x").status_code for _ in range(60)]
+            answers += [http.get("/echo").status_code for _ in range(60)]
+        assert answers == [200] * 120
+        asked = [json.loads(line)["upstream"].count(":") for line in nginx.lines if "upstream" in line]
+        assert max(asked) > 4
+
+
 def test_post_that_a_replica_died_with_is_never_sent_again(tmp_path: Path) -> None:
     with front(tmp_path, 2) as (http, _, both):
         answer = http.post("/die", content=b"audio")
