@@ -13,8 +13,9 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, Request, expect
 
 from demo import DIALOGUE, SAMPLES
+from tests.live_api import live_api
 from tests.platform import TestPlatform, eventually, running_platform
-from transcription.settings import Security
+from tests.secured_api import settings_for
 
 LONG = SAMPLES["long"]
 
@@ -185,9 +186,9 @@ def test_the_microphone_makes_a_job(platform: TestPlatform, page: Page) -> None:
     expect(page.locator(".status.completed")).to_be_visible()
 
 
-def test_where_keys_are_on_the_page_asks_for_one(tmp_path: Path, page: Page) -> None:
-    with running_platform(tmp_path, security=Security(require_keys=True)) as locked:
-        page.goto(locked.url)
+def test_where_keys_are_on_the_page_asks_for_one(redis_url: str, tmp_path: Path, page: Page) -> None:
+    with live_api(settings_for(redis_url, tmp_path)) as locked:
+        page.goto(str(locked.base_url))
         dialog = page.get_by_role("dialog", name="API key")
         expect(dialog).to_be_visible()
         dialog.get_by_label("Key", exact=True).fill("mur_wrong")

@@ -28,6 +28,7 @@ from murmur.platform.ledger_server import free_port
 from murmur.platform.local import PlatformConfig
 from murmur.platform.log_file import LogFile
 from tests.platform import TestPlatform, eventually
+from tests.ready_model import with_ready_model
 from transcription.settings import Blobs, Limits, Settings
 
 SECRET = "known to the API and the worker"
@@ -92,7 +93,10 @@ def test_worker_that_may_not_have_the_audio_holds_the_job_until_its_deadline_and
     flags = ["--engine", "faster-whisper", "--audio", api_alone.url]
     wrong = {"MURMUR_BLOBS__SECRET": "not the API's secret"}
     variables = {**wrong, "MURMUR_LEASE__MAX_ATTEMPTS": "1", "MURMUR_WORKER__QUARANTINE_AFTER": "1"}
-    with native_worker(api_alone, tmp_path, *flags, **variables) as log, api_alone.client() as client:
+    with (
+        native_worker(api_alone, with_ready_model(tmp_path), *flags, **variables) as log,
+        api_alone.client() as client,
+    ):
         eventually(client.ready, within_s=60)
         held = client.submit(SAMPLES["german"].path)  # no fault of the job's: it waits for hours
 

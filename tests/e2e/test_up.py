@@ -20,6 +20,7 @@ from murmur.cli.main import main
 from murmur.client.client import Client
 from murmur.platform.ledger_server import free_port
 from tests.platform import eventually
+from tests.ready_model import with_ready_model
 
 MARK = "PLATFORM_UNDER_TEST"
 
@@ -109,7 +110,7 @@ def murmur_up(data_dir: Path, *arguments: str) -> Iterator[Up]:
 @pytest.fixture(scope="module")
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     """One that is ready."""
-    with murmur_up(tmp_path_factory.mktemp("up")) as up:
+    with murmur_up(with_ready_model(tmp_path_factory.mktemp("up"))) as up:
         eventually(up.ready, 90)
         eventually(lambda: "Ctrl-C" in up.said, 20)
         yield up
@@ -208,8 +209,8 @@ def test_a_second_signal_kills_what_is_left(tmp_path: Path) -> None:
         up.process.send_signal(signal.SIGINT)
         eventually(lambda: not up.running("api.main"), 20)
         up.process.send_signal(signal.SIGINT)
-        assert up.process.wait(5) == 128 + signal.SIGINT
-        eventually(lambda: not up.started(), 5)
+        assert up.process.wait(60) == 128 + signal.SIGINT
+        eventually(lambda: not up.started(), 20)
 
 
 def test_a_child_that_cannot_live_ends_the_platform(tmp_path: Path) -> None:

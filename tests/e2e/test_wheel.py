@@ -35,24 +35,19 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
-@pytest.fixture(
-    scope="module",
-    params=[
-        pytest.param("borrowed", id="packages_of_this_environment"),
-        pytest.param(
-            "locked",
-            id="packages_installed_anew",
-            marks=pytest.mark.skipif(not os.environ.get("CI"), reason="takes minutes; CI does it"),
-        ),
-    ],
-)
-def python(request: pytest.FixtureRequest, wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An interpreter that has the wheel and what it needs, and no way to the checkout."""
+@pytest.fixture(scope="module")
+def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """
+    An interpreter that has the wheel and what it needs, and no way to the checkout.
+
+    In CI the packages are installed anew, from their lock, which takes minutes; elsewhere they are this environment's.
+    """
     home = tmp_path_factory.mktemp("home")
-    venv.create(home, with_pip=True)
+    venv.create(home, with_pip=False)
     python = home / "bin" / "python"
-    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    if request.param == "locked":
+    pip = [sys.executable, "-m", "pip", "--python", str(python)]
+    pip += ["install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    if os.environ.get("CI"):
         locked = ["--require-hashes", "-r", str(ROOT / "requirements" / "local.txt")]
         subprocess.run([*pip, *locked], check=True, timeout=600)
     else:

@@ -99,13 +99,13 @@ def test_inspect_shows_what_is_in_work_and_revoke_cancels_it(
     job = submit(platform, 1.3, "slow")
 
     def in_work() -> list[dict[str, Any]]:
-        answers = celery.control.inspect(timeout=3)._request("spans") or {}
+        answers = celery.control.inspect(timeout=10, limit=1)._request("spans") or {}
         return [span for spans in answers.values() for span in spans if job in span["jobs"]]
 
     (span,) = eventually(in_work, within_s=20)
     assert span["span"] == 0
     assert span["age_s"] >= 0
-    active = celery.control.inspect(timeout=3).active() or {}
+    active = celery.control.inspect(timeout=10, limit=1).active() or {}
     assert [task["id"] for found in active.values() for task in found] == [f"{job}-0"]
     assert [task["kwargs"]["job"] for found in active.values() for task in found] == [job]
     celery.control.revoke(f"{job}-0")
@@ -129,8 +129,10 @@ def test_inspect_shows_what_is_in_work_and_revoke_cancels_it(
 def test_what_cannot_be_done_is_refused_with_a_sentence(
     celery: Celery, platform: TestPlatform, command: str, arguments: dict[str, Any]
 ) -> None:
-    answers = eventually(lambda: celery.control.broadcast(command, arguments=arguments, reply=True, timeout=3))
-    assert len(answers) == len([name for name in platform.pids() if name.startswith("w")])
+    workers = len([name for name in platform.pids() if name.startswith("w")])
+    how = {"arguments": arguments, "reply": True, "timeout": 5, "limit": workers}  # as soon as all have answered
+    answers = eventually(lambda: celery.control.broadcast(command, **how), within_s=20)
+    assert len(answers) == workers
     assert all(" " in answer["error"] for found in answers for answer in found.values())
 
 
@@ -148,10 +150,13 @@ def test_a_purge_loses_no_job(platform: TestPlatform, celery: Celery) -> None:
 def test_the_length_of_a_queue_is_what_waits_for_that_kind(platform: TestPlatform, celery: Celery) -> None:
     with Redis.from_url(platform.redis_url) as client, platform.client() as api:
         jobs = [submit(platform, 3.0 + n / 10, "slow") for n in range(6)]
-        # Two slots work, four wait; whatever was canceled or taken meanwhile is no longer counted.
-        eventually(lambda: client.llen("murmur.demo") == 4, within_s=20)
-        for job in jobs:
-            api.cancel(job)
+        try:
+            # Two slots work, four wait; whatever was canceled or taken meanwhile is no longer counted. One more hint
+            # may have been sent where a submit met the round that tops them up.
+            eventually(lambda: client.llen("murmur.demo") in (4, 5), within_s=20)
+        finally:
+            for job in jobs:
+                api.cancel(job)
 
 
 def test_shutdown_by_remote_control_ends_the_worker_and_costs_its_job_no_attempt(

@@ -19,7 +19,7 @@ from murmur.client.client import Client
 from murmur.client.errors import ApiError
 from tests.monitoring.server import Prometheus, free_port, needs, prometheus
 from tests.platform import TestPlatform, eventually, running_platform
-from transcription.settings import Worker
+from transcription.settings import Lease, Worker
 
 ROOT = Path(__file__).parents[2]
 MONITORING = ROOT / "monitoring"
@@ -112,12 +112,12 @@ def work(client: Client, tmp_path: Path, **options: Any) -> None:
 
 
 @contextmanager
-def scraped(directory: Path) -> Iterator[tuple[TestPlatform, Prometheus]]:
+def scraped(directory: Path, **settings: Any) -> Iterator[tuple[TestPlatform, Prometheus]]:
     """A platform, and a Prometheus that sees all of it."""
     needs("prometheus")
     port = free_port()
     with (
-        running_platform(directory / "platform", worker=Worker(metrics_port=port)) as platform,
+        running_platform(directory / "platform", worker=Worker(metrics_port=port), **settings) as platform,
         prometheus(directory, scraping(platform, port)) as server,
     ):
         eventually(lambda: set(server.targets().values()) == {"up"}, within_s=60, every_s=0.2)
@@ -208,7 +208,7 @@ def test_log_lines_of_api_and_worker_join_by_request_and_computation(platform: T
 
 
 def test_a_dead_worker_is_seen_and_its_alert_waits_for_a_minute(tmp_path: Path) -> None:
-    with scraped(tmp_path) as (platform, server):
+    with scraped(tmp_path, lease=Lease(ttl_s=3, renew_s=1)) as (platform, server):
         os.kill(platform.pids()["w1"], signal.SIGKILL)
         eventually(lambda: server.query("murmur_workers == 0"), within_s=60, every_s=0.2)
         eventually(lambda: server.query('ALERTS{alertname="NoWorkers",alertstate="pending"}'), within_s=20, every_s=0.2)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tests import sound
+from tests.ready_model import with_ready_model
 from tests.recordings import corpus, hostile, measure
 from tests.recordings.table import KINDS, cells
 from transcription.errors import InvalidAudio, InvalidOption, TooLong
@@ -62,7 +63,8 @@ def test_the_page_names_every_warning_with_its_meaning() -> None:
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    loaded = model_cache.load("demo", Settings(data_dir=tmp_path_factory.mktemp("data"), model="demo"))
+    data_dir = with_ready_model(tmp_path_factory.mktemp("data"))
+    loaded = model_cache.load("demo", Settings(data_dir=data_dir, model="demo"))
     yield loaded
     loaded.close()
 

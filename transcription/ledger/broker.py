@@ -47,6 +47,10 @@ def celery_app(settings: Settings) -> Celery:
             "socket_keepalive": True,
             "health_check_interval": 10,
             "retry_on_timeout": False,
+            # Whoever sends a hint goes on after a second where the broker is away; workers wait for it elsewhere.
+            "connect_retries_timeout": 1,
+            "interval_start": 0.2,
+            "interval_step": 0.2,
         },
         # The threads share the model; a process that Celery forks would have neither the model nor the leases.
         worker_pool="threads",
