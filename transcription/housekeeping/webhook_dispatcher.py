@@ -75,7 +75,8 @@ class WebhookDispatcher(threading.Thread):
                 self._stopping.wait(POLL_INTERVAL_S)
 
     async def _serve(self) -> None:
-        self._loop = asyncio.get_running_loop()
+        # Of this loop: after an error that nobody foresaw there is another.
+        self._woken, self._loop = asyncio.Event(), asyncio.get_running_loop()
         redis = connect_async(self._settings.ledger)
         outbox, self._secrets = RedisOutbox(redis, self._settings), RedisWebhookSecrets(redis)
         listener = asyncio.create_task(self._listen() if self._listens else asyncio.sleep(0))
