@@ -2,12 +2,15 @@
 
 import base64
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import openai
 import pytest
+from typer.testing import CliRunner
 
+from murmur.cli.main import app
 from tests.platform import TestPlatform, eventually
 from tests.recordings_of_speakers import MOMENTS, WHO, conversation, samples, wav
 
@@ -57,19 +60,32 @@ def test_stream_says_the_known_names_too(client: openai.OpenAI, recording: bytes
 
 
 def test_samples_change_neither_what_is_computed_of_the_recording_nor_what_others_read(
-    platform: TestPlatform, recording: bytes, known: dict[str, bytes]
+    platform: TestPlatform, recording: bytes, known: dict[str, bytes], tmp_path: Path
 ) -> None:
     with platform.client() as client:
         plain = client.wait(client.submit(recording, diarize=True).id, seconds=20)
         before = client.stats()["counters"]["audio_ms"]
-        files = {"file": recording, "known_speakers[Nina]": known["Bob"]}
-        job = httpx.post(f"{platform.url}/v1/jobs", files=files, data={"diarize": "true"}).json()
-        client.wait(job["id"], seconds=20)
+        (sample := tmp_path / "nina.wav").write_bytes(known["Bob"])
+        job = client.submit(recording, diarize=True, known_speakers={"Nina": sample, "Ann": known["Anna"]})
+        client.wait(job.id, seconds=20)
         assert client.stats()["counters"]["audio_ms"] == before
-        assert "Nina: " in client.result(job["id"], "text")
+        assert {"Ann: ", "Nina: "} <= {
+            line[: line.find(" ") + 1] for line in client.result(job.id, "text").splitlines()
+        }
         assert "Nina" not in client.result(plain.id, "text")
-        client.name_speakers(job["id"], {"B": "Bert"})
-        assert "Bert: " in client.result(job["id"], "text")
+        client.name_speakers(job.id, {"B": "Bert"})
+        assert "Bert: " in client.result(job.id, "text")
+
+
+def test_command_line_takes_samples_as_files(
+    platform: TestPlatform, recording: bytes, known: dict[str, bytes], tmp_path: Path
+) -> None:
+    (talk := tmp_path / "talk.wav").write_bytes(recording)
+    (sample := tmp_path / "anna.wav").write_bytes(known["Anna"])
+    command = ["transcribe", str(talk), "--known-speaker", f"Anna={sample}", "--url", platform.url]
+    assert "Anna: " in CliRunner().invoke(app, command).stdout
+    missing = CliRunner().invoke(app, [*command[:2], "--known-speaker", f"Anna={tmp_path}/none.wav"])
+    assert missing.exit_code != 0
 
 
 def test_sample_in_which_nobody_speaks_fails_the_job_with_its_name(platform: TestPlatform, recording: bytes) -> None:
