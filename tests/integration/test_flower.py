@@ -73,7 +73,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[TestPlat
 def test_list_shows_the_result_line(watched: tuple[TestPlatform, httpx.Client]) -> None:
     _, http = watched
     page = http.get("/tasks").raise_for_status().text
-    assert {"State", "Result", "Exception", "Worker"} <= set(re.findall(r"<th[^>]*>([^<]*)</th>", page))
+    assert {"State", "Name", "Result", "Exception", "Worker"} <= set(re.findall(r"<th[^>]*>([^<]*)</th>", page))
 
 
 @pytest.mark.parametrize(

@@ -313,7 +313,8 @@ def test_flower_watches_the_broker_that_workers_listen_to(monkeypatch: pytest.Mo
     command = SERVICES["flower"]["command"]
     assert command[:3] == ["celery", "flower", "--url-prefix=flower"]
     assert {"--purge-offline-workers=60", "--max-tasks=20000"} < set(command)
-    assert any(part.startswith("--tasks-columns=") and "result" in part for part in command)
+    (columns,) = (part.partition("=")[2].split(",") for part in command if part.startswith("--tasks-columns="))
+    assert {"name", "state", "result", "exception", "uuid"} <= set(columns)
 
 
 def test_the_api_believes_only_the_edge_and_shows_its_figures_inside_alone(monkeypatch: pytest.MonkeyPatch) -> None:
