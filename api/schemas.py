@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
+from transcription.channels import Channel
 from transcription.job import Failure, Job, Progress, QueuePosition, Status
 from transcription.options import Options
 from transcription.ports import Page
@@ -67,6 +68,15 @@ class TrackOut(BaseModel):
     taken: bool = Field(description="The one that is transcribed.")
 
 
+class ChannelOut(BaseModel):
+    """A channel that is transcribed by itself."""
+
+    number: int = Field(description="From 1 on; segments have it as `channel`.", examples=[1])
+    name: str | None = Field(None, description="As `channel_names` has it.", examples=["agent"])
+    language: str | None = Field(None, description="As asked for, or as detected.", examples=["en"])
+    same_as: int | None = Field(None, description="The channel with the same sound, which has the text of both.")
+
+
 class WarningOut(BaseModel):
     """Something that the result lacks, or where its times may be off."""
 
@@ -115,6 +125,9 @@ class JobOut(BaseModel):
     compute_s: float | None = Field(None, description="Seconds of computing, summed over spans.")
     warnings: list[WarningOut] = Field(description="What the result lacks; empty for a perfect one.")
     tracks: list[TrackOut] = Field(description="The recording's audio tracks, once it has been decoded.")
+    channels: list[ChannelOut] | None = Field(
+        None, description="The channels, where each is transcribed by itself.", exclude_if=_absent
+    )
     speakers: dict[str, str] | None = Field(
         None, description="The names that were given to speakers, by their labels.", exclude_if=_absent
     )
@@ -155,6 +168,7 @@ def job_out(job: Job, *, root: str = "") -> JobOut:
         compute_s=None if job.compute_s is None else round(job.compute_s, 3),
         warnings=[WarningOut(**warning.shape()) for warning in job.warnings],
         tracks=[TrackOut(**asdict(track)) for track in job.tracks],
+        channels=[_channel(channel) for channel in job.channels] or None,
         speakers=dict(job.names) if job.diarization is not None else None,
         error=error_out(job.failure),
         urls=UrlsOut(self=own, result=f"{own}/result", events=f"{own}/events", cancel=f"{own}/cancel"),
@@ -171,6 +185,10 @@ def error_out(failure: Failure | None) -> ErrorOut | None:
     if failure is None:
         return None
     return ErrorOut(code=failure.code, message=failure.message, retryable=failure.retryable)
+
+
+def _channel(channel: Channel) -> ChannelOut:
+    return ChannelOut(number=channel.number, name=channel.name, language=channel.language, same_as=channel.same_as)
 
 
 def _progress(progress: Progress) -> ProgressOut:

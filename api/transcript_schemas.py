@@ -38,6 +38,9 @@ class TranscriptSegment(BaseModel):
     words: list[TranscriptWord] | None = None
     speaker: str | None = Field(None, description="The speaker, if diarization was requested.")
     overlap: bool | None = Field(None, description="Somebody else speaks at the same time.")
+    language: str | None = Field(None, description="ISO 639-1, if the recording may have several (`multilingual`).")
+    channel: int | None = Field(None, description="The channel, from 1 on, with `channels=split`.")
+    channel_name: str | None = Field(None, description="Its name, if it was given one.")
 
 
 class VerboseTranscript(BaseModel):

@@ -29,13 +29,19 @@ class Said:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Conversation:
-    """A recording, (n,) float32 at 16 kHz, and what is said in it, ordered by start."""
+    """
+    A recording, (n,) float32 at 16 kHz, and what is said in it, ordered by start.
+
+    ``channels``: each speaker alone, shape (speakers, n), in the order of ``names``, without noise.
+    """
 
     name: str
     kind: Kind
     speakers: int
     audio: NDArray[np.float32]
     said: tuple[Said, ...]
+    channels: NDArray[np.float32]
+    names: tuple[str, ...]
 
     @property
     def seconds(self) -> float:
@@ -56,18 +62,20 @@ def converse(speaker: Espeak, seed: int, kind: Kind, speakers: int, *, seconds: 
         if said and kind == "overlap" and rng.random() < OVERLAP_SHARE:
             start = max(said[-1].start + 0.3, said[-1].end - rng.uniform(0.4, 1.5))
         said.append(Said(start, start + audio.size / SAMPLE_RATE, variants[who], text))
-        parts.append((start, audio * np.float32(10 ** rng.uniform(-0.4, 0))))
+        parts.append((who, start, audio * np.float32(10 ** rng.uniform(-0.4, 0))))
         position = max(one.end for one in said[-2:]) + rng.uniform(0.08, 0.7)
-    audio = np.zeros(int((position + 0.5) * SAMPLE_RATE), np.float32)
-    for start, part in parts:
+    channels = np.zeros((speakers, int((position + 0.5) * SAMPLE_RATE)), np.float32)
+    for who, start, part in parts:
         first = round(start * SAMPLE_RATE)
-        audio[first : first + part.size] += part
+        channels[who, first : first + part.size] += part
+    audio = channels.sum(axis=0)
     if kind == "noise":
         level = np.sqrt(np.mean(audio**2)) * 10 ** (-rng.uniform(*NOISE_DB) / 20)
         audio += np.random.default_rng(seed).standard_normal(audio.size).astype(np.float32) * np.float32(level)
     audio /= max(1.0, float(np.abs(audio).max()))
     in_order = tuple(sorted(said, key=lambda one: one.start))
-    return Conversation(f"{kind}-{speakers}-{seed}", kind, speakers, audio, in_order)
+    name = f"{kind}-{speakers}-{seed}"
+    return Conversation(name, kind, speakers, audio, in_order, channels, tuple(variants))
 
 
 def _english(rng: random.Random, variant: str) -> Voice:

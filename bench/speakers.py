@@ -25,10 +25,10 @@ from pyannote.metrics.diarization import DiarizationErrorRate
 
 import demo
 from bench.conversations import KINDS, Conversation, converse
+from bench.models import engine_of, plain
 from demo.training.espeak import Espeak
 from tests import sound
 from transcription.options import Decoding
-from transcription.settings import Settings
 from transcription.spans import windows
 from transcription.speakers import Turn, attribute, label
 from transcription.transcript import Segment
@@ -37,7 +37,6 @@ from worker.audio.windows import Window
 from worker.diarizers.clustering import Speakers
 from worker.diarizers.embedding import SPEECH, EmbeddingDiarizer
 from worker.diarizers.packing import pack, unpack
-from worker.engines import faster_whisper
 from worker.engines.base import Engine
 
 COUNTS = (2, 3, 4, 5, 6)
@@ -109,10 +108,10 @@ def word_errors(conversation: Conversation, segments: Iterable[Segment], turns: 
     """Word errors with each speaker's words put together (cpWER), and words."""
     said: dict[str, list[str]] = defaultdict(list)
     for one in conversation.said:
-        said[one.speaker].append(_plain(one.text))
+        said[one.speaker].append(plain(one.text))
     heard: dict[str, list[str]] = defaultdict(list)
     for segment in attribute(list(segments), turns):
-        heard[segment.speaker or "nobody"].append(_plain(segment.text))
+        heard[segment.speaker or "nobody"].append(plain(segment.text))
     rate = meeteval.wer.cp_word_error_rate(
         {who: " ".join(texts) for who, texts in said.items()}, {who: " ".join(texts) for who, texts in heard.items()}
     )
@@ -176,7 +175,7 @@ def main() -> None:
     args = parser.parse_args()
     diarizer, speaker = EmbeddingDiarizer(args.network, threshold=args.threshold), Espeak()
     with tempfile.TemporaryDirectory() as folder:
-        engine = _engine(Path(folder), args.words) if args.words else None
+        engine = engine_of(Path(folder), args.words) if args.words else None
         scores = [
             score(diarizer, converse(speaker, args.seed + n, kind, count), engine, told=args.told)
             for count in COUNTS
@@ -189,20 +188,11 @@ def main() -> None:
         print(row(name, chosen))
 
 
-def _engine(folder: Path, size: str) -> Engine:
-    directory = demo.export_ct2(folder / "model", None if size == "demo" else "base")
-    return faster_whisper.load("demo", directory, Settings(worker={"model_workers": 1, "encoder": "ctranslate2"}))
-
-
 def _groups(scores: list[Score]) -> dict[str, list[Score]]:
     groups = {f"{count} speakers": [one for one in scores if one.conversation.speakers == count] for count in COUNTS}
     groups["3 to 6 speakers"] = [one for one in scores if one.conversation.speakers > 2]
     groups |= {kind: [one for one in scores if one.conversation.kind == kind] for kind in KINDS}
     return groups | {"all": scores}
-
-
-def _plain(text: str) -> str:
-    return "".join(c if c.isalnum() or c in "' " else " " for c in text.lower())
 
 
 if __name__ == "__main__":

@@ -40,6 +40,7 @@ class _Part:
     token: int = 0
     suspect: bool = False
     voices: list[bytes] = field(default_factory=list)
+    language: str | None = None
 
 
 class MemorySpans:
@@ -90,7 +91,8 @@ class MemorySpans:
         return Claim(
             computation=name, index=index, token=part.token, span=part.span, attempt=part.attempt,
             windows_done=len(part.windows), audio_sha256=audio.sha256, filename=audio.filename,
-            model=work.submission.model, decoding=decoding, language=work.language or options.language,
+            model=work.submission.model, decoding=decoding,
+            language=part.language or work.language or options.language,
             speech=part.speech, whole=part.whole, alone=False, suspect=part.suspect,
         )  # fmt: skip
 
@@ -141,11 +143,13 @@ class MemorySpans:
         window: int,
         audio_s: float,
         warnings: Iterable[ResultWarning] = (),
+        language: str | None = None,
     ) -> None:
         """Write one window; a window that was written is not written again."""
         _, part = self._held(claim)
         if window not in part.windows:
             part.windows.add(window)
+            part.language = language or part.language
             self.segments.setdefault(claim.computation, []).extend(segments)
 
     def append_voices(self, claim: Claim, voices: bytes, *, window: int, audio_s: float) -> None:

@@ -18,13 +18,17 @@ class Script:
     What was asked, and what is to happen.
 
     `before` is called with each window's number in its span; `cancelled` is what the worker gave the engine to ask.
+    `spoken` is told of each window of a multilingual recording; `detected` is what comes of asking for the language.
     """
 
     windows: list[tuple[float, float]] = field(default_factory=list)
     languages: list[str] = field(default_factory=list)
     detections: int = 0
+    detected: str = "fr"
     fast_short: list[bool] = field(default_factory=list)
     loudest: float = 0.0
+    spoken: str | None = None
+    asked_among: list[tuple[str, ...]] = field(default_factory=list)
     before: Callable[[int], None] = lambda _: None
     cancelled: Callable[[], bool] = lambda: False
 
@@ -46,9 +50,10 @@ class ScriptedEngine:
     def calls(self) -> tuple[ModelCall, ...]:
         return ()
 
-    def detect_language(self, window: Samples, **_: object) -> tuple[str, float]:
+    def detect_language(self, window: Samples, *, languages: tuple[str, ...] = (), **_: object) -> tuple[str, float]:
         script.detections += 1
-        return "fr", 0.75
+        script.asked_among.append(languages)
+        return script.detected, 0.75
 
     def transcribe(
         self,
@@ -59,6 +64,7 @@ class ScriptedEngine:
         owner: str,
         cancelled: Callable[[], bool],
         skipped: Callable[[Span], None] = lambda _: None,
+        told: Callable[[str], None] = lambda _: None,
     ) -> Iterator[list[Segment]]:
         script.cancelled = cancelled
         script.languages.append(language)
@@ -68,7 +74,9 @@ class ScriptedEngine:
             first = window.stretches[0].start
             script.windows.append((first, window.stretches[-1].end))
             script.loudest = max(script.loudest, float(abs(window.samples).max()))
-            yield [Segment(first, first + 0.5, f" {first:.1f}")]
+            if script.spoken:
+                told(script.spoken)
+            yield [Segment(first, first + 0.5, f" {first:.1f}", language=script.spoken)]
 
     def close(self) -> None:
         return

@@ -74,10 +74,15 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What decoding a recording told of it: what its transcript will lack, and its audio tracks."""
+    """
+    What decoding a recording told of it: what its transcript will lack, and its audio tracks.
+
+    ``same_as``: the number of the channel whose transcript says all that this one's would.
+    """
 
     warnings: tuple[ResultWarning, ...] = ()
     tracks: tuple[Track, ...] = ()
+    same_as: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

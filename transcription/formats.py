@@ -59,14 +59,14 @@ def warnings_of(transcript: Transcript) -> list[dict[str, Any]]:
 
 
 def as_text(transcript: Transcript) -> str:
-    """One line for each segment; where speakers were asked for it begins with the speaker's name."""
-    return "".join(f"{_speaker_prefix(segment)}{segment.text.strip()}\n" for segment in transcript.segments)
+    """One line for each segment; where speakers or channels were asked for it begins with the name."""
+    return "".join(f"{_voice_prefix(segment)}{segment.text.strip()}\n" for segment in transcript.segments)
 
 
 def as_srt(transcript: Transcript) -> str:
-    """SubRip: numbered cues, times with a comma before the milliseconds; a speaker's name and a colon come first."""
+    """SubRip: numbered cues, times with a comma before the milliseconds; a speaker's or channel's name comes first."""
     cues = (
-        f"{index}\n{_clock(s.start, ',')} --> {_clock(s.end, ',')}\n{_cue(_speaker_prefix(s) + s.text.strip())}\n"
+        f"{index}\n{_clock(s.start, ',')} --> {_clock(s.end, ',')}\n{_cue(_voice_prefix(s) + s.text.strip())}\n"
         for index, s in enumerate(transcript.segments, start=1)
     )
     return "\n".join(cues)
@@ -76,7 +76,7 @@ def as_vtt(transcript: Transcript) -> str:
     """
     WebVTT, after https://www.w3.org/TR/webvtt1/; ``&``, ``<`` and ``>`` are escaped. Warnings are comments.
 
-    A speaker is a voice span, ``<v Anna>``.
+    A speaker or a channel is a voice span, ``<v Anna>``.
     """
     notes = "".join(f"\nNOTE warning: {_cue(warning.line)}\n" for warning in transcript.warnings)
     cues = (
@@ -90,15 +90,17 @@ def as_tsv(transcript: Transcript) -> str:
     """
     Start and end in milliseconds, and the text, tab-separated under a header, as openai-whisper writes it.
 
-    The speaker comes as a fourth column, and only where speakers were asked for.
+    The speaker, or the channel, comes as a fourth column, and only where that was asked for.
     """
-    with_speakers = any(segment.speaker is not None for segment in transcript.segments)
+    by_channel = any(segment.channel is not None for segment in transcript.segments)
+    column = "channel" if by_channel else "speaker"
+    named = by_channel or any(segment.speaker is not None for segment in transcript.segments)
     lines = (
         f"{round(s.start * 1000)}\t{round(s.end * 1000)}\t{s.text.strip().replace(chr(9), ' ')}"
-        + (f"\t{_cue(s.speaker or '')}\n" if with_speakers else "\n")
+        + (f"\t{_cue(s.voice or '')}\n" if named else "\n")
         for s in transcript.segments
     )
-    return f"start\tend\ttext{chr(9) + 'speaker' if with_speakers else ''}\n" + "".join(lines)
+    return f"start\tend\ttext{chr(9) + column if named else ''}\n" + "".join(lines)
 
 
 WRITERS: dict[ResponseFormat, Callable[[Transcript], dict[str, Any] | str]] = {
@@ -128,7 +130,13 @@ def _segment(index: int, segment: Segment) -> dict[str, Any]:
     }
     if segment.words is not None:
         shape["words"] = [_word(word) for word in segment.words]
-    return shape | _spoken(segment)
+    return shape | told(segment) | _spoken(segment)
+
+
+def told(segment: Segment) -> dict[str, Any]:
+    """Its language and its channel; nothing where nobody asked."""
+    shape = {"language": segment.language, "channel": segment.channel, "channel_name": segment.channel_name}
+    return {name: value for name, value in shape.items() if value is not None}
 
 
 def _word(word: Word) -> dict[str, Any]:
@@ -141,12 +149,12 @@ def _spoken(part: Segment | Word) -> dict[str, Any]:
     return {} if part.speaker is None else {"speaker": part.speaker, "overlap": part.overlap}
 
 
-def _speaker_prefix(segment: Segment) -> str:
-    return "" if segment.speaker is None else f"{_cue(segment.speaker)}: "
+def _voice_prefix(segment: Segment) -> str:
+    return "" if segment.voice is None else f"{_cue(segment.voice)}: "
 
 
 def _voice(segment: Segment) -> str:
-    return "" if segment.speaker is None else f"<v {_escape(_cue(segment.speaker))}>"
+    return "" if segment.voice is None else f"<v {_escape(_cue(segment.voice))}>"
 
 
 def _ms(seconds: float) -> float:

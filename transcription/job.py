@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from transcription.channels import Channel
 from transcription.errors import Fault
 from transcription.options import Options
 from transcription.result_warning import ResultWarning
@@ -87,6 +88,7 @@ class Job:
     """
     A job as its client sees it. Times are Unix seconds of the ledger's clock.
 
+    ``channels`` are there where each is transcribed by itself, the first one by ``computation``.
     ``diarization`` is the computation that says who speaks, where that was asked for, and ``names`` what speakers are
     called, by their label. ``references`` are the computations of known speakers' voices, in the order in which the
     options name them.
@@ -115,6 +117,12 @@ class Job:
     diarization: str | None = None
     names: tuple[tuple[str, str], ...] = ()
     references: tuple[str, ...] = ()
+    channels: tuple[Channel, ...] = ()
+
+    @property
+    def computations(self) -> tuple[str, ...]:
+        """Those that its transcript is made of."""
+        return tuple(channel.computation for channel in self.channels) or (self.computation,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +133,7 @@ class Submission:
     ``max_jobs`` and ``max_bytes`` are what its tenant may keep in the ledger, 0: no limit.
     ``request_id`` and ``traceparent`` (W3C) say in which request it came; the computation that it starts keeps them.
     ``diarizer`` tells speakers apart, where *options* ask for that, and ``references`` are samples of the voices of the
-    known speakers that they name, in their order.
+    known speakers that they name, in their order. ``channels``: how many are transcribed by themselves; 1: as one.
     ``charged_s`` is what its tenant's quota was charged with, None where there is none: it is settled when the
     recording's true length is known.
     """
@@ -144,6 +152,7 @@ class Submission:
     charged_s: float | None = None
     diarizer: str | None = None
     references: tuple[Audio, ...] = ()
+    channels: int = 1
 
 
 class Outcome(StrEnum):

@@ -8,19 +8,19 @@ SPEAKERS = "speakers:"
 """What the names of diarizers begin with where models are named; voices have no language."""
 
 
-def lane(model: str, *, language: str | None, needs: Mapping[str, str]) -> str:
+def lane(model: str, *, languages: Iterable[str] = (), needs: Mapping[str, str]) -> str:
     """
     Name the queue of a computation.
 
     Args:
         model: What computes it.
-        language: ISO 639-1 code; None where it's to be detected, which takes a worker for any language.
+        languages: ISO 639-1 codes of those that may come up; none: any may, which takes a worker for any.
         needs: What else its worker must have: `engine`, `device`.
 
     Returns:
         The model, and each need on a line of its own.
     """
-    lines = [f"language={language}"] if language else []
+    lines = [f"language={language}" for language in sorted(languages)]
     return "\n".join([model, *lines, *(f"{kind}={value}" for kind, value in sorted(needs.items()))])
 
 

@@ -5,28 +5,28 @@ import json
 import operator
 import re
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
+from transcription.decoding import Decoding, Segmentation, Task, is_mix, is_none, listed
 from transcription.errors import InvalidOption, UnknownOption
-from transcription.languages import code_of
 
-_DETECT = frozenset({"", "auto", "null", "none", "undefined", "detect", "und"})
+__all__ = [
+    "Decoding",
+    "Diarization",
+    "Options",
+    "Priority",
+    "ResponseFormat",
+    "Segmentation",
+    "Task",
+    "fingerprint",
+    "parse_options",
+]
+
 _LIST_MARKS = re.compile(r"[\s,\[\]()'\"]+")
-
-
-def _is_none(value: object) -> bool:
-    return value is None
-
-
-class Task(StrEnum):
-    """What the model writes: the words that were spoken, or their English translation."""
-
-    TRANSCRIBE = "transcribe"
-    TRANSLATE = "translate"
 
 
 class Priority(StrEnum):
@@ -47,107 +47,13 @@ class ResponseFormat(StrEnum):
     TSV = "tsv"
 
 
-class Segmentation(StrEnum):
-    """Where the bounds of segments come from."""
-
-    AUTO = "auto"
-    TIMESTAMPS = "timestamps"
-    WORDS = "words"
-
-
-def _is_auto(value: object) -> bool:
-    return value == Segmentation.AUTO
-
-
-class Decoding(BaseModel):
-    """The options that can change the transcript; with the audio and the model they name a computation."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    language: str | None = Field(
-        None, description="An ISO 639 code, a tag as `en-US`, or an English name; `auto` or nothing: detect it."
-    )
-    task: Task = Field(Task.TRANSCRIBE, description="`transcribe`, or `translate` into English.")
-    temperature: float = Field(
-        0.0, ge=0, le=1, description="Sampling temperature; 0 falls back to higher ones when quality is poor."
-    )
-    prompt: Annotated[str, StringConstraints(max_length=4000)] | None = Field(
-        None, description="Text that the model takes as having come before."
-    )
-    hotwords: Annotated[str, StringConstraints(max_length=4000)] | None = Field(
-        None, description="Words and names to listen for."
-    )
-    vad_filter: bool = Field(True, description="Skip what isn't speech.")
-    word_timestamps: bool = Field(False, description="Add the times of every word.")
-    beam_size: int = Field(5, ge=1, le=10, description="Beams in the search; 1 is greedy.")
-    condition_on_previous_text: bool = Field(
-        False, description="Let each window see the text before it: windows then go one after the other."
-    )
-    # Not written where it isn't asked for: what was computed before there was this option keeps its fingerprint.
-    normalize: bool = Field(
-        False,
-        exclude_if=operator.not_,
-        description="Make the recording as loud as it can be first, by 40 dB at most: for very quiet ones.",
-    )
-
-    segmentation: Segmentation = Field(
-        Segmentation.AUTO,
-        exclude_if=_is_auto,
-        description="Where segments begin and end: at `timestamps` that the model writes, or cut from `words` by "
-        "sentences and pauses, which is faster on a GPU; `auto`: what the worker is faster with.",
-    )
-
-    fast_short: bool = Field(
-        False,
-        exclude_if=operator.not_,
-        description="Encode a recording of less than 30 s in its own length, not as 30 s: faster, and riskier with "
-        "models that weren't trained for it. What comes out improbable or repetitive is done again in full.",
-    )
-    audio_track: Annotated[str, StringConstraints(max_length=40)] | None = Field(
-        None,
-        exclude_if=_is_none,
-        description="Which audio track of several: its number from 1 on, or the language that it is tagged with; "
-        "nothing: the one in `language`, else the default one, else the first.",
-    )
-
-    @field_validator("language", mode="before")
-    @classmethod
-    def _known_language(cls, value: object) -> object:
-        if value is None or str(value).strip().lower() in _DETECT:
-            return None
-        code = code_of(str(value))
-        if code is None:
-            raise ValueError(
-                f"'{str(value)[:40]}' is no language that Whisper knows, by its ISO 639 code, as 'de', 'deu' or "
-                "'de-CH', or its English name; 'auto' detects it"
-            )
-        return code
-
-    @field_validator("audio_track", mode="before")
-    @classmethod
-    def _track(cls, value: object) -> object:
-        if value is None or str(value).strip().lower() in ("", "null", "none", "auto"):
-            return None
-        word = str(value).strip()
-        if isinstance(value, bool) or word == "0" or not (word.isascii() and word.isdigit()):
-            code = None if isinstance(value, bool) else code_of(word)
-            if code is None and not re.fullmatch(r"[A-Za-z]{2,8}", word):
-                raise ValueError("must be a track's number from 1 on, or a language")
-            return code or word.lower()
-        return str(int(word))
-
-    @field_validator("prompt", "hotwords", mode="before")
-    @classmethod
-    def _blank_is_none(cls, value: object) -> object:
-        return None if isinstance(value, str) and not value.strip() else value
-
-
 MOST_SPEAKERS = 50
 MOST_KNOWN = 10
+MOST_NAMES = 99
 SHORTEST_SAMPLE_S, LONGEST_SAMPLE_S = 2.0, 10.0
 """Length of a sample of a known speaker's voice."""
 
-SpeakerName = Annotated[
+Name = Annotated[
     str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$", strip_whitespace=True)
 ]
 
@@ -170,6 +76,19 @@ class Diarization(BaseModel):
 class Options(Decoding):
     """Everything a client can ask of a job."""
 
+    channels: Literal["mix", "split"] = Field(
+        "mix",
+        exclude_if=is_mix,
+        description="`mix`: all channels as one. `split`: each by itself, as of a call with a speaker on each; "
+        "segments get a `channel`.",
+    )
+    channel_names: tuple[Name, ...] = Field(
+        (),
+        max_length=MOST_NAMES,
+        exclude_if=operator.not_,
+        description="What the channels are called, beginning with the first, as `agent,customer`; with "
+        "`channels=split`.",
+    )
     model: str | None = Field(None, max_length=200, description="Model name or alias; nothing: the platform's default.")
     response_format: ResponseFormat = Field(
         ResponseFormat.JSON, description="Format that the result route gives by default."
@@ -180,7 +99,7 @@ class Options(Decoding):
         None,
         ge=1,
         le=30 * 86400,
-        exclude_if=_is_none,
+        exclude_if=is_none,
         description="Seconds after which an unfinished job fails with `deadline_exceeded`; nothing: its priority's.",
     )
     cache: Literal["on", "off"] = Field(
@@ -199,21 +118,36 @@ class Options(Decoding):
         False, exclude_if=operator.not_, description="Find out who speaks: every segment and word gets a `speaker`."
     )
     num_speakers: int | None = Field(
-        None, ge=1, le=MOST_SPEAKERS, exclude_if=_is_none, description="How many people speak, if known."
+        None, ge=1, le=MOST_SPEAKERS, exclude_if=is_none, description="How many people speak, if known."
     )
     min_speakers: int | None = Field(
-        None, ge=1, le=MOST_SPEAKERS, exclude_if=_is_none, description="So many people speak at least."
+        None, ge=1, le=MOST_SPEAKERS, exclude_if=is_none, description="So many people speak at least."
     )
     max_speakers: int | None = Field(
-        None, ge=1, le=MOST_SPEAKERS, exclude_if=_is_none, description="So many people speak at most."
+        None, ge=1, le=MOST_SPEAKERS, exclude_if=is_none, description="So many people speak at most."
     )
 
-    known_speakers: tuple[SpeakerName, ...] = Field(
+    known_speakers: tuple[Name, ...] = Field(
         (),
         max_length=MOST_KNOWN,
         exclude_if=operator.not_,
         description="Speakers of whose voices samples came: who sounds like one of them is called by that name.",
     )
+
+    @field_validator("channel_names", mode="before")
+    @classmethod
+    def _names(cls, value: object) -> object:
+        return tuple(listed(value))
+
+    @model_validator(mode="after")
+    def _channels_agree(self) -> Self:
+        if self.channel_names and self.channels != "split":
+            raise ValueError("channel_names: needs channels=split")
+        if len(set(self.channel_names)) < len(self.channel_names):
+            raise ValueError(f"channel_names: {', '.join(self.channel_names)}: each channel needs a name of its own")
+        if self.diarize and self.channels == "split":
+            raise ValueError("diarize: with channels=split the channels say who speaks; ask for one of the two")
+        return self
 
     @model_validator(mode="after")
     def _speakers_agree(self) -> "Options":
@@ -256,7 +190,16 @@ class Options(Decoding):
         """The part of these options that can change the transcript."""
         values = {name: getattr(self, name) for name in Decoding.model_fields}
         values["word_timestamps"] = self.word_timestamps or "word" in self.timestamp_granularities
+        if self.language is not None and not self.multilingual:
+            values["languages"] = ()  # there is nothing to detect
         return Decoding(**values)
+
+    def decodings(self, channels: int) -> tuple[Decoding, ...]:
+        """What is computed of a recording with so many *channels*: one for all of them, or one for each."""
+        decoding = self.decoding()
+        if self.channels != "split":
+            return (decoding,)
+        return tuple(decoding.model_copy(update={"channels": f"split:{n}"}) for n in range(1, channels + 1))
 
     def diarization(self) -> Diarization | None:
         """The part of these options that can change who speaks when; None where nobody asked for that."""

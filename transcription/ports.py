@@ -181,8 +181,9 @@ class JobStore(Protocol):
         """
         The transcript's next segments after *mark*, (0, 0) at first, and where to go on; costs what is new.
 
-        They come in the order of time: what is written of later spans waits for the earlier ones. None are given when
-        none are there yet, and at the end.
+        They come in the order of time: what is written of later spans waits for the earlier ones, and where channels
+        are transcribed by themselves everything waits for the end. None are given when none are there yet, and at the
+        end.
         """
 
     async def rename(self, job_id: str, names: dict[str, str], *, tenant: str) -> Job:
@@ -270,8 +271,13 @@ class SpanStore(Protocol):
         window: int,
         audio_s: float,
         warnings: Iterable[ResultWarning] = ...,
+        language: str | None = ...,
     ) -> None:
-        """Write one window's segments (absolute times); *audio_s* of the span are done now. Stopped: unwanted."""
+        """
+        Write one window's segments (absolute times); *audio_s* of the span are done now. Stopped: unwanted.
+
+        Whoever claims the span after this finds *language* in the claim.
+        """
 
     def append_voices(self, claim: Claim, voices: bytes, *, window: int, audio_s: float) -> None:
         """Write what was heard in one window of a diarization's span; *audio_s* of it are done. As `append`."""

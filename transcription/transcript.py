@@ -28,6 +28,8 @@ class Segment:
     One stretch of speech as the model delimits it, with the figures by which its quality is judged.
 
     ``speaker`` and ``overlap`` are told where speakers were asked for; a segment then ends where the speaker changes.
+    ``language`` (ISO 639-1) is told where there may be several in one recording, ``channel`` (from 1 on) where each
+    channel was transcribed by itself.
     """
 
     start: float
@@ -42,6 +44,16 @@ class Segment:
     low_confidence: bool = False
     speaker: str | None = None
     overlap: bool = False
+    language: str | None = None
+    channel: int | None = None
+    channel_name: str | None = None
+
+    @property
+    def voice(self) -> str | None:
+        """Whose this is, by the best name there is; None where nobody asked."""
+        if self.speaker is not None or self.channel is None:
+            return self.speaker
+        return self.channel_name or f"Channel {self.channel}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

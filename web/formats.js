@@ -56,9 +56,10 @@ const round = (seconds) => Math.round(seconds * 1000) / 1000;
 const times = ({ start, end }, mark) => `${stamp(start, mark)} --> ${stamp(end, mark)}`;
 // A cue's text can't hold an arrow or an empty line: either would end it.
 const cue = (text) => text.trim().split(/\s+/).join(" ").replaceAll("-->", "->");
-// A speaker's name comes first: with a colon, or as a voice span.
-const saidBy = ({ speaker }) => (speaker ? `${cue(speaker)}: ` : "");
-const voice = ({ speaker }) => (speaker ? `<v ${escaped(cue(speaker))}>` : "");
+// A speaker's name, or a channel's, comes first: with a colon, or as a voice span.
+export const voiceOf = ({ speaker, channel, channel_name: name }) => speaker ?? (channel ? (name ?? `Channel ${channel}`) : null);
+const saidBy = (segment) => (voiceOf(segment) ? `${cue(voiceOf(segment))}: ` : "");
+const voice = (segment) => (voiceOf(segment) ? `<v ${escaped(cue(voiceOf(segment)))}>` : "");
 const escaped = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
 
 function stamp(seconds, mark) {

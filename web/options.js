@@ -16,8 +16,10 @@ export function optionFields() {
   const words = h("input", { name: "word_timestamps", type: "checkbox", checked: true });
   const normalize = h("input", { name: "normalize", type: "checkbox" });
   const diarize = h("input", { name: "diarize", type: "checkbox" });
+  const channels = h("input", { name: "channels", type: "checkbox" });
+  const multilingual = h("input", { name: "multilingual", type: "checkbox" });
   const batch = h("input", { name: "priority", type: "checkbox" });
-  const fields = { model, language, task, prompt, hotwords, words, diarize, normalize, batch };
+  const fields = { model, language, task, prompt, hotwords, words, diarize, channels, multilingual, normalize, batch };
   for (const [name, value] of Object.entries(chosen)) {
     const field = fields[name];
     if (field?.type === "checkbox") field.checked = value;
@@ -37,6 +39,8 @@ export function optionFields() {
       h("div", { class: "checks" },
         h("label", { class: "check" }, words, "Time every word"),
         h("label", { class: "check" }, diarize, "Say who speaks"),
+        h("label", { class: "check" }, channels, "Transcribe each channel by itself"),
+        h("label", { class: "check" }, multilingual, "Several languages are spoken"),
         h("label", { class: "check" }, normalize, "Make a very quiet recording louder first"),
         h("label", { class: "check" }, batch, "No hurry: let other people's recordings go first"))));
   element.addEventListener("change", () => {
@@ -59,6 +63,8 @@ export function optionFields() {
       hotwords: hotwords.value.trim() || null,
       word_timestamps: words.checked,
       diarize: diarize.checked || null,
+      channels: channels.checked ? "split" : null,
+      multilingual: multilingual.checked || null,
       normalize: normalize.checked || null,
       priority: batch.checked ? "batch" : null,
     }),

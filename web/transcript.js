@@ -1,7 +1,7 @@
 /** The segments: live ones as they come, then all of them to click, hear and mend. */
 
 import { h } from "./dom.js";
-import { retimed } from "./formats.js";
+import { retimed, voiceOf } from "./formats.js";
 import { clock } from "./words.js";
 
 const UNSURE = 0.5;
@@ -23,9 +23,9 @@ export function transcriptView({ seek, changed }) {
   function row(segment, index) {
     const text = h("p", { class: "text" });
     const mark = (segment.low_confidence ?? segment.doubtful) ? h("span", { class: "doubt", title: "The model was unsure of this segment" }, "unsure") : null;
-    const item = h("li", { class: "segment", dataset: { index, speaker: speakerNumber(segment.speaker) } },
+    const item = h("li", { class: "segment", dataset: { index, speaker: speakerNumber(voiceOf(segment)) } },
       h("button", { type: "button", class: "time", "aria-label": `Play from ${clock(segment.start)}`, onclick: () => seek(segment.start) }, clock(segment.start)),
-      h("div", { class: "said" }, segment.speaker ? h("span", { class: "speaker" }, segment.speaker) : null, text),
+      h("div", { class: "said" }, voiceOf(segment) ? h("span", { class: "speaker" }, voiceOf(segment)) : null, text),
       mark,
       index === null ? null : h("button", { type: "button", class: "quiet edit", "aria-label": `Edit the segment at ${clock(segment.start)}`, onclick: () => edit(index, item) }, "Edit"));
     fill(text, segment);

@@ -1,11 +1,14 @@
 """The way of one span through the worker: decode, find speech, cut, transcribe window by window, commit."""
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from transcription.computation import Facts, Timing
+from transcription.errors import EngineFailed
 from transcription.media.audio import RATE, sample_at
 from transcription.media.recording import Sound
 from transcription.ports import SpanStore
@@ -110,14 +113,17 @@ class Pipeline:
             recording, draft = self._sounds.of(held, scratch)
         touch_and_check(held)
         with clock.measure("vad"):
-            speech = detect_speech(recording, progressed=lambda: touch_and_check(held))
-            stretches = speech if claim.decoding.vad_filter else everything(speech, recording.held_s)
+            if recording.same_as is None:
+                speech = detect_speech(recording, progressed=lambda: touch_and_check(held))
+                stretches = speech if claim.decoding.vad_filter else everything(speech, recording.held_s)
+            else:  # it is transcribed as the other channel's
+                speech, stretches = [], []
             speech, stretches = recording.holes.placed(speech), recording.holes.placed(stretches)
         touch_and_check(held)
         parts = pieces(stretches, recording.duration_s, target_s=span_length(self._limit_span_s, self._rate()))
         with clock.measure("compute"):
             language, probability = self._language(held, engine, speech or stretches, recording)
-        facts = Facts(warnings=recording.warnings, tracks=recording.tracks)
+        facts = Facts(warnings=recording.warnings, tracks=recording.tracks, same_as=recording.same_as)
         if len(parts) > 1 and draft:
             draft.keep(recording)  # for its further spans
         held.touch()
@@ -127,21 +133,25 @@ class Pipeline:
     def _language(
         self, held: Held, engine: Engine, speech: list[Span], sound: Sound
     ) -> tuple[str | None, float | None]:
+        """The language of what is to be transcribed, and its probability where it was detected; None: there is none."""
         claim = held.claim
         if claim.decoding.language or not speech:
             return claim.decoding.language, None
-        first = windows(speech)[0]
+        groups = windows(speech)
+        among: dict[str, Any] = {"languages": claim.decoding.languages} if claim.decoding.languages else {}
         held.progress = lambda: engine.progress(claim.computation)
         held.in_engine = True
-        heard = Window.joined(first, sound.cut).samples
-        found = engine.detect_language(
-            heard,
+        language, probability = engine.detect_language(
+            Window.joined(groups[0], sound.cut).samples,
             owner=claim.computation,
             cancelled=lambda: held.over,
-            fast_short=claim.decoding.fast_short and len(windows(speech)) == 1,
+            fast_short=claim.decoding.fast_short and len(groups) == 1,
+            **among,
         )
         held.in_engine = False
-        return found
+        if not language:  # without one nothing would be written, and it would look like silence
+            raise EngineFailed("there is speech, but the model told no language")
+        return language, probability
 
     def _load(self, held: Held, clock: Clock, scratch: ExitStack) -> Work:
         """Open the sound of a span that was prepared before."""
@@ -155,26 +165,33 @@ class Pipeline:
         claim, piece = held.claim, work.piece
         every = windows(piece.speech)
         groups = every[claim.windows_done :]
-        if not groups or work.language is None:
+        if not groups:
             return claim.windows_done
+        language = work.language or self._language(held, engine, list(piece.speech), work.sound)[0] or ""
         decoding = claim.decoding
         if not work.whole or len(every) > 1:  # windows of a long recording never are heard in their own length
             decoding = decoding.model_copy(update={"fast_short": False})
         skipped: list[Span] = []
+        told: deque[str] = deque(maxlen=1)
+        telling: dict[str, Any] = {"told": told.append} if decoding.multilingual else {}
         held.progress = lambda: engine.progress(claim.computation)
         held.in_engine = True
         written = engine.transcribe(
             (Window.joined(group, work.sound.cut) for group in groups),
             decoding,
-            language=work.language,
+            language=language,
             owner=claim.computation,
             cancelled=lambda: held.over,
             skipped=skipped.append,
+            **telling,
         )
         for number, (group, segments) in enumerate(zip(groups, written, strict=True), start=claim.windows_done):
             held.touch()
             done_s = group[-1].end - piece.span.start
-            self._spans.append(claim, segments, window=number, audio_s=done_s, warnings=map(_skipped, skipped))
+            last = told[-1] if told else None
+            self._spans.append(
+                claim, segments, window=number, audio_s=done_s, warnings=map(_skipped, skipped), language=last
+            )
             skipped.clear()
             held.check()
         held.in_engine = False

@@ -117,7 +117,7 @@ class WorkerRuntime:
             sounds=sounds,
             diarizer=self._diarizer,
             settings=settings,
-            more=lambda claim: self._queue.hint(settings.lane(claim.model, language=None)),
+            more=lambda claim: self._queue.hint(settings.lane(claim.model)),
         )
         self._queues = Queues(queues, models=self._computes, waiting=self._spans.waiting_lanes, suits=self._suits)
         self._taken: dict[str, deque[Held]] = {}

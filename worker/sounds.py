@@ -71,6 +71,7 @@ class Sounds:
                     check=held.check,
                     track=decoding.audio_track,
                     language=decoding.language,
+                    channel=decoding.channel,
                 )
             except Exception:
                 verified.result()  # damage is the reason of whatever the decoder met

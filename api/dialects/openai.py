@@ -179,9 +179,6 @@ def options(
     hints = [*_texts(fields.pop("keywords", None)), *_texts(fields.pop("hotwords", None))]
     if hints:
         fields["hotwords"] = ", ".join(hints)
-    expected = _texts(fields.pop("languages", None))
-    if len(expected) == 1:
-        fields.setdefault("language", expected[0])
     if task is not None:
         fields["task"] = task.value
     return {"ttl_s": ttl_s, **fields}

@@ -90,7 +90,7 @@ FORM = {
     },
     **forms.options("temperature", "timestamp_granularities"),
     "stream": {"type": "boolean", "description": "Answer with server-sent events as the text comes."},
-    **forms.options("hotwords", "vad_filter"),
+    **forms.options("hotwords", "vad_filter", "languages", "multilingual", "channels", "channel_names"),
     "known_speaker_names": {
         "type": "array",
         "items": {"type": "string"},

@@ -15,6 +15,7 @@ import structlog
 from api.auth.quotas import SubmissionQuotas
 from api.jobs.backpressure import Backpressure
 from api.jobs.catalogue import Catalogue
+from api.jobs.channels import count_channels
 from api.jobs.hints import Hints
 from api.jobs.samples import kept
 from api.metrics.process import ApiMetrics
@@ -33,12 +34,11 @@ from transcription.errors import (
 from transcription.job import Audio, Job, Outcome, Submission
 from transcription.lanes import SPEAKERS
 from transcription.media.findings import Probe, Sample
-from transcription.options import parse_options
+from transcription.options import Options, parse_options
 from transcription.ports import BlobStore, JobStore, Upload
 from transcription.settings import Limits
 from transcription.settings.outbound import Outbound
 from transcription.storage.part_file import disk_errors
-from transcription.tracks import choose
 
 _KEY_LIMIT = 255
 _DELETING_TRIES = 50
@@ -115,7 +115,7 @@ class SubmissionService:
             model = await self.catalogue.resolve(options.model)
             diarizer = await self.catalogue.diarizer() if options.diarize else None
             references = await self._keep_samples(samples, job_id=job_id)
-            audio = await self._keep(received, job_id=job_id, track=options.audio_track)
+            audio, channels = await self._keep(received, job_id=job_id, options=options)
         submission = Submission(
             job_id=job_id,
             tenant=tenant,
@@ -128,6 +128,7 @@ class SubmissionService:
             traceparent=incoming.traceparent,
             diarizer=diarizer,
             references=references,
+            channels=channels,
         )
         return await self._record(incoming.client, submission)
 
@@ -154,15 +155,18 @@ class SubmissionService:
                 await asyncio.get_running_loop().run_in_executor(self.probes, discard)
             await self.jobs.deleted(sha256)
 
-    async def _keep(self, received: Received, *, job_id: str, track: str | None) -> Audio:
+    async def _keep(self, received: Received, *, job_id: str, options: Options) -> tuple[Audio, int]:
+        """Keep the audio; and how many channels of it are to be transcribed by themselves, 1: it is taken as one."""
         found = await self._probe(received)
-        if track is not None and found.tracks:
-            choose(found.tracks, wanted=track, language=None)  # what isn't there is refused at once
+        channels = count_channels(found, options, most=self.limits.max_channels)
         await self._expect(received.upload.sha256(), job_id)
         with store_errors():
             sha256 = await received.upload.commit()
         structlog.contextvars.bind_contextvars(audio_hash=sha256, file_size_bytes=received.upload.size)
-        return Audio(sha256=sha256, bytes=received.upload.size, duration_s=found.duration_s, filename=received.filename)
+        audio = Audio(
+            sha256=sha256, bytes=received.upload.size, duration_s=found.duration_s, filename=received.filename
+        )
+        return audio, channels
 
     async def _keep_samples(self, samples: Mapping[str, bytes], *, job_id: str) -> tuple[Audio, ...]:
         async def listen(path: Path) -> Sample:
@@ -200,10 +204,11 @@ class SubmissionService:
             job, outcome = await self.jobs.submit(submission)
         structlog.contextvars.bind_contextvars(job_id=job.id, computation=job.computation, outcome=outcome.value)
         if outcome is Outcome.NEW:
-            self.hints.send(self.lane(submission.model, language=submission.options.language))
+            for _ in range(submission.channels):
+                self.hints.send(self.lane(submission.model, languages=submission.options.possible_languages))
             if submission.diarizer is not None:
                 for _ in range(1 + len(submission.references)):
-                    self.hints.send(self.lane(SPEAKERS + submission.diarizer, language=None))
+                    self.hints.send(self.lane(SPEAKERS + submission.diarizer))
         return job, outcome
 
     async def _repeats(self, key: str | None, tenant: str) -> bool:

@@ -82,7 +82,7 @@ async def retry_dead(platform: PlatformDep, computation: Computation) -> None:
     letter = await platform.jobs.dead_letter(computation)
     await platform.jobs.retry(computation)
     platform.submissions.hints.send(
-        platform.settings.lane(letter.model, language=None if letter.diarization else letter.decoding.language)
+        platform.settings.lane(letter.model, languages=() if letter.diarization else letter.decoding.possible_languages)
     )
 
 

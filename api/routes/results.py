@@ -56,7 +56,7 @@ async def result(
     if job.status is not Status.COMPLETED:
         _refuse(job, partial=partial)
     wanted = format or job.options.response_format
-    tag = f'"{job.computation}.{wanted.value}{_speakers_tag(job)}"'
+    tag = f'"{job.computation}.{wanted.value}{_speakers_tag(job)}{_channels_tag(job)}"'
     headers = {"Murmur-Complete": "false"}
     if job.status is Status.COMPLETED:
         headers = {"Murmur-Complete": "true", "ETag": tag, "Cache-Control": "private, no-cache"}
@@ -82,6 +82,14 @@ def _speakers_tag(job: Job) -> str:
         return ""
     named = hashlib.blake2b(orjson.dumps(job.names), digest_size=6).hexdigest() if job.names else ""
     return f".{job.diarization}.{named}"
+
+
+def _channels_tag(job: Job) -> str:
+    """The same where each channel was transcribed by itself: all of their computations, and their names."""
+    if not job.channels:
+        return ""
+    known = orjson.dumps([(channel.computation, channel.name) for channel in job.channels])
+    return f".{hashlib.blake2b(known, digest_size=6).hexdigest()}"
 
 
 def _written(transcript: Transcript, wanted: ResponseFormat) -> bytes:

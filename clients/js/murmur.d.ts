@@ -21,6 +21,10 @@ export interface Options {
   max_speakers?: number | null;
   /** Names with samples of the voices as data URLs; a job lists the names alone. */
   known_speakers?: Record<string, string> | string[] | null;
+  languages?: string[] | string | null;
+  multilingual?: boolean | null;
+  channels?: "mix" | "split" | null;
+  channel_names?: string[] | string | null;
   priority?: "interactive" | "batch" | null;
   webhook_url?: string | null;
   ttl_s?: number | null;
@@ -67,6 +71,9 @@ export interface Segment {
   doubtful: boolean;
   words?: Word[];
   speaker?: string;
+  language?: string;
+  channel?: number;
+  channel_name?: string;
 }
 
 export interface Transcript {

@@ -39,6 +39,16 @@ Known = Annotated[
     ),
 ]
 Speakers = Annotated[int | None, typer.Option("--num-speakers", help="How many people speak, if known.")]
+Languages = Annotated[
+    str | None, typer.Option("--languages", help="Detect the language among these only, for example de,en.")
+]
+Multilingual = Annotated[
+    bool, typer.Option("--multilingual", help="Detect the language for every window; several are spoken.")
+]
+SplitChannels = Annotated[bool, typer.Option("--split-channels", help="Transcribe each channel by itself.")]
+ChannelNames = Annotated[
+    str | None, typer.Option("--channel-names", help="Names of the channels, for example agent,customer.")
+]
 Further = Annotated[
     list[str] | None,
     typer.Option("--option", "-O", metavar="NAME=VALUE", help="Any other option of the API, for example beam_size=1."),
@@ -61,6 +71,10 @@ def transcribe(  # noqa: PLR0917  typer makes options of them
     diarize: Diarize = False,
     num_speakers: Speakers = None,
     known_speaker: Known = None,
+    languages: Languages = None,
+    multilingual: Multilingual = False,
+    split_channels: SplitChannels = False,
+    channel_names: ChannelNames = None,
     audio_track: AudioTrack = None,
     further: Further = None,
     overwrite: Overwrite = False,
@@ -79,6 +93,8 @@ def transcribe(  # noqa: PLR0917  typer makes options of them
     options = _options(language, model, task, prompt, hotwords, normalize=normalize, words=words, further=further)
     options |= {"diarize": diarize or num_speakers is not None or known_speaker is not None or None}
     options |= {"num_speakers": num_speakers, "known_speakers": _known(known_speaker)}
+    options |= {"languages": languages, "multilingual": multilingual or None, "channel_names": channel_names}
+    options |= {"channels": "split"} if split_channels or channel_names else {}
     options |= {"audio_track": audio_track} if audio_track else {}
     plan = _plan(form, output, len(files), options)
     found = sources(files)

@@ -136,6 +136,9 @@ class RemoteSegment(Remote):
     id: int | None = None
     words: tuple[RemoteWord, ...] | None = None
     speaker: str | None = None
+    language: str | None = None
+    channel: int | None = None
+    channel_name: str | None = None
     doubtful: bool = False
 
 

@@ -5,6 +5,7 @@ import random
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import cache, partial
 from importlib.util import find_spec
 from typing import Protocol
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from demo import SAMPLES
 from tests.fast_matrices import lend_mlx_fast_matrices
 from tests.ready_model import with_ready_model
-from transcription.errors import Stopped
+from transcription.errors import InvalidOption, Stopped
 from transcription.media.audio import RATE, Samples
 from transcription.media.codecs.decode import decode
 from transcription.options import Decoding, Task
@@ -27,13 +28,17 @@ from transcription.transcript import Segment
 from worker import model_cache
 from worker.audio.speech import detect_speech
 from worker.audio.windows import Window
+from worker.batcher import Key
 from worker.engines.base import Engine
 from worker.engines.faster_whisper import FasterWhisper
+from worker.engines.row import LanguageRow, Row
+from worker.engines.stages import Stage
 
 SPOKEN = sorted(name for name, sample in SAMPLES.items() if sample.language)
 PLAIN = Decoding()
 CONTROL = "<|startoftranscript|><|endoftext|><|0.00|><|notimestamps|><|nospeech|><|de|><|translate|>" * 20
 WORDS = Decoding(word_timestamps=True)
+MULTILINGUAL = Decoding(multilingual=True)
 
 
 needs_mlx = pytest.mark.skipif(not (find_spec("mlx") and find_spec("mlx_whisper")), reason="MLX isn't installed")
@@ -207,6 +212,65 @@ def test_the_language_is_found(engine: Engine, name: str) -> None:
     language, probability = engine.detect_language(windows_of(name)[0].samples)
     assert language == SAMPLES[name].language
     assert 0.5 < probability <= 1
+
+
+def test_language_is_detected_among_those_that_may_be_spoken_alone(engine: Engine) -> None:
+    samples = windows_of("short")[0].samples
+    assert engine.detect_language(samples, languages=("de",)) == ("de", 1.0)
+    assert engine.detect_language(samples, languages=("de", "en"))[0] == "en"
+    with pytest.raises(InvalidOption, match="languages"):
+        engine.detect_language(samples, languages=("none",))
+
+
+def spliced() -> tuple[Window, ...]:
+    return windows_of("short") + windows_of("german") + windows_of("short")
+
+
+def test_every_window_is_written_in_its_own_language(engine: Engine) -> None:
+    told: list[str] = []
+    parts = list(
+        engine.transcribe(spliced(), MULTILINGUAL, language="en", owner="owner", cancelled=wanted, told=told.append)
+    )
+    assert told == ["en", "de", "en"]
+    assert [{segment.language for segment in part} for part in parts] == [{"en"}, {"de"}, {"en"}]
+    texts = [SAMPLES[name].transcript for name in ("short", "german", "short")]
+    assert [text_of([part]) for part in parts] == texts
+
+
+def test_window_that_is_taken_up_again_has_the_language_that_it_would_have_had(engine: Engine) -> None:
+    whole = transcribe(engine, "short", MULTILINGUAL, of=spliced())
+    rest = engine.transcribe(spliced()[1:], MULTILINGUAL, language="en", owner="owner", cancelled=wanted)
+    assert list(rest) == whole[1:]
+
+
+def test_multilingual_text_in_one_language_is_what_it_is_without(engine: Engine, heard: Heard) -> None:
+    plain = [[replace(segment, language="en") for segment in part] for part in heard("short")]
+    assert heard("short", MULTILINGUAL) == plain
+
+
+def test_language_changes_with_the_text_before_it_as_well(engine: Engine) -> None:
+    decoding = MULTILINGUAL.model_copy(update={"condition_on_previous_text": True, "beam_size": 1})
+    parts = transcribe(engine, "short", decoding, of=spliced()[:2])
+    assert [{segment.language for segment in part} for part in parts] == [{"en"}, {"de"}]
+    assert errors(text_of(parts[1:]), SAMPLES["german"].transcript) <= 3
+
+
+def test_windows_of_several_languages_share_a_batch(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert isinstance(engine, FasterWhisper)
+    executor, batches = engine._batcher._executor, []
+    compute = executor.compute
+
+    def noted(key: Key, rows: Sequence[Row | LanguageRow]) -> Sequence[Key | None]:
+        if key.stage == Stage.DECODE:
+            batches.append({row.language for row in rows if isinstance(row, Row)})
+        return compute(key, rows)
+
+    monkeypatch.setattr(executor, "compute", noted)
+    monkeypatch.setattr(executor, "splits", False)
+    both = Decoding(multilingual=True, beam_size=1)
+    transcribe(engine, "short", both, of=spliced() * 2)
+    if engine._batcher._limit(Stage.DECODE) > 1:
+        assert {"en", "de"} in batches
 
 
 def test_asking_for_the_language_changes_nothing_in_the_transcript(engine: Engine, heard: Heard) -> None:

@@ -115,6 +115,18 @@ def test_cut_recording_is_finished_with_its_last_span(bench: Bench) -> None:
     assert bench.nothing()
 
 
+def test_language_of_the_last_window_is_there_for_whoever_goes_on(bench: Bench) -> None:
+    bench.new(multilingual=True)
+    claim = bench.claim()
+    bench.prepare(claim)
+    bench.spans.append(claim, [], window=0, audio_s=1.0, language="de")
+    bench.spans.append(claim, [], window=1, audio_s=2.0)
+    bench.spans.release(claim)
+    again = bench.claim()
+    assert (again.windows_done, again.language) == (2, "de")
+    assert bench.claim().language == "en"  # another span begins with the recording's
+
+
 def test_windows_that_were_written_are_not_computed_again(bench: Bench) -> None:
     bench.new()
     held = bench.claim()

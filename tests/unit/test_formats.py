@@ -5,7 +5,17 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transcription.formats import CONTENT_TYPES, EXTENSIONS, WRITERS, as_json, as_srt, as_tsv, as_verbose_json, as_vtt
+from transcription.formats import (
+    CONTENT_TYPES,
+    EXTENSIONS,
+    WRITERS,
+    as_json,
+    as_srt,
+    as_text,
+    as_tsv,
+    as_verbose_json,
+    as_vtt,
+)
 from transcription.options import ResponseFormat
 from transcription.result_warning import ResultWarning, WarningCode
 from transcription.transcript import Segment, Transcript, Word, merge
@@ -48,6 +58,26 @@ def test_verbose_json_names_the_language_in_english_and_has_words_where_they_wer
     assert [word["word"] for word in shape["words"]] == [" Guten", " Tag."]
     assert [segment["id"] for segment in shape["segments"]] == [0, 1]
     assert "words" not in as_verbose_json(transcript(Segment(0, 1, " x")))
+
+
+CALL = transcript(
+    Segment(0.0, 1.0, " Hello.", channel=1, channel_name="Agent <1>"),
+    Segment(0.5, 2.0, " Tag.", channel=2, language="de"),
+)
+
+
+def test_every_format_says_the_channel_by_its_name_or_its_number() -> None:
+    assert as_text(CALL) == "Agent <1>: Hello.\nChannel 2: Tag.\n"
+    assert "\nAgent <1>: Hello.\n" in as_srt(CALL)
+    assert "\nChannel 2: Tag.\n" in as_srt(CALL)
+    assert "\n<v Agent &lt;1&gt;>Hello.\n" in as_vtt(CALL)
+    assert "\n<v Channel 2>Tag.\n" in as_vtt(CALL)
+    assert as_tsv(CALL) == "start\tend\ttext\tchannel\n0\t1000\tHello.\tAgent <1>\n500\t2000\tTag.\tChannel 2\n"
+    first, second = as_verbose_json(CALL)["segments"]
+    assert (first["channel"], first["channel_name"], "language" in first) == (1, "Agent <1>", False)
+    assert (second["channel"], second["language"], "channel_name" in second) == (2, "de", False)
+    assert "speaker" not in first
+    assert not {"channel", "language"} & set(as_verbose_json(TALK)["segments"][0])
 
 
 def test_silence_is_valid_in_every_format() -> None:

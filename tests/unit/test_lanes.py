@@ -5,10 +5,10 @@ from transcription.spans import span_length
 
 
 def test_lane_is_the_model_and_what_it_needs_line_by_line() -> None:
-    assert lane("demo", language=None, needs={}) == "demo"
-    assert lane("demo", language="de", needs={}) == "demo\nlanguage=de"
+    assert lane("demo", needs={}) == "demo"
+    assert lane("demo", languages=("de",), needs={}) == "demo\nlanguage=de"
     needs = {"engine": "faster_whisper", "device": "cuda"}
-    assert lane("demo", language=None, needs=needs) == "demo\ndevice=cuda\nengine=faster_whisper"
+    assert lane("demo", needs=needs) == "demo\ndevice=cuda\nengine=faster_whisper"
 
 
 def test_worker_without_languages_has_any() -> None:

@@ -30,6 +30,86 @@ def test_an_unknown_option_is_named_beside_those_there_are() -> None:
         parse_options({"langauge": "en"})
 
 
+@pytest.mark.parametrize(
+    "value",
+    ["de,en", "de, en-US", "[de, en]", '["de","en"]', "german,english", ["de", "en"], ["EN", "deu", "de"], ("en,de",)],
+)
+def test_languages_are_read_in_every_way_that_clients_write_a_list(value: object) -> None:
+    options = parse_options({"languages": value})
+    assert options.languages == ("de", "en")
+    assert options.possible_languages == ("de", "en")
+    again = Options.model_validate_json(options.model_dump_json())
+    assert again == options
+
+
+@pytest.mark.parametrize("value", [None, "", "auto", [], ["auto"], "null"])
+def test_no_language_in_the_list_leaves_all_of_them_possible(value: object) -> None:
+    assert parse_options({"languages": value}).decoding() == Options().decoding()
+
+
+def test_one_language_in_the_list_is_the_language() -> None:
+    assert parse_options({"languages": "de"}).decoding() == parse_options({"language": "de"}).decoding()
+    assert parse_options({"languages": "de", "multilingual": True}).possible_languages == ("de",)
+
+
+def test_where_the_language_is_told_the_list_changes_nothing() -> None:
+    told = parse_options({"language": "de", "languages": "de,en"})
+    assert told.decoding() == parse_options({"language": "de"}).decoding()
+    assert told.possible_languages == ("de",)
+
+
+@pytest.mark.parametrize(
+    ("fields", "possible"),
+    [
+        ({"multilingual": True}, ()),
+        ({"multilingual": True, "language": "de"}, ()),
+        ({"multilingual": True, "languages": "de,en"}, ("de", "en")),
+        ({"multilingual": True, "language": "de", "languages": "de,en"}, ("de", "en")),
+    ],
+)
+def test_recording_in_several_languages_needs_a_worker_for_all_that_may_come(
+    fields: dict[str, object], possible: tuple[str, ...]
+) -> None:
+    assert parse_options(fields).possible_languages == possible
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"languages": "de,xx"}, "languages: 'xx' is no language"),
+        ({"languages": ["de", 5]}, "languages: '5' is no language"),
+        ({"languages": "de,en", "language": "fr"}, "languages: 'fr', the language, isn't among them (de, en)"),
+        ({"multilingual": "perhaps"}, "multilingual"),
+        ({"channels": "both"}, "channels: Input should be 'mix' or 'split'"),
+        ({"channels": "split:2"}, "channels: Input should be 'mix' or 'split'"),
+        ({"channels": 2}, "channels"),
+        ({"channel_names": "agent,customer"}, "channel_names: needs channels=split"),
+        ({"channels": "split", "channel_names": "a,a"}, "each channel needs a name of its own"),
+        ({"channels": "split", "channel_names": ["x" * 101]}, "channel_names: String should have at most 100"),
+        ({"channels": "split", "channel_names": ["a\nb"]}, "channel_names"),
+        ({"channels": "split", "diarize": True}, "diarize: with channels=split"),
+    ],
+)
+def test_languages_and_channels_that_make_no_sense_are_named(fields: dict[str, object], said: str) -> None:
+    with pytest.raises(InvalidOption) as caught:
+        parse_options(fields)
+    assert said in caught.value.message
+
+
+def test_every_channel_is_a_computation_of_its_own() -> None:
+    split = parse_options({"channels": "SPLIT", "channel_names": ["agent", " customer "]})
+    assert split.channel_names == ("agent", "customer")
+    assert [decoding.channel for decoding in split.decodings(3)] == [1, 2, 3]
+    names = {fingerprint("a" * 64, "demo", "r1", decoding) for decoding in split.decodings(3)}
+    assert len(names | {fingerprint("a" * 64, "demo", "r1", Options().decoding())}) == 4
+    assert [decoding.channel for decoding in Options().decodings(3)] == [None]
+
+
+def test_what_was_computed_before_there_were_these_options_keeps_its_fingerprint() -> None:
+    known = "4631d238c0b8165e4194409fa98959d4633cf7000d16fc16488544262f13f589"
+    assert fingerprint("a" * 64, "demo", "r", Options().decoding()) == known
+
+
 @pytest.mark.parametrize("value", [None, "", "auto", "AUTO"])
 def test_auto_and_nothing_mean_that_the_language_is_detected(value: str | None) -> None:
     given = None if value is None else value.lower()
@@ -57,6 +137,9 @@ def test_every_option_that_can_change_the_transcript_changes_the_fingerprint_and
         "audio_track": "2",
         "segmentation": "words",
         "fast_short": True,
+        "languages": ("de", "fr"),
+        "multilingual": True,
+        "channels": "split",
     }
     assert set(other) == set(Decoding.model_fields), "a new option needs a value here"
     plain = fingerprint("a" * 64, "demo", "r1", Options().decoding())

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import TypeVar
 
@@ -41,15 +41,15 @@ class Watch:
         self._listening = False
 
     async def checks(
-        self, computation: str, check: Callable[[], Awaitable[Found]], *, longest_s: Callable[[], float]
+        self, computations: Sequence[str], check: Callable[[], Awaitable[Found]], *, longest_s: Callable[[], float]
     ) -> AsyncGenerator[Found | None, None]:
         """
-        Yield what *check* finds, now and after every change of the computation: the one way to wait for anything.
+        Yield what *check* finds, now and after every change of the *computations*: the one way to wait for anything.
 
         None while the ledger is away: whoever waits goes on where they were when it is back. There is another check
         after *longest_s()* seconds at the latest.
         """
-        async with self.on(computation) as changed:
+        async with self.on(*computations) as changed:
             while True:
                 found = None
                 new_patience()
@@ -59,12 +59,13 @@ class Watch:
                 await changed(longest_s())
 
     @asynccontextmanager
-    async def on(self, computation: str) -> AsyncIterator[Callable[[float], Awaitable[None]]]:
-        """Give a function that returns at the computation's next change, or after so many seconds at the latest."""
+    async def on(self, *computations: str) -> AsyncIterator[Callable[[float], Awaitable[None]]]:
+        """Give a function that returns at the computations' next change, or after so many seconds at the latest."""
         if self._listener is None or self._listener.done():
             self._listener = asyncio.create_task(self._listen())
         event = asyncio.Event()
-        self._waiters[computation].add(event)
+        for computation in computations:
+            self._waiters[computation].add(event)
 
         async def changed(limit_s: float) -> None:
             longest_s = max(MAX_SILENCE_S, LISTENING_S) if self._listening else MAX_SILENCE_S
@@ -75,9 +76,10 @@ class Watch:
         try:
             yield changed
         finally:
-            self._waiters[computation].discard(event)
-            if not self._waiters[computation]:
-                del self._waiters[computation]
+            for computation in computations:
+                self._waiters[computation].discard(event)
+                if not self._waiters[computation]:
+                    del self._waiters[computation]
 
     async def close(self) -> None:
         """Stop listening."""

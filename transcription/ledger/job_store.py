@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from transcription import lanes
+from transcription.channels import joined
 from transcription.computation import DeadLetter
 from transcription.errors import (
     DeadLetterNotFound,
@@ -47,10 +48,10 @@ from transcription.ledger.connections import (
 from transcription.ledger.fail_fast import FailFastRedis
 from transcription.ledger.made_jobs import MadeJobs
 from transcription.ledger.scripts import PREFIX, Scripts, noting, pairs
-from transcription.options import Diarization, Options, Priority, fingerprint
+from transcription.options import Decoding, Diarization, Options, Priority, fingerprint
 from transcription.ports import Backlog, Lane, Mark, Page, ResultStore, Server
 from transcription.settings import Settings
-from transcription.speakers import Diarized
+from transcription.speakers import Diarized, Turn
 from transcription.transcript import Segment, Transcript
 
 _DIARIZED = "2"
@@ -111,7 +112,7 @@ class RedisJobs:
         request = self._request(submission)
         # What is as by default isn't written: of most jobs that is nearly all.
         options = submission.options.model_dump_json(exclude_defaults=True)
-        decoding = submission.options.decoding().model_dump_json(exclude_defaults=True)
+        decoding = submission.options.decodings(submission.channels)[0].model_dump_json(exclude_defaults=True)
         try:
             outcome, *row = await self._durably("submit", orjson.dumps(request).decode(), options, decoding)
         except (RedisError, OSError) as error:
@@ -144,14 +145,14 @@ class RedisJobs:
 
     def _request(self, submission: Submission) -> dict[str, Any]:
         audio, options = submission.audio, submission.options
-        name = self._own(
-            submission, fingerprint(audio.sha256, submission.model, submission.revision, options.decoding())
-        )
+        first, *further = options.decodings(submission.channels)
+        name = self._name(submission, first)
         samples = "".join(sample.sha256 for sample in submission.references)
         payload = hashlib.sha256(f"{name}{options.model_dump_json()}{samples}".encode()).hexdigest()
         return {
             "speakers": self._speakers(submission),
             "references": self._references(submission),
+            "channels": [self._channel(submission, decoding) for decoding in further] or False,
             "id": submission.job_id,
             "tenant": submission.tenant,
             "computation": uuid.uuid4().hex,
@@ -160,7 +161,7 @@ class RedisJobs:
             "cache": options.cache == "on",
             "deadline": self._deadline_s(options) * 1000,
             "idempotency_key": submission.idempotency_key or False,
-            "lane": self._settings.lane(submission.model, language=options.language),
+            "lane": self._settings.lane(submission.model, languages=options.possible_languages),
             "max_jobs": submission.max_jobs,
             "max_bytes": submission.max_bytes,
             "sha": audio.sha256,
@@ -175,6 +176,20 @@ class RedisJobs:
             "request": submission.request_id,
             "trace": submission.traceparent,
             "ttl": (options.ttl_s or self._settings.retention.result_ttl_s) * 1000,
+        }
+
+    def _name(self, submission: Submission, decoding: Decoding) -> str:
+        name = fingerprint(submission.audio.sha256, submission.model, submission.revision, decoding)
+        return self._own(submission, name)
+
+    def _channel(self, submission: Submission, decoding: Decoding) -> dict[str, Any]:
+        """The computation of a channel after the first."""
+        return {
+            "computation": uuid.uuid4().hex,
+            "fingerprint": self._name(submission, decoding),
+            "lane": self._settings.lane(submission.model, languages=decoding.possible_languages),
+            "model": submission.model,
+            "decoding": decoding.model_dump_json(exclude_defaults=True),
         }
 
     def _own(self, submission: Submission, name: str) -> str:
@@ -212,7 +227,7 @@ class RedisJobs:
             "kind": records.SPEAKERS,
             "computation": uuid.uuid4().hex,
             "fingerprint": self._own(submission, fingerprint(audio.sha256, model, _DIARIZED, asked)),
-            "lane": self._settings.lane(model, language=None),
+            "lane": self._settings.lane(model),
             "model": model,
             "decoding": asked.model_dump_json(exclude_defaults=True),
         }
@@ -339,17 +354,25 @@ class RedisJobs:
 
     async def transcript(self, job: Job) -> Transcript:
         """What has been written of the job's transcript so far."""
-        with translated():
-            comp, *spans = await self._scripts.call("transcript", job.computation)
-        if not comp:
-            raise JobExpired.of(job.id)
-        fields, spans = await self._archives.whole(job.computation, pairs(comp), spans)
+        if job.channels:
+            parts = [(channel, await self._transcript(job, channel.computation)) for channel in job.channels]
+            return await asyncio.to_thread(joined, parts)
         found = await self._diarized(job.diarization) if job.diarization else Diarized()
         known: dict[str, str] = {}
         if found.turns and job.references:
             samples = [await self._diarized(reference) for reference in job.references]
             known = recognized(found, list(zip(job.options.known_speakers, samples, strict=False)))
-        return await asyncio.to_thread(records.transcript, fields, spans, found.turns, {**known, **dict(job.names)})
+        return await self._transcript(job, job.computation, found.turns, {**known, **dict(job.names)})
+
+    async def _transcript(
+        self, job: Job, computation: str, turns: tuple[Turn, ...] = (), names: dict[str, str] | None = None
+    ) -> Transcript:
+        with translated():
+            comp, *spans = await self._scripts.call("transcript", computation)
+        if not comp:
+            raise JobExpired.of(job.id)
+        fields, spans = await self._archives.whole(computation, pairs(comp), spans)
+        return await asyncio.to_thread(records.transcript, fields, spans, turns, names)
 
     async def _diarized(self, diarization: str) -> Diarized:
         """Who speaks when; nothing before that is known."""
@@ -371,6 +394,10 @@ class RedisJobs:
 
     async def written(self, job: Job, mark: Mark) -> tuple[tuple[Segment, ...], Mark]:
         """The transcript's next segments after *mark*: see JobStore."""
+        if job.channels:  # any of them may have something that comes before, until all of them are done
+            if mark != (0, 0) or job.status is not Status.COMPLETED:
+                return (), mark
+            return (await self.transcript(job)).segments, (1, 0)
         with translated():
             span, window, *windows = await self._scripts.call("written", job.computation, *mark, WINDOWS) or (*mark,)
         if span == "archived":
@@ -425,7 +452,7 @@ class RedisJobs:
         deadline = clock() + seconds
 
         checks = self._watch.checks(
-            job.computation,
+            [job.computation],
             lambda: self._one(job.id, tenant=job.tenant, places=False),
             longest_s=lambda: min(quiet_s, max(0.0, deadline - clock())),
         )

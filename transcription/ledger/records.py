@@ -1,5 +1,6 @@
 """The ledger's hashes as the domain's values, and back."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import orjson
 
 from transcription import tracks
+from transcription.channels import Channel, once
 from transcription.computation import Claim, DeadLetter
 from transcription.errors import DeadlineExceeded, Fault
 from transcription.job import Audio, Failure, Job, Progress, QueuePosition, Status
@@ -37,14 +39,17 @@ def job(
     """
     A job's own record and its computations as one job; they are gone when the job left them early.
 
-    *further*: what it waits for besides its transcript, its diarization first.
+    *further*: what it waits for besides its transcript: that of its further channels, then its diarization, then the
+    samples of known speakers.
     """
-    parts = [comp, *further]
+    parts, count = [comp, *further], len(job_hash.get("channels", "").split())
+    channels, further = [comp, *further[:count]], further[count:]
     speakers = further[0] if further else {}
-    status = _status(job_hash, comp, further)
+    status = _status(job_hash, parts)
     options = Options.model_validate_json(job_hash["options"])
     duration = seconds(comp.get("duration") or job_hash["duration"]) or 0.0
-    done = duration if status is Status.COMPLETED else min(_done(comp), _done(speakers) if speakers else duration)
+    done = sum(map(_done, channels)) / len(channels)
+    done = duration if status is Status.COMPLETED else min(done, _done(speakers) if speakers else duration)
     ended = _ended(job_hash, parts, status)
     broken = next((part for part in parts if part.get("status") == Status.FAILED), comp)
     created = seconds(job_hash["created"]) or 0.0
@@ -59,27 +64,49 @@ def job(
         completed_at=None if ended is None else max(ended, created),
         expires_at=None if ended is None else _expires(job_hash, broken, max(ended, created)),
         model=job_hash["model"],
-        language=comp.get("language") or options.language,
+        language=next(filter(None, (one.get("language") for one in channels)), options.language),
         options=options,
         audio=Audio(
             sha256=job_hash["sha"], bytes=int(job_hash["bytes"]), duration_s=duration, filename=job_hash["filename"]
         ),
         cached=cached,
-        attempts=int(comp.get("attempts", "0")),
+        attempts=max(int(one.get("attempts", "0")) for one in channels),
         progress=Progress(audio_seconds_done=done, audio_seconds_total=duration, estimated=not _is_known(comp, status)),
         queue=queue,
         failure=_failure(job_hash, broken, _sample_of(broken, further, options)) if status is Status.FAILED else None,
         compute_s=_compute_s(parts),
-        warnings=warnings(comp.get("warnings")),
+        warnings=once([warnings(one.get("warnings")) for one in channels]),
         tracks=_tracks(comp),
+        channels=_channels(job_hash, options, channels),
         diarization=job_hash.get("speakers"),
         names=tuple(sorted(orjson.loads(job_hash.get("names", "{}")).items())),
         references=tuple(job_hash.get("references", "").split()),
     )
 
 
+def _channels(job_hash: dict[str, str], options: Options, comps: Sequence[dict[str, str]]) -> tuple[Channel, ...]:
+    """The channels of a job that has each transcribed by itself; none for another."""
+    if "channels" not in job_hash:
+        return ()
+    found = []
+    for number, computation in enumerate([job_hash["comp"], *job_hash["channels"].split()], start=1):
+        comp = comps[number - 1] if number <= len(comps) else {}
+        same_as = comp.get("same_as")
+        found.append(
+            Channel(
+                number=number,
+                computation=computation,
+                name=options.channel_names[number - 1] if number <= len(options.channel_names) else None,
+                language=comp.get("language") or None,
+                same_as=int(same_as) if same_as else None,
+            )
+        )
+    return tuple(found)
+
+
 def _done(comp: dict[str, str]) -> float:
-    return seconds(comp.get("done", "0")) or 0.0
+    # What has left the ledger has only its length.
+    return seconds(comp.get("duration" if comp.get("status") == Status.COMPLETED else "done", "0")) or 0.0
 
 
 def _ended(job_hash: dict[str, str], parts: Sequence[dict[str, str]], status: Status) -> float | None:
@@ -106,17 +133,17 @@ def _is_known(comp: dict[str, str], status: Status) -> bool:
     return "known" in comp or status is Status.COMPLETED
 
 
-def _status(job_hash: dict[str, str], comp: dict[str, str], further: Sequence[dict[str, str]]) -> Status:
+def _status(job_hash: dict[str, str], parts: Sequence[dict[str, str]]) -> Status:
     if "expired" in job_hash:
         return Status.EXPIRED
     if "failed" in job_hash:
         return Status.FAILED
-    if "canceled" in job_hash or not comp:
+    if "canceled" in job_hash or not parts[0]:
         return Status.CANCELED
-    both = {Status(one["status"]) for one in (comp, *further) if one}
-    if len(both) == 1:
-        return both.pop()
-    return next((end for end in (Status.FAILED, Status.CANCELED) if end in both), Status.PROCESSING)
+    found = {Status(one["status"]) for one in parts if one}
+    if len(found) == 1:
+        return found.pop()
+    return next((end for end in (Status.FAILED, Status.CANCELED) if end in found), Status.PROCESSING)
 
 
 def _expires(record: dict[str, str], comp: dict[str, str], ended: float) -> float:
@@ -226,7 +253,8 @@ def warnings_written(found: Iterable[ResultWarning]) -> str:
 def warnings(written: str | None) -> tuple[ResultWarning, ...]:
     """What `warnings_written` wrote, of one call or of several."""
     lines = (written or "").split("\n")
-    return parsed(orjson.loads(line.partition(" ")[2]) for line in lines if line)
+    found = parsed(orjson.loads(line.partition(" ")[2]) for line in lines if line)
+    return tuple(dict.fromkeys(found))  # every channel says what is wrong with the file
 
 
 def _tracks(comp: dict[str, str]) -> tuple[Track, ...]:
@@ -245,11 +273,13 @@ def transcript(
     With the turns in which it was *spoken* every segment and word gets its speaker, by *names* where there are any.
     """
     decoding = Decoding.model_validate_json(comp["decoding"])
-    parts = [windows(written) for written in spans]
-    probability = comp.get("language_probability")
+    segments = merge(windows(written) for written in spans)
+    first = comp.get("language") or decoding.language
+    language = _main_language(segments) or first
+    probability = comp.get("language_probability") if language == first else None
     return Transcript(
-        segments=attribute(merge(parts), spoken, names),
-        language=comp.get("language") or decoding.language,
+        segments=attribute(segments, spoken, names),
+        language=language,
         language_probability=float(probability) if probability else None,
         duration=seconds(comp["duration"]) or 0.0,
         task=decoding.task.value,
@@ -258,6 +288,15 @@ def transcript(
         warnings=warnings(comp.get("warnings")),
         words=decoding.word_timestamps,
     )
+
+
+def _main_language(segments: Iterable[Segment]) -> str | None:
+    """The language in which most is said, where it was told segment by segment."""
+    spoken: Counter[str] = Counter()
+    for one in segments:
+        if one.language is not None:
+            spoken[one.language] += ms(one.end - one.start)
+    return max(spoken, key=lambda code: (spoken[code], code)) if spoken else None
 
 
 def diarized(written: list[str]) -> Diarized:
@@ -297,6 +336,9 @@ def written(segments: Iterable[Segment]) -> str:
 def _unattributed(raw: dict[str, Any]) -> dict[str, Any]:
     for part in (raw, *(raw["words"] or ())):
         del part["speaker"], part["overlap"]
+    del raw["channel"], raw["channel_name"]
+    if raw["language"] is None:  # APIs of earlier versions don't know it
+        del raw["language"]
     return raw
 
 

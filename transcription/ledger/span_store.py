@@ -100,7 +100,7 @@ class RedisSpans:
         """Set where the recording was cut: see SpanStore."""
         parts = [part for piece in pieces for part in records.piece(piece)]
         tracks = orjson.dumps([asdict(track) for track in facts.tracks]).decode()
-        found = (records.warnings_written(facts.warnings), tracks)
+        found = (records.warnings_written(facts.warnings), tracks, facts.same_as or "")
         self._write(
             "prepared", claim, claim.computation, claim.token, language or "", probability or "", *found, *parts
         )
@@ -113,12 +113,11 @@ class RedisSpans:
         window: int,
         audio_s: float,
         warnings: Iterable[ResultWarning] = (),
+        language: str | None = None,
     ) -> None:
         """Write one window's segments: see SpanStore."""
-        found = records.warnings_written(warnings)
-        self._write(
-            "append", claim, *_name(claim), self._lease_ms, window, records.written(segments), ms(audio_s), found
-        )
+        what = (window, records.written(segments), ms(audio_s), records.warnings_written(warnings), language or "")
+        self._write("append", claim, *_name(claim), self._lease_ms, *what)
 
     def append_voices(self, claim: Claim, voices: bytes, *, window: int, audio_s: float) -> None:
         """Write what was heard in one window of a diarization's span: see SpanStore."""

@@ -52,6 +52,7 @@ class Decoder:
         check: Callable[[], None] = lambda: None,
         track: str | None = None,
         language: str | None = None,
+        channel: int | None = None,
     ) -> Recording:
         """
         Decode one audio track of the file at *path*, all that can be had of it, as mono at 16 kHz.
@@ -64,6 +65,7 @@ class Decoder:
             check: Called about twice a second; what it raises ends the decoding.
             track: Which track, as the client gave it: see `transcription.tracks.choose`.
             language: The language that was asked for.
+            channel: The channel to take, from 1 on; None: all of them, as one.
 
         Raises:
             BlobMissing: there is no such file.
@@ -85,6 +87,7 @@ class Decoder:
                 limit_s=self._limit_s,
                 track=track,
                 language=language,
+                channel=channel,
                 key=self._encryption.hex_key_of(source),
                 target_key=self._encryption.hex_key_of(target.fileno()),
             )

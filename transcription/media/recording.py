@@ -52,8 +52,9 @@ class Recording:
     What was decoded of a file: 16-bit little-endian samples at the beginning of *file*.
 
     ``size`` samples are held; ``holes`` says where more silence belongs between them. ``tracks`` are the audio tracks
-    there were, the one that was taken among them; ``gain`` is what every sample is multiplied by as it is read. It can
-    be read for as long as it lives, whatever becomes of the file's name. Threads may share it.
+    there were, the one that was taken among them; ``same_as`` is the number of another channel that has the same sound,
+    where one channel was taken. ``gain`` is what every sample is multiplied by as it is read. It can be read for as
+    long as it lives, whatever becomes of the file's name. Threads may share it.
     """
 
     def __init__(
@@ -65,9 +66,11 @@ class Recording:
         warnings: Sequence[ResultWarning] = (),
         tracks: Sequence[Track] = (),
         gain: float = 1.0,
+        same_as: int | None = None,
     ) -> None:
         self.size = size
         self.gain = gain
+        self.same_as = same_as
         self._holes = holes or Holes()
         self.warnings = tuple(warnings)
         self.tracks = tuple(tracks)
@@ -101,7 +104,9 @@ class Recording:
             raise ValueError(f"{size} samples of {room}")
         holes = checked(facts["holes"], held=size)  # type: ignore[arg-type]
         warnings, found = parsed(facts["warnings"]), tracks.parsed(facts["tracks"])  # type: ignore[arg-type]
-        return cls(file, size=size, holes=holes, warnings=warnings, tracks=found)
+        same = facts.get("same_as")
+        same_as = same if isinstance(same, int) and same > 0 else None
+        return cls(file, size=size, holes=holes, warnings=warnings, tracks=found, same_as=same_as)
 
     @property
     def holes(self) -> Holes:
@@ -150,6 +155,7 @@ class Recording:
             "holes": [[hole.at, hole.samples] for hole in self.holes.all],
             "warnings": [warning.shape() for warning in self.warnings],
             "tracks": [asdict(track) for track in self.tracks],
+            "same_as": self.same_as,
         }
         text = json.dumps(facts).encode()
         return text + _END.pack(len(text), _MARK)

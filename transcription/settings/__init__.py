@@ -4,6 +4,7 @@ All settings, frozen and typed, read once at the entry point and handed down.
 One module for each part; everything is imported from here.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -121,9 +122,9 @@ class Settings(BaseSettings):
             return dict.fromkeys(PUBLISHED_NAMES, self.model) | self.model_aliases
         return implied_aliases(self.model, self.served) | self.model_aliases
 
-    def lane(self, model: str, *, language: str | None) -> str:
+    def lane(self, model: str, *, languages: Iterable[str] = ()) -> str:
         """The lane of jobs for a model: see `transcription.lanes`."""
-        return lane(model, language=language, needs=self.needs.get(model, Needs()).given())
+        return lane(model, languages=languages, needs=self.needs.get(model, Needs()).given())
 
     @property
     def served(self) -> frozenset[str]:

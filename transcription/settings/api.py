@@ -12,6 +12,7 @@ class Limits(Part):
 
     max_upload_bytes: int = Field(1 << 30, gt=0, description="Largest upload.")
     max_duration_s: float = Field(12 * 3600.0, gt=0, description="Longest recording.")
+    max_channels: int = Field(16, ge=2, le=99, description="Most channels that `channels=split` takes.")
     max_queue_audio_s: float = Field(500 * 3600.0, gt=0, description="Audio in the queue above which submits get 503.")
     max_memory_percent: float = Field(95.0, gt=0, le=100, description="Memory use above which submits get 503.")
     deadline_interactive_s: int = Field(86_400, gt=0, description="Deadline of interactive jobs that name none.")

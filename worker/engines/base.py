@@ -45,15 +45,18 @@ class Engine(Protocol):
         owner: str = "language",
         cancelled: Callable[[], bool] = ...,
         fast_short: bool = ...,
+        languages: Sequence[str] = ...,
     ) -> tuple[str, float]:
         """
         Find the language of *window* (mono, float32, 16 kHz, at most 30 s): its ISO 639-1 code and probability.
 
         *owner* and *cancelled* are those of `transcribe`; `progress` tells of this window too. *fast_short*: it is all
-        of the recording, and may be heard in its own length.
+        of the recording, and may be heard in its own length. *languages*: those that it can be, none: any; given only
+        where a client restricted them. The probability is then that among them.
 
         Raises:
             EngineFailed: the model raised an error.
+            InvalidOption: it knows none of *languages*.
         """
 
     def transcribe(
@@ -65,16 +68,20 @@ class Engine(Protocol):
         owner: str,
         cancelled: Callable[[], bool],
         skipped: Callable[[Span], None] = ...,
+        told: Callable[[str], None] = ...,
     ) -> Iterator[list[Segment]]:
         """
         Yield each window's segments, in order, in the recording's seconds; nothing for silence.
 
         Args:
             windows: Taken from as the model gets through them, a few ahead.
-            language: ISO 639-1 code.
+            language: ISO 639-1 code. Where *decoding* is `multilingual` that of the window before the first one: each
+                window's is told anew, see `worker.engines.languages`, and its segments have it.
             owner: Computation that the windows belong to; owners take turns.
             cancelled: Asked between batches; when it says so, the rest isn't computed.
             skipped: Called, before a window's segments come, with each part of it that was left out.
+            told: Given, and called before a window's segments come, only where *decoding* is `multilingual`: the
+                window's language, with which whoever goes on after this window begins.
 
         Raises:
             EngineFailed: the model raised an error on these windows.

@@ -1,11 +1,11 @@
 """faster-whisper as an engine: CTranslate2 on a CPU or a CUDA GPU."""
 
-import contextlib
 import hashlib
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import closing
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar, cast
@@ -15,7 +15,7 @@ from faster_whisper import WhisperModel
 from faster_whisper.feature_extractor import FeatureExtractor
 from faster_whisper.tokenizer import Tokenizer
 
-from transcription.errors import ModelUnavailable, Stopped
+from transcription.errors import EngineFailed, ModelUnavailable
 from transcription.media.audio import Samples
 from transcription.observability.cores import available
 from transcription.options import Decoding, Task
@@ -23,11 +23,13 @@ from transcription.settings import Settings
 from transcription.spans import Span
 from transcription.transcript import Segment
 from worker.audio.windows import Window
-from worker.batcher import POLL_INTERVAL_S, Batcher, ModelCall
+from worker.batcher import Batcher, ModelCall
 from worker.engines import gpu_batch
 from worker.engines.cpu_layout import CpuLayout, instruction_set, layout
 from worker.engines.encoders.base import Encoder
 from worker.engines.encoders.selection import select
+from worker.engines.in_order import in_order, wait
+from worker.engines.languages import among, following, most_probable
 from worker.engines.row import FRAMES, Context, Floats, LanguageRow, Row, own_length
 from worker.engines.stages import Stages, encode_key
 from worker.engines.text import TextTokenizer
@@ -101,16 +103,14 @@ class FasterWhisper:
         owner: str = "language",
         cancelled: Callable[[], bool] = _never,
         fast_short: bool = False,
+        languages: Sequence[str] = (),
     ) -> tuple[str, float]:
         """Find the language; the encoding is kept for the transcription of the same window."""
         if not self._whisper.model.is_multilingual:
             return "en", 1.0
-        features = self._features(window)
-        row = LanguageRow(features, _digest(window), heard=self._heard(features, short=fast_short))
-        done = _wait(self._submit(row, owner=owner, cancelled=cancelled), cancelled)
-        if done.found is None:
-            raise Stopped("the language wasn't asked for")
-        return done.found
+        row = self._language_row(window, short=fast_short)
+        done = wait(self._submit(row, owner=owner, cancelled=cancelled), cancelled)
+        return most_probable(among(_found(done), languages))
 
     def transcribe(
         self,
@@ -121,24 +121,28 @@ class FasterWhisper:
         owner: str,
         cancelled: Callable[[], bool],
         skipped: Callable[[Span], None] = lambda _: None,
+        told: Callable[[str], None] = lambda _: None,
     ) -> Iterator[list[Segment]]:
         """Yield each window's segments. Windows are prepared a few ahead in the caller's thread."""
         tokenizer = self._tokenizer(decoding.task, language)
         prompt = tokenizer.encode(" " + decoding.prompt.strip()) if decoding.prompt else []
         context = Context(prompt, grows=decoding.condition_on_previous_text)
         ahead = 1 if decoding.condition_on_previous_text else self._ahead
-        waiting: deque[tuple[Window, Future[Row]]] = deque()
-        try:
-            for window in windows:
-                row = self._row(window, tokenizer, decoding, context)
-                waiting.append((window, self._submit(row, owner=owner, cancelled=cancelled)))
-                if len(waiting) >= ahead:
-                    yield _segments(*waiting.popleft(), cancelled, skipped)
-            while waiting:
-                yield _segments(*waiting.popleft(), cancelled, skipped)
-        finally:
-            for _, future in waiting:
-                future.cancel()
+        if decoding.multilingual and self._whisper.model.is_multilingual:
+            asked = self._asked(windows, short=decoding.fast_short)
+            given = ((window, self._submit(row, owner=owner, cancelled=cancelled)) for window, row in asked)
+            found = in_order(given, ahead=ahead, cancelled=cancelled)
+            rows = self._rows_by_language(found, decoding, context, language=language)
+        else:
+            rows = ((window, self._row(window, tokenizer, decoding, context)) for window in windows)
+        handed_in = ((window, self._submit(row, owner=owner, cancelled=cancelled)) for window, row in rows)
+        with closing(in_order(handed_in, ahead=ahead, cancelled=cancelled)) as done:
+            for window, row in done:
+                for part in row.skipped:
+                    skipped(window.placed(part))
+                if row.language is not None:
+                    told(row.language)
+                yield [replace(segment, language=row.language) for segment in window.restore(row.segments)]
 
     def close(self) -> None:
         """Stop the batcher and unload the model."""
@@ -156,6 +160,41 @@ class FasterWhisper:
             context=context,
             digest=_digest(window.samples),
         )
+
+    def _asked(self, windows: Iterable[Window], *, short: bool) -> Iterator[tuple[Window, LanguageRow]]:
+        """Rows that ask each window's language."""
+        for window in windows:
+            row = self._language_row(window.samples, short=short)
+            row.handed_on = True
+            yield window, row
+
+    def _language_row(self, samples: Samples, *, short: bool) -> LanguageRow:
+        features = self._features(samples)
+        return LanguageRow(features, _digest(samples), heard=self._heard(features, short=short))
+
+    def _rows_by_language(
+        self, asked: Iterable[tuple[Window, LanguageRow]], decoding: Decoding, context: Context, *, language: str
+    ) -> Iterator[tuple[Window, Row]]:
+        """Each window's row in the language that was told, and with the encoding from which that was told."""
+        for window, heard in asked:
+            before = language
+            language = following(before, among(_found(heard), decoding.languages))
+            if language != before:
+                context.forget()
+            yield (
+                window,
+                Row(
+                    features=heard.features,
+                    frames=heard.features.shape[-1] - 1,
+                    heard=heard.heard,
+                    tokenizer=self._tokenizer(decoding.task, language),
+                    decoding=decoding,
+                    context=context,
+                    digest=heard.digest,
+                    encoding=heard.encoding,
+                    language=language,
+                ),
+            )
 
     def _features(self, samples: Samples) -> Floats:
         with counters.stage("mel"):
@@ -175,23 +214,10 @@ class FasterWhisper:
         )
 
 
-def _segments(
-    window: Window, future: "Future[Row]", cancelled: Callable[[], bool], skipped: Callable[[Span], None]
-) -> list[Segment]:
-    row = _wait(future, cancelled)
-    for part in row.skipped:
-        skipped(window.placed(part))
-    return window.restore(row.segments)
-
-
-def _wait(future: "Future[AnyRow]", cancelled: Callable[[], bool]) -> AnyRow:
-    """The row once it is finished; looks up every now and then whether it is still wanted."""
-    while True:
-        with contextlib.suppress(TimeoutError):
-            return future.result(timeout=POLL_INTERVAL_S)
-        if cancelled():
-            future.cancel()
-            raise Stopped("nobody waits for this any more")
+def _found(row: LanguageRow) -> dict[str, float]:
+    if not row.found:
+        raise EngineFailed("the model told no language of a window that holds speech")
+    return row.found
 
 
 def _digest(samples: Samples) -> bytes:

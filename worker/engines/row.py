@@ -115,6 +115,11 @@ class Context:
         del self._tokens[mark[0] :]
         self._since = mark[1]
 
+    def forget(self) -> None:
+        """Begin anew: what was written until now is no help for what comes."""
+        if self._grows:
+            self._since = len(self._tokens)
+
     def add(self, tokens: Sequence[int]) -> None:
         """Take note of a segment."""
         if self._grows:
@@ -122,8 +127,8 @@ class Context:
 
     def end_pass(self, temperature: float) -> None:
         """Text that needed a high temperature isn't fit to lead the next window."""
-        if self._grows and temperature > PROMPT_RESET_TEMPERATURE:
-            self._since = len(self._tokens)
+        if temperature > PROMPT_RESET_TEMPERATURE:
+            self.forget()
 
 
 @dataclass(slots=True, eq=False)
@@ -153,6 +158,9 @@ class Row:
     ends_whole: bool = False
     segments: list[Segment] = field(default_factory=list)
     passes: int = 0
+    language: str | None = None
+    """ISO 639-1, where it was told for this window."""
+
     timed: bool = True
     """Whether the model writes timestamps; else segments are cut from words."""
 
@@ -176,13 +184,16 @@ class Row:
 
 @dataclass(slots=True, eq=False)
 class LanguageRow:
-    """A window whose language is asked for; ``found`` is the answer."""
+    """A window whose language is asked for; ``found``: the probability of each by its ISO 639-1 code."""
 
     features: Floats
     digest: bytes
     heard: int = FRAMES
+    handed_on: bool = False
+    """Whether who asked goes on with the encoding; else it is remembered for whoever comes with the same sound."""
+
     encoding: Floats | None = None
-    found: tuple[str, float] | None = None
+    found: dict[str, float] | None = None
 
 
 @contextmanager

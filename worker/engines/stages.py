@@ -88,7 +88,7 @@ class Stages:
             raise EngineFailed(f"the model failed while it was to {Stage(key.stage).name.lower()}: {error}") from error
 
     def _encode(self, rows: Sequence[Row | LanguageRow]) -> list[Key | None]:
-        known = [self._encodings.get((row.digest, row.heard)) if getattr(row, "seek", 0) == 0 else None for row in rows]
+        known = [self._known(row) for row in rows]
         unknown = [row for row, encoding in zip(rows, known, strict=True) if encoding is None]
         if unknown:
             computed = iter(self._encoded(unknown))
@@ -96,7 +96,8 @@ class Stages:
         for row, encoding in zip(rows, known, strict=True):
             row.encoding = next(computed) if encoding is None else encoding
             if isinstance(row, LanguageRow):
-                self._encodings.put((row.digest, row.heard), row.encoding)
+                if not row.handed_on:
+                    self._encodings.put((row.digest, row.heard), row.encoding)
                 following.append(Key(Stage.LANGUAGE, (row.heard,)))
             else:
                 # Here, and not where features are cut: the encoding may be the one that the language was told from.
@@ -106,6 +107,12 @@ class Stages:
                 row.attempts = []
                 following.append(self._decode_key(row))
         return following
+
+    def _known(self, row: Row | LanguageRow) -> Floats | None:
+        """The encoding of a pass that begins where its window does, if the language was told from it."""
+        if row.encoding is not None or (isinstance(row, Row) and row.seek):
+            return row.encoding
+        return self._encodings.get((row.digest, row.heard))
 
     def _encoded(self, rows: Sequence[Row | LanguageRow]) -> list[Any]:
         """What the encoder makes of rows that are heard in one length, shape (1, heard / 2, width) each."""
@@ -145,8 +152,7 @@ class Stages:
 
     def _detect_language(self, rows: Sequence[LanguageRow]) -> list[Key | None]:
         for row, languages in zip(rows, self._whisper.model.detect_language(self._together(rows)), strict=True):
-            token, probability = languages[0]
-            row.found = token[2:-2], probability
+            row.found = {token[2:-2]: float(probability) for token, probability in languages}
         return [None] * len(rows)
 
     def _decode(self, rows: Sequence[Row]) -> list[Key | None]:

@@ -192,20 +192,25 @@ class Ledger(RuleBasedStateMachine):
 
     @rule(
         audio=st.sampled_from("abcd"), tenant=st.sampled_from(["t1", "t2"]), priority=st.sampled_from(Priority),
-        webhook_url=st.sampled_from([None, "http://receiver.test/"]), diarize=st.booleans(),
+        webhook_url=st.sampled_from([None, "http://receiver.test/"]), parts=st.sampled_from(["", "speakers", "2", "3"]),
         language=st.sampled_from([None, "de", "fr"]), seconds=st.sampled_from([0.0, 10.0, 10.0]),
     )  # fmt: skip
     def submit(
-        self, *, audio: str, tenant: str, priority: Priority, webhook_url: str | None, diarize: bool,
+        self, *, audio: str, tenant: str, priority: Priority, webhook_url: str | None, parts: str,
         language: str | None, seconds: float,
     ) -> None:  # fmt: skip
+        diarize, channels = parts == "speakers", int(parts) if parts.isdigit() else 1
         job, _ = self.runner.run(
             self.jobs.submit(
                 Submission(
                     job_id=f"{next(self.numbers):08}", tenant=tenant,
                     audio=Audio(sha256=audio * 64, bytes=1, duration_s=seconds, filename="f"),
                     model="demo", revision="r", diarizer="voices@1" if diarize else None,
-                    options=Options(priority=priority, webhook_url=webhook_url, diarize=diarize, language=language),
+                    options=Options(
+                        priority=priority, webhook_url=webhook_url, diarize=diarize, language=language,
+                        channels="split" if channels > 1 else "mix",
+                    ),
+                    channels=channels,
                 )
             )
         )  # fmt: skip

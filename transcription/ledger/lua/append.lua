@@ -1,8 +1,9 @@
 -- Write one window's segments: a checkpoint, and a sign of progress.
 -- ARGV: computation, index, token, lease ms, window, segments (JSON), ms of the span that are done now,
--- warnings (a line each: code, JSON). A window that is there already changes nothing; before one that leaves a gap,
+-- warnings (a line each: code, JSON), the window's language where it was told ('' else): who goes on begins with it.
+-- A window that is there already changes nothing; before one that leaves a gap,
 -- because the server forgot those between, the span is 'lost' and waits for whoever writes them.
-local cid, i, token, lease_ms, window, segments, done_ms, warnings = unpack(ARGV)
+local cid, i, token, lease_ms, window, segments, done_ms, warnings, language = unpack(ARGV)
 local found = lease_state(cid, i, token)
 if found ~= 'held' then return found end
 local key = k('span', cid, i)
@@ -13,6 +14,7 @@ if windows > num(window) then return found end
 local done = num(redis.call('HGET', key, 'done'))
 redis.call('RPUSH', k('segs', cid, i), segments)
 redis.call('HSET', key, 'windows', num(window) + 1, 'done', done_ms)
+if (language or '') ~= '' then redis.call('HSET', key, 'language', language) end
 redis.call('HDEL', key, 'faults', 'faulting', 'avoid')
 note_left(key, true)
 acquit(cid, i, num(window) + 1)

@@ -8,7 +8,7 @@ for i = 0, num(redis.call('HGET', key, 'spans')) - 1 do redis.call('DEL', k('spa
 redis.call('DEL', k('events', cid))
 -- What a job's answer is made of stays, and what finds the computation.
 local kept = { 'status', 'fingerprint', 'sha', 'started', 'completed', 'duration', 'language', 'attempts', 'compute_ms',
-  'warnings', 'known', 'kind' }
+  'warnings', 'known', 'kind', 'same_as' }
 local values = redis.call('HMGET', key, unpack(kept))
 local tracks = redis.call('HGET', key, 'tracks')
 redis.call('DEL', key)

@@ -171,7 +171,7 @@ local function fields(name)
     'computation', cid, 'index', i, 'token', span.token, 'start', span.start, 'end', span['end'],
     'attempt', num(span.attempts) + 1, 'windows', span.windows, 'sha', c.sha, 'filename', c.filename,
     'model', c.model, 'kind', c.kind or '', 'decoding', c.decoding,
-    'language', c.language or '', 'speech', span.speech or '',
+    'language', span.language or c.language or '', 'speech', span.speech or '',
     'suspect', redis.call('GET', k('suspect', worker)) == name and 1 or 0,
     'alone', redis.call('GET', k('alone', worker)) == name and 1 or 0, 'spans', c.spans,
     'request', c.request or '', 'trace', c.trace or '', 'faults', num(span.faults),

@@ -14,6 +14,8 @@
 --   deleting:S        string  a recording whose bytes are being deleted now
 --   stored            hash    tenant -> bytes of the ledger that its jobs' requests take
 --   job:ID            hash    a job: tenant, comp, options, audio, ttl, stored; `canceled` or `expired`: when that was;
+--                             `channels`: where each channel is transcribed by itself, the computations of those after
+--                             the first, with spaces between;
 --                             `speakers`: the diarization that it waits for as well; `references`: those of the
 --                             samples of known speakers' voices, with spaces between; `names`: what its speakers are
 --                             called (JSON)
@@ -27,12 +29,13 @@
 --                             `lead`: its running spans and the one that waits in `first`; `kind`: `speakers` for a
 --                             diarization, which writes voices, not segments, and whose last span, of no length,
 --                             waits for all others and says who is who (`closing`: it was made); `archived`: its spans,
---                             texts and events, and most of this, are in the result store
+--                             texts and events, and most of this, are in the result store;
+--                             `same_as`: another channel of the recording that has its sound, and says its text
 --   comp:C:jobs       set     jobs that wait for it or keep its result; when the last one leaves, it is deleted
 --   span:C:I          hash    state (pending running delayed done stopped), start, end, speech, token, worker,
---                             request (the claim's), attempts, windows; `place`: the queue it waits in, or was
---                             taken from last (first, extra, avoided, suspect, solitary); `crashes`: processes
---                             that died with it;
+--                             request (the claim's), attempts, windows, `language` of the last one, where it was told;
+--                             `place`: the queue it waits in, or was taken from last (first, extra, avoided, suspect,
+--                             solitary); `crashes`: processes that died with it;
 --                             `acquitted_at`: windows after which it is no suspect any more; after a fault of the
 --                             platform: faults, faulting (since when) and avoid (workers that met it, a line each);
 --                             while it runs: `left`, its share of the backlog's `running`; -1: of unknown length
@@ -219,20 +222,23 @@ end
 
 local function status_of(cid) return cid and redis.call('HGET', k('comp', cid), 'status') end
 
--- All computations that a job waits for: its transcript's first.
+-- All computations that a job waits for: its transcript's first, then those of its further channels.
 local function parts_of(job)
   local parts = { job.comp }
-  if job.speakers then parts[2] = job.speakers end
+  for cid in string.gmatch(job.channels or '', '%S+') do parts[#parts + 1] = cid end
+  if job.speakers then parts[#parts + 1] = job.speakers end
   for cid in string.gmatch(job.references or '', '%S+') do parts[#parts + 1] = cid end
   return parts
 end
 
 local function parts_of_id(id)
-  local job = redis.call('HMGET', k('job', id), 'comp', 'speakers', 'references')
-  return parts_of({ comp = job[1] or nil, speakers = job[2] or nil, references = job[3] or nil })
+  local job = redis.call('HMGET', k('job', id), 'comp', 'speakers', 'references', 'channels')
+  return parts_of({
+    comp = job[1] or nil, speakers = job[2] or nil, references = job[3] or nil, channels = job[4] or nil })
 end
 
--- What a job waits for besides its transcript: the hashes of its diarization and of its known speakers' references.
+-- What a job waits for besides its transcript, or its first channel's: the hashes of its further channels, of its
+-- diarization, and of its known speakers' references.
 local function further_parts(id)
   local parts, out = parts_of_id(id), {}
   for n = 2, #parts do out[n - 1] = redis.call('HGETALL', k('comp', parts[n])) end
@@ -553,9 +559,11 @@ local function enqueue_webhook(id, status, error_code)
   redis.call('HSET', k('hook', message), 'id', message, 'job', id, 'status', status, 'error', error_code or '',
     'at', now(), 'since', now(), 'attempts', 0, 'tries', 0, 'state', 'pending')
   -- Kept here: the message is the same at every try, also when the result is gone.
-  local comp = status == 'completed' and redis.call('HGET', k('job', id), 'comp')
-  local lacking = comp and redis.call('HGET', k('comp', comp), 'warnings')
-  if lacking then redis.call('HSET', k('hook', message), 'warnings', lacking) end
+  local lacking = {}
+  for _, cid in ipairs(status == 'completed' and parts_of_id(id) or {}) do
+    lacking[#lacking + 1] = redis.call('HGET', k('comp', cid), 'warnings') or nil
+  end
+  if #lacking > 0 then redis.call('HSET', k('hook', message), 'warnings', table.concat(lacking, '\n')) end
   redis.call('ZADD', k('outbox'), now(), message)
   wake_sender()
 end

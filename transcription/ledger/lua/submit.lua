@@ -68,7 +68,11 @@ end
 
 local parts = { { computation = r.computation, fingerprint = r.fingerprint, lane = r.lane, model = r.model,
   decoding = decoding, revision = r.revision } }
-if r.speakers then parts[2] = r.speakers end
+for _, channel in ipairs(r.channels or {}) do
+  channel.revision = r.revision
+  parts[#parts + 1] = channel
+end
+if r.speakers then parts[#parts + 1] = r.speakers end
 for n = 1, #parts do parts[n].sha, parts[n].filename, parts[n].duration = r.sha, r.filename, r.duration end
 for _, part in ipairs(references) do parts[#parts + 1] = part end
 local outcome, status = 'cached', nil
@@ -84,7 +88,12 @@ local cid = parts[1].cid
 redis.call('HSET', k('job', r.id), 'id', r.id, 'tenant', r.tenant, 'comp', cid, 'created', at, 'options', options,
   'filename', r.filename, 'sha', r.sha, 'bytes', r.bytes, 'duration', r.duration, 'model', r.model, 'ttl', r.ttl,
   'cached', outcome == 'cached' and 1 or 0, 'stored', stored, 'class', r.class)
-if r.speakers then redis.call('HSET', k('job', r.id), 'speakers', parts[2].cid) end
+if r.speakers then redis.call('HSET', k('job', r.id), 'speakers', r.speakers.cid) end
+if r.channels then
+  local cids = {}
+  for n, part in ipairs(r.channels) do cids[n] = part.cid end
+  redis.call('HSET', k('job', r.id), 'channels', table.concat(cids, ' '))
+end
 if #references > 0 then
   local cids = {}
   for n, part in ipairs(references) do cids[n] = part.cid end

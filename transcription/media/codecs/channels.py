@@ -1,4 +1,4 @@
-"""Channels: how many become one, so that none of them vanishes."""
+"""Channels: how many become one, so that none of them vanishes; or which of them is taken alone."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -11,6 +11,7 @@ from av.audio.resampler import AudioResampler
 from numpy.typing import NDArray
 
 from transcription.media.audio import BLOCK, RATE, Pcm
+from transcription.media.codecs.sameness import Sameness
 
 CANCELLED = 0.05
 """Share of the power that a sum of unrelated channels has, below which they cancel each other."""
@@ -35,10 +36,14 @@ class Run:
 
     Args:
         frame: Its first frame.
+        channel: The channel to take, from 1 on; None: all of them, as one. A run that hasn't so many is silence.
+        sameness: Is to hear the channels where one is taken.
     """
 
-    def __init__(self, frame: AudioFrame) -> None:
+    def __init__(self, frame: AudioFrame, *, channel: int | None = None, sameness: Sameness | None = None) -> None:
         self.shape = shape_of(frame)
+        self._channel = channel
+        self._sameness = sameness
         self.cancelled = 0
         self._fifo = AudioFifo()
         self._resampler: AudioResampler | None = None
@@ -61,6 +66,9 @@ class Run:
         if block is None:
             return
         block = _interleaved(block)
+        if self._channel is not None:
+            yield from self._resampled(self._one(block, self._channel))
+            return
         alone = self._channel_alone(block)
         if alone != self._alone:
             yield from self._flushed()
@@ -71,6 +79,12 @@ class Run:
         elif _unordered(block) or self._unmixable(block):
             block = _mono(_floats(block).mean(axis=0), block)
         yield from self._resampled(block)
+
+    def _one(self, block: AudioFrame, channel: int) -> AudioFrame:
+        sound = _floats(block)
+        if self._sameness is not None:
+            self._sameness.hear(sound)
+        return _mono(sound[channel - 1] if channel <= len(sound) else np.zeros_like(sound[0]), block)
 
     def _channel_alone(self, block: AudioFrame) -> int | None:
         """The loudest channel where all of them together are next to nothing, else None."""

@@ -35,6 +35,7 @@ def decode_into(
     limit_s: float,
     track: str | None = None,
     language: str | None = None,
+    channel: int | None = None,
     key: str | None = None,
     target_key: str | None = None,
 ) -> dict[str, Any]:
@@ -45,7 +46,7 @@ def decode_into(
     Returns what else there is to know.
     """
     unseal(source, key)
-    reader = Reader(source, limit_s=limit_s, track=track, language=language)
+    reader = Reader(source, limit_s=limit_s, track=track, language=language, channel=channel)
     sealer = Sealer(pread(target, HEADER_BYTES, 0), bytes.fromhex(target_key), after=0) if target_key else None
     samples = 0
     for block in reader.blocks():

@@ -14,6 +14,7 @@ from transcription.media.codecs.channels import Run, shape_of
 from transcription.media.codecs.claims import cut_short
 from transcription.media.codecs.frames import Frames, Placed
 from transcription.media.codecs.opened import PartFile, open_first, open_part, said, tracks_of
+from transcription.media.codecs.sameness import Sameness
 from transcription.media.containers.file_bytes import Bytes
 from transcription.media.containers.mpeg_audio import behind_tags
 from transcription.media.containers.part import Part
@@ -52,9 +53,18 @@ class Reader:
         limit_s: Longest sound to take, in seconds.
         track: `audio_track` as the client gave it.
         language: The language that was asked for.
+        channel: The channel to take, from 1 on; None: all of them, as one.
     """
 
-    def __init__(self, descriptor: int, *, limit_s: float, track: str | None, language: str | None) -> None:
+    def __init__(
+        self,
+        descriptor: int,
+        *,
+        limit_s: float,
+        track: str | None,
+        language: str | None,
+        channel: int | None = None,
+    ) -> None:
         self.holes: list[Hole] = []
         self.warnings = WarningList()
         self.tracks: tuple[Track, ...] = ()
@@ -62,6 +72,8 @@ class Reader:
         self._limit_s = limit_s
         self._wanted = track
         self._language = language
+        self._channel = channel
+        self._sameness = None if channel is None else Sameness(channel)
         self._file = Bytes(descriptor)
         self._place = Placer(limit_s=limit_s)
         self._run: Run | None = None
@@ -84,6 +96,7 @@ class Reader:
             "holes": [[hole.at, hole.samples] for hole in self.holes],
             "warnings": [warning.shape() for warning in self.warnings],
             "tracks": [asdict(track) for track in self.tracks],
+            "same_as": self._sameness.same_as if self._sameness else None,
         }
 
     def blocks(self) -> Iterator[Pcm]:
@@ -236,7 +249,8 @@ class Reader:
         shape = shape_of(frame)
         if self._run is None or self._run.shape != shape:
             yield from self._flushed()
-            self._run, self._run_at = Run(frame), self._place.end
+            self._run = Run(frame, channel=self._channel, sameness=self._sameness)
+            self._run_at = self._place.end
         seconds = frame.samples / frame.sample_rate
         self._heard_s += seconds
         if self._heard_s > self._limit_s + 1:

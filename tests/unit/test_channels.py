@@ -1,0 +1,152 @@
+"""Channels: which of them holds what, and their transcripts as one."""
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from av.audio.frame import AudioFrame
+from numpy.typing import NDArray
+
+from demo import SAMPLES
+from tests import audio_files, sound
+from transcription.channels import Channel, joined
+from transcription.media.codecs.decode import decode
+from transcription.media.recording import Recording
+from transcription.result_warning import ResultWarning, WarningCode
+from transcription.transcript import Segment, Transcript
+
+RATE = 16_000
+
+
+def sine(hertz: float, seconds: float = 2.0) -> NDArray[np.int16]:
+    return audio_files.tone(seconds, hertz=hertz)[:, 0]
+
+
+def wav(tmp_path: Path, *channels: NDArray[np.int16]) -> Path:
+    path = tmp_path / "call.wav"
+    path.write_bytes(audio_files.wav_of(np.stack(channels, axis=1), rate=RATE))
+    return path
+
+
+def held(path: Path, channel: int) -> Recording:
+    return sound.decoded(path, limit_s=60, channel=channel)
+
+
+@pytest.mark.parametrize("count", [2, 3, 6, 8, 9])
+def test_each_channel_is_heard_alone(tmp_path: Path, count: int) -> None:
+    sounds = [sine(200 + 100 * number) for number in range(count)]
+    path = wav(tmp_path, *sounds)
+    found = [held(path, number) for number in range(1, count + 1)]
+    assert [one.same_as for one in found] == [None] * count
+    heard = np.stack([one[0 : one.size] for one in found]) * 32768
+    assert np.abs(heard - np.stack(sounds)).max() <= 1
+
+
+def test_channel_with_the_sound_of_an_earlier_one_is_known(tmp_path: Path) -> None:
+    left, right = sine(300), sine(500)
+    path = wav(tmp_path, left, right, left, right + np.int16(1))
+    assert [held(path, number).same_as for number in (1, 2, 3, 4)] == [None, None, 1, 2]
+
+
+def test_quiet_channel_is_not_the_same_as_a_loud_one_nor_is_silence(tmp_path: Path) -> None:
+    loud = sine(300)
+    path = wav(tmp_path, loud, loud // 10, loud * 0)
+    assert [held(path, number).same_as for number in (2, 3)] == [None, None]
+
+
+def test_two_silent_channels_are_the_same(tmp_path: Path) -> None:
+    assert held(wav(tmp_path, sine(300), sine(0) * 0, sine(0) * 0), 3).same_as == 2
+
+
+def encoded(stereo: NDArray[np.int16], codec: str, container: str, sample_format: str) -> bytes:
+    """*stereo*, shape (n, 2), through a lossy codec."""
+    file = io.BytesIO()
+    with av.open(file, "w", format=container) as out:
+        stream = out.add_stream(codec, rate=48_000, layout="stereo")
+        frame = AudioFrame.from_ndarray(np.ascontiguousarray(stereo).reshape(1, -1), format="s16", layout="stereo")
+        frame.sample_rate = RATE
+        resampler = av.AudioResampler(format=sample_format, layout="stereo", rate=48_000)
+        for part in [*resampler.resample(frame), *resampler.resample(None)]:
+            for packet in stream.encode(part):
+                out.mux(packet)
+        for packet in stream.encode(None):
+            out.mux(packet)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("codec", "container", "sample_format"), [("libmp3lame", "mp3", "s16p"), ("aac", "adts", "fltp")]
+)
+def test_mono_that_a_lossy_codec_wrote_as_stereo_is_one_channel_twice(
+    tmp_path: Path, codec: str, container: str, sample_format: str
+) -> None:
+    speech = (decode(SAMPLES["short"].path, limit_s=60) * 32767).astype(np.int16)
+    other = (decode(SAMPLES["german"].path, limit_s=60) * 32767).astype(np.int16)[: speech.size]
+    path = tmp_path / "call"
+    path.write_bytes(encoded(np.stack([speech, speech], axis=1), codec, container, sample_format))
+    assert held(path, 2).same_as == 1
+    speech = speech[: other.size]
+    path.write_bytes(encoded(np.stack([speech, other], axis=1), codec, container, sample_format))
+    assert held(path, 2).same_as is None
+
+
+def test_part_of_a_file_that_lacks_the_channel_is_silence_there(tmp_path: Path) -> None:
+    path = wav(tmp_path, sine(300), sine(500))
+    path.write_bytes(path.read_bytes() + audio_files.wav_of(sine(700)[:, None], rate=RATE))
+    first, second = held(path, 1), held(path, 2)
+    assert first.size == second.size == 4 * RATE
+    assert np.abs(first[2 * RATE : 4 * RATE]).max() > 0.2
+    assert np.abs(second[2 * RATE : 4 * RATE]).max() == 0
+
+
+def test_what_is_known_of_a_channel_is_known_when_its_sound_is_opened_again(tmp_path: Path) -> None:
+    found = held(wav(tmp_path, sine(300), sine(300)), 2)
+    kept = tmp_path / "kept"
+    kept.write_bytes(np.rint(found[0 : found.size] * 32768).astype("<i2").tobytes() + found.facts())
+    assert Recording.opened(kept).same_as == 1
+
+
+PLAIN = Transcript(
+    segments=(Segment(1.0, 2.0, " Hello."), Segment(5.0, 6.0, " Bye.")),
+    language="en", language_probability=0.9, duration=10.0, task="transcribe", model="demo",
+)  # fmt: skip
+LEFT = Channel(number=1, computation="a", name="agent")
+RIGHT = Channel(number=2, computation="b")
+
+
+def test_transcripts_of_channels_are_one_by_time() -> None:
+    right = replace(PLAIN, segments=(Segment(1.5, 3.0, " Hi."),))
+    whole = joined([(LEFT, PLAIN), (RIGHT, right)])
+    assert [(one.voice, one.text) for one in whole.segments] == [
+        ("agent", " Hello."),
+        ("Channel 2", " Hi."),
+        ("agent", " Bye."),
+    ]
+    assert whole.text == "Hello. Hi. Bye."
+    assert {segment.language for segment in whole.segments} == {None}
+
+
+def test_language_is_that_of_the_most_and_said_of_segments_where_channels_differ() -> None:
+    right = replace(PLAIN, segments=(Segment(0.0, 9.0, " Guten Tag."),), language="de")
+    whole = joined([(LEFT, PLAIN), (RIGHT, right)])
+    assert whole.language == "de"
+    assert [one.language for one in whole.segments] == ["de", "en", "en"]
+
+
+def test_silent_channel_changes_nothing_and_a_warning_is_said_once() -> None:
+    damaged = ResultWarning(code=WarningCode.DAMAGED, message="noise", start=1.0)
+    left = replace(PLAIN, warnings=(damaged,))
+    right = replace(PLAIN, segments=(), language=None, warnings=(damaged,), complete=False)
+    whole = joined([(LEFT, left), (RIGHT, right)])
+    assert (whole.language, whole.warnings, whole.complete) == ("en", (damaged,), False)
+    assert {one.language for one in whole.segments} == {None}
+    assert joined([(RIGHT, right)]).segments == ()
+
+
+def test_channel_that_is_the_same_as_another_says_nothing_twice() -> None:
+    again = replace(RIGHT, same_as=1)
+    whole = joined([(LEFT, PLAIN), (again, replace(PLAIN, segments=()))])
+    assert [one.channel for one in whole.segments] == [1, 1]
