@@ -121,7 +121,8 @@ class Backlog:
     What waits and what runs, over the whole platform. Ages and lengths in seconds.
 
     ``used_bytes`` is the memory that the ledger's server uses, ``max_bytes`` what it may use; 0: it has no limit.
-    ``revisions``: of each model's weights, by the worker that said so last, alive or not.
+    ``writable``: whether its disk took the last write; it refuses all others while it doesn't. ``revisions``: of each
+    model's weights, by the worker that said so last, alive or not.
     """
 
     pending_spans: int
@@ -139,6 +140,7 @@ class Backlog:
     lanes: dict[str, Lane] = field(default_factory=dict)
     used_bytes: int = 0
     max_bytes: int = 0
+    writable: bool = True
     revisions: dict[str, str] = field(default_factory=dict)
 
     @property

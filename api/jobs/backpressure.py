@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from api.jobs.backlog import BacklogView
 from api.jobs.machine import Machine
-from transcription.errors import DiskFull, LedgerFull, MemoryPressure, QueueFull, StorageUnavailable
+from transcription.errors import DiskFull, LedgerFull, LedgerUnavailable, MemoryPressure, QueueFull, StorageUnavailable
 from transcription.ports import Backlog
 from transcription.settings import Limits
 
@@ -33,7 +33,7 @@ class Backpressure:
         Raises:
             MemoryPressure, DiskFull, StorageUnavailable, LedgerFull, QueueFull: with the time after which it is worth
                 another try.
-            LedgerUnavailable: an upload couldn't be recorded.
+            LedgerUnavailable: an upload couldn't be recorded, also because the ledger's disk is full.
         """
         seen = await self._machine.read()
         if seen.disk_error:
@@ -52,6 +52,11 @@ class Backpressure:
             )
         self._check_disk(seen.free_bytes, coming_bytes)
         backlog = await self._backlog.now()
+        if not backlog.writable:
+            raise LedgerUnavailable(
+                "the ledger's server can't write to its disk, and takes no job; nothing was changed",
+                retry_after_s=_DISK_RETRY_S,
+            )
         if ledger_full(backlog, self._limits):
             raise LedgerFull(
                 f"{backlog.ledger_percent:.0f} % of the ledger's memory is in use; new jobs are taken below "

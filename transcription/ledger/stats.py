@@ -43,6 +43,7 @@ def backlog(answer: Sequence[Any]) -> Backlog:
         lanes=dict(_lanes(fields["lanes"])),
         used_bytes=fields["used_bytes"],
         max_bytes=fields["max_bytes"],
+        writable=bool(fields["writable"]),
         revisions=pairs(fields["revisions"]),
     )
 

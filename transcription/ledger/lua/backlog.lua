@@ -58,9 +58,11 @@ for lane, waits in pairs(pending) do
   for _, value in ipairs({ lane, count, tostring(rate), unserved, num(waits) }) do lanes[#lanes + 1] = value end
 end
 local memory = redis.call('INFO', 'memory')
+local stored = redis.call('INFO', 'persistence')
 return {
   'used_bytes', num(string.match(memory, 'used_memory:(%d+)')),
   'max_bytes', num(string.match(memory, 'maxmemory:(%d+)')),
+  'writable', string.find(stored, 'aof_last_write_status:err', 1, true) and 0 or 1,
   'pending_spans', num(backlog.spans),
   'pending_ms', num(backlog['ms:interactive']) + num(backlog['ms:batch']),
   'running_spans', redis.call('ZCARD', k('leases')),
