@@ -248,8 +248,10 @@ def test_a_submit_whose_answer_was_lost_is_said_to_be_unknown_and_names_where_to
 ) -> None:
     tiers = {"free": Tier(concurrent_jobs=5, audio_s_per_day=100_000)}
     security = Security(sandbox=False, default_tier="free", tiers=tiers)
-    settings = api_settings(proxy.url, tmp_path / "data").model_copy(update={"security": security})
-    with live_api(settings) as api:
+    settings = api_settings(proxy.url, tmp_path / "data")
+    # Hints go past the proxy: the thread that sends one would wait for its answer to the end of this test.
+    ledger = settings.ledger.model_copy(update={"broker_url": SecretStr(redis_url)})
+    with live_api(settings.model_copy(update={"security": security, "ledger": ledger})) as api:
         assert api.post("/v1/jobs", files={"file": audio_files.wav()}).status_code == 202
         proxy.after = b'"idempotency_key"'
         lost = api.post("/v1/jobs", files={"file": audio_files.wav(2.0)})
