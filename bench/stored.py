@@ -19,7 +19,7 @@ from pydantic import SecretStr
 from redis import Redis
 
 from bench import crowd
-from tests.platform import running_ledger
+from tests.platform import ledger_binaries, running_ledger
 from transcription.housekeeping.maintenance import Maintenance
 from transcription.ledger.connections import connect, connect_async
 from transcription.ledger.job_store import RedisJobs
@@ -68,6 +68,7 @@ def states(settings: Settings, redis: Redis, jobs: int) -> Iterator[tuple[str, C
     care = Maintenance(spans, NoHints(), DiskBlobs(settings.blob_dir), settings, results=store)
     while redis.zcard("murmur:finished"):
         care.archive(store)
+    redis.delete("murmur:unneeded")  # as after a minute, when the recordings are deleted
     yield "has its result in the blob store", usage(redis)
     asyncio.run(read_all(settings, jobs))
     for name in redis.zrange("murmur:expiry", 0, -1):
@@ -76,7 +77,6 @@ def states(settings: Settings, redis: Redis, jobs: int) -> Iterator[tuple[str, C
         pass
     while names := redis.zrange("murmur:dropped", 0, 499):
         spans.deleted_results(names)
-    redis.delete("murmur:unneeded")
     yield "has expired", usage(redis)
 
 
@@ -96,8 +96,12 @@ def main() -> None:
     """Print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jobs", type=int, default=JOBS)
+    parser.add_argument("--server", choices=sorted(ledger_binaries()), default="valkey")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, running_ledger(Path(folder)) as server:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        running_ledger(Path(folder), ledger_binaries()[options.server]) as server,
+    ):
         settings = Settings(
             ledger=Ledger(url=SecretStr(server.url), timeout_s=30),
             retention=Retention(results_in_ledger_s=0),

@@ -326,3 +326,19 @@ def test_the_store_refuses_names_that_lead_elsewhere(store: ResultStore) -> None
     for name in ("../../etc/passwd", "", "A" * 32):
         with pytest.raises(ResultLost):
             store.read(name)
+
+
+def test_a_stored_result_stays_for_those_who_hold_it_however_often_another_one_leaves(site: Site) -> None:
+    stays = finished(site.client, site.worker, ttl_s=3 * TTL_S)
+    site.archive()
+    goes, outcome = site.client.submit("a", ttl_s=TTL_S)
+    assert outcome is Outcome.CACHED
+    site.clock.advance(TTL_S + 10)
+    assert site.spans.sweep() == 1
+    site.client.forget(goes)
+    gone, _ = site.client.submit("a")
+    site.client.forget(gone)
+    assert site.reader.text(stays) == "a one a two a three"
+    site.client.forget(stays)
+    site.archive()
+    assert site.files() == []

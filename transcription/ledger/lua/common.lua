@@ -31,7 +31,8 @@
 --                             waits for all others and says who is who (`closing`: it was made); `archived`: its spans,
 --                             texts and events, and most of this, are in the result store;
 --                             `same_as`: another channel of the recording that has its sound, and says its text
---   comp:C:jobs       set     jobs that wait for it or keep its result; when the last one leaves, it is deleted
+--   comp:C:jobs       set     jobs that wait for it or keep its result; when the last one leaves, it is deleted; of an
+--                             archived one only their number is left: `holders`
 --   span:C:I          hash    state (pending running delayed done stopped), start, end, speech, token, worker,
 --                             request (the claim's), attempts, windows, `language` of the last one, where it was told;
 --                             `place`: the queue it waits in, or was taken from last (first, extra, avoided, suspect,
@@ -636,6 +637,7 @@ end
 
 local function release_audio(cid)
   local sha = redis.call('HGET', k('comp', cid), 'sha')
+  if not sha then return end
   if redis.call('SREM', k('blob', sha), cid) == 1 then note_if_unneeded(sha) end
 end
 
@@ -785,19 +787,44 @@ local function drop_computation(cid)
   audit('dropped', 'comp', cid)
 end
 
+-- A job holds a computation. Of one that has left the ledger only their number is kept: it has nobody to tell of.
+local function hold_computation(cid, id)
+  if redis.call('HEXISTS', k('comp', cid), 'archived') == 1 then
+    redis.call('HINCRBY', k('comp', cid), 'holders', 1)
+  else
+    redis.call('SADD', k('comp', cid, 'jobs'), id)
+  end
+end
+
+-- A job lets go of a computation. Returns whether it held it, and how many still do.
+local function let_go(cid, id, job)
+  if redis.call('HEXISTS', k('comp', cid), 'archived') == 0 then
+    local held = redis.call('SREM', k('comp', cid, 'jobs'), id) == 1
+    return held, redis.call('SCARD', k('comp', cid, 'jobs'))
+  end
+  if job.canceled or job.failed or job.expired then return false, num(redis.call('HGET', k('comp', cid), 'holders')) end
+  return true, redis.call('HINCRBY', k('comp', cid), 'holders', -1)
+end
+
 -- A job leaves its computations early; the last one to go stops the computing.
 local function leave_computations(id, job, to)
   redis.call('ZREM', k('deadlines'), id)
   local status = job_status(job)
-  local left = redis.call('SREM', k('comp', job.comp, 'jobs'), id)
-  local parts = parts_of(job)
-  for n = 2, #parts do redis.call('SREM', k('comp', parts[n], 'jobs'), id) end
-  if left == 1 then
+  local parts, holders, held = {}, {}, nil
+  for _, cid in ipairs(parts_of(job)) do
+    if not holders[cid] then -- two samples may be one
+      local held_this
+      held_this, holders[cid] = let_go(cid, id, job)
+      if #parts == 0 then held = held_this end
+      parts[#parts + 1] = cid
+    end
+  end
+  if held then
     redis.call('HINCRBY', k('counts'), status, -1)
     if to then redis.call('HINCRBY', k('counts'), to, 1) end
   end
   for _, cid in ipairs(parts) do
-    if status_of(cid) and redis.call('SCARD', k('comp', cid, 'jobs')) == 0 then
+    if status_of(cid) and holders[cid] == 0 then
       drop_computation(cid)
     elseif status_of(cid) then
       leave_place(cid, id)

@@ -109,8 +109,10 @@ count(outcome)
 
 redis.call('ZREM', k('coming', r.sha), r.id)
 for _, part in ipairs(references) do redis.call('ZREM', k('coming', part.sha), r.id) end
+local held = {}
 for _, part in ipairs(parts) do
-  redis.call('SADD', k('comp', part.cid, 'jobs'), r.id)
+  if not held[part.cid] then hold_computation(part.cid, r.id) end
+  held[part.cid] = true
   if part.met == 'new' then start(part, part.cid) end
   if part.met == 'joined' then join_place(part.cid, r.id, { class = r.class, tenant = r.tenant, created = at }) end
 end
