@@ -46,7 +46,9 @@ class Platform:
             )
         )  # fmt: skip
 
-    def submit(self, name: str, letter: str = "a", samples: str = "", **options: object) -> tuple[Job, Outcome]:
+    def submit(
+        self, name: str, letter: str = "a", samples: str = "", key: str | None = None, **options: object
+    ) -> tuple[Job, Outcome]:
         """Ask who speaks in recording *letter*; *samples*: a letter for each known speaker's."""
         asked = Options(**{"diarize": True, **options})
         return self.client.ask(
@@ -54,7 +56,7 @@ class Platform:
                 Submission(
                     job_id=name, tenant="default", audio=_audio(letter), model="demo", revision="r1", options=asked,
                     diarizer=DIARIZER if asked.diarize else None,
-                    references=tuple(map(_audio, samples)),
+                    references=tuple(map(_audio, samples)), idempotency_key=key,
                 )
             )
         )  # fmt: skip

@@ -5,7 +5,7 @@ import pytest
 from tests.integration.test_diarization_ledger import SPEAKERS, TURNS, Platform
 from tests.ledger_client import left_over
 from transcription.computation import Claim, Timing
-from transcription.errors import Fault
+from transcription.errors import Fault, IdempotencyConflict
 from transcription.job import Failure, Job, Outcome, Status
 from transcription.spans import Piece, Span
 from transcription.speakers import Diarized, Turn
@@ -22,10 +22,13 @@ def platform(redis_url: str) -> Platform:
     return Platform(redis_url)
 
 
-def diarize_all(platform: Platform) -> list[Claim]:
-    """Do what waits for the diarizer; what was claimed."""
-    claims = []
+def diarize_all(platform: Platform, *, leaving: str = "") -> list[Claim]:
+    """Do what waits for the diarizer, but not the recordings *leaving* names; what was done."""
+    claims, left = [], []
     while (claim := platform.spans.claim("w1", models=(SPEAKERS,), extras=True)) is not None:
+        if claim.audio_sha256[0] in leaving:
+            left.append(claim)
+            continue
         claims.append(claim)
         if claim.closing:
             platform.spans.append_diarized(claim, VOICES[claim.audio_sha256])
@@ -34,6 +37,8 @@ def diarize_all(platform: Platform) -> list[Claim]:
             platform.spans.prepared(claim, [Piece(whole, (whole,))], language=None, probability=None)
             platform.spans.append_voices(claim, b"heard", window=0, audio_s=10)
         platform.spans.finish(claim, Timing(audio_s=10))
+    for claim in left:
+        platform.spans.release(claim)
     return claims
 
 
@@ -52,7 +57,7 @@ def test_speakers_are_called_as_the_samples_say(platform: Platform) -> None:
 def test_job_waits_for_its_samples_too(platform: Platform) -> None:
     job, _ = ask(platform, "j1")
     platform.transcribe()
-    platform.diarize()
+    diarize_all(platform, leaving="n")
     assert platform.client.status(job) is Status.PROCESSING
     diarize_all(platform)
     assert platform.client.status(job) is Status.COMPLETED
@@ -91,10 +96,8 @@ def test_name_that_is_given_later_stands_before_the_known_one(platform: Platform
 def test_sample_that_cannot_be_used_fails_the_job_and_is_named(platform: Platform) -> None:
     job, _ = ask(platform, "j1")
     platform.transcribe()
-    platform.diarize()
-    claim = next(
-        claim for claim in (platform.claim(SPEAKERS), platform.claim(SPEAKERS)) if claim.audio_sha256[0] == "e"
-    )
+    diarize_all(platform, leaving="e")
+    claim = platform.claim(SPEAKERS)
     assert claim.diarization.reference
     message = "no speech is heard in the sample"
     why = Failure(code="reference_without_speech", message=message, fault=Fault.INPUT)
@@ -143,3 +146,20 @@ def test_deadline_fails_the_job_with_its_samples(platform: Platform) -> None:
     platform.spans.reap()
     assert platform.client.get(job).failure.code == "deadline_exceeded"
     assert platform.nothing_to_claim()
+
+
+def test_other_samples_under_one_idempotency_key_are_another_payload(platform: Platform) -> None:
+    first, _ = ask(platform, "j1", key="once")
+    again, outcome = ask(platform, "j2", key="once")
+    assert (again.id, outcome) == (first.id, Outcome.REPEATED)
+    with pytest.raises(IdempotencyConflict):
+        platform.submit("j3", "a", "ne", key="once", known_speakers=KNOWN)
+
+
+def test_both_parts_of_a_cached_answer_leave_no_sample_behind(platform: Platform) -> None:
+    ask(platform, "j1")
+    platform.transcribe()
+    diarize_all(platform)
+    platform.redis.delete("murmur:unneeded")
+    assert ask(platform, "j2")[1] is Outcome.CACHED
+    assert set(platform.redis.zrange("murmur:unneeded", 0, -1)) == {"a" * 64, "e" * 64, "n" * 64}
