@@ -3,6 +3,7 @@
 import asyncio
 import zlib
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ from transcription.ledger.scripts import Scripts, pairs
 from transcription.ports import ResultStore
 
 LEVEL = 6
+THREADS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,20 +34,30 @@ class Archive:
 
 
 class ArchiveReader:
-    """Reads what has left the ledger; a result that is lost answers for no further job."""
+    """
+    Reads what has left the ledger; a result that is lost answers for no further job.
+
+    In threads of its own: a share that hangs holds none that other answers wait for.
+    """
 
     def __init__(self, results: ResultStore | None, scripts: Scripts) -> None:
         self._results = results
         self._scripts = scripts
+        self._threads = ThreadPoolExecutor(THREADS, "results")
 
     async def read(self, computation: str) -> Archive:
         """The archive of a computation. ResultLost, StorageUnavailable."""
         try:
-            data = await asyncio.to_thread(self._stored, computation)
+            data = await asyncio.get_running_loop().run_in_executor(self._threads, self._stored, computation)
             return await asyncio.to_thread(unpacked, computation, data)
         except ResultLost:
             await self._scripts.call("uncache", computation)
             raise
+
+    async def delete(self, computation: str) -> None:
+        """Delete the archive of a computation. StorageUnavailable."""
+        if self._results is not None:
+            await asyncio.get_running_loop().run_in_executor(self._threads, self._results.delete, computation)
 
     async def whole(
         self, computation: str, comp: dict[str, str], spans: list[list[str]]

@@ -443,7 +443,7 @@ class RedisJobs:
             return
         with suppress(StorageUnavailable, RedisError):
             for name in names:
-                await asyncio.to_thread(self._results.delete, name)
+                await self._archives.delete(name)
             await self._client.zrem(f"{PREFIX}dropped", *names)
 
     async def follow(self, job: Job, *, seconds: float, quiet_s: float) -> AsyncGenerator[Job, None]:
