@@ -1,14 +1,23 @@
 """Samples of known speakers are computations of their own: a job waits for them, shares them, lets their audio go."""
 
+import asyncio
+from pathlib import Path
+
 import pytest
 
 from tests.integration.test_diarization_ledger import SPEAKERS, TURNS, Platform
 from tests.ledger_client import left_over
+from tests.memory_jobs import MemoryQueue
 from transcription.computation import Claim, Timing
 from transcription.errors import Fault, IdempotencyConflict
+from transcription.housekeeping.maintenance import Maintenance
 from transcription.job import Failure, Job, Outcome, Status
+from transcription.ledger.connections import connect_async
+from transcription.ledger.job_store import RedisJobs
 from transcription.spans import Piece, Span
 from transcription.speakers import Diarized, Turn
+from transcription.storage.disk import DiskBlobs
+from transcription.storage.results import open_results
 
 KNOWN = ["Eva", "Nora"]
 EAST, NORTH = (1.0, 0.0), (0.0, 1.0)
@@ -163,3 +172,25 @@ def test_both_parts_of_a_cached_answer_leave_no_sample_behind(platform: Platform
     platform.redis.delete("murmur:unneeded")
     assert ask(platform, "j2")[1] is Outcome.CACHED
     assert set(platform.redis.zrange("murmur:unneeded", 0, -1)) == {"a" * 64, "e" * 64, "n" * 64}
+
+
+def test_known_names_are_read_when_results_have_left_the_ledger(platform: Platform, tmp_path: Path) -> None:
+    retention = platform.settings.retention.model_copy(update={"results_in_ledger_s": 0})
+    settings = platform.settings.model_copy(update={"data_dir": tmp_path, "retention": retention})
+    store = open_results(settings)
+    job, _ = ask(platform, "j1")
+    platform.transcribe()
+    diarize_all(platform)
+    care = Maintenance(platform.spans, MemoryQueue(), DiskBlobs(settings.blob_dir), settings, results=store)
+    care.archive(store)
+    assert len(list(settings.blob_dir.glob("results/??/*"))) == 4
+
+    async def read() -> list[str | None]:
+        jobs = RedisJobs(connect_async(settings.ledger), settings, results=store)
+        try:
+            found = await jobs.transcript(await jobs.get(job.id, tenant="default"))
+        finally:
+            await jobs.close()
+        return [segment.speaker for segment in found.segments]
+
+    assert asyncio.run(read()) == ["Nora", "Eva"]
