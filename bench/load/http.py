@@ -48,7 +48,9 @@ class Connection:
 
     async def send(self, method: str, path: str, body: bytes = b"", **headers: str) -> asyncio.StreamReader:
         """Send a request; who wants its answer reads on."""
-        if self._streams is None or self._streams[1].is_closing():
+        # A server closes connections that were idle for seconds; that is no error of anybody's.
+        if self._streams is None or self._streams[1].is_closing() or self._streams[0].at_eof():
+            self.close()
             self._streams = await asyncio.open_connection(self._host, self._port)
         reader, writer = self._streams
         lines = [f"{method} {path} HTTP/1.1", f"host: {self._host}:{self._port}"]

@@ -13,7 +13,7 @@ from pathlib import Path
 import uvloop
 
 from bench.load.clients import p99
-from bench.load.http import Connection
+from bench.load.http import Answer, Connection
 from bench.load.stack import OTHER_CORE, Service, Stack, pin, running
 from demo import SAMPLES
 
@@ -70,14 +70,14 @@ def wav(size: int, number: int) -> Iterator[bytes]:
         rest -= min(PIECE, rest)
 
 
-async def upload(url: str, path: str, size: int, number: int) -> int:
-    """Send one as a raw body; the status."""
+async def upload(url: str, path: str, size: int, number: int) -> Answer:
+    """Send one as a raw body; the answer."""
     connection = Connection.to(url)
     try:
         await connection.send("POST", path, content_length=str(size), content_type="audio/wav")
         for piece in wav(size, number):
             await connection.write(piece)
-        return (await connection.answer()).status
+        return await connection.answer()
     finally:
         connection.close()
 
@@ -135,9 +135,9 @@ async def _some(service: Service, path: str, size: int, seconds: float, numbers:
     async def client() -> None:
         nonlocal done
         while time.monotonic() < began + seconds:
-            status = await upload(service.url, path, size, next(numbers))
-            if status not in (200, 202):
-                raise SystemExit(f"{path} of {size} bytes was answered {status}")
+            answer = await upload(service.url, path, size, next(numbers))
+            if answer.status not in (200, 202):
+                raise SystemExit(f"{path} of {size} bytes was answered {answer}")
             done += 1
 
     await asyncio.gather(*(client() for _ in range(AT_ONCE)))
@@ -179,7 +179,7 @@ async def _beside(stack: Stack, crowd: int, numbers: Iterator[int]) -> tuple[lis
         await asyncio.sleep(0.005)
     connection.close()
     ends = await asyncio.gather(*coming, return_exceptions=True)
-    return took, sum(end not in (200, 202) for end in ends)
+    return took, sum(not isinstance(end, Answer) or end.status != 202 for end in ends)
 
 
 async def _huge(service: Service, size: int, numbers: Iterator[int]) -> list[int]:
@@ -189,7 +189,7 @@ async def _huge(service: Service, size: int, numbers: Iterator[int]) -> list[int
     while not coming.done():
         await asyncio.wait([coming], timeout=CURVE_S)
         rss.append(service.rss_bytes())
-    if coming.result() != 202:
+    if coming.result().status != 202:
         raise SystemExit(f"the huge upload was answered {coming.result()}")
     return rss
 
