@@ -8,7 +8,7 @@ for i = 0, num(redis.call('HGET', key, 'spans')) - 1 do redis.call('DEL', k('spa
 redis.call('DEL', k('events', cid))
 -- What a job's answer is made of stays, and what finds the computation.
 local kept = { 'status', 'fingerprint', 'started', 'completed', 'duration', 'language', 'attempts', 'compute_ms',
-  'warnings', 'known', 'kind', 'same_as' }
+  'warnings', 'kind', 'same_as' }
 local values = redis.call('HMGET', key, unpack(kept))
 local tracks, sha = redis.call('HGET', key, 'tracks'), redis.call('HGET', key, 'sha')
 local holders = redis.call('SCARD', k('comp', cid, 'jobs'))
@@ -19,6 +19,6 @@ end
 if tracks and tracks ~= '[]' then redis.call('HSET', key, 'tracks', tracks) end
 -- Whose recording is kept as long as the result.
 if redis.call('SISMEMBER', k('blob', sha), cid) == 1 then redis.call('HSET', key, 'sha', sha) end
-redis.call('HSET', key, 'archived', 1, 'holders', holders)
+redis.call('HSET', key, 'archived', holders)
 audit('archived', 'comp', cid)
 return 1

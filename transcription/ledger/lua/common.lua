@@ -32,7 +32,7 @@
 --                             texts and events, and most of this, are in the result store;
 --                             `same_as`: another channel of the recording that has its sound, and says its text
 --   comp:C:jobs       set     jobs that wait for it or keep its result; when the last one leaves, it is deleted; of an
---                             archived one only their number is left: `holders`
+--                             archived one only their number is left: `archived`
 --   span:C:I          hash    state (pending running delayed done stopped), start, end, speech, token, worker,
 --                             request (the claim's), attempts, windows, `language` of the last one, where it was told;
 --                             `place`: the queue it waits in, or was taken from last (first, extra, avoided, suspect,
@@ -790,7 +790,7 @@ end
 -- A job holds a computation. Of one that has left the ledger only their number is kept: it has nobody to tell of.
 local function hold_computation(cid, id)
   if redis.call('HEXISTS', k('comp', cid), 'archived') == 1 then
-    redis.call('HINCRBY', k('comp', cid), 'holders', 1)
+    redis.call('HINCRBY', k('comp', cid), 'archived', 1)
   else
     redis.call('SADD', k('comp', cid, 'jobs'), id)
   end
@@ -802,8 +802,9 @@ local function let_go(cid, id, job)
     local held = redis.call('SREM', k('comp', cid, 'jobs'), id) == 1
     return held, redis.call('SCARD', k('comp', cid, 'jobs'))
   end
-  if job.canceled or job.failed or job.expired then return false, num(redis.call('HGET', k('comp', cid), 'holders')) end
-  return true, redis.call('HINCRBY', k('comp', cid), 'holders', -1)
+  local gone = job.canceled or job.failed or job.expired
+  if gone then return false, num(redis.call('HGET', k('comp', cid), 'archived')) end
+  return true, redis.call('HINCRBY', k('comp', cid), 'archived', -1)
 end
 
 -- A job leaves its computations early; the last one to go stops the computing.

@@ -87,7 +87,7 @@ local cid = parts[1].cid
 
 redis.call('HSET', k('job', r.id), 'id', r.id, 'tenant', r.tenant, 'comp', cid, 'created', at, 'options', options,
   'filename', r.filename, 'sha', r.sha, 'bytes', r.bytes, 'duration', r.duration, 'model', r.model, 'ttl', r.ttl,
-  'cached', outcome == 'cached' and 1 or 0, 'stored', stored, 'class', r.class)
+  'cached', outcome == 'cached' and 1 or 0, 'stored', stored)
 if r.speakers then redis.call('HSET', k('job', r.id), 'speakers', r.speakers.cid) end
 if r.channels then
   local cids = {}
