@@ -219,6 +219,20 @@ def test_api_is_rolled_without_one_failed_request(whole: Stack) -> None:
     assert not after & before
 
 
+def test_an_upgrade_fails_no_request_and_replaces_only_what_has_changed(whole: Stack) -> None:
+    before = {name: set(whole.containers(name)) for name in ("nginx", "redis", "api", "worker")}
+    with (
+        whole.told(MURMUR_WORKER__SPAN_S="77"),
+        Visitors(whole.url, SAMPLES["short"].path.read_bytes()) as visitors,
+    ):
+        whole.script("deploy/upgrade.sh", "--no-build")
+        seen = sum(visitors.answers.values())
+        eventually(lambda: sum(visitors.answers.values()) > seen + 20, 60)
+    assert visitors.failed() == {}
+    after = {name: set(whole.containers(name)) for name in before}
+    assert {name for name in before if before[name] != after[name]} == {"api", "worker"}
+
+
 # What accidents do
 
 
