@@ -4,7 +4,8 @@ Languages: `python -m bench.languages --each 10 --cut`.
 English and German by voices that the demo model was never trained on, spliced every so many seconds, through the
 worker's windows and engine with `multilingual=true`: the share of windows that are told right. A window in which both
 are spoken counts apart, as right for either. With `--cut` every talk is also computed in spans of 60 s, each in two
-runs, the second of which goes on in the middle: what is told must be the same. Needs espeak-ng.
+runs, the second of which goes on in the middle: what is told must be the same. Needs espeak-ng, and
+the demo's training packages (torch, scipy).
 """
 
 import argparse
