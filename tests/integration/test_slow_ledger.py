@@ -198,11 +198,15 @@ def test_uploads_that_hang_in_the_disk_hold_no_thread_that_an_answer_waits_for(
         return write(file, data)
 
     settings = api_settings(redis_url, tmp_path)
-    with live_api(settings) as api, connect(settings.ledger) as client:
+    with (
+        live_api(settings) as api,
+        connect(settings.ledger) as client,
+        httpx.Client(base_url=api.base_url, timeout=90) as uploader,
+    ):
         job = api.post("/v1/jobs", files={"file": audio_files.wav()}).json()["id"]
         LedgerWorker(RedisSpans(client, settings)).work()
         monkeypatch.setattr(PartFile, "write", hung)
-        send = partial(httpx.post, f"{api.base_url}/v1/jobs", files={"file": audio_files.wav(2.0)}, timeout=60)
+        send = partial(uploader.post, "/v1/jobs", files={"file": audio_files.wav(2.0)})
         uploads = [threading.Thread(target=send) for _ in range(40)]
         try:
             for upload in uploads:
