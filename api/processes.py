@@ -59,10 +59,9 @@ def listeners(host: str, port: int, count: int) -> list[socket.socket]:
     if sys.platform != "linux":
         first.bind(address)
         return [first] * count
-    # Alone at first: a port that is shared with a stranger would be no error.
-    first.bind(address)
-    address = first.getsockname()
-    first.close()
+    with first:  # alone at first: a port that is shared with a stranger would be no error
+        first.bind(address)
+        address = first.getsockname()
     bound = []
     for _ in range(count):
         one = socket.socket(family, kind, protocol)

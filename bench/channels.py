@@ -10,6 +10,7 @@ import argparse
 import tempfile
 from collections import defaultdict
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from pathlib import Path
 
 import meeteval
@@ -34,7 +35,7 @@ LEAKS_DB = (None, -40, -30, -20)
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """A call's words: all that were heard, those in a channel in which only another speaks then, and errors (cpWER)."""
+    """A call's words: all that were heard, those of another's channel, and errors (cpWER)."""
 
     heard: int
     astray: int
@@ -78,8 +79,10 @@ def _transcribed(engine: Engine, recording: Recording) -> Transcript:
 
 def score(conversation: Conversation, transcript: Transcript) -> Score:
     """Compare what was heard in each channel with who spoke there."""
-    words = [(segment.channel or 1, word) for segment in transcript.segments for word in segment.words or ()]
-    astray = sum(_is_astray(conversation, channel, word) for channel, word in words)
+    words: dict[int, list[Word]] = defaultdict(list)
+    for segment in transcript.segments:
+        words[segment.channel or 1] += segment.words or ()
+    astray = sum(_astray(conversation, channel, own) for channel, own in words.items())
     said: dict[str, list[str]] = defaultdict(list)
     for one in conversation.said:
         said[one.speaker].append(plain(one.text))
@@ -87,17 +90,28 @@ def score(conversation: Conversation, transcript: Transcript) -> Score:
     for segment in transcript.segments:
         heard[str(segment.channel)].append(plain(segment.text))
     rate = meeteval.wer.cp_word_error_rate(_texts(said), _texts(heard))
-    return Score(len(words), astray, rate.errors, rate.length)
+    return Score(sum(map(len, words.values())), astray, rate.errors, rate.length)
 
 
 def _texts(parts: dict[str, list[str]]) -> dict[str, str]:
     return {who: " ".join(texts) for who, texts in parts.items()}
 
 
-def _is_astray(conversation: Conversation, channel: int, word: Word) -> bool:
+def _astray(conversation: Conversation, channel: int, words: list[Word]) -> int:
+    """Words of a channel that its speaker didn't say, in whose middle only another speaks."""
+    own = conversation.names[channel - 1]
+    said = [word for one in conversation.said if one.speaker == own for word in plain(one.text).split()]
+    heard = [plain(word.word).strip() for word in words]
+    theirs = set(range(len(words)))
+    for block in SequenceMatcher(None, said, heard, autojunk=False).get_matching_blocks():
+        theirs -= set(range(block.b, block.b + block.size))
+    return sum(_only_another_speaks(conversation, own, words[number]) for number in theirs)
+
+
+def _only_another_speaks(conversation: Conversation, own: str, word: Word) -> bool:
     middle = (word.start + word.end) / 2
     speaking = {one.speaker for one in conversation.said if one.start <= middle <= one.end}
-    return bool(speaking) and conversation.names[channel - 1] not in speaking
+    return bool(speaking) and own not in speaking
 
 
 def measure(engine: Engine, *, each: int, seed: int) -> list[str]:

@@ -15,6 +15,7 @@ from transcription.ledger.webhook_outbox import RedisOutbox
 from transcription.options import Options
 from transcription.ports import Backlog
 from transcription.settings import Settings
+from transcription.storage.results import open_results
 
 T = TypeVar("T")
 
@@ -30,7 +31,7 @@ class LedgerClient:
 
     def ask(self, question: Callable[[RedisJobs], Awaitable[T]]) -> T:
         async def run() -> T:
-            jobs = RedisJobs(self._client(), self.settings)
+            jobs = RedisJobs(self._client(), self.settings, results=open_results(self.settings))
             try:
                 return await question(jobs)
             finally:

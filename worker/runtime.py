@@ -256,7 +256,9 @@ class WorkerRuntime:
         except (LeaseLost, Stopped) as error:
             counters.spans.labels("given_up").inc()
             log.info("given up", reason=error.code)
-            raise GivenUp(error.message, canceled=held.unwanted) from error
+            # A write may have heard it before the next renewal does.
+            unwanted = held.unwanted or (isinstance(error, Stopped) and not held.lost and not held.handed_back)
+            raise GivenUp(error.message, canceled=unwanted) from error
         except MemoryError:
             # Nothing in this process can be trusted to have room now: it ends, and its spans are suspects.
             log.exception("out of memory; the process exits")

@@ -85,8 +85,7 @@ async def lacking(platform: Platform, job: Job) -> dict[str, Any]:
 
 def _segment(segment: Segment, number: int) -> dict[str, Any]:
     times = {"start": round(segment.start, 3), "end": round(segment.end, 3)}
-    # No speaker is known; the published type wants the field.
-    return {"type": "transcript.text.segment", "id": f"seg_{number}", **times, "text": segment.text, "speaker": ""}
+    return {"type": "transcript.text.segment", "id": f"seg_{number}", **times, "text": segment.text}
 
 
 def failed(error: MurmurationError) -> bytes:

@@ -233,7 +233,7 @@ def check(page: Page) -> None:
 
 def test_everything_can_be_reached_by_keyboard(platform: TestPlatform, page: Page) -> None:
     page.goto(platform.url)
-    expect(page.get_by_label("Language")).to_be_visible()
+    expect(page.get_by_role("combobox", name="Language")).to_be_visible()
     reached = set()
     for _ in range(30):
         page.keyboard.press("Tab")

@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -73,6 +74,12 @@ def submitted_through_freezes(flock: Flock) -> list[tuple[bytes, httpx.Response]
     return told
 
 
+def looked_up(url: str) -> httpx.Response | None:
+    """The answer, once the API's process has noticed that the server is back."""
+    found = httpx.get(url, timeout=20)
+    return None if found.status_code == 503 else found
+
+
 def verdict(flock: Flock, audio: bytes, answer: httpx.Response, kept: dict[str | None, str]) -> str:
     """Which of the three a client was told; it must be what is in the ledger."""
     sha256, said = hashlib.sha256(audio).hexdigest(), answer.json()
@@ -83,7 +90,7 @@ def verdict(flock: Flock, audio: bytes, answer: httpx.Response, kept: dict[str |
     if said["code"] != "outcome_unknown":
         assert sha256 not in kept, said
         return "refused"
-    found = httpx.get(flock.url(APIS[0]) + answer.headers["location"], timeout=20)
+    found = eventually(partial(looked_up, flock.url(APIS[0]) + answer.headers["location"]), 20)
     assert found.status_code in (200, 404), found.text
     assert (found.status_code == 200) == (sha256 in kept)
     assert kept.get(sha256) in (None, said["job_id"])

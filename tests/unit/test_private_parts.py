@@ -19,7 +19,8 @@ from faster_whisper.transcribe import get_compression_ratio, get_ctranslate2_sto
 from kombu.asynchronous.hub import Hub
 from kombu.message import Message
 from kombu.transport.redis import Channel
-from redis import ConnectionPool
+from redis import Connection, ConnectionPool, SSLConnection, UnixDomainSocketConnection
+from redis.connection import AbstractConnection
 from slowapi import Limiter
 from slowapi.wrappers import LimitGroup
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -31,6 +32,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 PLACES = {
     "api/auth/rate_limits.py": ("slowapi",),
     "api/server.py": ("uvicorn",),
+    "murmur/backup/snapshot.py": ("redis",),
     "transcription/ledger/broker.py": ("celery", "kombu"),
     "worker/celery_internals.py": ("celery", "kombu"),
     "worker/engines/stages.py": ("faster-whisper",),
@@ -116,6 +118,12 @@ def test_kombu_keeps_a_queue_in_a_list_of_its_name() -> None:
     channel = object.__new__(Channel)
     assert channel._q_for_pri("murmur.demo", 0) == "murmur.demo"
     assert ".llen(self._q_for_pri(queue, pri))" in inspect.getsource(Channel._size)
+
+
+def test_redis_py_keeps_its_socket_where_a_snapshot_is_read_from() -> None:
+    for kind in (Connection, SSLConnection, UnixDomainSocketConnection):
+        assert issubclass(kind, AbstractConnection)
+    assert "self._sock = sock" in inspect.getsource(AbstractConnection)
 
 
 def test_slowapi_has_the_registry_that_our_limits_are_kept_in() -> None:

@@ -18,6 +18,9 @@ from transcription.storage.room import Promise
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _RETRY_AFTER_S = 60
 _MODE = 0o640
+_UNSYNCED_BYTES = 32 << 20
+"""Most that waits in memory to be written: a gigabyte at the end would hold up whoever else syncs to that disk, the
+ledger too."""
 
 
 class PartFile(io.BufferedIOBase):
@@ -36,6 +39,7 @@ class PartFile(io.BufferedIOBase):
         self._sealer: Sealer | None = None
         self._whole = False
         self._hash = hashlib.sha256()
+        self._unsynced = 0
         self._descriptor: int | None = None
         self._over = False
 
@@ -99,6 +103,10 @@ class PartFile(io.BufferedIOBase):
             view = memoryview(data)
             while view:
                 view = view[os.write(self.fileno(), view) :]
+        self._unsynced += len(data)
+        if self._unsynced >= _UNSYNCED_BYTES:
+            os.fsync(self.fileno())
+            self._unsynced = 0
 
 
 @contextmanager
