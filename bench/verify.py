@@ -56,8 +56,10 @@ def best(what: Callable[[], object]) -> float:
     return min(took)
 
 
-def nothing() -> None:
-    """Nobody waits."""
+def decoded(decoder: Decoder, path: Path) -> None:
+    """Decode the file into one that is thrown away."""
+    with tempfile.TemporaryFile(dir=path.parent) as target:
+        decoder.decode(path, target)
 
 
 def damaged(sha256: str) -> None:
@@ -76,7 +78,7 @@ def main() -> None:
             path = Path(folder) / f"sound.{container}"
             written(path, container, codec, rate, layout)
             sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-            decoding = partial(decoder.decode, path, progressed=nothing, check=nothing)
+            decoding = partial(decoded, decoder, path)
             looking = partial(verify, path, sha256, damaged=damaged)
 
             def both(decoding: Callable[[], object] = decoding, looking: Callable[[], object] = looking) -> None:
