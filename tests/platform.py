@@ -36,6 +36,12 @@ def eventually(condition: Callable[[], T], within_s: float = 10.0, *, every_s: f
         time.sleep(every_s)
 
 
+def fresh_stats(client: Client) -> dict[str, Any]:
+    """The platform's statistics of now: those that an API process answers with may be a second old."""
+    asked = time.monotonic()
+    return eventually(lambda: client.stats() if time.monotonic() - asked > 1.5 else None, every_s=0.2)
+
+
 async def eventually_async(condition: Callable[[], T], within_s: float = 10.0, *, every_s: float = 0.005) -> T:
     """`eventually` for a test on an event loop, which goes on meanwhile."""
     deadline = time.monotonic() + within_s

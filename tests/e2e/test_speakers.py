@@ -1,16 +1,14 @@
 """Who spoke, on a real platform: two voices that take turns, told apart, named, and written in every format."""
 
-import time
 from collections.abc import Iterator
 from difflib import SequenceMatcher
-from typing import Any
 
 import httpx
 import pytest
 
 from demo import DIALOGUE, SAMPLES
 from murmur import BadRequest, Client
-from tests.platform import TestPlatform, eventually
+from tests.platform import TestPlatform, fresh_stats
 
 WHO = [segment.speaker for segment in DIALOGUE.segments]
 
@@ -64,17 +62,11 @@ def test_result_that_was_named_anew_is_no_longer_what_a_client_holds(
     client.name_speakers(job_id, {"A": ""})
 
 
-def fresh(client: Client) -> dict[str, Any]:
-    """Statistics of now: an API's may be a second old."""
-    asked = time.monotonic()
-    return eventually(lambda: client.stats() if time.monotonic() - asked > 1.5 else None, every_s=0.2)
-
-
 def test_asking_who_spoke_later_transcribes_nothing_again(client: Client) -> None:
     plain = client.wait(client.submit(DIALOGUE.path, language="en").id, seconds=20)
-    before = fresh(client)
+    before = fresh_stats(client)
     later = client.wait(client.submit(DIALOGUE.path, language="en", diarize=True).id, seconds=20)
-    after = fresh(client)
+    after = fresh_stats(client)
     assert "A: " not in client.result(plain.id, "text")
     assert client.result(later.id, "text").startswith("A: ")
     assert later.compute_s >= plain.compute_s
