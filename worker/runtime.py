@@ -26,7 +26,6 @@ from transcription.observability.tracing import open_traces
 from transcription.ports import JobQueue, SpanStore, WorkerInfo
 from transcription.retry import History, Patience, Retry, classified, decide
 from transcription.settings import Settings
-from transcription.storage.results import open_results
 from transcription.storage.stores import open_blobs
 from worker.admission import room
 from worker.celery_internals import ConsumedQueues
@@ -136,10 +135,10 @@ class WorkerRuntime:
             ),
         )  # fmt: skip
         self._webhook_dispatcher = WebhookDispatcher(settings, listens=False)
+        # No results: only who reads them, the API, moves them to the store. A worker's disk may be another one.
         self._maintenance = Maintenance(
-            self._spans, self._queue, self._blobs, settings,
-            results=open_results(settings), webhooks=self._webhook_dispatcher.wake,
-        )  # fmt: skip
+            self._spans, self._queue, self._blobs, settings, webhooks=self._webhook_dispatcher.wake
+        )
         self._traces = open_traces("worker")
 
     def start(self) -> None:

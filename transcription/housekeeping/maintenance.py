@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import structlog
 
-from transcription.errors import LedgerUnavailable
+from transcription.errors import LedgerUnavailable, StorageUnavailable
 from transcription.ports import BlobStore, JobQueue, ResultStore, SpanStore
 from transcription.settings import Settings
 from transcription.storage.disk import DiskBlobs, clock, modified
@@ -74,6 +74,8 @@ class Maintenance(threading.Thread):
                     self.archive(self._results)
             except LedgerUnavailable as error:
                 log.warning("ledger unavailable", error=error.message)
+            except StorageUnavailable as error:
+                log.warning("store unavailable", error=error.message)
             except Exception:
                 log.exception("maintenance failed")
 

@@ -4,7 +4,7 @@ import os
 import re
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import obstore
@@ -27,8 +27,11 @@ class DiskResults:
     """Results as files: `root/<first two digits>/<computation>`, encrypted as *encryption* has it."""
 
     def __init__(self, root: Path, encryption: FileEncryption) -> None:
+        """Make the directory *root*, which is never made again: where it is gone later, its disk is."""
         self._root = root
         self._encryption = encryption
+        with suppress(OSError):  # each write finds it missing
+            root.mkdir(parents=True, exist_ok=True)
 
     def write(self, name: str, data: bytes) -> None:
         """Keep a result; it is on the disk when this returns. DiskFull, StorageUnavailable."""
@@ -36,7 +39,7 @@ class DiskResults:
         part = self._root / "parts" / f"{uuid.uuid4().hex}.part"
         with disk_errors():
             for folder in (path.parent, part.parent):
-                folder.mkdir(parents=True, exist_ok=True)
+                folder.mkdir(exist_ok=True)  # not the root: a result on the disk below an unmounted one would be lost
             try:
                 with part.open("wb") as file:
                     file.write(_sealed(data, self._encryption))

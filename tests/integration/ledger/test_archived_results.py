@@ -15,7 +15,7 @@ from tests.ledger_endings import DAY_S, TTL_S
 from tests.ledger_worker import LedgerWorker
 from tests.live_api import api_settings, live_api
 from tests.unit.test_encryption import key_file
-from transcription.errors import JobNotFound, ResultLost
+from transcription.errors import JobNotFound, ResultLost, StorageUnavailable
 from transcription.housekeeping.maintenance import Maintenance
 from transcription.job import Job, Outcome, Status
 from transcription.ledger.change_feed import Watch
@@ -235,6 +235,23 @@ def test_a_process_that_dies_between_storing_and_dropping_loses_nothing(site: Si
     assert site.reader.text(job) == "a one a two a three"
     site.archive()
     assert site.reader.text(job) == "a one a two a three"
+
+
+def test_nothing_leaves_the_ledger_for_a_disk_that_is_not_mounted(site: Site) -> None:
+    job = finished(site.client, site.worker)
+    site.clock.advance(3601)
+    blobs = site.reader.settings.blob_dir
+    blobs.rename(blobs.with_name("away"))
+    blobs.mkdir()  # what was below the mount
+    with pytest.raises(StorageUnavailable):
+        site.archive()
+    blobs.rmdir()
+    blobs.with_name("away").rename(blobs)
+    assert site.files() == []
+    text = site.reader.text(job)
+    site.archive()
+    assert len(site.files()) == 1
+    assert site.reader.text(job) == text
 
 
 def test_what_is_deleted_while_it_is_stored_leaves_no_file(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
