@@ -18,6 +18,8 @@ from transcription.errors import BadBase64, MalformedRequest, MissingFile, TooMa
 _STRUCTURE = re.compile(rb'["{}\[\],:]')
 _IN_STRING = re.compile(rb'["\\]')
 _MAX_KEY_BYTES = 256
+_MAX_STEPS = 1 << 18
+"""Marks and escapes besides the audio, each of which is a step in Python: base64 with escaped slashes has one in 64."""
 _DATA_URL = b"data:"
 _MAX_HEAD_BYTES = 256
 _SAMPLES = tuple(name.encode() for name in SAMPLES)
@@ -96,7 +98,7 @@ class JsonForm(Form):
         self._key: bytearray | None = None
         self._value_next = False
         self._audio: Base64Stream | None = None
-        self._audios = self._sample_bytes = 0
+        self._audios = self._sample_bytes = self._steps = 0
         self.from_query: dict[str, object] = {}
 
     def body_limit(self, max_audio_bytes: int) -> int:
@@ -121,10 +123,11 @@ class JsonForm(Form):
         while at < len(chunk):
             if self._audio is not None:
                 at = self._decode(self._audio, chunk, at, audio)
-            elif self._in_string:
-                at = self._string(chunk, at)
             else:
-                at = self._structure(chunk, at)
+                at = self._string(chunk, at) if self._in_string else self._structure(chunk, at)
+                self._steps += 1
+                if self._steps > _MAX_STEPS:
+                    raise MalformedRequest(f"the JSON has more than {_MAX_STEPS} marks and escapes besides its 'audio'")
         if self._sample_bytes > MAX_SAMPLES_BYTES:
             raise MalformedRequest(f"the samples of known speakers have more than {MAX_SAMPLES_BYTES} bytes together")
         if len(self._rest) - self._sample_bytes > MAX_FIELDS_BYTES:
@@ -227,7 +230,7 @@ class JsonForm(Form):
 
     def _keep(self, chunk: bytes, start: int, end: int) -> int:
         self._rest += chunk[start:end]
-        if self._path and self._path[0] in _SAMPLES:
+        if self._in_string and self._key is None and self._path and self._path[0] in _SAMPLES:
             self._sample_bytes += end - start
         if self._key is not None and len(self._key) < _MAX_KEY_BYTES:
             self._key += chunk[start:end]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from api.uploads.form import Form
 from api.uploads.json_form import JsonForm
 from api.uploads.multipart import MultipartForm
-from transcription.errors import BadBase64, MurmurationError
+from transcription.errors import BadBase64, MalformedRequest, MurmurationError
 
 MULTIPART = (
     b'preamble\r\n--XX\r\nContent-Disposition: form-data; name="language"\r\n\r\nen\r\n'
@@ -73,3 +73,25 @@ def test_no_body_makes_a_parser_fail_in_another_way_than_with_its_errors(  # fin
                 feed(form, prefix + body, size)
             except MurmurationError:
                 continue
+
+
+@pytest.mark.parametrize("filler", [b",", b"[", b'"",', b"{},"])
+def test_the_room_for_samples_is_no_room_for_millions_of_marks(filler: bytes) -> None:
+    form, taken = JsonForm(), 0
+
+    def send() -> None:
+        nonlocal taken
+        for chunk in [b'{"known_speakers":[', *[filler * 1000] * 4000]:
+            list(form.feed(chunk))
+            taken += len(chunk)
+
+    with pytest.raises(MalformedRequest):
+        send()
+    assert taken < 300_000
+
+
+def test_samples_with_escaped_slashes_have_room() -> None:
+    sample = b"data:audio/wav;base64," + b"AAAAAAA\\/" * 100_000
+    form = JsonForm()
+    assert feed(form, b'{"audio":"","known_speakers":{"Ann":"' + sample + b'"}}', 65_536) == b""
+    assert form.fields["known_speakers"] == {"Ann": sample.replace(b"\\", b"").decode()}

@@ -175,3 +175,11 @@ async def test_openai_s_clients_hear_what_is_wrong_with_theirs(
 async def test_known_speakers_need_what_tells_speakers_apart(api: Bench) -> None:
     answer = await openai(api, ["Anna"], [url(ANNA)], model="whisper-1", response_format="json")
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "malformed_request")
+
+
+async def test_a_form_s_object_of_millions_of_values_is_not_parsed(api: Bench) -> None:
+    known = '{"Ann":[' + "[]," * 100_000 + "0]}"
+    answer = await api.http.post(
+        "/v1/jobs", files={"file": ("a.wav", RECORDING)}, data={"diarize": "true", "known_speakers": known}
+    )
+    assert (answer.status_code, answer.json()["code"]) == (400, "malformed_request")
