@@ -48,6 +48,10 @@ class BackgroundHandler(QueueHandler):
 
 
 class _Listener(QueueListener):
+    def enqueue_sentinel(self) -> None:
+        """Say that this is the end, when there is room for that: more lines may wait than fit."""
+        self.queue.put(self._sentinel)  # type: ignore[attr-defined]
+
     def handle(self, record: logging.LogRecord) -> None:
         """Format and write a record with what its context knew: the request's id, for one."""
         logged_in: contextvars.Context = record.__dict__.pop("logged_in")
