@@ -5,7 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
+
+from transcription.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 # $$ is a dollar; ${NAME}, ${NAME:-default} (which may hold further ones), ${NAME:?message}, ${NAME:+instead}
@@ -103,3 +106,24 @@ def memory(size: str) -> int:
     found = re.fullmatch(r"(\d+)([kmg])i?b?", size.lower())
     assert found, size
     return int(found[1]) << {"k": 10, "m": 20, "g": 30}[found[2]]
+
+
+STACK = stack()
+SERVICES: dict[str, dict[str, Any]] = STACK["services"]
+
+
+def mounts(service: Mapping[str, Any]) -> dict[str, str]:
+    """What a service mounts, by where: the source, and its mode after a colon."""
+    found = {}
+    for entry in service.get("volumes", ()):
+        source, target, *mode = entry.split(":")
+        found[target] = ":".join((source, *mode))
+    return found
+
+
+def settings_of(service: Mapping[str, Any], monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """What the platform's own settings make of a service's environment."""
+    for name, value in service["environment"].items():
+        if name.startswith("MURMUR_"):
+            monkeypatch.setenv(name, str(value))
+    return Settings()
