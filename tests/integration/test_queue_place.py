@@ -10,14 +10,14 @@ from redis import Redis
 from tests import audio_files
 from tests.ledger_worker import LedgerWorker
 from tests.live_api import live_api
-from transcription.ledger import job_store
+from transcription.ledger import job_reader
 from transcription.ledger.span_store import RedisSpans
 from transcription.settings import Settings
 
 
 @pytest.fixture
 def api(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[httpx.Client]:
-    monkeypatch.setattr(job_store, "RATE_AGE_S", 0.0)
+    monkeypatch.setattr(job_reader, "RATE_AGE_S", 0.0)
     with live_api(settings) as client:
         yield client
 

@@ -14,7 +14,7 @@ from redis import Redis
 from transcription.computation import Claim, Timing
 from transcription.errors import DeadLetterNotFound, Fault, JobFinished, LeaseLost, Stopped
 from transcription.job import Audio, Failure, Status, Submission
-from transcription.ledger import job_store
+from transcription.ledger import submit_requests
 from transcription.ledger.connections import connect, connect_async
 from transcription.ledger.job_store import RedisJobs
 from transcription.ledger.span_store import RedisSpans
@@ -165,7 +165,7 @@ class Ledger(RuleBasedStateMachine):
         self.pids = Counter(dict.fromkeys(WORKERS, 1))
         self.numbers = itertools.count()
         # Names in the order of time: what happens within one millisecond then repeats exactly.
-        job_store.uuid.uuid4 = lambda: uuid.UUID(int=next(self.numbers))  # type: ignore[attr-defined]
+        submit_requests.uuid.uuid4 = lambda: uuid.UUID(int=next(self.numbers))  # type: ignore[attr-defined]
         for name in WORKERS:
             self._register(name)
         self._reap()
