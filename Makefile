@@ -77,7 +77,7 @@ chaos: $(VENV)/.dev ## Break real processes for minutes, with real lease times (
 	@CHAOS_LONG=1 $(BIN)/python -m pytest -s tests/chaos -n 0 $(ARGS)
 
 bench: $(VENV)/.dev ## Measure speed and word errors beside faster-whisper, in under ten minutes
-	@$(BIN)/python -m bench.run --size base --clips 16 --rounds 5 $(ARGS)
+	@$(BIN)/python -m bench.speech.run --size base --clips 16 --rounds 5 $(ARGS)
 
 soak: $(VENV)/.dev ## Run the platform for half an hour at 70 % of what it keeps up: nothing may grow, no job be lost (ARGS="--minutes 5")
 	@$(BIN)/python -m bench.load.soak $(ARGS)

@@ -17,7 +17,7 @@ import orjson
 import uvloop
 from pydantic import SecretStr
 
-from bench.crowd import MODELS, WINDOW, WINDOW_S
+from bench.ledger.crowd import MODELS, WINDOW, WINDOW_S
 from bench.load.http import Connection
 from bench.load.stack import OTHER_CORE, Stack, pin, running
 from transcription.computation import Timing

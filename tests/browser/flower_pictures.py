@@ -12,7 +12,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
 
-from bench.corpus import clips
+from bench.speech.corpus import clips
 from demo import SAMPLES
 from murmur.client.client import Client
 from tests.browser.conftest import NAMES

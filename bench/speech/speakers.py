@@ -1,5 +1,5 @@
 """
-Who spoke: `python -m bench.speakers --each 4`.
+Who spoke: `python -m bench.speech.speakers --each 4`.
 
 Conversations of 2 to 6 held-out voices, clean, with overlaps and with noise, through the worker's diarizer: diarization
 error rate (pyannote.metrics, no collar, overlaps scored) and the number of speakers; with `--words` through a widened
@@ -24,8 +24,8 @@ from pyannote.core import Segment as Stretch
 from pyannote.metrics.diarization import DiarizationErrorRate
 
 import demo
-from bench.conversations import KINDS, Conversation, converse
-from bench.models import engine_of, plain
+from bench.speech.conversations import KINDS, Conversation, converse
+from bench.speech.models import engine_of, plain
 from demo.training.espeak import Espeak
 from tests import sound
 from transcription.options import Decoding

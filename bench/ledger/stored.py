@@ -1,5 +1,5 @@
 """
-What a job takes of the ledger's memory in each state: `python -m bench.stored`.
+What a job takes of the ledger's memory in each state: `python -m bench.ledger.stored`.
 
 Bytes of a job by MEMORY USAGE over all of the ledger's keys, those that grow with jobs, divided by the jobs: recordings
 of one window of 60 words, of one tenant, with every option as by default. The audit stream, whose length is a setting,
@@ -18,7 +18,7 @@ from typing import Any
 from pydantic import SecretStr
 from redis import Redis
 
-from bench import crowd
+from bench.ledger import crowd
 from tests.platform import ledger_binaries, running_ledger
 from transcription.housekeeping.maintenance import Maintenance
 from transcription.ledger.connections import connect, connect_async

@@ -1,4 +1,4 @@
-"""What `bench/gpu.sh` measures, a process for each kind of row; every figure is kept as soon as it is there."""
+"""What `bench/engines/gpu.sh` measures, a process for each kind of row; every figure is kept as soon as it is there."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 
 import demo
-from bench.corpus import Clip, clips, word_errors
+from bench.speech.corpus import Clip, clips, word_errors
 from transcription.media.codecs.decode import decode
 from transcription.options import Options
 from transcription.settings import Settings, Worker
@@ -234,7 +234,7 @@ def _long_and_short(size: str, cache: ModelCache, name: str) -> None:
 def kernels() -> None:
     """Which kernels a step, and the encoder, spend their time in."""
     if DEVICE == "cuda":
-        from bench.gpu_kernels import profile_engine  # noqa: PLC0415
+        from bench.engines.gpu_kernels import profile_engine  # noqa: PLC0415
 
         profile_engine(model(SIZES[0]), OUT / f"kernels-{SIZES[0]}.txt", say)
 
@@ -359,7 +359,7 @@ def check() -> None:
 
 def platform() -> None:
     """All of it, with many clients: HTTP, ledger, Celery, one worker."""
-    from bench.contestants import serving  # noqa: PLC0415
+    from bench.speech.contestants import serving  # noqa: PLC0415
 
     size = SIZES[0]
     given = recordings(CLIPS, 10)

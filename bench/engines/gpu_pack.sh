@@ -2,7 +2,7 @@
 # Packs what a GPU machine without a network lacks: the wheels of requirements/local.txt and a few more for Python 3.12,
 # without torch, numpy, onnxruntime and tokenizers, which it must have; stripped, into .gpu/wheels.tar.xz (44 MB).
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 rm -rf .gpu/wheels .gpu/site && mkdir -p .gpu/wheels .gpu/site
 python=${PYTHON:-.venv/bin/python}
 "$python" - <<'PY' > .gpu/wheels.txt

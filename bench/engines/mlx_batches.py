@@ -1,5 +1,6 @@
 """
-Windows of several jobs in one batch of MLX's decoder, against one at a time: `python -m bench.mlx_batches --size tiny`.
+Windows of several jobs in one batch of MLX's decoder, against one at a time:
+`python -m bench.engines.mlx_batches --size tiny`.
 
 The encoder takes windows one at a time in either case on a CPU; its time stands beside.
 """

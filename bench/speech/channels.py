@@ -1,5 +1,5 @@
 """
-Channels: `python -m bench.channels --each 10`.
+Channels: `python -m bench.speech.channels --each 10`.
 
 Calls with a speaker on each channel, through the platform's decoder and its merge: words in another's channel, and
 cpWER with the channels as speakers (meeteval). A call may leak: each channel then holds the others too, so much
@@ -17,8 +17,8 @@ import meeteval
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.conversations import Conversation, converse
-from bench.models import engine_of, plain
+from bench.speech.conversations import Conversation, converse
+from bench.speech.models import engine_of, plain
 from demo.training.espeak import Espeak
 from tests import audio_files, sound
 from transcription.channels import Channel, joined

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # One card and ten minutes: what a GPU does with Whisper, ours beside others. Results go to $OUT (or .gpu/out) as they
 # come; the table is made from whatever is there. Needs Python 3.12 with torch, numpy, onnxruntime and tokenizers, and no
-# network: the rest comes in .gpu/wheels.tar.xz, which bench/gpu_pack.sh writes. With GPU_BENCH=tiny it runs on a CPU.
+# network: the rest comes in .gpu/wheels.tar.xz, which bench/engines/gpu_pack.sh writes. With GPU_BENCH=tiny it runs on a CPU.
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 export OUT=${OUT:-$PWD/.gpu/out}; mkdir -p "$OUT"
 python=${PYTHON:-python3}
 wheels=.gpu/wheels.tar.xz
@@ -35,13 +35,13 @@ fi
 export HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 PYTHONUNBUFFERED=1
 { nvidia-smi || echo "no nvidia-smi"; "$python" -V; "$python" -m pip list 2>/dev/null | grep -Ei '^(torch|triton|numpy|transformers|flash|onnx)'; command -v gcc cc; nproc; } > "$OUT/machine.txt" 2>&1
 until=$(( $(date +%s) + ${GPU_SECONDS:-560} ))
-"$python" -m bench.gpu prepare 2>>"$OUT/errors.txt"
+"$python" -m bench.engines.gpu prepare 2>>"$OUT/errors.txt"
 for row in ${GPU_ROWS:-check kernels torch lab ct2 transformers peers sizes platform}; do
   left=$(( until - $(date +%s) ))
   [ "$left" -gt 15 ] || { echo "gpu.sh: no time left for $row and what follows" | tee -a "$OUT/errors.txt"; break; }
   echo "== $row ($left s left)"
   most=${GPU_ROW_SECONDS:-200}; [ "$left" -lt "$most" ] && most=$left
-  timeout -k 5 "$most" "$python" -m bench.gpu "$row" 2>"$OUT/.row" || echo "gpu.sh: $row ended with $?" | tee -a "$OUT/errors.txt"
+  timeout -k 5 "$most" "$python" -m bench.engines.gpu "$row" 2>"$OUT/.row" || echo "gpu.sh: $row ended with $?" | tee -a "$OUT/errors.txt"
   { echo "== $row"; tail -30 "$OUT/.row"; } >> "$OUT/errors.txt"; rm -f "$OUT/.row"
 done
-"$python" -m bench.gpu table | tee "$OUT/table.md"
+"$python" -m bench.engines.gpu table | tee "$OUT/table.md"

@@ -1,5 +1,5 @@
 """
-How long short jobs take alone, and how long while a long recording is in work: `python -m bench.mix --help`.
+How long short jobs take alone, and how long while a long recording is in work: `python -m bench.speech.mix --help`.
 
 One client sends short recordings one after the other to a platform with one worker. Rounds go over both conditions in
 turn; percentiles are over all rounds together.
@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import demo
-from bench.contestants import serving
-from bench.corpus import Clip, clips
+from bench.speech.contestants import serving
+from bench.speech.corpus import Clip, clips
 from murmur.client.client import Client
 
 LANGUAGE = "en"

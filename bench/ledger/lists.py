@@ -1,5 +1,5 @@
 """
-What a list of jobs costs the ledger's only thread, however many wait: `python -m bench.lists`.
+What a list of jobs costs the ledger's only thread, however many wait: `python -m bench.ledger.lists`.
 
 Milliseconds of the server's processor for one call, the mean of many; the last column is one job that waits behind all.
 """

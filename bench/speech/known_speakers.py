@@ -1,10 +1,10 @@
 """
-Known speakers: `python -m bench.known_speakers`.
+Known speakers: `python -m bench.speech.known_speakers`.
 
-Conversations as `bench.speakers` has them, from other seeds; of each speaker one turn is taken out, which becomes the
-sample. Counts by threshold how often a speaker whose sample is there is called right, how often one whose sample is
-left out is taken for another, and how often a voice is found that isn't in the recording at all. Needs espeak-ng, and
-besides the worker's packages scipy.
+Conversations as `bench.speech.speakers` has them, from other seeds; of each speaker one turn is taken out, which
+becomes the sample. Counts by threshold how often a speaker whose sample is there is called right, how often
+one whose sample is left out is taken for another, and how often a voice is found that isn't in the recording at all.
+Needs espeak-ng, and besides the worker's packages scipy.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 import demo
-from bench.conversations import KINDS, Conversation, converse
+from bench.speech.conversations import KINDS, Conversation, converse
 from demo.training.espeak import SAMPLE_RATE, Espeak
 from tests import sound
 from transcription.known_speakers import recognized

@@ -1,5 +1,5 @@
 """
-What is measured, each in a process of its own: `python -m bench.contestants NAME MODEL_DIR DATA_DIR`.
+What is measured, each in a process of its own: `python -m bench.speech.contestants NAME MODEL_DIR DATA_DIR`.
 
 It loads, says `ready`, and then answers each line on standard input, `{"paths": […], "at_once": N, "language": …}`,
 with one on standard output: `{"wall_s", "cpu_s", "busy_s", "texts", "each_s"}`.
@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 from faster_whisper import BatchedInferencePipeline, WhisperModel
 
-from bench import peers
+from bench.speech import peers
 from murmur.client.client import Client
 from murmur.platform.ledger_server import free_port
 from murmur.platform.local import LocalPlatform, PlatformConfig

@@ -1,5 +1,6 @@
 """
-What `fast_short` saves and costs: CPU time and word errors. `python -m bench.fast_short --size base --clips 48`.
+What `fast_short` saves and costs: CPU time and word errors.
+`python -m bench.engines.fast_short --size base --clips 48`.
 
 Clips of several lengths go through the engine one after the other, in full and in their own length by turns.
 """
@@ -11,7 +12,7 @@ import time
 from pathlib import Path
 
 import demo
-from bench.corpus import Clip, clips, word_errors
+from bench.speech.corpus import Clip, clips, word_errors
 from transcription.media.audio import RATE
 from transcription.media.codecs.decode import decode
 from transcription.options import Decoding

@@ -2,7 +2,7 @@
 Two hundred clients at once, while the ledger answers, while it is slow (DEBUG SLEEP, again and again) and while it is
 stopped (SIGSTOP).
 
-    python -m bench.silent_ledger
+    python -m bench.ledger.silent_ledger
 
 Plain sockets, so that the clients cost little; the last column shows what asking nobody costs at the same moment.
 """

@@ -1,5 +1,5 @@
 """
-Measure speed and word errors side by side: `make bench`, or `python -m bench.run --help`.
+Measure speed and word errors side by side: `make bench`, or `python -m bench.speech.run --help`.
 
 Every row is a process that stays; rounds go over all rows in turn, so that what else the machine does falls on all of
 them alike. A row's figure is the median over the rounds, with the range; ratios are against the first row, round by
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import demo
-from bench.corpus import Clip, clips, word_errors
+from bench.speech.corpus import Clip, clips, word_errors
 from murmur.platform import allocator
 from transcription.observability.cores import available
 
@@ -58,7 +58,7 @@ class Contestant:
 
     def __init__(self, row: Row, model: Path, data: Path) -> None:
         env = os.environ | ALLOCATORS[row.allocator] | {"BENCH_PEER": json.dumps(row.peer)}
-        argv = [sys.executable, "-m", "bench.contestants", row.contestant, str(model), str(data)]
+        argv = [sys.executable, "-m", "bench.speech.contestants", row.contestant, str(model), str(data)]
         self._process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
         assert self._process.stdout is not None
         if self._process.stdout.readline().strip() != "ready":
@@ -154,7 +154,7 @@ def main() -> None:
     arguments.add_argument("--rounds", type=int, default=5)
     arguments.add_argument("--language", default="en", help="'auto': detect it")
     arguments.add_argument("--long", type=float, default=0.0, help="one recording of so many seconds instead")
-    arguments.add_argument("--peers", type=Path, help="JSON file of other services: see bench/peers.py")
+    arguments.add_argument("--peers", type=Path, help="JSON file of other services: see bench/speech/peers.py")
     arguments.add_argument("--only", nargs="+", help="rows whose labels hold one of these words; the first always")
     asked = arguments.parse_args()
     rows = [*(LONG_ROWS if asked.long else ROWS), *peer_rows(asked.peers, 1 if asked.long else 16)]

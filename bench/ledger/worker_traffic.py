@@ -1,5 +1,5 @@
 """
-What many workers cost Redis while nothing is to be done: `python -m bench.worker_traffic --help`.
+What many workers cost Redis while nothing is to be done: `python -m bench.ledger.worker_traffic --help`.
 
 A thousand workers don't fit on a small machine. So one real worker (with an engine that computes nothing) is started,
 and all that it sends is recorded with MONITOR; then so many connections as that many workers would have send the same
@@ -32,7 +32,7 @@ from redis import Redis
 
 from tests.platform import eventually, running_ledger
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 NAME = "recorded@here"
 LINE = re.compile(r"^\+(\d+\.\d+) \[\d+ ([^\]]+)\] (.*)$")
 ARGUMENT = re.compile(r'"((?:[^"\\]|\\.)*)"')

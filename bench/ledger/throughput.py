@@ -1,5 +1,5 @@
 """
-Measure the ledger: what one Redis does for 1 to thousands of workers. `python -m bench.ledger --help`.
+Measure the ledger: what one Redis does for 1 to thousands of workers. `python -m bench.ledger.throughput --help`.
 
 Nothing is computed: the workers are names, and a few processes call the real scripts for all of them. These processes
 and the server share the machine, so what was reached in a second is the machine's; the server's time on its processor
@@ -21,7 +21,7 @@ from typing import Any
 
 from redis import Redis
 
-from bench import crowd
+from bench.ledger import crowd
 from murmur.platform import ledger_server
 
 SIZES = (1, 10, 100, 1000, 5000)

@@ -1,5 +1,6 @@
 """
-CTranslate2's decoder on a CPU: time of a step, and how far that is from the memory's. `python -m bench.decoder`.
+CTranslate2's decoder on a CPU: time of a step, and how far that is from the memory's.
+`python -m bench.engines.decoder`.
 
 Every row writes a fixed number of tokens (its end is suppressed), so that steps can be counted. What a step must read
 is its weights once, and each window's keys and values of cross attention once for its beams; the memory's speed is that

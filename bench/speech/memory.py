@@ -1,5 +1,5 @@
 """
-What one worker's processes hold in memory, and give back: `python -m bench.memory --help`.
+What one worker's processes hold in memory, and give back: `python -m bench.speech.memory --help`.
 
 The largest resident size seen in each step, sampled ten times a second, of the worker and all that it started, in MiB.
 Pages that the worker and its decoder share count for both.
@@ -16,8 +16,8 @@ from pathlib import Path
 import psutil
 
 import demo
-from bench.contestants import serving
-from bench.corpus import clips
+from bench.speech.contestants import serving
+from bench.speech.corpus import clips
 from murmur.client.client import Client
 from transcription.settings import Worker
 

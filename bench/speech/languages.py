@@ -1,5 +1,5 @@
 """
-Languages: `python -m bench.languages --each 10 --cut`.
+Languages: `python -m bench.speech.languages --each 10 --cut`.
 
 English and German by voices that the demo model was never trained on, spliced every so many seconds, through the
 worker's windows and engine with `multilingual=true`: the share of windows that are told right. A window in which both
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.models import engine_of
+from bench.speech.models import engine_of
 from demo.training.espeak import SAMPLE_RATE, Espeak
 from demo.training.evaluation_set import TrialKind, make_trials
 from tests import sound

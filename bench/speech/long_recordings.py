@@ -1,5 +1,6 @@
 """
-Recordings of twelve hours, two at once, in one worker that may have 2 GB: `python -m bench.long_recordings --help`.
+Recordings of twelve hours, two at once, in one worker that may have 2 GB:
+`python -m bench.speech.long_recordings --help`.
 
 A whole worker (decoder, speech detection, the demo model) in a control group of its own, which it sees as it would in
 a container. Linux, and root, because nobody else may make such a group. The curve is what the group's processes hold
@@ -20,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.corpus import clips
+from bench.speech.corpus import clips
 from murmur.platform.ledger_server import free_port
 from murmur.platform.local import PlatformConfig
 from murmur.platform.processes import Program

@@ -1,5 +1,6 @@
 """
-Encoders side by side: word errors, equal tokens and CPU time. `python -m bench.encoders --size base --clips 200`.
+Encoders side by side: word errors, equal tokens and CPU time.
+`python -m bench.engines.encoders --size base --clips 200`.
 
 Each clip's window is encoded by every encoder in turn and decoded by CTranslate2 (int8, beam 5), in one thread.
 """
@@ -19,7 +20,7 @@ from faster_whisper.tokenizer import Tokenizer
 from faster_whisper.transcribe import get_ctranslate2_storage
 
 import demo
-from bench.corpus import clips, word_errors
+from bench.speech.corpus import clips, word_errors
 from transcription.media.codecs.decode import decode
 from worker.engines.encoders.ctranslate2 import CTranslate2Encoder
 from worker.engines.encoders.openvino import OpenVinoEncoder, Plan

@@ -1,0 +1,1 @@
+"""What the ledger costs and bears; `python -m bench.ledger.throughput --help`."""
