@@ -12,6 +12,7 @@ from transcription.errors import IdempotencyConflict, JobNotFound, LedgerUnavail
 from transcription.job import Job, Outcome, Status
 from transcription.ledger.broker import CeleryQueue, celery_app, queue_of
 from transcription.ledger.connections import connect_broker
+from transcription.ledger.job_reader import JobReader
 from transcription.ledger.job_store import RedisJobs
 from transcription.ledger.span_store import RedisSpans
 from transcription.settings import Settings
@@ -83,14 +84,14 @@ def test_a_crowd_that_asks_for_its_place_looks_at_the_workers_once(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks = 0
-    backlog = RedisJobs.backlog
+    backlog = JobReader.backlog
 
-    async def counted(jobs: RedisJobs) -> Any:
+    async def counted(jobs: JobReader) -> Any:
         nonlocal looks
         looks += 1
         return await backlog(jobs)
 
-    monkeypatch.setattr(RedisJobs, "backlog", counted)
+    monkeypatch.setattr(JobReader, "backlog", counted)
 
     async def crowd(jobs: RedisJobs) -> list[Job]:
         return [job for job, _ in await asyncio.gather(*(jobs.submit(submission(f"{n:064}")) for n in range(20)))]
