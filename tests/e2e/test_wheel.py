@@ -70,7 +70,7 @@ def run(python: Path, *arguments: str, cwd: Path, timeout_s: float = 60) -> str:
 def test_the_wheel_has_all_data_and_nothing_that_only_developers_need(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     for name in (
-        "_platform/transcription/ledger/lua/common.lua", "_platform/demo/weights.npz",
+        "_platform/transcription/ledger/lua/shared/keys.lua", "_platform/demo/weights.npz",
         "_platform/demo/samples/short.flac", "_platform/api/static/web/index.html",
         "_platform/api/static/clients/js/murmur.js", "platform/io.murmuration.worker.plist", "py.typed",
         "_platform/transcription/py.typed",

@@ -9,19 +9,19 @@ import pytest
 from transcription.ledger.scripts import source
 
 LUA = Path(str(files("transcription.ledger") / "lua"))
-SCRIPTS = sorted(path.stem for path in LUA.glob("*.lua") if path.stem not in ("common", "schema"))
+SCRIPTS = sorted(path.stem for path in LUA.glob("*.lua") if path.stem != "schema")
 
 
 def described() -> set[str]:
     """The first words of the keys that the header describes."""
-    header = LUA.joinpath("common.lua").read_text("utf-8").partition("local P")[0]
+    header = LUA.joinpath("shared/keys.lua").read_text("utf-8").partition("local P")[0]
     rows = re.findall(r"^--   ([a-z].*?)  +(?:hash|zset|set|list|string|stream|channel)\b", header, re.MULTILINE)
     rows += re.findall(r"^--   ([a-z]+:[A-Z]+) ", header, re.MULTILINE)
     return {name.strip().partition(":")[0] for row in rows for name in row.split(",")}
 
 
 def test_the_header_describes_every_key_that_a_script_or_a_store_uses() -> None:
-    used = {name for path in LUA.glob("*.lua") for name in re.findall(r"\bk\('([a-z]+)'", path.read_text("utf-8"))}
+    used = {name for path in LUA.rglob("*.lua") for name in re.findall(r"\bk\('([a-z]+)'", path.read_text("utf-8"))}
     for path in LUA.parent.glob("*.py"):
         used |= set(re.findall(r"\{PREFIX\}([a-z]+)", path.read_text("utf-8")))
     # Earlier versions', which a migration reads and deletes.

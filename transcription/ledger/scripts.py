@@ -14,6 +14,20 @@ CHANGED = PREFIX + "changed"
 BOUNDS_S = (1, 5, 15, 30, 60, 120, 300, 900, 3600, 14_400)
 """Upper bounds of the latency histograms, in seconds."""
 
+_SHARED = (
+    "keys",
+    "events",
+    "jobs",
+    "queues",
+    "runs",
+    "webhooks",
+    "retention",
+    "computations",
+    "completeness",
+    "losses",
+)
+"""The parts of ``lua/shared`` in the order in which each knows those before it."""
+
 _ANSWER_WITH_JOBS = ("submit", "read", "cancel", "rename")
 
 
@@ -63,7 +77,8 @@ same, but no server before Redis 7 knows it.)
 def source(name: str, audit_length: int, dead_letter_ttl_s: int = DEAD_LETTER_TTL_S, keep_audio: bool = False) -> str:
     """The text of script *name* with what all scripts share in front of it."""
     folder = files("transcription.ledger") / "lua"
-    names = ("common", "schema", *(("job_row",) if name in _ANSWER_WITH_JOBS else ()), name)
+    shared = (*(f"shared/{part}" for part in _SHARED), "schema")
+    names = (*shared, *(("job_row",) if name in _ANSWER_WITH_JOBS else ()), name)
     parts = [(folder / f"{part}.lua").read_text("utf-8") for part in names]
     constants = {
         "AUDIT": int(audit_length),
@@ -72,7 +87,7 @@ def source(name: str, audit_length: int, dead_letter_ttl_s: int = DEAD_LETTER_TT
         "KEEP_AUDIO": int(keep_audio),
     }
     if name in _WHILE_FULL:
-        parts.insert(2, _WRITE_FIRST)
+        parts.insert(len(shared), _WRITE_FIRST)
     return "\n".join([*(f"local {name} = {value}" for name, value in constants.items()), *parts])
 
 

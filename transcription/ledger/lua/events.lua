@@ -1,6 +1,6 @@
 -- The events of a job. ARGV: job, tenant, entries at most, then for each of its channels the id to begin with ('-', ID
 -- or '(ID'); a job that doesn't tell its channels apart has one. Ids that are missing are '-'.
--- Returns {} for an unknown job, else {job hash, computation hash, hashes of what else it waits for (see common.lua),
+-- Returns {} for an unknown job, else {job hash, computation hash, hashes of what else it waits for (see shared/),
 -- {ids of the last entry there is or '', one for each channel}}, and then for each entry {channel from 0 on, id,
 -- fields, the window's segments (JSON) or ''}.
 local id, tenant, most = unpack(ARGV)

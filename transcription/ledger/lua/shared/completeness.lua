@@ -1,0 +1,52 @@
+-- Whether all of a transcript is there, and what happens where it isn't.
+
+-- Whether a span's windows are all there: so many, and each with its segments.
+local function written(cid, i, windows)
+  return num(redis.call('HGET', k('span', cid, i), 'windows')) == windows
+    and redis.call('LLEN', k('segs', cid, i)) == windows
+end
+
+-- Take a span from a worker that believes more of it to be written than is; whoever claims it goes on where it stands.
+local function give_up(cid, i, token)
+  local queue = redis.call('HGET', k('span', cid, i), 'place')
+  redis.call('HSET', k('span', cid, i), 'windows', redis.call('LLEN', k('segs', cid, i)))
+  end_run(cid, i, 'stopped')
+  count('gaps')
+  audit('gap', 'comp', cid, 'span', i, 'token', token)
+  enqueue(cid, i, queue)
+  promote(cid)
+  return 'lost'
+end
+
+-- Whether the spans, one after the other, are the whole recording, and every window of theirs is there.
+local function covered(cid)
+  local c = redis.call('HMGET', k('comp', cid), 'spans', 'duration')
+  local reached = 0
+  for i = 0, num(c[1]) - 1 do
+    local span = redis.call('HMGET', k('span', cid, i), 'state', 'start', 'end', 'windows')
+    if span[1] ~= 'done' or num(span[2]) ~= reached or not written(cid, i, num(span[4])) then return false end
+    reached = num(span[3])
+  end
+  return reached == num(c[2])
+end
+
+local MAX_RESTARTS = 2
+
+-- What was written isn't the whole recording: a transcript with a hole is never given out, the computation begins anew.
+local function start_over(cid)
+  local comp = k('comp', cid)
+  audit('started over', 'comp', cid)
+  count('started_over')
+  local last = num(redis.call('HGET', comp, 'spans')) - 1
+  if redis.call('HINCRBY', comp, 'restarts', 1) > MAX_RESTARTS then
+    fail_computation(cid, 'result_incomplete', 'the spans that were written do not cover the recording', 1, 'engine')
+    return 'unwanted'
+  end
+  for i = 0, last do redis.call('DEL', k('span', cid, i), k('segs', cid, i)) end
+  redis.call('HSET', comp, 'spans', 1, 'spans_done', 0, 'done', 0)
+  redis.call('HDEL', comp, 'closing')
+  redis.call('HSET', k('span', cid, 0), 'start', 0, 'end', redis.call('HGET', comp, 'duration'), 'done', 0,
+    'windows', 0, 'attempts', 0)
+  enqueue(cid, 0)
+  return 'held'
+end
