@@ -23,6 +23,7 @@ from api.jobs.backlog import BacklogView
 from api.jobs.backpressure import Backpressure
 from api.jobs.catalogue import Catalogue
 from api.jobs.hints import Hints
+from api.jobs.intake import Intake
 from api.jobs.machine import Machine
 from api.jobs.notifications import notifications
 from api.jobs.submission import SubmissionService
@@ -175,9 +176,14 @@ def _platform(
         blobs=blobs,
         hints=hints,
         lane=settings.lane,
-        probes=probes,
-        probe=probe,
-        listen=partial(prober.listen, limit_s=LONGEST_SAMPLE_S + 1),
+        intake=Intake(
+            limits=settings.limits,
+            jobs=jobs,
+            blobs=blobs,
+            probes=probes,
+            probe=probe,
+            listen=partial(prober.listen, limit_s=LONGEST_SAMPLE_S + 1),
+        ),
         submission_quotas=submission_quotas,
         backpressure=backpressure,
         catalogue=catalogue,

@@ -1,7 +1,7 @@
 """A JobStore in memory, for tests of the routes: it accepts, lists and cancels; the test moves jobs on by hand."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -43,6 +43,7 @@ class MemoryJobs:
         self.down = False
         self.broken: Exception | None = None
         self.submissions: list[Submission] = []
+        self.withdrawn: list[str] = []
         self.accepted = asyncio.Event()
         self.letters: dict[str, DeadLetter] = {}
         self._ended: dict[str, asyncio.Event] = {}
@@ -167,6 +168,10 @@ class MemoryJobs:
     async def expect(self, sha256: str, *, job_id: str) -> bool:
         self._check()
         return True
+
+    async def withdraw(self, sha256s: Sequence[str], *, job_id: str) -> None:
+        self._check()
+        self.withdrawn.extend(sha256s)
 
     async def deleted(self, sha256: str) -> None:
         self._check()

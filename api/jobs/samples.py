@@ -3,10 +3,10 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from api.uploads.form import printable
 from transcription.errors import InvalidAudio, InvalidReference, MurmurationError, ReferenceWithoutSpeech
-from transcription.job import Audio
 from transcription.media.findings import Sample
 from transcription.options import LONGEST_SAMPLE_S, SHORTEST_SAMPLE_S
 from transcription.ports import BlobStore, Upload
@@ -20,50 +20,44 @@ _LENIENCE_S = 0.1
 """What an encoder adds at both ends."""
 
 
-async def kept(
-    samples: Mapping[str, bytes],
-    blobs: BlobStore,
-    *,
-    listen: Callable[[Path], Awaitable[Sample]],
-    keep: Callable[[Upload], Awaitable[str]],
-) -> tuple[Audio, ...]:
+class Voice(NamedTuple):
+    """A sample that can be used: its upload, not yet committed, how it sounds, and the name that it is kept under."""
+
+    upload: Upload
+    sample: Sample
+    filename: str
+
+
+@asynccontextmanager
+async def judged(
+    samples: Mapping[str, bytes], blobs: BlobStore, *, listen: Callable[[Path], Awaitable[Sample]]
+) -> AsyncIterator[list[Voice]]:
     """
-    Store samples, all of them or, where one can't be used, none.
+    Receive samples and listen to all of them; those that the block doesn't commit are gone after it.
 
     Args:
         samples: Content by speaker's name.
         blobs: Where they go.
         listen: Decodes a file in a process of its own and says how it sounds.
-        keep: Commits an upload; its SHA-256.
 
     Raises:
         InvalidReference: one isn't audio, or too short, or too long.
         ReferenceWithoutSpeech: one is silent.
     """
-    found = []
-    async with _received(samples, blobs) as uploads:
-        heard = []
-        for name, upload in uploads.items():
+    uploads: list[Upload] = []
+    try:
+        voices = []
+        for name, content in samples.items():
+            upload = blobs.upload(expected_bytes=len(content))
+            uploads.append(upload)
+            await upload.write(content)
             try:
-                heard.append(_usable(await listen(await upload.path())))
+                voices.append(Voice(upload, _usable(await listen(await upload.path())), FILENAME))
             except (InvalidAudio, InvalidReference, ReferenceWithoutSpeech) as error:
                 raise _named(name, error) from error
-        for upload, sample in zip(uploads.values(), heard, strict=True):
-            sha256 = await keep(upload)
-            found.append(Audio(sha256=sha256, bytes=upload.size, duration_s=sample.duration_s, filename=FILENAME))
-    return tuple(found)
-
-
-@asynccontextmanager
-async def _received(samples: Mapping[str, bytes], blobs: BlobStore) -> AsyncIterator[dict[str, Upload]]:
-    uploads: dict[str, Upload] = {}
-    try:
-        for name, content in samples.items():
-            uploads[name] = blobs.upload(expected_bytes=len(content))
-            await uploads[name].write(content)
-        yield uploads
+        yield voices
     finally:
-        for upload in uploads.values():
+        for upload in uploads:
             await upload.abort()
 
 

@@ -134,6 +134,33 @@ def test_deleted_job_leaves_nothing_of_its_samples(platform: Platform) -> None:
     assert not {name for name in left_over(platform.redis) if name.startswith(kinds)}
 
 
+def archive_all(platform: Platform, root: Path) -> None:
+    retention = platform.settings.retention.model_copy(update={"results_in_ledger_s": 0})
+    settings = platform.settings.model_copy(update={"data_dir": root, "retention": retention})
+    store = open_results(settings)
+    assert store is not None
+    Maintenance(platform.spans, MemoryQueue(), DiskBlobs(settings.blob_dir), settings, results=store).archive(store)
+
+
+def test_job_that_is_deleted_after_its_results_have_left_the_ledger_takes_its_samples_along(
+    platform: Platform, tmp_path: Path
+) -> None:
+    ask(platform, "j1")
+    platform.transcribe()
+    diarize_all(platform)
+    archive_all(platform, tmp_path)
+    job, outcome = ask(platform, "j2")  # it brings the files once more
+    assert outcome is Outcome.CACHED
+    platform.submit("j3", "b", "n", cache="off", known_speakers=["Nora"])  # works on one of them
+    assert set(platform.client.forget(job)) == {"a" * 64, "e" * 64}
+
+
+def test_job_of_an_earlier_version_takes_its_samples_along_too(platform: Platform) -> None:
+    job, _ = ask(platform, "j1")
+    platform.redis.hdel("murmur:job:j1", "samples")
+    assert set(platform.client.forget(job)) == {"a" * 64, "e" * 64, "n" * 64}
+
+
 def test_sample_that_another_job_needs_stays(platform: Platform) -> None:
     first, _ = ask(platform, "j1")
     second, _ = ask(platform, "j2", "b")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from api.jobs import machine
-from api.jobs.submission import store_errors
+from api.jobs.intake import store_errors
 from tests import audio_files
 from tests.api_client import Bench, bench
 from transcription.errors import BlobMissing, CorruptAudio, ScratchFailed, StorageUnavailable

@@ -165,6 +165,12 @@ class RedisJobs:
         with translated():
             return bool(await self._scripts.call("expect", sha256, job_id, _COMING_MS))
 
+    async def withdraw(self, sha256s: Sequence[str], *, job_id: str) -> None:
+        """Say that a job that was on its way won't be recorded: see JobStore. LedgerUnavailable."""
+        if sha256s:
+            with translated():
+                await self._scripts.call("withdraw", job_id, *sha256s)
+
     async def deleted(self, sha256: str) -> None:
         """Say that a recording's bytes, which `forget` named, are gone. LedgerUnavailable."""
         with translated():

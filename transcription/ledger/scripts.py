@@ -62,6 +62,7 @@ _WHILE_FULL = frozenset(
         "unneeded",
         "unserved",
         "whole",
+        "withdraw",
     )
 )
 """Scripts that free memory, or bring accepted jobs to their end: they run though the server's memory is used up."""

@@ -1,6 +1,6 @@
 """The ledger as the API sees it."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -56,6 +56,9 @@ class JobStore(Protocol):
 
     async def expect(self, sha256: str, *, job_id: str) -> bool:
         """Say that a job for a recording is on its way; False while its bytes are being deleted."""
+
+    async def withdraw(self, sha256s: Sequence[str], *, job_id: str) -> None:
+        """Say that a job that was on its way won't be recorded; its audio is to be deleted, unless another needs it."""
 
     async def deleted(self, sha256: str) -> None:
         """Say that a recording's bytes, which `forget` named, are gone."""

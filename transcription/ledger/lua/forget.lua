@@ -8,7 +8,9 @@ if not job.id and dig_out(id, tenant) then return { 'ok', {} } end
 if job.tenant ~= tenant then return 'unknown' end
 audit('forgotten', 'job', id, 'comp', job.comp)
 local audio, out = { job.sha }, { 'ok', {} }
-for cid in string.gmatch(job.references or '', '%S+') do
+for sha in string.gmatch(job.samples or '', '%S+') do audio[#audio + 1] = sha end
+-- Jobs of earlier versions don't name their samples.
+for cid in string.gmatch(not job.samples and job.references or '', '%S+') do
   audio[#audio + 1] = redis.call('HGET', k('comp', cid), 'sha') or nil -- gone with an expired job
 end
 leave_computations(id, job)

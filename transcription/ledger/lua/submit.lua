@@ -6,10 +6,10 @@ local r = cjson.decode(request)
 local at = now()
 local references = r.references or {}
 
--- What came with the request and is needed by nobody: its answer was there already.
-local function note_all_if_unneeded()
-  note_if_unneeded(r.sha)
-  for _, part in ipairs(references) do note_if_unneeded(part.sha) end
+-- What came with the request has arrived, and may be needed by nobody: its answer was there already.
+local function audio_arrived()
+  withdraw_audio(r.sha, r.id)
+  for _, part in ipairs(references) do withdraw_audio(part.sha, r.id) end
 end
 
 if r.idempotency_key then
@@ -18,7 +18,7 @@ if r.idempotency_key then
   local before = seen[1] and redis.call('EXISTS', k('job', seen[1])) == 1 and job_row(seen[1], true)
   before = before or seen[1] and tomb(seen[1], r.tenant)
   if before then
-    note_all_if_unneeded()
+    audio_arrived()
     return { seen[2] == r.payload and 'repeated' or 'conflict', before }
   end
 end
@@ -95,9 +95,9 @@ if r.channels then
   redis.call('HSET', k('job', r.id), 'channels', table.concat(cids, ' '))
 end
 if #references > 0 then
-  local cids = {}
-  for n, part in ipairs(references) do cids[n] = part.cid end
-  redis.call('HSET', k('job', r.id), 'references', table.concat(cids, ' '))
+  local cids, shas = {}, {}
+  for n, part in ipairs(references) do cids[n], shas[n] = part.cid, part.sha end
+  redis.call('HSET', k('job', r.id), 'references', table.concat(cids, ' '), 'samples', table.concat(shas, ' '))
 end
 redis.call('HINCRBY', k('stored'), r.tenant, stored)
 if r.webhook then redis.call('HSET', k('job', r.id), 'webhook', r.webhook) end
@@ -107,8 +107,6 @@ if not terminal(status) then redis.call('ZADD', k('deadlines'), at + r.deadline,
 count('submitted')
 count(outcome)
 
-redis.call('ZREM', k('coming', r.sha), r.id)
-for _, part in ipairs(references) do redis.call('ZREM', k('coming', part.sha), r.id) end
 local held = {}
 for _, part in ipairs(parts) do
   if not held[part.cid] then hold_computation(part.cid, r.id) end
@@ -116,7 +114,7 @@ for _, part in ipairs(parts) do
   if part.met == 'new' then start(part, part.cid) end
   if part.met == 'joined' then join_place(part.cid, r.id, { class = r.class, tenant = r.tenant, created = at }) end
 end
-note_all_if_unneeded()
+audio_arrived()
 if outcome == 'cached' then
   expire_after(r.id, at)
   enqueue_webhook(r.id, 'completed')

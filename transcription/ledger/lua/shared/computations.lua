@@ -5,6 +5,12 @@ local function note_if_unneeded(sha)
   if redis.call('EXISTS', k('blob', sha)) == 0 then redis.call('ZADD', k('unneeded'), now(), sha) end
 end
 
+-- A job isn't, or no longer, on its way for audio.
+local function withdraw_audio(sha, id)
+  redis.call('ZREM', k('coming', sha), id)
+  note_if_unneeded(sha)
+end
+
 local function release_audio(cid)
   local sha = redis.call('HGET', k('comp', cid), 'sha')
   if not sha then return end

@@ -16,8 +16,8 @@
 --                             `channels`: where each channel is transcribed by itself, the computations of those after
 --                             the first, with spaces between;
 --                             `speakers`: the diarization that it waits for as well; `references`: those of the
---                             samples of known speakers' voices, with spaces between; `names`: what its speakers are
---                             called (JSON)
+--                             samples of known speakers' voices, with spaces between, and `samples`: these' audio;
+--                             `names`: what its speakers are called (JSON)
 --   jobs:T            zset    a tenant's jobs by the time of their submission
 --   idem:T:K          hash    idempotency key -> job, payload; gone after a day
 --   open:T            zset    jobs that count against a tenant's limit of concurrent jobs; only where there is a limit
