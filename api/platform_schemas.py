@@ -30,6 +30,8 @@ class WorkerOut(BaseModel):
     withdrawn: list[str] = Field(description="Models that it claims nothing for.")
     diarizer: str = Field(description="Its speaker network; empty: it doesn't diarize.")
     revisions: dict[str, str] = Field(description="Hash of each model's weights, for those that it has read.")
+    version: str = Field(description="Version of its code; empty for versions that don't say it.")
+    commit: str = Field(description="Commit of its code; `unknown` where nothing says so.")
 
 
 class UnservedOut(BaseModel):

@@ -73,20 +73,30 @@ def main() -> None:
     (out / "NOTES.md").write_text(notes((ROOT / "CHANGELOG.md").read_text("utf-8"), released), encoding="utf-8")
     (out / "images.txt").write_text("".join(f"{tag}\n" for tag in tags(released)), encoding="utf-8")
     if asked.images:
+        said = [f"--build-arg=MURMUR_VERSION={released}", f"--build-arg=MURMUR_COMMIT={_commit()}"]
         for image, options in IMAGES.items():
             named = [part for tag in tags(released) if tag.startswith(f"{image}:") for part in ("-t", tag)]
-            _run("docker", "build", *options, *named, ".")
+            _run("docker", "build", *options, *said, *named, ".")
     files = sorted(path for path in out.iterdir() if path.name != ".gitignore")
     sums = "".join(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in files)
     (out / "SHA256SUMS").write_text(sums, encoding="utf-8")
     print(f"Murmuration {released} in {out}: {', '.join(path.name for path in files)}")
 
 
+def _commit() -> str:
+    """The commit that is released."""
+    return _of_commit("%H")
+
+
 def _commit_time() -> str:
     """When the commit was made: what archives say of their files."""
-    asked = ["git", "log", "-1", "--format=%ct"]
+    return _of_commit("%ct") or "0"
+
+
+def _of_commit(what: str) -> str:
+    asked = ["git", "log", "-1", f"--format={what}"]
     found = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603  our own words
-    return found.stdout.strip() or "0"
+    return found.stdout.strip()
 
 
 def _run(*command: str, stamp: str = "0") -> None:

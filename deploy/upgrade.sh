@@ -1,21 +1,31 @@
 #!/bin/sh
-# Brings the running compose stack to the code that is checked out and the settings in .env:  deploy/upgrade.sh
+# Brings the running compose stack to the code that is checked out and the settings in .env, or back to the version before:
 #
 #   deploy/upgrade.sh [--no-build] [--gap]
+#   deploy/upgrade.sh --back [--gap]
+#   deploy/upgrade.sh --back --restore BACKUP
 #
-# Builds the images, replaces the API's replicas (deploy/roll.sh), then whatever else has changed, and has nginx and
-# Prometheus read their configuration again. What hasn't changed goes on. nginx and Redis are one container each: where
-# their own settings or images have changed, requests fail while they are replaced, so nothing is done without --gap.
+# Builds the images, which are tagged by version and commit, replaces the API's replicas (deploy/roll.sh), then whatever
+# else has changed, and has nginx and Prometheus read their configuration again. What hasn't changed goes on. .env keeps
+# the tag that runs (MURMUR_VERSION) and the one before it (MURMUR_VERSION_BEFORE). nginx and Redis are one container
+# each: where their own settings or images have changed, requests fail while they are replaced, so nothing is done
+# without --gap. MURMUR_VERSION in the shell's environment names the tag instead, as for images that come from elsewhere.
 set -eu
 
-build=yes gap=no
-for word in "$@"; do
-    case $word in
+usage() { echo "usage: deploy/upgrade.sh [--no-build] [--gap] | --back [--gap] | --back --restore BACKUP" >&2; exit 2; }
+build=yes gap=no back=no restore=
+while [ $# -gt 0 ]; do
+    case $1 in
         --no-build) build=no ;;
         --gap) gap=yes ;;
-        *) echo "usage: deploy/upgrade.sh [--no-build] [--gap]" >&2; exit 2 ;;
+        --back) back=yes build=no ;;
+        --restore) [ $# -gt 1 ] || usage; restore=$2; shift ;;
+        *) usage ;;
     esac
+    shift
 done
+[ -z "$restore" ] || [ "$back" = yes ] || usage
+[ -z "$restore" ] || restore=$(cd "$(dirname "$restore")" && pwd)/$(basename "$restore")
 cd "$(dirname "$0")/.."
 
 id() { docker compose ps -q "$1" | head -n 1; }
@@ -27,13 +37,67 @@ differs() {
     image=$(docker inspect -f '{{.Config.Image}}' "$2")
     [ "$(docker inspect -f '{{.Image}}' "$2")" != "$(docker image inspect -f '{{.Id}}' "$image" 2>/dev/null)" ]
 }
+schema() { docker image inspect -f '{{index .Config.Labels "murmuration.ledger.schema"}}' "murmuration-api:$1" 2>/dev/null || :; }
+
+# What Compose's file of variables says, and what it shall say.
+file=${COMPOSE_ENV_FILES:-.env}
+file=${file%%,*}
+said() { sed -n "s/^$1=//p" "$file" 2>/dev/null | tail -n 1; }
+say() {
+    [ -e "$file" ] || (umask 077 && : >"$file")
+    [ -f "$file" ] || { echo "$1=$2 can't be kept in $file; set it yourself" >&2; return 0; }
+    # In one step, and with its owner's rights: the file holds passwords.
+    real=$(readlink -f "$file")
+    cp -p "$real" "$real.part"
+    { grep -v "^$1=" "$real" || :; echo "$1=$2"; } >"$real.part"
+    mv "$real.part" "$real"
+}
+
+# The version and commit that are checked out; with files that were changed, a hash of the changes.
+checked_out() {
+    version=$(sed -n 's/^__version__ = "\(.*\)"$/\1/p' murmur/version.py)
+    commit=$(git rev-parse HEAD 2>/dev/null) || { echo "$version"; return; }
+    parts="LICENSE Dockerfile.api Dockerfile.worker requirements api worker murmur transcription demo web clients"
+    # shellcheck disable=SC2086  # names, one word each
+    if git diff --quiet HEAD -- $parts; then changes=; else changes=-$(git diff HEAD -- $parts | git hash-object --stdin | cut -c 1-8); fi
+    echo "$version-$(echo "$commit" | cut -c 1-12)$changes"
+}
+
+running=$(id api)
+[ -n "$running" ] || { echo "no api runs; docker compose up -d starts it" >&2; exit 1; }
+before=$(docker inspect -f '{{.Config.Image}}' "$running")
+case $before in *:*) before=${before##*:} ;; *) before=latest ;; esac
+if [ "$back" = yes ]; then
+    MURMUR_VERSION=$(said MURMUR_VERSION_BEFORE)
+    [ -n "$MURMUR_VERSION" ] || { echo "$file names no MURMUR_VERSION_BEFORE: there is nothing to go back to" >&2; exit 3; }
+elif [ "$build" = yes ]; then
+    MURMUR_VERSION=${MURMUR_VERSION:-$(checked_out)}
+else
+    MURMUR_VERSION=${MURMUR_VERSION:-$(said MURMUR_VERSION)}
+    MURMUR_VERSION=${MURMUR_VERSION:-latest}
+fi
+MURMUR_COMMIT=$(git rev-parse HEAD 2>/dev/null) || MURMUR_COMMIT=
+export MURMUR_VERSION MURMUR_COMMIT
+
+if [ "$build" = no ]; then
+    for image in $(docker compose config --images | grep '^murmuration-' | sort -u); do
+        docker image inspect "$image" >/dev/null 2>&1 && continue
+        echo "there is no image $image; nothing was done" >&2
+        exit 3
+    done
+fi
+if [ -n "$restore" ]; then
+    say MURMUR_VERSION_BEFORE "$before"
+    say MURMUR_VERSION "$MURMUR_VERSION"
+    exec deploy/restore.sh "$restore"
+fi
 
 gaps=
 services=$(docker compose config --services)
 for service in nginx redis redis-cache; do
     printf '%s\n' "$services" | grep -qx "$service" || continue
-    running=$(id "$service")
-    if [ -n "$running" ] && differs "$service" "$running"; then gaps="$gaps $service"; fi
+    container=$(id "$service")
+    if [ -n "$container" ] && differs "$service" "$container"; then gaps="$gaps $service"; fi
 done
 if [ -n "$gaps" ] && [ "$gap" = no ]; then
     echo "these would be replaced, and requests fail meanwhile:$gaps. deploy/upgrade.sh --gap does it; nothing was done" >&2
@@ -41,8 +105,23 @@ if [ -n "$gaps" ] && [ "$gap" = no ]; then
 fi
 
 [ "$build" = no ] || docker compose build
+
+# Which schema version the ledger has, and which one this version writes. An older version can't read a newer one's.
+has=$(schema "$before") writes=$(schema "$MURMUR_VERSION")
+if [ "$has" != "$writes" ]; then
+    if [ "$back" = yes ] && [ "${writes:-0}" -lt "${has:-0}" ]; then
+        echo "$MURMUR_VERSION reads the ledger up to schema version ${writes:-unknown}, and $before has made it $has; nothing" \
+            "was done. deploy/upgrade.sh --back --restore BACKUP goes back to what a backup of the time before holds:" \
+            "what came since is lost. deploy/upgrade.sh made one in backups/ when it changed the schema" >&2
+        exit 3
+    fi
+    [ "$back" = yes ] || deploy/backup.sh "backups/before-$MURMUR_VERSION-$(date -u +%Y%m%dT%H%M%SZ)"
+fi
+
 edge=$(id nginx)
 deploy/roll.sh api
+[ "$before" = "$MURMUR_VERSION" ] || say MURMUR_VERSION_BEFORE "$before"
+say MURMUR_VERSION "$MURMUR_VERSION"
 docker compose up -d --no-build
 
 # A container that was replaced has read its configuration already.
@@ -52,4 +131,4 @@ if [ -n "$edge" ] && [ "$(id nginx)" = "$edge" ]; then
     docker compose kill -s HUP nginx
 fi
 [ -z "$(id prometheus)" ] || docker compose kill -s HUP prometheus
-echo "upgraded"
+echo "upgraded: $MURMUR_VERSION runs, before it $before"

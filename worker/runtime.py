@@ -21,6 +21,7 @@ from transcription.ledger.broker import CeleryQueue
 from transcription.ledger.shared_connection import shared_client
 from transcription.ledger.span_store import RedisSpans
 from transcription.media.decoder import Decoder
+from transcription.observability.build import build
 from transcription.observability.memory import memory
 from transcription.observability.tracing import open_traces
 from transcription.ports import JobQueue, SpanStore, WorkerInfo
@@ -339,6 +340,8 @@ class WorkerRuntime:
             diarizer=self._diarizer.name if self._quarantine.without((self._diarizer.model,)) else "",
             withdrawn=tuple(sorted(set(self._models_served) - set(self._quarantine.without(self._models_served)))),
             revisions=self._revisions.known,
+            version=build().version,
+            commit=build().commit,
         )
 
 

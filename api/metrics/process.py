@@ -11,6 +11,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from transcription.job import Outcome
+from transcription.observability.build import BuildFigures
 from transcription.observability.process_metrics import ProcessFigures
 
 SHARED = "PROMETHEUS_MULTIPROC_DIR"
@@ -89,6 +90,7 @@ class ApiMetrics:
     def whole(self) -> CollectorRegistry:
         """What every process of this API has counted, added up."""
         together = CollectorRegistry()
+        together.register(BuildFigures())
         if SHARED in os.environ:
             together.register(_all_processes())
             together.register(ProcessFigures(_siblings))

@@ -58,6 +58,7 @@ _HEALTH = {
     "workers": 1,
     "queued_audio_s": 610.5,
     "version": "0.1.0",
+    "commit": "3e6eb3cc0077aa64765f9268bd854b71e7f62f45",
 }
 _READY = {"status": "ready", "ledger": True, "ledger_full": False, "workers": 1}
 _REFUSAL = {"code": "disk_full", "message": "0.4 GB of disk are free; 1.0 GB are needed"}

@@ -82,6 +82,8 @@ WORKER: dict[str, Any] = {
     "withdrawn": [],
     "diarizer": "",
     "revisions": {},
+    "version": "0.1.0",
+    "commit": "3e6eb3cc0077aa64765f9268bd854b71e7f62f45",
 }
 
 MODEL: dict[str, Any] = {

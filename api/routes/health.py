@@ -7,7 +7,7 @@ import orjson
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
-from api import VERSION
+from api import COMMIT, VERSION
 from api.dependencies import Platform, PlatformDep
 from api.jobs.backpressure import ledger_full
 from api.platform_schemas import AliveOut, QueueHealthOut, WaitingOut, worker_out
@@ -45,6 +45,7 @@ class HealthOut(BaseModel):
     workers: int
     queued_audio_s: float = Field(description="Audio that waits; in whole hours where API keys are required.")
     version: str
+    commit: str = Field(description="The commit that the API was built from; `unknown` where nothing says so.")
     refusal: RefusalOut | None = Field(
         None, description="The error that a submit would get now; absent: it is accepted."
     )
@@ -83,6 +84,7 @@ async def health(platform: PlatformDep) -> Response:
         "queued_audio_s": _queued_s(platform, backlog) if backlog else 0.0,
         **({"refusal": _public_refusal(platform, refusal)} if refusal else {}),
         "version": VERSION,
+        "commit": COMMIT,
     }
     return _json(shape, 200 if backlog else 503)
 

@@ -34,8 +34,17 @@ app = typer.Typer(
 
 def _version(asked: bool) -> None:
     if asked:
-        print(f"murmur {__version__}")
+        print(f"murmur {__version__}{_commit()}")
         raise typer.Exit
+
+
+def _commit() -> str:
+    """The commit in brackets, where the platform is here and something says which it is."""
+    try:
+        made = importlib.import_module("transcription.observability.build").build()
+    except ModuleNotFoundError:
+        return ""
+    return "" if made.commit == "unknown" else f" (commit {made.commit[:12]})"
 
 
 @app.callback()

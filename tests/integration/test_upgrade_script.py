@@ -1,5 +1,6 @@
 """`deploy/upgrade.sh` as an operator runs it, with a `docker` in its place that says what Compose would say."""
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -16,11 +17,16 @@ case "$*" in
     "compose ps -q nginx")
         if [ -n "$REPLACED" ] && grep -qs "up -d --no-build$" "$FAKE/calls"; then echo n2; else echo n1; fi ;;
     "compose ps -q "*) echo "$4-1" ;;
+    "compose config --images") for part in api worker; do echo "murmuration-$part:$MURMUR_VERSION"; done; echo nginx ;;
     *config-hash*) if [ "$(last "$@")" = "$DIFFERS" ]; then echo other; else echo files; fi ;;
+    *Config.Image*a1) echo "murmuration-api:$RUNS" ;;
     *Config.Image*) last "$@" ;;
     inspect*Health*) echo healthy ;;
     inspect*.Image*) if [ "$(last "$@")" = "$OLD_IMAGE" ]; then echo old; else echo new; fi ;;
-    "image inspect"*) echo new ;;
+    *ledger.schema*murmuration-api:old) echo "$OLD_SCHEMA" ;;
+    *ledger.schema*) echo 4 ;;
+    "image inspect"*) [ "$(last "$@")" != "$GONE" ] && echo new ;;
+    "compose exec -T api murmur backup create -") echo "$*" >>"$FAKE/calls"; echo a backup ;;
     *) echo "$*" >>"$FAKE/calls"; [ -z "$FAIL" ] || ! expr "$*" : ".*$FAIL" >/dev/null ;;
 esac
 """
@@ -34,27 +40,53 @@ TRIED = "compose exec -T nginx sh /etc/nginx/murmur/start.sh -t"
 RELOADED = ["compose kill -s HUP nginx", "compose kill -s HUP prometheus"]
 
 
+SAVED = "compose exec -T api murmur backup create -"
+UP_TO_DATE = {"RUNS": "0.1.0", "OLD_SCHEMA": "4"}
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Path:
+    """A directory with a `docker`, and a project of the scripts alone."""
+    shutil.copytree(ROOT / "deploy", tmp_path / "project/deploy")
+    (tmp_path / "project/murmur").mkdir()
+    (tmp_path / "project/murmur/version.py").write_text('__version__ = "0.1.0"\n')
+    (tmp_path / "docker").write_text(DOCKER)
+    (tmp_path / "sleep").write_text("#!/bin/sh\n")
+    for name in ("docker", "sleep"):
+        (tmp_path / name).chmod(0o755)
+    return tmp_path
+
+
 def upgrade(world: Path, *words: str, **told: str) -> tuple[int, str, list[str]]:
     """The script's status, what it says, and what it had done."""
-    (world / "docker").write_text(DOCKER)
-    (world / "docker").chmod(0o755)
-    environment = {"PATH": f"{world}:/usr/bin:/bin", "FAKE": str(world)} | dict.fromkeys(
-        ("DIFFERS", "OLD_IMAGE", "FAIL", "REPLACED"), ""
-    )
+    known = ("DIFFERS", "OLD_IMAGE", "FAIL", "REPLACED", "GONE")
+    environment = {"PATH": f"{world}:/usr/bin:/bin", "FAKE": str(world)} | dict.fromkeys(known, "") | UP_TO_DATE
     ran = subprocess.run(
-        ["/bin/sh", str(ROOT / "deploy/upgrade.sh"), *words],
+        ["/bin/sh", str(world / "project/deploy/upgrade.sh"), *words],
         env=environment | told, capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
     calls = world / "calls"
     return ran.returncode, ran.stdout + ran.stderr, calls.read_text().splitlines() if calls.exists() else []
 
 
-def test_an_upgrade_replaces_the_api_first_then_the_rest_and_has_configuration_read_again(tmp_path: Path) -> None:
-    assert upgrade(tmp_path)[::2] == (0, [BUILD, ROLL, *STOPPED, REST, TRIED, *RELOADED])
+def git(world: Path, *words: str) -> str:
+    who = ("-c", "user.name=a", "-c", "user.email=a@example.org")
+    return subprocess.run(
+        ["git", "-C", str(world / "project"), *who, *words], check=True, capture_output=True, text=True
+    ).stdout.strip()
 
 
-def test_images_that_are_there_need_no_build(tmp_path: Path) -> None:
-    assert upgrade(tmp_path, "--no-build")[2][0] == ROLL
+def kept(world: Path) -> list[str]:
+    """What the file of variables says of versions."""
+    return [line for line in (world / "project/.env").read_text().splitlines() if line.startswith("MURMUR_VERSION")]
+
+
+def test_an_upgrade_replaces_the_api_first_then_the_rest_and_has_configuration_read_again(world: Path) -> None:
+    assert upgrade(world)[::2] == (0, [BUILD, ROLL, *STOPPED, REST, TRIED, *RELOADED])
+
+
+def test_images_that_are_there_need_no_build(world: Path) -> None:
+    assert upgrade(world, "--no-build")[2][0] == ROLL
 
 
 @pytest.mark.parametrize(
@@ -62,28 +94,116 @@ def test_images_that_are_there_need_no_build(tmp_path: Path) -> None:
     [("DIFFERS", "n1", "nginx"), ("OLD_IMAGE", "redis-1", "redis"), ("DIFFERS", "redis-cache-1", "redis-cache")],
 )
 def test_what_would_interrupt_the_service_is_refused_before_anything_is_done(
-    tmp_path: Path, what: str, container: str, service: str
+    world: Path, what: str, container: str, service: str
 ) -> None:
-    status, said, done = upgrade(tmp_path, **{what: container})
+    status, said, done = upgrade(world, **{what: container})
     assert (status, done) == (3, [])
     assert f"requests fail meanwhile: {service}." in said
-    assert upgrade(tmp_path, "--gap", **{what: container})[0] == 0
+    assert upgrade(world, "--gap", **{what: container})[0] == 0
 
 
-def test_an_nginx_that_was_replaced_is_not_told_again(tmp_path: Path) -> None:
-    status, _, done = upgrade(tmp_path, "--gap", DIFFERS="n1", REPLACED="yes")
+def test_an_nginx_that_was_replaced_is_not_told_again(world: Path) -> None:
+    status, _, done = upgrade(world, "--gap", DIFFERS="n1", REPLACED="yes")
     assert status == 0
     assert TRIED not in done
     assert done[-1] == RELOADED[-1]
 
 
 @pytest.mark.parametrize(("fails", "last"), [("build", BUILD), ("--scale api", ROLL), ("start.sh -t", TRIED)])
-def test_an_upgrade_ends_at_the_first_step_that_fails(tmp_path: Path, fails: str, last: str) -> None:
-    status, said, done = upgrade(tmp_path, FAIL=fails)
+def test_an_upgrade_ends_at_the_first_step_that_fails(world: Path, fails: str, last: str) -> None:
+    status, said, done = upgrade(world, FAIL=fails)
     assert status != 0
     assert done[-1] == last
     assert "upgraded" not in said
 
 
-def test_a_word_that_it_does_not_know_is_refused(tmp_path: Path) -> None:
-    assert upgrade(tmp_path, "--force")[::2] == (2, [])
+def test_a_word_that_it_does_not_know_is_refused(world: Path) -> None:
+    assert upgrade(world, "--force")[::2] == (2, [])
+
+
+# ---------------------------------------------------------------- versions
+
+
+def test_images_are_tagged_by_version_and_commit_and_the_tag_is_kept(world: Path) -> None:
+    git(world, "init", "-q")
+    git(world, "add", "-A")
+    git(world, "commit", "-qm", "one")
+    tag = f"0.1.0-{git(world, 'rev-parse', 'HEAD')[:12]}"
+    (world / "project/.env").write_text("MURMUR_REDIS_PASSWORD=hush\nMURMUR_VERSION=old\n")
+    (world / "project/.env").chmod(0o600)
+    status, said, _ = upgrade(world, RUNS="old")
+    assert (status, f"{tag} runs" in said) == (0, True)
+    assert kept(world) == ["MURMUR_VERSION_BEFORE=old", f"MURMUR_VERSION={tag}"]
+    assert "MURMUR_REDIS_PASSWORD=hush" in (world / "project/.env").read_text()
+    assert (world / "project/.env").stat().st_mode & 0o777 == 0o600
+    # What isn't the commit's is another version.
+    (world / "project/murmur/version.py").write_text('__version__ = "0.1.0"  # changed\n__version__ = "0.1.0"\n')
+    upgrade(world, RUNS=tag)
+    assert kept(world)[1].startswith(f"MURMUR_VERSION={tag}-")
+    assert kept(world)[0] == f"MURMUR_VERSION_BEFORE={tag}"
+
+
+def test_an_upgrade_to_what_runs_leaves_the_version_before_as_it_was(world: Path) -> None:
+    (world / "project/.env").write_text("MURMUR_VERSION=0.1.0\nMURMUR_VERSION_BEFORE=old\n")
+    assert upgrade(world)[0] == 0
+    assert sorted(kept(world)) == ["MURMUR_VERSION=0.1.0", "MURMUR_VERSION_BEFORE=old"]
+
+
+@pytest.mark.parametrize("fails", ["build", "--scale api"])
+def test_a_version_that_does_not_become_healthy_is_not_kept(world: Path, fails: str) -> None:
+    (world / "project/.env").write_text("MURMUR_VERSION=old\n")
+    assert upgrade(world, FAIL=fails, RUNS="old")[0] != 0
+    assert kept(world) == ["MURMUR_VERSION=old"]
+
+
+def test_going_back_takes_the_version_before_without_a_build_and_can_be_taken_back(world: Path) -> None:
+    (world / "project/.env").write_text("MURMUR_VERSION=0.1.0\nMURMUR_VERSION_BEFORE=old\n")
+    status, _, done = upgrade(world, "--back")
+    assert (status, done) == (0, [ROLL, *STOPPED, REST, TRIED, *RELOADED])
+    assert sorted(kept(world)) == ["MURMUR_VERSION=old", "MURMUR_VERSION_BEFORE=0.1.0"]
+
+
+@pytest.mark.parametrize(
+    ("file", "told", "why"),
+    [
+        ("", {}, "nothing to go back to"),
+        ("MURMUR_VERSION_BEFORE=old\n", {"GONE": "murmuration-worker:old"}, "no image murmuration-worker:old"),
+        ("MURMUR_VERSION_BEFORE=old\n", {"OLD_SCHEMA": "3"}, "deploy/upgrade.sh --back --restore BACKUP"),
+        ("MURMUR_VERSION_BEFORE=old\n", {"OLD_SCHEMA": ""}, "up to schema version unknown"),
+    ],
+)
+def test_going_back_to_what_can_not_serve_is_refused_before_anything_is_done(
+    world: Path, file: str, told: dict[str, str], why: str
+) -> None:
+    (world / "project/.env").write_text(file)
+    status, said, done = upgrade(world, "--back", **told)
+    assert (status, done, why in said) == (3, [], True)
+    assert (world / "project/.env").read_text() == file
+
+
+def test_a_backup_is_taken_before_the_ledger_s_schema_changes_and_at_no_other_upgrade(world: Path) -> None:
+    status, _, done = upgrade(world, RUNS="old", OLD_SCHEMA="3")
+    assert status == 0
+    assert done[:2] == [BUILD, SAVED]
+    assert done.index(SAVED) < done.index(ROLL)
+    (saved,) = (world / "project/backups").iterdir()
+    assert saved.name.startswith("before-0.1.0-")
+    (world / "calls").unlink()
+    assert SAVED not in upgrade(world, RUNS="old", OLD_SCHEMA="4")[2]
+
+
+def test_a_backup_that_fails_stops_an_upgrade_that_would_change_the_schema(world: Path) -> None:
+    status, _, done = upgrade(world, RUNS="old", OLD_SCHEMA="3", FAIL="backup verify")
+    assert status != 0
+    assert ROLL not in done
+
+
+def test_going_back_over_a_schema_change_restores_a_backup_with_the_version_before(world: Path) -> None:
+    (world / "project/.env").write_text("MURMUR_VERSION_BEFORE=old\n")
+    backup = world / "backup.tar"
+    backup.write_bytes(b"a backup")
+    (world / "project/deploy/restore.sh").write_text('#!/bin/sh\necho "restored $1 as $MURMUR_VERSION"\n')
+    status, said, _ = upgrade(world, "--back", "--restore", str(backup), OLD_SCHEMA="3")
+    assert (status, said.strip()) == (0, f"restored {backup} as old")
+    assert sorted(kept(world)) == ["MURMUR_VERSION=old", "MURMUR_VERSION_BEFORE=0.1.0"]
+    assert upgrade(world, "--restore", str(backup))[0] == 2

@@ -78,7 +78,7 @@ def test_workers_with_a_gpu_have_one_and_compute_on_it() -> None:
     services = stack("docker-compose.cuda.yml")["services"]
     worker = services["worker"]
     assert (worker["environment"]["MURMUR_DEVICE"], worker["build"]["args"]["ACCELERATOR"]) == ("cuda", "cuda")
-    assert worker["image"] == services["models"]["image"] == "murmuration-worker:cuda"
+    assert worker["image"] == services["models"]["image"] == "murmuration-worker:latest-cuda"
     (device,) = worker["deploy"]["resources"]["reservations"]["devices"]
     assert device == {"driver": "nvidia", "count": "1", "capabilities": ["gpu"]}
     assert memory(worker["mem_limit"]) == 12 << 30
@@ -90,7 +90,7 @@ def test_workers_that_compute_in_torch_are_those_with_a_gpu_and_another_image() 
     worker = services["worker"]
     assert (worker["environment"]["MURMUR_WORKER__ENGINE"], worker["environment"]["MURMUR_DEVICE"]) == ("torch", "cuda")
     assert worker["build"]["args"]["ACCELERATOR"] == "torch"
-    assert worker["image"] == services["models"]["image"] == "murmuration-worker:torch"
+    assert worker["image"] == services["models"]["image"] == "murmuration-worker:latest-torch"
     assert worker["deploy"]["resources"]["reservations"]["devices"]
 
 

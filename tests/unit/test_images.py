@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from murmur.platform import allocator
-from tests.compose_files import ROOT, SERVICES, seconds
+from tests.compose_files import ROOT, SERVICES, seconds, stack
 
 DOCKERFILES = {"api": "Dockerfile.api", "flower": "Dockerfile.api", "worker": "Dockerfile.worker"}
 ASKED = sorted(set(SERVICES) - {"models", "backup"})  # what its own health check asks; an alert watches the other
@@ -42,7 +42,7 @@ def checks() -> dict[str, dict[str, Any]]:
 def test_images_of_others_are_pinned_and_ours_are_built_here() -> None:
     for service in SERVICES.values():
         if service["image"].startswith("murmuration-"):
-            assert ":" not in service["image"]
+            assert service["image"].endswith(":latest")
         else:
             assert re.search(r":(v?\d[\w.-]*|stable-alpine)$", service["image"]), service["image"]
     built = {
@@ -57,6 +57,29 @@ def test_images_of_others_are_pinned_and_ours_are_built_here() -> None:
     }
     assert SERVICES["models"]["image"] == SERVICES["worker"]["image"]
     assert SERVICES["models"]["pull_policy"] == "never"
+
+
+def test_our_images_have_the_tag_of_their_version_and_are_told_which_code_they_are() -> None:
+    tag = {"MURMUR_VERSION": "1.2.3-abc", "MURMUR_COMMIT": "abcdef"}
+    for files in ((), ("docker-compose.cuda.yml",), ("docker-compose.cuda.yml", "docker-compose.torch.yml")):
+        ours = [one for one in stack(*files, environment=tag)["services"].values() if "murmuration-" in one["image"]]
+        assert all(re.fullmatch(r"murmuration-\w+:1\.2\.3-abc(-cuda|-torch)?", one["image"]) for one in ours)
+        built = [one["build"]["args"] for one in ours if "build" in one]
+        assert len(built) == 3
+        assert all(tag.items() <= args.items() for args in built)
+
+
+@pytest.mark.parametrize("name", sorted(DOCKERFILES))
+def test_an_image_s_labels_say_its_version_its_commit_and_the_ledger_s_schema(name: str) -> None:
+    stages = re.split(r"^FROM ", (ROOT / DOCKERFILES[name]).read_text("utf-8"), flags=re.MULTILINE)
+    (text,) = [one for one in stages if one.split("\n")[0].endswith(f" AS {name}")]
+    labels = dict(re.findall(r'([\w.]+)="([^"]*)"', text.partition("LABEL ")[2]))
+    assert labels["org.opencontainers.image.version"] == "$MURMUR_VERSION"
+    assert labels["org.opencontainers.image.revision"] == "$MURMUR_COMMIT"
+    schema = (ROOT / "transcription/ledger/lua/schema.lua").read_text("utf-8")
+    version = re.search(r"^local VERSION = (\d+)$", schema, re.MULTILINE)
+    assert version
+    assert labels.get("murmuration.ledger.schema") == (None if name == "flower" else version[1])
 
 
 def test_every_service_says_whether_it_is_well() -> None:

@@ -15,6 +15,7 @@ class WorkerInfo:
     ``rate`` is its measured speed in audio-seconds per second, None at first. ``quarantine`` says why it claims
     nothing, or nothing for the models that it has ``withdrawn``; empty when all is well. ``diarizer`` tells speakers
     apart; empty where it can't. ``revisions`` are those of its models' weights, as far as it knows them.
+    ``version`` and ``commit`` are its code's.
     """
 
     id: str
@@ -34,6 +35,8 @@ class WorkerInfo:
     withdrawn: tuple[str, ...] = ()
     diarizer: str = ""
     revisions: dict[str, str] = field(default_factory=dict)
+    version: str = ""
+    commit: str = ""
 
     @property
     def fit(self) -> bool:

@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from transcription.observability.build import BuildFigures
 from transcription.observability.process_metrics import ProcessFigures
 from worker.metrics import counters
 from worker.metrics.gpu import Gpu, gpus
@@ -62,6 +63,7 @@ def registry(state: Callable[[], State]) -> CollectorRegistry:
     """All of a worker's figures."""
     whole = CollectorRegistry()
     whole.register(counters.REGISTRY)
+    whole.register(BuildFigures())
     whole.register(ProcessFigures())
     whole.register(StateFigures(state))
     return whole
