@@ -28,6 +28,10 @@ def files(root: Path) -> list[str]:
     return sorted(path.name for path in root.rglob("*") if path.is_file())
 
 
+def folders(root: Path) -> set[str]:
+    return {path.name for path in root.iterdir()}
+
+
 def age(path: Path) -> None:
     """Let *path* look as if it were two hours old."""
     then = time.time() - OLD
@@ -168,3 +172,10 @@ async def test_upload_that_is_cancelled_while_it_writes_leaves_no_part(tmp_path:
         await task
     assert upload.size > 300_000
     assert files(tmp_path) == []
+
+
+async def test_the_first_upload_makes_all_folders_so_that_no_other_waits_for_one(tmp_path: Path) -> None:
+    upload = DiskBlobs(tmp_path).upload()
+    await upload.write(b"one")
+    await upload.commit()
+    assert {f"{number:02x}" for number in range(256)} <= folders(tmp_path)

@@ -180,3 +180,26 @@ def test_a_file_whose_tables_claim_gigabytes_takes_none_of_them(tmp_path: Path) 
 
 def _peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def test_a_child_keeps_its_own_descriptors_only_wherever_they_lie() -> None:
+    # As the zygote's child does it: among others', before, between and behind its own.
+    code = """
+import os
+from transcription.media.zygote import _close_all_but
+
+def is_open(number):
+    try:
+        os.fstat(number)
+    except OSError:
+        return False
+    return True
+
+others = [os.open("/dev/null", os.O_RDONLY) for _ in range(8)]
+kept = {others[2], others[5], os.dup2(1, 40)}
+_close_all_but(kept, 50)
+os.write(40, repr({number for number in range(64) if is_open(number)} == kept).encode())
+os._exit(0)
+"""
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True, timeout=60)
+    assert ran.stdout == b"True"

@@ -1,10 +1,10 @@
 """What a process gives up before it opens a hostile file, layer by layer; each is there where the kernel grants it."""
 
-import ctypes
 import os
+import platform
 import sys
 
-from transcription.media import landlock, seccomp
+from transcription.media import landlock, libc, seccomp
 
 NEW_PRIVILEGES, MEMORY, LANDLOCK, SECCOMP = "no_new_privs", "not_dumpable", "landlock", "seccomp"
 NETWORK = "network_namespace"
@@ -18,11 +18,16 @@ _NEW_USER, _NEW_NET = 0x10000000, 0x40000000
 _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 4, 38
 
 
+def prepare() -> None:
+    """Find out and write, before a fork, what each child would have to by itself."""
+    landlock.form()
+    seccomp.program_for(platform.machine())
+
+
 def leave_network() -> bool:
     """Leave the network behind, in a namespace of one's own; False where the system doesn't let us."""
     if sys.platform != "linux":
         return False
-    libc = ctypes.CDLL(None)
     alone = any(libc.unshare(how) == 0 for how in (_NEW_NET, _NEW_USER | _NEW_NET))
     if alone:
         granted.append(NETWORK)
@@ -33,7 +38,6 @@ def give_up_files() -> None:
     """Give up, for good, new privileges, and every file and address that isn't open, as far as the kernel grants it."""
     if sys.platform != "linux":
         return
-    libc = ctypes.CDLL(None)
     if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0:
         granted.append(NEW_PRIVILEGES)
     if libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0) == 0:

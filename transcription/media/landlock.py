@@ -3,6 +3,9 @@
 import ctypes
 import os
 import platform
+from functools import cache
+
+from transcription.media.libc import syscall
 
 _CREATE, _RESTRICT = 444, 446  # the same numbers on every machine
 _VERSION = 1
@@ -16,11 +19,12 @@ class _Rules(ctypes.Structure):
     _fields_ = (("paths", ctypes.c_uint64), ("network", ctypes.c_uint64), ("scopes", ctypes.c_uint64))
 
 
+@cache
 def form() -> int:
     """The form of the interface that this kernel has, 0 for none."""
     if platform.system() != "Linux":
         return 0
-    return max(0, int(ctypes.CDLL(None).syscall(_CREATE, None, 0, _VERSION)))
+    return max(0, int(syscall(_CREATE, None, 0, _VERSION)))
 
 
 def restrict() -> bool:
@@ -35,10 +39,9 @@ def restrict() -> bool:
     bits = max(count for since, count in _PATHS_BY_FORM.items() if since <= known)
     rules = _Rules((1 << bits) - 1, _TCP if known >= _NETWORK_FORM else 0, _SCOPES if known >= _SCOPE_FORM else 0)
     size = 8 * (1 + (known >= _NETWORK_FORM) + (known >= _SCOPE_FORM))
-    libc = ctypes.CDLL(None)
-    ruleset = libc.syscall(_CREATE, ctypes.byref(rules), ctypes.c_size_t(size), 0)
+    ruleset = syscall(_CREATE, ctypes.byref(rules), ctypes.c_size_t(size), 0)
     if ruleset < 0:
         return False
-    done = libc.syscall(_RESTRICT, ruleset, 0) == 0
+    done = syscall(_RESTRICT, ruleset, 0) == 0
     os.close(ruleset)
     return bool(done)

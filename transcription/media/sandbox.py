@@ -199,4 +199,4 @@ def _result(lines: list[bytes]) -> Any:
 
 def _environment() -> dict[str, str]:
     """What the interpreter needs to start, and nothing of ours that is secret; the process forgets it at once."""
-    return {**_THREADS, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    return {**_THREADS, "LD_BIND_NOW": "1", "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}

@@ -10,7 +10,10 @@ import errno
 import os
 import platform
 import struct
+from functools import cache
 from typing import NamedTuple
+
+from transcription.media.libc import prctl
 
 _PR_SET_SECCOMP, _MODE_FILTER = 22, 2
 _ALLOW, _KILL, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
@@ -43,6 +46,7 @@ _MEMORY = {"mmap": (9, 222), "mprotect": (10, 226)}
 _SIGNALS = {"kill": (62, 129), "tgkill": (234, 131)}
 _CLONE, _CLONE3, _FCNTL = (56, 220), (435, 435), (72, 25)
 _FCNTL_LOOKS = (1, 3)  # F_GETFD, F_GETFL
+_ITSELF = 0x7FFF_FFFE  # more than a process's number can be
 
 
 class _Program(ctypes.Structure):
@@ -51,15 +55,24 @@ class _Program(ctypes.Structure):
 
 def install() -> bool:
     """Refuse this process everything but the listed calls, for good; False where the kernel has no such filters."""
-    machine = _MACHINES.get(platform.machine())
-    if machine is None:
+    written = program_for(platform.machine())
+    if not written:
         return False
-    code = ctypes.create_string_buffer(_code(machine, os.getpid()))
+    code = ctypes.create_string_buffer(written.replace(_is(_ITSELF), _is(os.getpid())))
     program = _Program(ctypes.sizeof(code) // 8, ctypes.addressof(code))
-    return bool(ctypes.CDLL(None).prctl(_PR_SET_SECCOMP, _MODE_FILTER, ctypes.byref(program), 0, 0) == 0)
+    return bool(prctl(_PR_SET_SECCOMP, _MODE_FILTER, ctypes.byref(program), 0, 0) == 0)
 
 
-def _code(machine: _Machine, pid: int) -> bytes:
+@cache
+def program_for(name: str) -> bytes:
+    """
+    The filter for a machine of this name, empty for one that it doesn't know; in it `_ITSELF` stands for the process.
+
+    Who calls it before a fork spares each child the writing.
+    """
+    machine = _MACHINES.get(name)
+    if machine is None:
+        return b""
     at = machine.column
     steps = [_step(_LOAD, _ARCH), _step(_EQUAL, machine.audit, yes=1), _step(_RETURN, _KILL), _step(_LOAD, _NR)]
     for numbers in _ALLOWED.values():
@@ -69,13 +82,17 @@ def _code(machine: _Machine, pid: int) -> bytes:
         steps += _by_argument(numbers[at], 2, _step(_ANY_BIT, _PROT_EXEC, yes=1))
     # Signals to oneself, as abort() sends them.
     for numbers in _SIGNALS.values():
-        steps += _by_argument(numbers[at], 0, _step(_EQUAL, pid, no=1))
+        steps += _by_argument(numbers[at], 0, _is(_ITSELF))
     # Threads, no processes; what can't be judged by a number isn't there, so that the C library takes the other.
     steps += _by_argument(_CLONE[at], 0, _step(_ANY_BIT, _CLONE_THREAD, no=1))
     steps += [_step(_EQUAL, _CLONE3[at], no=1), _step(_RETURN, _ERRNO | errno.ENOSYS)]
     for look in _FCNTL_LOOKS:
         steps += _by_argument(_FCNTL[at], 1, _step(_EQUAL, look, no=1), last=False)
     return b"".join([*steps, _step(_RETURN, _ERRNO | errno.EPERM)])
+
+
+def _is(process: int) -> bytes:
+    return _step(_EQUAL, process, no=1)
 
 
 def _by_argument(number: int, argument: int, test: bytes, *, last: bool = True) -> list[bytes]:

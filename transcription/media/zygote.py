@@ -10,7 +10,6 @@ Nothing here knows a password, holds another file, or outlives the process that 
 """
 
 import contextlib
-import ctypes
 import gc
 import importlib
 import json
@@ -21,10 +20,11 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from transcription.errors import MurmurationError
-from transcription.media import confinement
+from transcription.media import confinement, libc
 
 MOST_REQUEST_BYTES = 4096
 MOST_DESCRIPTORS = 8
@@ -43,6 +43,8 @@ def main() -> None:
     confinement.leave_network()
     function: Work = getattr(importlib.import_module(module), name)
     confinement.forget_environment()
+    confinement.prepare()
+    _virtual_bytes()
     # What is shared with the children stays shared.
     gc.collect()
     gc.freeze()
@@ -56,26 +58,29 @@ def main() -> None:
     with socket.socket(fileno=0) as requests:
         requests.send(b"1")
         children: dict[int, int] = {}
+        own = _highest_descriptor()
         while True:
             ready, _, _ = select.select([requests.fileno(), wake], [], [])
             if wake in ready:
                 with contextlib.suppress(BlockingIOError):
                     os.read(wake, 1024)
                 _reap(children)
-            if requests.fileno() in ready and not _serve(requests, function, children):
+            if requests.fileno() in ready and not _serve(requests, function, children, own):
                 return
 
 
-def _serve(requests: socket.socket, function: Work, children: dict[int, int]) -> bool:
+def _serve(requests: socket.socket, function: Work, children: dict[int, int], own: int) -> bool:
     """Take one request and fork for it; False when the other end is gone."""
     reply, descriptors, _, _ = socket.recv_fds(requests, MOST_REQUEST_BYTES, MOST_DESCRIPTORS)
     if not reply:
         return False
     request = json.loads(reply)
     answer, *given = descriptors
+    highest = max(own, *descriptors, *children.values())
     pid = os.fork()
     if pid == 0:
-        _work(requests, function, request, answer, given)
+        requests.detach()  # it is closed with all others
+        _work(function, request, answer, given, highest)
     for descriptor in given:
         os.close(descriptor)
     children[pid] = answer
@@ -83,14 +88,13 @@ def _serve(requests: socket.socket, function: Work, children: dict[int, int]) ->
     return True
 
 
-def _work(requests: socket.socket, function: Work, request: dict[str, Any], answer: int, given: list[int]) -> None:
+def _work(function: Work, request: dict[str, Any], answer: int, given: list[int], highest: int) -> None:
     """Do the work in the child; never returns."""
     status = FAILED
     try:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        requests.detach()
-        _close_all_but({answer, *given})
+        _close_all_but({answer, *given}, highest)
         _limit(request.pop("limits"))
         confined = request.pop("confined")
         if confined:
@@ -114,12 +118,18 @@ def _say(answer: int, what: dict[str, Any]) -> None:
     os.write(answer, json.dumps(what).encode() + b"\n")
 
 
-def _close_all_but(kept: set[int]) -> None:
+def _close_all_but(kept: set[int], highest: int) -> None:
     """Close what belongs to the zygote and to other children."""
-    for name in os.listdir("/dev/fd"):  # noqa: PTH208  strings will do
-        if int(name) not in kept:
-            with contextlib.suppress(OSError):
-                os.close(int(name))
+    begin = 0
+    for end in (*sorted(kept), highest + 1):
+        if begin < end:  # an empty range before 0 would be every descriptor
+            os.closerange(begin, end)
+        begin = end + 1
+
+
+def _highest_descriptor() -> int:
+    """The last of the descriptors that this process has for itself."""
+    return max(int(name) for name in os.listdir("/dev/fd"))  # noqa: PTH208  strings will do
 
 
 def _reap(children: dict[int, int]) -> None:
@@ -136,7 +146,7 @@ def _reap(children: dict[int, int]) -> None:
 
 def _limit(limits: dict[str, int]) -> None:
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     _at_most(resource.RLIMIT_CORE, 0)
     _at_most(resource.RLIMIT_AS, _virtual_bytes() + limits["memory_bytes"])
     _at_most(resource.RLIMIT_CPU, limits["cpu_s"], grace=_CPU_GRACE_S)
@@ -151,8 +161,9 @@ def _at_most(what: int, limit: int, *, grace: int = 0) -> None:
         resource.setrlimit(what, (soft, last))
 
 
+@cache
 def _virtual_bytes() -> int:
-    """Address space that the libraries take already; 0 where the system doesn't say."""
+    """Address space that the libraries take already, in a child as before the fork; 0: the system doesn't say."""
     try:
         with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123
             return int(file.read().split()[0]) * resource.getpagesize()

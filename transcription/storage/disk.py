@@ -116,8 +116,7 @@ class DiskUpload:
             except FileNotFoundError:
                 os.fsync(descriptor)
                 if not target.parent.exists():
-                    target.parent.mkdir(exist_ok=True)
-                    sync_directory(self._root)
+                    make_folders(self._root)
                 self._part.path.rename(target)
                 sync_directory(target.parent)
             self._part.close()
@@ -239,6 +238,13 @@ def blob_path(root: Path, sha256: str) -> Path:
     if not _SHA256.fullmatch(sha256):
         raise BlobMissing(f"{sha256[:80]!r} is no SHA-256: 64 hexadecimal digits in lower case")
     return root / sha256[:2] / sha256
+
+
+def make_folders(root: Path) -> None:
+    """Make all folders for blobs at once: a new one must be durable, which costs an upload as much as its bytes do."""
+    for number in range(256):
+        (root / f"{number:02x}").mkdir(exist_ok=True)
+    sync_directory(root)
 
 
 def set_aside(root: Path, sha256: str) -> None:

@@ -31,7 +31,7 @@ _MAGIC = (
     (0, b"TTA1"),
 )  # fmt: skip
 
-READ_BYTES = 1 << 18
+READ_BYTES = 1 << 15
 BARE_BYTES = 2048
 
 

@@ -3,6 +3,10 @@
 from transcription.media.codecs.source import pread, size_of
 
 BLOCK = 1 << 20
+"""How far a search for what stands nearby goes."""
+
+_READ_BYTES = 1 << 16
+"""Bytes that are read at once: larger blocks would come from memory that is new each time, at a page fault for 4 kB."""
 
 
 class Bytes:
@@ -19,7 +23,7 @@ class Bytes:
         """*count* bytes at *position*, fewer at the end."""
         begin = position - self._at
         if begin < 0 or begin + count > len(self._block):
-            self._block, self._at, begin = pread(self._descriptor, max(BLOCK, count), position), position, 0
+            self._block, self._at, begin = pread(self._descriptor, max(_READ_BYTES, count), position), position, 0
         return self._block[begin : begin + count]
 
     def find(self, marks: tuple[bytes, ...], position: int) -> int:
@@ -39,7 +43,7 @@ class Bytes:
         """Have *position* in the block that is searched; where it is there."""
         begin = position - self._searched_at
         if begin < 0 or begin + longest > len(self._searched):
-            self._searched, self._searched_at, begin = pread(self._descriptor, BLOCK, position), position, 0
+            self._searched, self._searched_at, begin = pread(self._descriptor, _READ_BYTES, position), position, 0
             self._hits.clear()
         return begin
 
