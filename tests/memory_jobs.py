@@ -211,7 +211,7 @@ class MemoryJobs:
 
     async def server(self) -> Server:
         self._check()
-        return Server(used_bytes=1, max_bytes=2, evicts=False, aof=True, aof_ok=True, clients=3, commands=4)
+        return Server(info={"used_memory": 1, "maxmemory": 2, "aof_enabled": 1, "connected_clients": 3})
 
     def _check(self) -> None:
         if self.broken is not None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from transcription.job import Failure
-from transcription.options import Decoding, Diarization
+from transcription.options import Decoding, Diarization, Priority
 from transcription.result_warning import ResultWarning
 from transcription.spans import Span
 from transcription.tracks import Track
@@ -24,6 +24,8 @@ class Claim:
     ``request_id`` and ``traceparent`` are those of the request that began the computation. ``faults`` counts the
     platform's faults that the span met since it last made progress, for ``faulting_s`` by now. ``revision`` is that of
     the weights which the request took for granted; None: an earlier version wrote it.
+    ``waited_s`` is the time from the recording's submission to this claim, where this is its first one; ``age_s`` that
+    time at every claim. Both are None for a dead letter that is tried again.
     """
 
     computation: str
@@ -48,6 +50,9 @@ class Claim:
     diarization: Diarization | None = None
     closing: bool = False
     revision: str | None = None
+    priority: Priority = Priority.BATCH
+    waited_s: float | None = None
+    age_s: float | None = None
 
     @property
     def name(self) -> str:

@@ -48,15 +48,17 @@ app.conf.worker_concurrency = choose(settings).slots
 app.conf.task_queues = [Queue(name) for name in (QUEUE, *map(queue_of, _computes(settings)))]  # type: ignore[no-untyped-call]
 log = structlog.get_logger()
 _runtimes: list[WorkerRuntime] = []
+_names: list[str] = []
 
 
 @setup_logging.connect  # type: ignore[untyped-decorator]
 def _log(**_: Any) -> None:
-    configure(level=settings.log_level, style=settings.log_format, service="worker")
+    configure(level=settings.log_level, style=settings.log_format, service="worker", replica=_names[-1])
 
 
 @celeryd_init.connect  # type: ignore[untyped-decorator]
-def _refuse(options: dict[str, Any], **_: Any) -> None:
+def _refuse(sender: str, options: dict[str, Any], **_: Any) -> None:
+    _names.append(sender)
     if options.get("autoscale"):
         raise SystemExit("this worker's threads are set by MURMUR_WORKER__SLOTS: leave --autoscale out")
 

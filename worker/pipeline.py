@@ -19,6 +19,7 @@ from worker.audio.speech import detect_speech, everything
 from worker.audio.windows import Window
 from worker.engines.base import Engine
 from worker.leases import Held
+from worker.metrics import counters
 from worker.model_cache import ModelCache
 from worker.sounds import Sounds, touch_and_check
 
@@ -103,6 +104,7 @@ class Pipeline:
             compute_s=clock.spent["compute"],
         )
         if self._spans.finish(claim, timing, windows=written):
+            counters.transcribed(claim, held_s=time.monotonic() - held.claimed_at)
             self._sounds.forget(claim)
         return timing
 

@@ -153,7 +153,7 @@ class WorkerRuntime:
         if self._settings.worker.webhooks:
             self._webhook_dispatcher.start()
         self._queues.start()
-        endpoint.serve(self._settings.worker.metrics_port, self._state)
+        endpoint.serve(self._settings.worker.metrics_port, self.name, self._state)
 
     def stop(self) -> None:
         """Hand everything back, and end the process soon after; safe to be called from a signal handler."""
@@ -251,6 +251,7 @@ class WorkerRuntime:
     def _run(self, held: Held) -> SpanResult:
         claim = held.claim
         log.info("claimed", attempt=claim.attempt, suspect=claim.suspect, windows_done=claim.windows_done)
+        counters.claimed(claim)
         try:
             timing = (self._diarization if claim.diarization else self._pipeline).run(held)
         except (LeaseLost, Stopped) as error:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from api.metrics.redis import redis_metrics
 from transcription.errors import ComputeError, DiskFull, InvalidAudio, StorageUnavailable, leaves
 from transcription.job import Outcome
 from transcription.ports import Backlog, Server
@@ -26,8 +27,8 @@ _EVENTS = (
     ("released", "murmur_releases", "Spans that workers handed back, for example when they stop."),
 )
 _LATENCIES = (
-    ("wait", "murmur_wait_seconds", "Time from a recording's submission to its first claim."),
-    ("transcript", "murmur_transcript_seconds", "Time from a recording's submission to its whole transcript."),
+    ("wait", "murmur_wait_seconds", "Old: see murmur_wait_duration_seconds; gone in version 0.3."),
+    ("transcript", "murmur_transcript_seconds", "Old: see murmur_transcript_duration_seconds; gone in version 0.3."),
 )
 
 
@@ -47,8 +48,9 @@ class LedgerFigures(Collector):
             yield from _workers(self._backlog)
             yield from _counters(self._backlog)
             yield from _latencies(self._backlog)
+        yield from redis_metrics(self._server)
         if self._server is not None:
-            yield from _server(self._server)
+            yield from _backups(self._server)
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:
@@ -133,14 +135,7 @@ def _latencies(backlog: Backlog) -> Iterable[Metric]:
         yield family
 
 
-def _server(server: Server) -> Iterable[Metric]:
-    yield _gauge("murmur_redis_used_bytes", "Memory that the ledger's server uses.", server.used_bytes)
-    yield _gauge("murmur_redis_max_bytes", "Memory that it may use; 0: no limit is set.", server.max_bytes)
-    yield _gauge("murmur_redis_evicts", "Whether it may evict keys; it must not.", server.evicts)
-    yield _gauge("murmur_redis_aof", "Whether it keeps an append-only file; it must.", server.aof)
-    yield _gauge("murmur_redis_aof_ok", "Whether that file's last write and rewrite succeeded.", server.aof_ok)
-    yield _gauge("murmur_redis_clients", "Connections to it.", server.clients)
-    yield CounterMetricFamily("murmur_redis_commands", "Commands it has processed.", value=server.commands)
+def _backups(server: Server) -> Iterable[Metric]:
     yield _gauge(
         "murmur_backup_last_success_timestamp_seconds",
         "When the last verified backup was taken, Unix seconds; 0: never.",

@@ -1,10 +1,18 @@
 """Figures of one API for Prometheus: of its process, or of all its processes together."""
 
 import os
+import socket
 from collections.abc import Iterable
 
 import psutil
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    PlatformCollector,
+    disable_created_metrics,
+)
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -12,7 +20,8 @@ from prometheus_client.registry import Collector
 
 from transcription.job import Outcome
 from transcription.observability.build import BuildFigures
-from transcription.observability.process_metrics import ProcessFigures
+from transcription.observability.old_metric_names import with_old_names
+from transcription.observability.process_metrics import ProcessCollector, ReplicaCollector
 
 SHARED = "PROMETHEUS_MULTIPROC_DIR"
 """prometheus_client's own variable: the directory in which the processes of one API count together."""
@@ -24,12 +33,14 @@ class ApiMetrics:
     """What this process has counted since it started, in a registry of its own; `whole` is what all have counted."""
 
     def __init__(self) -> None:
+        # several processes that count together have none
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         self._requests = Counter(
             "murmur_http_requests", "Requests answered.", ("method", "route", "status"), registry=self.registry
         )
         self._seconds = Histogram(
-            "murmur_http_request_seconds",
+            "murmur_http_request_duration_seconds",
             "Time from a request's first byte to the last byte of its response.",
             ("method", "route"),
             buckets=_SECONDS,
@@ -42,7 +53,12 @@ class ApiMetrics:
             multiprocess_mode="livesum",
         )
         self._submits = Counter("murmur_submits", "Jobs accepted, by outcome.", ("outcome",), registry=self.registry)
-        self._submit_seconds = Counter("murmur_submit_seconds", "Time spent on accepting jobs.", registry=self.registry)
+        self._submit_seconds = Histogram(
+            "murmur_submit_duration_seconds",
+            "Time from a submit's first byte to its acceptance.",
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
         self._upload_bytes = Counter("murmur_upload_bytes", "Bytes of audio accepted.", registry=self.registry)
         self._rejects = Counter(
             "murmur_rejects", "Submits refused, by the error's code.", ("code",), registry=self.registry
@@ -50,8 +66,14 @@ class ApiMetrics:
         self.audit_lost = Counter(
             "murmur_audit_lines_lost", "Lines that couldn't be written to the audit log.", registry=self.registry
         )
+        self._starts = Counter(
+            "murmur_api_process_starts",
+            "Processes that this replica has started: more than it has is a process that died.",
+            registry=self.registry,
+        )
+        self._starts.inc()
         self._memory = self._seen(
-            "murmur_memory_percent", "Memory in use, as the memory limit for submits measures it."
+            "murmur_memory_used_ratio", "Share of the memory in use, as the memory limit for submits measures it."
         )
         self._disk_free = self._seen("murmur_disk_free_bytes", "Free disk space for uploads.")
         self._disk = self._seen("murmur_disk_bytes", "Size of that disk.")
@@ -73,7 +95,7 @@ class ApiMetrics:
 
     def submitted(self, outcome: Outcome, *, audio_bytes: int, seconds: float) -> None:
         """Count a submit that became a job."""
-        self._submit_seconds.inc(seconds)
+        self._submit_seconds.observe(seconds)
         self._submits.labels(outcome.value).inc()
         self._upload_bytes.inc(audio_bytes)
 
@@ -83,21 +105,19 @@ class ApiMetrics:
 
     def machine(self, *, memory_percent: float, disk_free: int, disk: int) -> None:
         """Note how the machine is: memory in percent, disk in bytes."""
-        self._memory.set(memory_percent)
+        self._memory.set(memory_percent / 100)
         self._disk_free.set(disk_free)
         self._disk.set(disk)
 
     def whole(self) -> CollectorRegistry:
-        """What every process of this API has counted, added up."""
+        """What every process of this API has counted, added up; what was renamed under its old name too."""
         together = CollectorRegistry()
+        together.register(_all_processes() if SHARED in os.environ else self.registry)
+        together.register(ProcessCollector(_family if SHARED in os.environ else None))
         together.register(BuildFigures())
-        if SHARED in os.environ:
-            together.register(_all_processes())
-            together.register(ProcessFigures(_siblings))
-        else:
-            together.register(self.registry)
-            together.register(ProcessFigures())
-        return together
+        together.register(ReplicaCollector("api", socket.gethostname()))
+        PlatformCollector(registry=together)
+        return with_old_names(together)
 
     @property
     def accepted(self) -> int:
@@ -113,7 +133,11 @@ class ApiMetrics:
     def mean_submit_ms(self) -> float:
         """Mean time to accept a job, in milliseconds; 0 before the first."""
         accepted = self.accepted
-        return 1000 * self._total(self._submit_seconds, "murmur_submit_seconds_total") / accepted if accepted else 0.0
+        return (
+            1000 * self._total(self._submit_seconds, "murmur_submit_duration_seconds_sum") / accepted
+            if accepted
+            else 0.0
+        )
 
     def _total(self, own: MetricWrapperBase, name: str) -> float:
         families: Iterable[Metric] = (_all_processes() if SHARED in os.environ else own).collect()
@@ -126,9 +150,10 @@ def _all_processes() -> Collector:
     return collector
 
 
-def _siblings() -> list[psutil.Process]:
-    """The processes of this API: this one, and those that the same parent started."""
+def _family() -> list[psutil.Process]:
+    """The processes of this API: the parent, whose age is the replica's, and those that it has started."""
     try:
-        return psutil.Process(os.getppid()).children()
+        parent = psutil.Process(os.getppid())
+        return [parent, *parent.children()]
     except psutil.NoSuchProcess:
         return [psutil.Process()]

@@ -10,6 +10,7 @@ from api.metrics.ledger import LedgerFigures
 from api.problems import documented
 from api.transcript_schemas import TEXT
 from transcription.errors import LedgerUnavailable
+from transcription.observability.old_metric_names import with_old_names
 
 router = APIRouter(tags=["metrics"])
 
@@ -53,7 +54,7 @@ async def ledger(request: Request, platform: PlatformDep) -> Response:
         backlog, server = None, None
     registry = CollectorRegistry()
     registry.register(LedgerFigures(backlog, server))
-    return _text(request, registry)
+    return _text(request, with_old_names(registry))
 
 
 def _text(request: Request, registry: CollectorRegistry) -> Response:

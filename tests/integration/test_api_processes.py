@@ -94,8 +94,12 @@ def _counted_together(api: Api) -> None:
         assert httpx.get(f"{api.url}/v1/jobs/{'0' * 32}").status_code == 404
     text = httpx.get(f"{api.url}/metrics").text
     assert _sample(text, 'murmur_http_requests_total{method="GET",route="/v1/jobs/{job_id}",status="404"}') == asked
-    resident = sum(one.memory_info().rss for one in api.children())
-    assert _sample(text, "murmur_process_resident_bytes") == pytest.approx(resident, rel=0.3)
+    family = [psutil.Process(api.process.pid), *api.children()]
+    resident = sum(one.memory_info().rss for one in family)
+    assert _sample(text, "process_resident_memory_bytes") == pytest.approx(resident, rel=0.3)
+    assert _sample(text, "process_start_time_seconds") == pytest.approx(family[0].create_time(), abs=1)
+    assert _sample(text, "process_cpu_seconds_total") >= sum(sum(one.cpu_times()[:2]) for one in family) / 2
+    assert _sample(text, "murmur_api_process_starts_total") == 2
     served = [one for one in api.children() if sum(one.cpu_times()[:2]) > 0]
     assert len(served) == 2
     job = httpx.post(f"{api.url}/v1/jobs", files={"file": ("a.wav", audio_files.wav())}, timeout=60).json()["id"]

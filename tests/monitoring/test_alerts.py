@@ -74,7 +74,7 @@ def test_thresholds_are_those_of_the_objective_and_of_the_runbook() -> None:
     assert numbers["Failures"] == ["0.05", "2"]
     assert numbers["RedisMemory"] == ["0", "0.85"]
     assert numbers["DiskLow"] == ["0.10"]
-    assert numbers["MemoryPressure"] == ["90"]
+    assert numbers["MemoryPressure"] == ["0.90"]
     assert numbers["BackupOld"] == ["2", "0"]
     windows = {rule["alert"]: re.findall(r"\[(\w+(?::\w+)?)\]", rule["expr"]) for rule in alerts()}
     assert windows["WorkersDie"] == ["15m"]

@@ -3,7 +3,9 @@
 import json
 import math
 import os
+import re
 import signal
+import subprocess
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +13,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 
@@ -19,6 +22,7 @@ from murmur.client.client import Client
 from murmur.client.errors import ApiError
 from tests.monitoring.server import Prometheus, free_port, needs, prometheus
 from tests.platform import TestPlatform, eventually, running_platform
+from tests.unit.test_metrics_docs import OLD, documented
 from transcription.settings import Lease, Worker
 
 ROOT = Path(__file__).parents[2]
@@ -170,10 +174,10 @@ def test_no_alert_fires_on_a_healthy_run_and_every_expression_is_valid(run: tupl
         ('murmur_recordings_submitted_total{outcome="cached"}', 2),
         ('murmur_computations_total{status="completed"}', 6),
         ('sum(murmur_worker_spans_total{outcome="finished"})', 6),
-        ('murmur_transcript_seconds_count{priority="batch"}', 2),
+        ('murmur_transcript_duration_seconds_count{priority="batch"}', 2),
         ("round(sum(murmur_audio_seconds_total) - sum(murmur_worker_audio_seconds_total), 0.1)", 0),
         ("murmur_workers", 1),
-        ("murmur_redis_aof + murmur_redis_aof_ok", 2),
+        ("redis_aof_enabled + redis_aof_last_write_status", 2),
     ],
 )
 def test_figures_of_api_ledger_and_worker_tell_one_story(
@@ -181,6 +185,50 @@ def test_figures_of_api_ledger_and_worker_tell_one_story(
 ) -> None:
     # Figures of the ledger may be a second old, and are scraped each second.
     eventually(lambda: run[1].value(expression) == expected, within_s=30, every_s=0.2)
+
+
+def metric_names(url: str) -> tuple[str, set[str]]:
+    """What *url* shows, without the old names, and the names in it as docs/metrics.md has them."""
+    shown = httpx.get(url).raise_for_status().text
+    current = "".join(
+        line
+        for line in shown.splitlines(keepends=True)
+        if not OLD & set(re.findall(r"\bmurmur_\w+?(?=_bucket|_count|_sum|\b)", line))
+    )
+    kinds = re.findall(r"^# TYPE (\w+) (\w+)$", current, re.MULTILINE)
+    return current, {name for name, _ in kinds}
+
+
+def test_a_running_api_ledger_and_worker_show_what_the_docs_say_and_by_prometheus_conventions(
+    run: tuple[TestPlatform, Prometheus],
+) -> None:
+    platform, server = run
+    (worker,) = server.query('up{job="worker"}')
+    api = f"http://127.0.0.1:{platform.layout.port}"
+    pages = {
+        ("An API process", "Every replica"): f"{api}/metrics",
+        ("The ledger",): f"{api}/metrics/ledger",
+        ("A worker", "Every replica"): f"http://{worker['metric']['instance']}/metrics",
+    }
+    for sections, url in pages.items():
+        shown, names = metric_names(url)
+        known = {name for section in sections for name in documented(section)}
+        assert names == known, sections
+        checked = subprocess.run(
+            [needs("promtool"), "check", "metrics"], input=shown, capture_output=True, text=True, check=False
+        )
+        assert (checked.returncode, checked.stderr) == (0, ""), sections
+
+
+@pytest.mark.parametrize("part", ["api", "worker"])
+def test_a_replica_has_one_name_in_prometheus_logs_and_flower(run: tuple[TestPlatform, Prometheus], part: str) -> None:
+    platform, server = run
+    (info,) = server.query(f'murmur_replica_info{{job="{part}"}}')
+    said = [json.loads(line.split("| ", 1)[1]) for line in list(platform.lines) if "| {" in line]
+    assert {line["replica"] for line in said if line["service"] == part} == {info["metric"]["replica"]}
+    if part == "worker":  # Flower shows Celery's names, which the ledger has too
+        with platform.client() as client:
+            assert [worker["id"] for worker in client.workers()] == [info["metric"]["replica"]]
 
 
 def test_log_lines_of_api_and_worker_join_by_request_and_computation(platform: TestPlatform) -> None:

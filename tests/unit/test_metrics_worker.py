@@ -134,9 +134,9 @@ def test_the_endpoint_tells_the_process_and_its_state_and_a_taken_port_is_no_rea
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     state = endpoint.State(held=3, slots=8, models=1)
-    endpoint.serve(0, lambda: state)
-    endpoint.serve(port, lambda: state)
-    endpoint.serve(port, lambda: state)
+    endpoint.serve(0, "w1@here", lambda: state)
+    endpoint.serve(port, "w1@here", lambda: state)
+    endpoint.serve(port, "w1@here", lambda: state)
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
         found = {
             sample.name: sample.value
@@ -144,5 +144,5 @@ def test_the_endpoint_tells_the_process_and_its_state_and_a_taken_port_is_no_rea
             for sample in family.samples
         }
     assert found["murmur_worker_spans_held"] == 3
-    assert found["murmur_process_resident_bytes"] > 10 << 20
+    assert found["process_resident_memory_bytes"] > 10 << 20
     assert "murmur_worker_model_loads_total" in found

@@ -229,7 +229,7 @@ class RedisJobs:
     async def server(self) -> Server:
         """How the ledger's server is."""
         with translated():
-            return stats.server(await self._client.info(), await self._client.hgetall(backup_record.KEY))
+            return stats.server(await self._client.info("all"), await self._client.hgetall(backup_record.KEY))
 
     async def dead_letters(self) -> tuple[DeadLetter, ...]:
         """Computations that wait for an operator, the latest first; a thousand at most."""

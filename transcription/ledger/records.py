@@ -12,7 +12,7 @@ from transcription.channels import Channel, once
 from transcription.computation import Claim, DeadLetter
 from transcription.errors import DeadlineExceeded, Fault
 from transcription.job import Audio, Failure, Job, Progress, QueuePosition, Status
-from transcription.options import Decoding, Diarization, Options
+from transcription.options import Decoding, Diarization, Options, Priority
 from transcription.result_warning import ResultWarning, parsed
 from transcription.spans import Piece, Span
 from transcription.speakers import Diarized, Turn, attribute
@@ -211,6 +211,9 @@ def claim(fields: dict[str, Any]) -> Claim:
         faults=int(fields["faults"]),
         faulting_s=float(fields["faulting"]) / 1000,
         revision=fields.get("revision"),
+        priority=Priority(fields["class"]),
+        waited_s=seconds(fields["waited"]),
+        age_s=seconds(fields["age"]),
     )
 
 

@@ -51,17 +51,7 @@ def backlog(answer: Sequence[Any]) -> Backlog:
 def server(info: Mapping[str, Any], backup: Mapping[Any, Any]) -> Server:
     """What the server's INFO says, and what the ledger knows of backups."""
     backup_at, backup_every_s = backup_record.read(backup)
-    return Server(
-        used_bytes=int(info["used_memory"]),
-        max_bytes=int(info.get("maxmemory", 0)),
-        evicts=info.get("maxmemory_policy", "noeviction") != "noeviction",
-        aof=bool(int(info.get("aof_enabled", 0))),
-        aof_ok=all(info.get(f"aof_last_{what}_status", "ok") == "ok" for what in ("write", "bgrewrite")),
-        clients=int(info.get("connected_clients", 0)),
-        commands=int(info.get("total_commands_processed", 0)),
-        backup_at=backup_at,
-        backup_every_s=backup_every_s,
-    )
+    return Server(info=info, backup_at=backup_at, backup_every_s=backup_every_s)
 
 
 def _totals(flat: list[str]) -> dict[str, int]:

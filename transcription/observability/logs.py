@@ -1,6 +1,7 @@
 """Log lines: JSON for machines or text for people, one format for our own lines and every library's."""
 
 import logging
+import socket
 import sys
 from typing import Any, Literal, TextIO
 
@@ -13,7 +14,7 @@ from transcription.observability.background_log import BackgroundHandler
 # Uvicorn's own request lines would say everything twice.
 _SILENT = ("uvicorn.access",)
 # Who writes stands before each line; Celery's data and uvicorn's colours say what the line already tells.
-_OBVIOUS = frozenset(("service", "logger", "data", "request_id", "traceparent", "color_message"))
+_OBVIOUS = frozenset(("service", "replica", "logger", "data", "request_id", "traceparent", "color_message"))
 _LESS = ("python_multipart", "asyncio", "httpx", "httpcore")
 
 
@@ -22,6 +23,7 @@ def configure(
     level: str,
     style: Literal["json", "text"],
     service: str,
+    replica: str | None = None,
     stream: TextIO | None = None,
     background: bool = False,
 ) -> None:
@@ -32,6 +34,7 @@ def configure(
         level: Least level that is logged, as `DEBUG`, `INFO`, `WARNING` or `ERROR`.
         style: `json`: one object a line; `text`: for a terminal.
         service: Part of the platform that writes, as `api`; stands in every line.
+        replica: Which of several it is, as metrics and Flower call it; by default the machine's or container's name.
         stream: Where lines go; standard error by default.
         background: A thread encodes and writes the lines; call `write_directly` before the process ends.
     """
@@ -41,7 +44,7 @@ def configure(
         structlog.stdlib.add_logger_name,
         structlog.stdlib.ExtraAdder(),
         structlog.processors.TimeStamper(fmt="iso" if style == "json" else "%H:%M:%S", utc=style == "json"),
-        _name(service),
+        _name(service, replica or socket.gethostname()),
     ]
     structlog.configure(
         processors=[
@@ -114,9 +117,9 @@ def _request(event: EventDict) -> str:
     return said
 
 
-def _name(service: str) -> Processor:
+def _name(service: str, replica: str) -> Processor:
     def add(_logger: Any, _method: str, event: EventDict) -> EventDict:
-        event["service"] = service
+        event["service"], event["replica"] = service, replica
         return event
 
     return add

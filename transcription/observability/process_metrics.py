@@ -1,39 +1,84 @@
-"""What a process takes of its machine, for Prometheus; the same names in the API and in a worker."""
+"""What a process takes of its machine, and which replica it is; the same names in the API and in a worker."""
 
+import resource
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import astuple, dataclass
 
 import psutil
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 
-class ProcessFigures(Collector):
+class ProcessCollector(Collector):
     """
-    Memory, time and age of this process, or of several together; on macOS too, where prometheus_client is silent.
+    The `process_*` metrics that stock dashboards ask for, of this process or of several that are one replica.
+
+    prometheus_client's own collector knows one process, and only Linux: it says nothing in multiprocess mode and on a
+    Mac. Here the processes are added up under the same names.
 
     Args:
-        together: Gives the processes that are counted; by default this one.
+        replica: Gives the processes that are counted together, their parent first; by default this one alone.
     """
 
-    def __init__(self, together: Callable[[], Sequence[psutil.Process]] | None = None) -> None:
+    def __init__(self, replica: Callable[[], Sequence[psutil.Process]] | None = None) -> None:
         own = psutil.Process()
-        self._processes = together or (lambda: [own])
+        self._processes = replica or (lambda: [own])
 
     def collect(self) -> Iterable[Metric]:
         """The figures as they are now."""
-        seen = [figures for process in self._processes() if (figures := _figures(process))]
-        resident, seconds = sum(one[0] for one in seen), sum(one[1] for one in seen)
-        began = min((one[2] for one in seen), default=0.0)
-        yield GaugeMetricFamily("murmur_process_resident_bytes", "Memory that the process holds.", value=resident)
-        yield CounterMetricFamily("murmur_process_cpu_seconds", "Processor time it has used.", value=seconds)
-        yield GaugeMetricFamily("murmur_process_start_time_seconds", "When it started, Unix time.", value=began)
+        usages = [usage for process in self._processes() if (usage := _usage(process))]
+        totals = [sum(values) for values in zip(*map(astuple, usages), strict=True)] or [0.0] * 4
+        cpu_s, resident, virtual, open_fds = totals
+        started_at = min((process.create_time() for process in self._processes()), default=0.0)
+        limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        yield CounterMetricFamily("process_cpu_seconds", "Processor time used, user and system.", value=cpu_s)
+        yield _gauge("process_resident_memory_bytes", "Memory held.", resident)
+        yield _gauge("process_virtual_memory_bytes", "Address space taken.", virtual)
+        yield _gauge("process_start_time_seconds", "When the replica started, Unix time.", started_at)
+        yield _gauge("process_open_fds", "Open file descriptors.", open_fds)
+        yield _gauge("process_max_fds", "Open file descriptors that are allowed.", float(limit) * len(usages))
 
 
-def _figures(process: psutil.Process) -> tuple[int, float, float] | None:
-    """Resident bytes, processor seconds, start; None for one that has just ended."""
+class ReplicaCollector(Collector):
+    """
+    Which replica these metrics are of.
+
+    Args:
+        service: `api` or `worker`.
+        replica: Its name, as in log lines and in Flower.
+    """
+
+    def __init__(self, service: str, replica: str) -> None:
+        self._labels = {"service": service, "replica": replica}
+
+    def collect(self) -> Iterable[Metric]:
+        """One series, always 1: join it by `job` and `instance` to have the name beside another metric's value."""
+        yield InfoMetricFamily(
+            "murmur_replica", "Always 1; which replica it is, as logs and Flower call it.", self._labels
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Usage:
+    """Of one process: processor seconds, with those of children that have ended; bytes; descriptors."""
+
+    cpu_s: float
+    resident_bytes: float
+    virtual_bytes: float
+    open_fds: float
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, text, value=value)
+
+
+def _usage(process: psutil.Process) -> _Usage | None:
+    """None for a process that has just ended, and for one that is not ours to look at."""
     try:
         with process.oneshot():
-            times = process.cpu_times()
-            return process.memory_info().rss, times.user + times.system, process.create_time()
-    except psutil.NoSuchProcess:
+            times, memory = process.cpu_times(), process.memory_info()
+            # With those that have ended, a counter that several processes share never falls.
+            cpu_s = times.user + times.system + times.children_user + times.children_system
+            return _Usage(cpu_s, memory.rss, memory.vms, process.num_fds())
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
         return None

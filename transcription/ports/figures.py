@@ -1,6 +1,8 @@
 """What the platform tells of itself: its workers, what waits and runs, the ledger's server."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from transcription.job import Status
 from transcription.lanes import ANY_LANGUAGE
@@ -84,19 +86,23 @@ class Server:
     """
     How the ledger's server is, and its backups.
 
-    ``max_bytes`` is 0 without a limit; ``aof_ok``: its last writes reached the disk. ``backup_at``: Unix seconds of the
-    last good backup, 0: none; ``backup_every_s``: how often one is scheduled, 0: not at all.
+    ``info`` is what its INFO says, by the names there. ``backup_at``: Unix seconds of the last good backup, 0: none;
+    ``backup_every_s``: how often one is scheduled, 0: not at all.
     """
 
-    used_bytes: int
-    max_bytes: int
-    evicts: bool
-    aof: bool
-    aof_ok: bool
-    clients: int
-    commands: int
+    info: Mapping[str, Any]
     backup_at: float = 0.0
     backup_every_s: float = 0.0
+
+    @property
+    def evicts(self) -> bool:
+        """Whether it may throw keys away."""
+        return bool(self.info.get("maxmemory_policy", "noeviction") != "noeviction")
+
+    @property
+    def aof_ok(self) -> bool:
+        """Whether its append-only file's last write and rewrite succeeded."""
+        return all(self.info.get(f"aof_last_{what}_status", "ok") == "ok" for what in ("write", "bgrewrite"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,11 +4,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
-from transcription.computation import Timing
+from transcription.computation import Claim, Timing
+from transcription.options import Priority
 
 REGISTRY = CollectorRegistry()
+# so that all processes show the same series
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 spans = Counter("murmur_worker_spans", "Spans processed, by outcome.", ("outcome",), registry=REGISTRY)
 audio_seconds = Counter("murmur_worker_audio_seconds", "Audio of committed spans.", registry=REGISTRY)
@@ -35,12 +38,47 @@ places = Counter(
 model_loads = Counter(
     "murmur_worker_model_loads", "Attempts to load a model, by result.", ("result",), registry=REGISTRY
 )
-model_load_seconds = Counter("murmur_worker_model_load_seconds", "Time to load them.", registry=REGISTRY)
+model_load_duration = Histogram(
+    "murmur_worker_model_load_duration_seconds",
+    "Time that an attempt to load a model took.",
+    buckets=(0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600),
+    registry=REGISTRY,
+)
 
+_LATENCIES_S = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14_400)
+wait = Histogram(
+    "murmur_wait_duration_seconds",
+    "Time from a recording's submission to its first claim.",
+    ("priority",),
+    buckets=_LATENCIES_S,
+    registry=REGISTRY,
+)
+transcript = Histogram(
+    "murmur_transcript_duration_seconds",
+    "Time from a recording's submission to its whole transcript.",
+    ("priority",),
+    buckets=_LATENCIES_S,
+    registry=REGISTRY,
+)
+for _priority in Priority:
+    wait.labels(_priority.value)
+    transcript.labels(_priority.value)
 for _outcome in ("finished", "failed", "platform_fault", "given_up"):
     spans.labels(_outcome)
 for _result in ("ok", "error"):
     model_loads.labels(_result)
+
+
+def claimed(claim: Claim) -> None:
+    """Count how long a recording waited, at its first claim."""
+    if claim.waited_s is not None:
+        wait.labels(claim.priority.value).observe(claim.waited_s)
+
+
+def transcribed(claim: Claim, *, held_s: float) -> None:
+    """Count how long a recording took that is complete with this span, which was held for *held_s*."""
+    if claim.age_s is not None:
+        transcript.labels(claim.priority.value).observe(claim.age_s + held_s)
 
 
 def finished(timing: Timing) -> None:
@@ -78,7 +116,7 @@ def loading() -> Iterator[None]:
         result = "ok"
     finally:
         model_loads.labels(result).inc()
-        model_load_seconds.inc(time.perf_counter() - began)
+        model_load_duration.observe(time.perf_counter() - began)
 
 
 @contextmanager

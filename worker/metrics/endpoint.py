@@ -4,12 +4,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import structlog
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry, PlatformCollector, start_http_server
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from transcription.observability.build import BuildFigures
-from transcription.observability.process_metrics import ProcessFigures
+from transcription.observability.old_metric_names import with_old_names
+from transcription.observability.process_metrics import ProcessCollector, ReplicaCollector
 from worker.metrics import counters
 from worker.metrics.gpu import Gpu, gpus
 
@@ -59,21 +60,23 @@ class StateFigures(Collector):
         yield from (used, total, busy)
 
 
-def registry(state: Callable[[], State]) -> CollectorRegistry:
-    """All of a worker's figures."""
+def registry(name: str, state: Callable[[], State]) -> CollectorRegistry:
+    """All metrics of the worker *name*; what was renamed under its old name too."""
     whole = CollectorRegistry()
     whole.register(counters.REGISTRY)
     whole.register(BuildFigures())
-    whole.register(ProcessFigures())
+    whole.register(ProcessCollector())
+    whole.register(ReplicaCollector("worker", name))
+    PlatformCollector(registry=whole)
     whole.register(StateFigures(state))
-    return whole
+    return with_old_names(whole)
 
 
-def serve(port: int, state: Callable[[], State]) -> None:
+def serve(port: int, name: str, state: Callable[[], State]) -> None:
     """Answer `GET /metrics` on *port* of every address, 0: nowhere. A port that is taken is no reason not to work."""
     if not port:
         return
     try:
-        start_http_server(port, registry=registry(state))
+        start_http_server(port, registry=registry(name, state))
     except OSError as error:
         log.warning("no metrics", port=port, error=str(error))

@@ -175,7 +175,8 @@ local function fields(name)
     'suspect', redis.call('GET', k('suspect', worker)) == name and 1 or 0,
     'alone', redis.call('GET', k('alone', worker)) == name and 1 or 0, 'spans', c.spans,
     'request', c.request or '', 'trace', c.trace or '', 'faults', num(span.faults),
-    'faulting', span.faulting and now() - num(span.faulting) or 0 }
+    'faulting', span.faulting and now() - num(span.faulting) or 0, 'class', c.class,
+    'waited', span.waited or '', 'age', c.revived and '' or now() - num(c.created) }
   if c.revision then
     out[#out + 1] = 'revision'
     out[#out + 1] = c.revision
@@ -215,8 +216,10 @@ redis.call('HINCRBY', k('comp', cid), 'lead', 1)
 local token = next_token()
 local span, c = hash(key), hash(k('comp', cid))
 local weight = math.max(1000, length_of(span) - num(span.done))
+-- How long it waited is the first claim's to say; a dead letter that is retried doesn't say it a second time.
+local first = c.status == 'queued' and not c.started and not c.revived
 redis.call('HSET', key, 'state', 'running', 'token', token, 'worker', worker, 'claimed', now(), 'weight', weight,
-  'request', request)
+  'request', request, 'waited', first and now() - num(c.created) or '')
 note_left(key, true)
 redis.call('ZADD', k('leases'), now() + lease_ms, name)
 redis.call('SADD', k('held', worker), name)
