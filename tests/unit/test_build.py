@@ -40,7 +40,7 @@ def test_a_file_that_can_not_be_read_is_no_reason_to_fail(tmp_path: Path, text: 
 
 
 def test_api_and_worker_say_version_and_commit_among_their_metrics() -> None:
-    for found in (ApiMetrics().whole(), registry(lambda: State(0, 1, 1))):
+    for found in (ApiMetrics().whole(), registry("w1@here", lambda: State(0, 1, 1))):
         (sample,) = [one for family in found.collect() for one in family.samples if one.name == "murmur_build_info"]
         assert sample.labels["version"] == __version__
         assert sample.labels["commit"]
