@@ -199,25 +199,24 @@ def metric_names(url: str) -> tuple[str, set[str]]:
     return current, {name for name, _ in kinds}
 
 
-def test_a_running_api_ledger_and_worker_show_what_the_docs_say_and_by_prometheus_conventions(
-    run: tuple[TestPlatform, Prometheus],
+@pytest.mark.parametrize(
+    ("job", "path", "sections"),
+    [
+        ("api", "/metrics", ("An API process", "Every replica")),
+        ("ledger", "/metrics/ledger", ("The ledger",)),
+        ("worker", "/metrics", ("A worker", "Every replica")),
+    ],
+)
+def test_what_runs_shows_what_the_docs_say_and_by_prometheus_conventions(
+    run: tuple[TestPlatform, Prometheus], job: str, path: str, sections: tuple[str, ...]
 ) -> None:
-    platform, server = run
-    (worker,) = server.query('up{job="worker"}')
-    api = f"http://127.0.0.1:{platform.layout.port}"
-    pages = {
-        ("An API process", "Every replica"): f"{api}/metrics",
-        ("The ledger",): f"{api}/metrics/ledger",
-        ("A worker", "Every replica"): f"http://{worker['metric']['instance']}/metrics",
-    }
-    for sections, url in pages.items():
-        shown, names = metric_names(url)
-        known = {name for section in sections for name in documented(section)}
-        assert names == known, sections
-        checked = subprocess.run(
-            [needs("promtool"), "check", "metrics"], input=shown, capture_output=True, text=True, check=False
-        )
-        assert (checked.returncode, checked.stderr) == (0, ""), sections
+    (target,) = run[1].query(f'up{{job="{job}"}}')
+    shown, names = metric_names(f"http://{target['metric']['instance']}{path}")
+    assert names == {name for section in sections for name in documented(section)}
+    checked = subprocess.run(
+        [needs("promtool"), "check", "metrics"], input=shown, capture_output=True, text=True, check=False
+    )
+    assert (checked.returncode, checked.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("part", ["api", "worker"])
