@@ -32,6 +32,7 @@ class WorkerOut(BaseModel):
     revisions: dict[str, str] = Field(description="Hash of each model's weights, for those that it has read.")
     version: str = Field(description="Version of its code; empty for versions that don't say it.")
     commit: str = Field(description="Commit of its code; `unknown` where nothing says so.")
+    draining: bool = Field(description="Whether it was told to stop and finishes what it holds.")
 
 
 class UnservedOut(BaseModel):

@@ -89,7 +89,7 @@ def _stop(**_: Any) -> None:
 def _say_goodbye(**_: Any) -> None:
     """The process ends after this, at a stop by remote control without the signal above."""
     for runtime in _runtimes:
-        runtime.stop()
+        runtime.stop(at_once=True)
         runtime.join()
 
 

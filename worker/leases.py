@@ -92,6 +92,7 @@ class Leases(threading.Thread):
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._stopping = False
+        self._draining = False
         self._registered = False
         self._first_refused = 0.0
         self._seen_steps = -1
@@ -120,12 +121,29 @@ class Leases(threading.Thread):
     @property
     def open(self) -> bool:
         """
-        Whether the worker may claim: the ledger knows this process, and it wasn't told to stop.
+        Whether the worker may claim: the ledger knows this process, and it wasn't told to stop or to finish.
 
         A process that claimed before it was known would lose the span again: a new process under an old name takes
         away what the old one held.
         """
-        return self._registered and not self._stopping
+        return self._registered and not self._stopping and not self._draining
+
+    @property
+    def draining(self) -> bool:
+        """Whether the worker finishes what it holds and claims nothing more."""
+        return self._draining
+
+    def drain(self) -> None:
+        """Claim nothing more, and have the ledger told so, soon; safe to be called from a signal handler."""
+        self._draining = True
+        self._wake.set()
+
+    def drained(self, within_s: float) -> bool:
+        """Wait until nothing is held any more, or for *within_s*, or until told to stop; whether nothing is."""
+        ends = time.monotonic() + within_s
+        while self.holding() and not self._stopping and time.monotonic() < ends:
+            time.sleep(min(0.1, self._settings.poll_s))
+        return not self.holding()
 
     def stop(self) -> None:
         """Hand everything back, soon; safe to be called from a signal handler."""
@@ -134,13 +152,14 @@ class Leases(threading.Thread):
 
     def run(self) -> None:
         """Renew until told to stop, then hand back."""
-        registered = -math.inf
+        registered, told = -math.inf, False
         while not self._stopping:
             self._beat()
             try:
-                if time.monotonic() - registered >= self._settings.renew_s:
+                draining = self._draining
+                if draining != told or time.monotonic() - registered >= self._settings.renew_s:
                     self._register(self._info(0))
-                    registered = time.monotonic()
+                    registered, told = time.monotonic(), draining
                     self._registered = True
                 self._renew()
             except NameTaken as error:
@@ -155,7 +174,8 @@ class Leases(threading.Thread):
                 with suppress(Exception):
                     self.hand_back()
                 os._exit(EXIT_FAULT)
-            self._wake.wait(self._settings.poll_s)
+            if self._wake.wait(self._settings.poll_s) and not self._stopping:
+                self._wake.clear()
         self.hand_back()
 
     def _beat(self) -> None:

@@ -121,6 +121,7 @@ class WorkerRuntime:
         )
         self._queues = Queues(queues, models=self._computes, waiting=self._spans.waiting_lanes, suits=self._suits)
         self._taken: dict[str, deque[Held]] = {}
+        self._leaving = False
         self._revisions = Revisions(self._models.revision, self._models_served)
         self._probes = Probes(
             settings, self._blobs, self._models, lambda: self._spans.waiting_audio(WAITING_PROBED), self._diarizer.get
@@ -155,15 +156,23 @@ class WorkerRuntime:
         self._queues.start()
         endpoint.serve(self._settings.worker.metrics_port, self.name, self._state)
 
-    def stop(self) -> None:
-        """Hand everything back, and end the process soon after; safe to be called from a signal handler."""
+    def stop(self, *, at_once: bool = False) -> None:
+        """
+        Finish what is held for up to ``drain_s``, hand back the rest, and end the process soon after.
+
+        *at_once*, or at the second call, everything is handed back at once. Safe to be called from a signal handler.
+        """
         if not self._leases.is_alive():
             return
+        finishes = self._settings.worker.drain_s > 0 and not at_once and not self._leases.draining
+        (self._leases.drain if finishes else self._leases.stop)()
+        if self._leaving:
+            return
+        self._leaving = True
         self._queues.stop()
         self._maintenance.stop()
         self._webhook_dispatcher.stop()
         self._quarantine.close()
-        self._leases.stop()
         threading.Thread(target=self._exit, name="leave", daemon=True).start()
 
     def join(self) -> None:
@@ -171,6 +180,9 @@ class WorkerRuntime:
         self._leases.join(EXIT_DELAY_S)
 
     def _exit(self) -> None:
+        if self._leases.draining and self._leases.drained(self._settings.worker.drain_s):
+            log.info("drained")
+        self._leases.stop()
         # What still runs was handed back: nobody needs its end, and a call into a model can't be interrupted.
         self._leases.join()
         self._traces.close()
@@ -343,6 +355,7 @@ class WorkerRuntime:
             revisions=self._revisions.known,
             version=build().version,
             commit=build().commit,
+            draining=self._leases.draining,
         )
 
 

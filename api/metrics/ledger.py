@@ -74,6 +74,11 @@ def _waiting(backlog: Backlog) -> Iterable[Metric]:
     unserved = sum(lane.unserved for lane in backlog.lanes.values())
     yield _gauge("murmur_queue_unserved_recordings", "Recordings that no live worker suits.", unserved)
     yield _gauge("murmur_spans_running", "Spans that a worker holds a lease on.", backlog.running_spans)
+    yield _gauge(
+        "murmur_running_audio_seconds",
+        "Audio that workers hold and haven't transcribed yet.",
+        backlog.running_audio_s,
+    )
     yield _gauge("murmur_dead_letters", "Failed computations that wait for an operator's decision.", backlog.dead)
     jobs = GaugeMetricFamily("murmur_jobs", "Jobs kept, by status.", labels=["status"])
     for status, count in backlog.jobs.items():
@@ -96,6 +101,16 @@ def _workers(backlog: Backlog) -> Iterable[Metric]:
         "Sum of the workers' measured speeds.",
         sum(worker.rate or 0.0 for worker in workers),
     )
+    busy = sum(worker.running > 0 and not worker.draining for worker in workers)
+    yield _gauge("murmur_workers_busy", "Workers that hold a span and weren't told to stop.", busy)
+    rates = [worker.rate for worker in workers if worker.rate]
+    if rates:
+        # Those that have measured nothing yet would only make the mean smaller.
+        yield _gauge(
+            "murmur_worker_speed_audio_seconds_per_second",
+            "Mean measured speed of one worker.",
+            sum(rates) / len(rates),
+        )
 
 
 def _counters(backlog: Backlog) -> Iterable[Metric]:

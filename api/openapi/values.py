@@ -84,6 +84,7 @@ WORKER: dict[str, Any] = {
     "revisions": {},
     "version": "0.1.0",
     "commit": "3e6eb3cc0077aa64765f9268bd854b71e7f62f45",
+    "draining": False,
 }
 
 MODEL: dict[str, Any] = {

@@ -19,7 +19,7 @@ from worker.audio.windows import Window
 from worker.batcher import ModelCall
 
 WINDOW_TAKES_S = float(os.environ.get("STUB_WINDOW_S", "0.05"))
-PACES = {"slow": 60.0, "steady": 0.5}
+PACES = {"slow": 60.0, "steady": 0.5, "long": 4.0}
 HOG: list[bytearray] = []
 
 

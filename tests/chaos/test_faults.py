@@ -217,6 +217,30 @@ def test_a_worker_told_to_stop_hands_its_span_back_at_once_without_an_attempt(fl
     client.cancel(job)
 
 
+def test_a_worker_with_time_to_finish_ends_its_spans_itself_when_it_is_told_to_stop(
+    flock: Flock, client: Client
+) -> None:
+    name = WORKERS[0]
+    flock.env[name] = {"MURMUR_WORKER__DRAIN_S": "60"}
+    flock.kill(name)
+    flock.start(name)
+    eventually(lambda: len(live(flock)) == len(WORKERS), 30)
+    jobs = [submit(client, 420 + number, prompt="long") for number in range(12)]
+    eventually(lambda: any(one["running"] and one["id"].startswith(f"{name}@") for one in live(flock)), 30)  # type: ignore[index]
+    flock.signal(name, signal.SIGTERM)
+    eventually(lambda: flock.processes[name].poll() is not None, 60)
+    del flock.env[name]
+    flock.start(name)
+    for job in jobs:
+        assert ended(client, job)["status"] == "completed"
+        assert client.job(job)["attempts"] == 1
+    with flock.redis() as redis:
+        ours = {redis.hget(f"murmur:job:{job}", "comp") for job in jobs}
+        of_them = [entry for _, entry in redis.xrange("murmur:audit") if entry.get("comp") in ours]
+    assert not {entry["what"] for entry in of_them} & {"released", "reaped"}
+    assert any(entry["what"] == "finished" and entry["worker"].startswith(f"{name}@") for entry in of_them)
+
+
 def test_a_rolling_restart_under_load_counts_no_attempt_and_loses_no_job(flock: Flock, client: Client) -> None:
     jobs = [submit(client, 450 + number, 20) for number in range(24)]
     for name in WORKERS:

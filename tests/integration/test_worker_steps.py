@@ -44,7 +44,12 @@ def webhooks() -> bool:
 
 
 @pytest.fixture
-def settings(redis_url: str, tmp_path: Path, span_s: float, webhooks: bool) -> Settings:
+def drain_s() -> float:
+    return 0.0
+
+
+@pytest.fixture
+def settings(redis_url: str, tmp_path: Path, span_s: float, webhooks: bool, drain_s: float) -> Settings:
     return Settings(
         model="demo",
         data_dir=tmp_path,
@@ -52,7 +57,7 @@ def settings(redis_url: str, tmp_path: Path, span_s: float, webhooks: bool) -> S
         lease=Lease(ttl_s=20, renew_s=0.3, max_attempts=2),
         limits=Limits(min_free_disk_bytes=0, max_memory_percent=100),
         security=Security(sandbox=False),
-        worker=Worker(engine="tests.scripted_engine:load", span_s=span_s, slots=4, webhooks=webhooks),
+        worker=Worker(engine="tests.scripted_engine:load", span_s=span_s, slots=4, webhooks=webhooks, drain_s=drain_s),
     )
 
 
@@ -123,7 +128,7 @@ def site(settings: Settings, script: Script, ended: list[int]) -> Iterator[Site]
         try:
             yield Site(worker, LedgerClient(settings), settings, app)
         finally:
-            worker.stop()
+            worker.stop(at_once=True)
             worker._decoder.close()
             for thread in threading.enumerate():
                 if thread.name in ("leave", "exit", "leases", "maintenance", "webhook-dispatcher"):
@@ -489,3 +494,56 @@ def test_stopped_worker_claims_nothing_and_its_span_goes_on_elsewhere(
         again = other.claim()
         assert (again.computation, again.attempt, again.alone) == (job.computation, 1, False)
     eventually(lambda: ended == [0])
+
+
+@pytest.mark.parametrize("drain_s", [60.0])
+def test_stopped_worker_with_time_to_finish_claims_nothing_more_and_ends_when_its_span_is_done(
+    site: Site, script: Script, ended: list[int]
+) -> None:
+    first, second = site.submit(SHORT, language="en"), site.submit(LONG, language="en")
+
+    def stop(_: int) -> None:
+        script.before = lambda _: None
+        site.worker.stop()
+        # The ledger hears of it at once, so that an autoscaler doesn't count on this worker.
+        eventually(lambda: [one.draining for one in site.client.backlog().workers] == [True])
+        assert site.worker.take() is None
+        assert not ended
+
+    script.before = stop
+    assert site.step()
+    assert site.client.get(first).status is Status.COMPLETED
+    eventually(lambda: ended == [0])
+    assert site.client.backlog().workers == ()
+    assert site.client.get(second).status is Status.QUEUED
+
+
+@pytest.mark.parametrize("drain_s", [60.0])
+def test_worker_that_is_told_to_stop_twice_hands_its_span_back_at_once(
+    site: Site, script: Script, ended: list[int]
+) -> None:
+    job = site.submit(SHORT, language="en")
+
+    def stop(_: int) -> None:
+        site.worker.stop()
+        site.worker.stop()
+        eventually(lambda: all(held.over for held in site.worker._leases.holding()))
+
+    script.before = stop
+    assert site.step() is None
+    eventually(lambda: ended == [0])
+    assert site.client.get(job).status is not Status.COMPLETED
+
+
+@pytest.mark.parametrize("drain_s", [0.3])
+def test_span_that_outlasts_the_time_to_finish_goes_back(site: Site, script: Script, ended: list[int]) -> None:
+    site.submit(SHORT, language="en")
+
+    def stop(_: int) -> None:
+        site.worker.stop()
+        eventually(lambda: all(held.over for held in site.worker._leases.holding()))
+
+    script.before = stop
+    assert site.step() is None
+    eventually(lambda: ended == [0])
+    assert site.client.backlog().pending_spans == 1

@@ -378,6 +378,7 @@ def _beat(info: WorkerInfo) -> tuple[str, str, str, str]:
     """A worker's incarnation, what it says of itself, its kind and its revisions, as the scripts take them."""
     fit = [model for model in info.models if model not in info.withdrawn]
     fit += [SPEAKERS + info.diarizer] if info.diarizer else []
+    fit = [] if info.draining else fit
     kind = "\n".join(fit) + "\n\n" + "\n".join(info.traits)
     revisions = "".join(f"{model}\t{revision}\n" for model, revision in sorted(info.revisions.items()))
     return f"{info.pid}-{info.started_at}", orjson.dumps(info).decode(), kind, revisions

@@ -27,6 +27,7 @@ def backlog(answer: Sequence[Any]) -> Backlog:
         pending_spans=fields["pending_spans"],
         pending_audio_s=fields["pending_ms"] / 1000,
         running_spans=fields["running_spans"],
+        running_audio_s=fields["running_ms"] / 1000,
         oldest_age_s=seconds(fields["oldest_ms"]),
         jobs={status: int(counts.get(status.value, 0)) for status in Status},
         counters=_totals(fields["stats"]),

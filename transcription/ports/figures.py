@@ -16,8 +16,8 @@ class WorkerInfo:
 
     ``rate`` is its measured speed in audio-seconds per second, None at first. ``quarantine`` says why it claims
     nothing, or nothing for the models that it has ``withdrawn``; empty when all is well. ``diarizer`` tells speakers
-    apart; empty where it can't. ``revisions`` are those of its models' weights, as far as it knows them.
-    ``version`` and ``commit`` are its code's.
+    apart; empty where it can't. ``revisions`` are those of its models' weights, as far as it knows them. One that is
+    ``draining`` finishes what it holds and then ends. ``version`` and ``commit`` are its code's.
     """
 
     id: str
@@ -39,6 +39,7 @@ class WorkerInfo:
     revisions: dict[str, str] = field(default_factory=dict)
     version: str = ""
     commit: str = ""
+    draining: bool = False
 
     @property
     def fit(self) -> bool:
@@ -110,6 +111,7 @@ class Backlog:
     """
     What waits and what runs, over the whole platform. Ages and lengths in seconds.
 
+    ``running_audio_s`` is what is left of the running spans, as far as their length is known.
     ``used_bytes`` is the memory that the ledger's server uses, ``max_bytes`` what it may use; 0: it has no limit.
     ``writable``: whether its disk took the last write; it refuses all others while it doesn't. ``revisions``: of each
     model's weights, by the worker that said so last, alive or not.
@@ -132,6 +134,7 @@ class Backlog:
     max_bytes: int = 0
     writable: bool = True
     revisions: dict[str, str] = field(default_factory=dict)
+    running_audio_s: float = 0.0
 
     @property
     def ledger_percent(self) -> float:

@@ -68,5 +68,10 @@ class Worker(Part):
         True,
         description="Send webhooks from workers too; off: only the API's processes do, and workers need no secrets.",
     )
+    drain_s: float = Field(
+        0.0,
+        ge=0,
+        description="How long a worker that is told to stop may finish what it holds; then it hands it back.",
+    )
     metrics_port: int = Field(0, ge=0, le=65_535, description="Port of the worker's own /metrics; 0: off.")
     mlx: Mlx = Mlx()

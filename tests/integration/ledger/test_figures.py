@@ -1,7 +1,10 @@
 """The ledger's figures: what is counted, measured and told to operators, over a life of every kind of job."""
 
+from dataclasses import replace
+
 import pytest
 
+from api.metrics.ledger import LedgerFigures
 from tests.ledger_client import LedgerClient
 from tests.ledger_clock import LedgerClock
 from tests.ledger_worker import LedgerWorker
@@ -100,6 +103,7 @@ def test_backlog_says_what_waits_of_each_class_and_how_old_it_is(
     ledger_clock.advance(10)
     backlog = client.backlog()
     assert (backlog.pending_spans, backlog.pending_audio_s, backlog.running_spans) == (3, 97.0, 1)
+    assert backlog.running_audio_s == 40.0
     assert backlog.oldest_age_s == pytest.approx(30, abs=3)
     waiting = {name: (one.recordings, one.audio_s) for name, one in backlog.waiting.items()}
     assert waiting == {Priority.INTERACTIVE: (1, 67.0), Priority.BATCH: (1, 30.0)}
@@ -129,6 +133,44 @@ def test_workers_and_lanes_are_told_with_their_speeds(
     ledger_clock.advance(60)
     lane = client.backlog().lanes["demo"]
     assert (lane.workers, lane.rate, lane.unserved) == (0, 0.0, 1)
+
+
+def test_what_is_claimed_is_told_until_it_is_transcribed_and_so_is_who_has_it(
+    client: LedgerClient, worker: LedgerWorker, spans: RedisSpans
+) -> None:
+    """What an autoscaler adds to the queue: audio in work is work still to be done."""
+
+    def figures() -> dict[str, float]:
+        collected = LedgerFigures(client.backlog(), None).collect()
+        return {family.name: family.samples[0].value for family in collected if len(family.samples) == 1}
+
+    LedgerWorker(spans, "w2", rate=None)
+    LedgerWorker(spans, "w3", rate=4.0)
+    client.new("a", seconds=100.0)
+    before = figures()
+    assert (before["murmur_running_audio_seconds"], before["murmur_workers_busy"]) == (0, 0)
+    # The mean is of those that have measured themselves: 2 and 4.
+    assert before["murmur_worker_speed_audio_seconds_per_second"] == 3
+    claim = worker.claim()
+    held = figures()
+    assert (held["murmur_running_audio_seconds"], held["murmur_workers_busy"]) == (100, 1)
+    worker.finish(claim)
+    after = figures()
+    assert (after["murmur_running_audio_seconds"], after["murmur_workers_busy"]) == (0, 0)
+
+
+def test_a_worker_that_finishes_what_it_holds_before_it_ends_is_no_longer_counted_on(
+    client: LedgerClient, worker: LedgerWorker, spans: RedisSpans
+) -> None:
+    client.new("a")
+    worker.claim()
+    client.new("b")
+    spans.register(replace(worker.info, draining=True))
+    backlog = client.backlog()
+    assert [(one.running, one.draining) for one in backlog.workers] == [(1, True)]
+    assert backlog.lanes["demo"].workers == 0
+    busy = next(one for one in LedgerFigures(backlog, None).collect() if one.name == "murmur_workers_busy")
+    assert busy.samples[0].value == 0
 
 
 def test_audit_stream_tells_every_move_and_no_more_than_its_length(

@@ -1,7 +1,7 @@
 -- Figures over the whole platform. ARGV: ms after which a silent worker counts as gone.
--- Returns names and values in turn: pending_spans, pending_ms, running_spans, oldest_ms (or ''), dead, counts, stats,
--- failures, warnings and latencies (hashes), workers {info (JSON), spans held...},
--- waiting {class, recordings, audio ms, oldest age ms or ''...},
+-- Returns names and values in turn: pending_spans, pending_ms, running_spans, running_ms (what is left of these),
+-- oldest_ms (or ''), dead, counts, stats, failures, warnings and latencies (hashes), workers {info (JSON), spans
+-- held...}, waiting {class, recordings, audio ms, oldest age ms or ''...},
 -- lanes {lane, workers that suit it, their audio-seconds per second, recordings that wait because none does, spans that
 -- wait...}, revisions (a hash).
 local SCAN_LIMIT = 50
@@ -66,6 +66,7 @@ return {
   'pending_spans', num(backlog.spans),
   'pending_ms', num(backlog['ms:interactive']) + num(backlog['ms:batch']),
   'running_spans', redis.call('ZCARD', k('leases')),
+  'running_ms', num(backlog.running),
   'oldest_ms', oldest,
   'dead', redis.call('ZCARD', k('dead')),
   'counts', redis.call('HGETALL', k('counts')),
