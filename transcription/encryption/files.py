@@ -26,13 +26,15 @@ _REMEMBERED = 256
 
 class FileEncryption:
     """
-    Encrypts new files where there is a provider of keys; files that are plain stay readable.
+    Encrypts new files where there is a provider of keys; recordings that are plain stay readable.
 
-    Without a provider nothing is encrypted, and nothing is taken for encrypted. Threads share it.
+    Without a provider nothing is encrypted, and nothing is taken for encrypted. With *accept_plain* results and backups
+    may be plain too, though nothing then shows that they are ours. Threads share it.
     """
 
-    def __init__(self, provider: KeyProvider | None = None) -> None:
+    def __init__(self, provider: KeyProvider | None = None, *, accept_plain: bool = False) -> None:
         self._provider = provider
+        self._accept_plain = accept_plain
         self._lock = threading.Lock()
         self._keys: OrderedDict[bytes, bytes] = OrderedDict()
 
@@ -41,14 +43,30 @@ class FileEncryption:
         """Whether new files are encrypted."""
         return self._provider is not None
 
-    def sealer(self) -> Sealer | None:
-        """What encrypts a new file; None: it stays plain. StorageUnavailable: no key can be had."""
+    def check_plain(self) -> None:
+        """Refuse what is plain and can't be told from a forgery. Broken."""
+        if self.on and not self._accept_plain:
+            raise Broken(
+                "it isn't encrypted, so anybody may have written it; MURMUR_ENCRYPTION__ACCEPT_PLAIN=true takes what "
+                "is older than the encryption"
+            )
+
+    def _check_off(self) -> None:
+        if self.on:
+            raise Broken("it isn't encrypted")
+
+    def sealer(self, name: str = "") -> Sealer | None:
+        """
+        What encrypts a new file; None: it stays plain. StorageUnavailable: no key can be had.
+
+        With a *name* it can be read under no other.
+        """
         if self._provider is None:
             return None
         key = new_key()
         wrapped = self._provider.wrap(key)
         self._remember(wrapped, key)
-        return Sealer(header(wrapped), key)
+        return Sealer(header(wrapped, named=bool(name)), key, name=name)
 
     def stored_size(self, plain_bytes: int) -> int:
         """How long a new file of *plain_bytes* is on the disk."""
@@ -86,17 +104,23 @@ class FileEncryption:
         self._remember(wrapped, key)
         return key
 
-    def open(self, path: Path) -> BinaryIO:
+    def open(self, path: Path, *, plain: bool = True) -> BinaryIO:
         """
         Open a file for reading, as what it holds. FileNotFoundError.
 
+        Args:
+            path: Where it lies.
+            plain: Whether it may be plain though new files are encrypted: its reader knows what it must hold.
+
         Raises:
             StorageUnavailable: its key can't be unwrapped.
-            Broken: its header can't be read; reading may raise it too.
+            Broken: its header can't be read, or it isn't encrypted; reading may raise it too.
         """
         file = path.open("rb", buffering=0)
         try:
             key = self.key_of(file.fileno())
+            if not plain and key is None:
+                self._check_off()
         except BaseException:
             file.close()
             raise
@@ -237,7 +261,7 @@ PLAIN = FileEncryption()
 
 def file_encryption(settings: Settings) -> FileEncryption:
     """What the settings say. ValueError: the keys can't be had."""
-    return FileEncryption(open_provider(settings.encryption))
+    return FileEncryption(open_provider(settings.encryption), accept_plain=settings.encryption.accept_plain)
 
 
 __all__ = ["PLAIN", "Broken", "FileEncryption", "Writer", "file_encryption"]

@@ -6,7 +6,8 @@ The form of an encrypted file: a header, then chunks of AES-256-GCM, each of whi
 
 Each file has a key of its own. A chunk's nonce is its number and whether it is the last, so chunks that change places,
 are missing, or are cut off are found (the STREAM construction of Hoang, Reyhanitabar, Rogaway and Vizár). Any chunk can
-be read alone. The wrapped key isn't part of what the chunks vouch for, so it can be wrapped anew.
+be read alone. The wrapped key isn't part of what the chunks vouch for, so it can be wrapped anew. Version 2 is bound to
+a name as well: under another one no chunk can be read.
 """
 
 import secrets
@@ -21,7 +22,7 @@ MAGIC = b"murmseal"
 HEADER_BYTES = 1024
 CHUNK_BYTES = 65_536
 KEY_BYTES = 32
-_VERSION = 1
+_VERSION, _NAMED_VERSION = 1, 2
 _HEAD = struct.Struct(">8sBI16sH")
 _NONCE = struct.Struct(">QxxxB")
 _TAG_BYTES = 16
@@ -34,11 +35,16 @@ class Broken(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a file says of itself; ``bound`` is what every chunk vouches for."""
+    """What a file says of itself; ``bound`` is what every chunk vouches for, where it is ``named`` with its name."""
 
     chunk_bytes: int
     bound: bytes
     wrapped: bytes
+    named: bool = False
+
+    def bound_to(self, name: str) -> bytes:
+        """What every chunk of the file of that name vouches for; a file without one may have any."""
+        return self.bound + name.encode() if self.named else self.bound
 
 
 def new_key() -> bytes:
@@ -46,11 +52,12 @@ def new_key() -> bytes:
     return secrets.token_bytes(KEY_BYTES)
 
 
-def header(wrapped: bytes) -> bytes:
-    """The header of a new file whose key is *wrapped*. ValueError: that is too long."""
+def header(wrapped: bytes, *, named: bool = False) -> bytes:
+    """The header of a new file, which may be bound to a name, with its *wrapped* key. ValueError: that is too long."""
     if len(wrapped) > MOST_WRAPPED_BYTES:
         raise ValueError(f"a wrapped key has at most {MOST_WRAPPED_BYTES} bytes; the provider's has {len(wrapped)}")
-    head = _HEAD.pack(MAGIC, _VERSION, CHUNK_BYTES, secrets.token_bytes(16), len(wrapped))
+    version = _NAMED_VERSION if named else _VERSION
+    head = _HEAD.pack(MAGIC, version, CHUNK_BYTES, secrets.token_bytes(16), len(wrapped))
     return (head + wrapped).ljust(HEADER_BYTES, b"\0")
 
 
@@ -61,11 +68,10 @@ def parsed(head: bytes) -> Header | None:
     if len(head) < HEADER_BYTES:
         raise Broken("the header is cut off")
     magic, version, chunk_bytes, file_id, length = _HEAD.unpack_from(head)
-    if version != _VERSION or not 0 < chunk_bytes <= 1 << 24 or length > MOST_WRAPPED_BYTES:
+    if version not in (_VERSION, _NAMED_VERSION) or not 0 < chunk_bytes <= 1 << 24 or length > MOST_WRAPPED_BYTES:
         raise Broken("the header is none of ours")
-    return Header(
-        chunk_bytes, struct.pack(">8sBI16s", magic, version, chunk_bytes, file_id), head[_HEAD.size :][:length]
-    )
+    bound = struct.pack(">8sBI16s", magic, version, chunk_bytes, file_id)
+    return Header(chunk_bytes, bound, head[_HEAD.size :][:length], named=version == _NAMED_VERSION)
 
 
 def sealed_size(plain_bytes: int) -> int:
@@ -87,14 +93,15 @@ class Sealer:
         head: The file's header, as `header` made it.
         key: The file's key.
         after: How many chunks lie behind that header in the file already, where it is gone on with.
+        name: What the file is bound to, where its header says that it is.
     """
 
-    def __init__(self, head: bytes, key: bytes, *, after: int | None = None) -> None:
+    def __init__(self, head: bytes, key: bytes, *, after: int | None = None, name: str = "") -> None:
         found = parsed(head)
         if found is None:
             raise Broken("the file isn't encrypted")
         self._head = head if after is None else b""
-        self._bound = found.bound
+        self._bound = found.bound_to(name)
         self._cipher = AESGCM(key)
         self._rest = bytearray()
         self._number = after or 0
@@ -137,15 +144,18 @@ class SealedBytes:
         size: The file's length.
         key: The file's own key.
         ended: Whether the file is whole; else more chunks are to follow, and all of them so far are full.
+        name: What it must be bound to, where it is bound to a name.
     """
 
-    def __init__(self, read: Callable[[int, int], bytes], size: int, key: bytes, *, ended: bool = True) -> None:
+    def __init__(
+        self, read: Callable[[int, int], bytes], size: int, key: bytes, *, ended: bool = True, name: str = ""
+    ) -> None:
         found = parsed(read(HEADER_BYTES, 0))
         if found is None:
             raise Broken("the file isn't encrypted")
         self._read = read
         self._cipher = AESGCM(key)
-        self._bound = found.bound
+        self._bound = found.bound_to(name)
         self._chunk_bytes = found.chunk_bytes
         stored, body = found.chunk_bytes + _TAG_BYTES, size - HEADER_BYTES
         self._chunks = -(-body // stored)

@@ -1,7 +1,8 @@
 """
 A backup on its way: `python -m transcription.encryption.stream seal|open`, standard input to standard output.
 
-Where the settings name no keys, what comes goes out as it is; so does what isn't encrypted when it is opened.
+Where the settings name no keys, what comes goes out as it is. Where they do, what isn't encrypted is refused, unless
+they accept it.
 """
 
 import sys
@@ -32,7 +33,7 @@ def unseal(source: BinaryIO, target: BinaryIO, encryption: FileEncryption) -> No
     Decrypt *source* into *target*; nothing of a chunk leaves before it is known to be right.
 
     Raises:
-        Broken: it was changed or cut; what has left by then is a part of it.
+        Broken: it was changed or cut, and what has left by then is a part of it; or it had to be encrypted.
         StorageUnavailable: its key can't be unwrapped.
     """
     target.writelines(plain(source, encryption))
@@ -43,6 +44,7 @@ def plain(source: BinaryIO, encryption: FileEncryption) -> Iterator[bytes]:
     head = source.read(HEADER_BYTES)
     found = parsed(head)
     if found is None:
+        encryption.check_plain()
         yield head
         while data := source.read(_BLOCK):
             yield data
@@ -52,7 +54,7 @@ def plain(source: BinaryIO, encryption: FileEncryption) -> Iterator[bytes]:
     chunk = source.read(stored)
     while True:
         after = source.read(stored)
-        yield opened(cipher, chunk, number, last=not after, bound=found.bound)
+        yield opened(cipher, chunk, number, last=not after, bound=found.bound_to(""))
         if not after:
             return
         chunk, number = after, number + 1

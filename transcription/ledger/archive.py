@@ -85,6 +85,10 @@ def unpacked(name: str, data: bytes) -> Archive:
     """The archive of a computation. ResultLost: it isn't as it was written."""
     try:
         shape = orjson.loads(zlib.decompress(data))
-        return Archive(shape["comp"], shape["spans"], [(entry, fields) for entry, fields in shape["events"]])
+        found = Archive(shape["comp"], shape["spans"], [(entry, fields) for entry, fields in shape["events"]])
+        whose = found.comp["id"]
     except (zlib.error, ValueError, KeyError, TypeError) as error:
         raise ResultLost(f"the stored result of computation {name} can't be read: {error}") from error
+    if whose != name:
+        raise ResultLost(f"what is stored as the result of computation {name} is another one's")
+    return found

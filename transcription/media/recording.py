@@ -78,17 +78,20 @@ class Recording:
         self._lock = threading.Lock()
 
     @classmethod
-    def opened(cls, path: Path, encryption: FileEncryption = PLAIN) -> "Recording":
-        """The one that lies whole at *path*. BlobMissing: there is none."""
+    def opened(cls, path: Path, encryption: FileEncryption = PLAIN, *, name: str = "") -> "Recording":
+        """The one of that name, which lies whole at *path*. BlobMissing: there is none."""
+        why = "the decoded audio on this host's disk is cut, another version's, or another recording's"
         try:
-            file = encryption.open(path)
+            file = encryption.open(path, plain=False)
         except FileNotFoundError:
             raise BlobMissing("the decoded audio isn't on this host's disk any more") from None
+        except Broken:
+            raise BlobMissing(why) from None
         try:
-            recording = _read(file)
+            recording = _read(file, name)
         except (struct.error, ValueError, TypeError, KeyError, Broken):
             file.close()
-            raise BlobMissing("the decoded audio on this host's disk is cut, or another version's") from None
+            raise BlobMissing(why) from None
         weakref.finalize(recording, file.close)
         return recording
 
@@ -147,9 +150,10 @@ class Recording:
         loudest = max((float(np.abs(self._raw(slice(at, at + BLOCK))).max()) for at in blocks), default=0.0)
         self.gain = gain_of(loudest / float(FULL_SCALE))
 
-    def facts(self) -> bytes:
-        """What else is known, as it stands behind the samples of a whole recording."""
+    def facts(self, name: str = "") -> bytes:
+        """What else is known of the recording of that name, as it stands behind the samples of a whole one."""
         facts = {
+            "name": name,
             "samples": self.size,
             "gain": self.gain,
             "holes": [[hole.at, hole.samples] for hole in self.holes.all],
@@ -161,7 +165,7 @@ class Recording:
         return text + _END.pack(len(text), _MARK)
 
 
-def _read(file: BinaryIO) -> Recording:
+def _read(file: BinaryIO, name: str) -> Recording:
     """The recording in a file that has its facts behind it. ValueError, or another: it isn't one."""
     end = file.seek(0, os.SEEK_END) - _END.size
     file.seek(max(0, end))
@@ -170,6 +174,8 @@ def _read(file: BinaryIO) -> Recording:
         raise ValueError(mark)
     file.seek(end - length)
     facts = json.loads(file.read(length))
+    if facts["name"] != name:
+        raise ValueError(f"it is of {facts['name']}")
     recording = Recording.from_report(file, (end - length) // 2, facts)
     recording.gain = float(facts["gain"])
     return recording

@@ -42,7 +42,7 @@ class Scratch:
 
     def found(self, name: str) -> Recording:
         """A recording that was kept. BlobMissing."""
-        return Recording.opened(self._kept(name), self._encryption)
+        return Recording.opened(self._kept(name), self._encryption, name=name)
 
     def drop(self, name: str) -> None:
         """Delete a recording; who reads it may read on."""
@@ -82,7 +82,7 @@ class Scratch:
             file.close()
 
     def _keep(self, name: str, path: Path, file: BinaryIO, recording: Recording) -> None:
-        self._encryption.end(file, recording.facts(), at=2 * recording.size)
+        self._encryption.end(file, recording.facts(name), at=2 * recording.size)
         path.replace(self._kept(name))
         directory = os.open(self._directory, os.O_RDONLY)
         try:

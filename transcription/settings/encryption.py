@@ -12,6 +12,13 @@ class Encryption(Part):
         "",
         description="File of master keys, a line each: a name and 32 bytes in base64; the first encrypts. Empty: off.",
     )
+    accept_plain: bool = Field(
+        False,
+        description=(
+            "Take results and backups too that aren't encrypted, from before encryption was turned on. Nothing shows "
+            "then whether somebody else has put them there."
+        ),
+    )
     provider: str = Field(
         "",
         pattern=r"^(|[\w.]+:\w+)$",

@@ -42,7 +42,7 @@ class DiskResults:
                 folder.mkdir(exist_ok=True)  # not the root: a result on the disk below an unmounted one would be lost
             try:
                 with part.open("wb") as file:
-                    file.write(_sealed(data, self._encryption))
+                    file.write(_sealed(name, data, self._encryption))
                     file.flush()
                     os.fsync(file.fileno())
                 part.rename(path)
@@ -95,7 +95,7 @@ class BucketResults:
     def write(self, name: str, data: bytes) -> None:
         """Keep a result. StorageUnavailable."""
         with self._translated():
-            obstore.put(self._store, RESULTS + name, _sealed(data, self._encryption))
+            obstore.put(self._store, RESULTS + name, _sealed(name, data, self._encryption))
 
     def read(self, name: str) -> bytes:
         """A result. ResultLost, StorageUnavailable."""
@@ -143,22 +143,30 @@ def open_results(settings: Settings) -> ResultStore | None:
     return None
 
 
-def _sealed(data: bytes, encryption: FileEncryption) -> bytes:
-    sealer = encryption.sealer()
+def _sealed(name: str, data: bytes, encryption: FileEncryption) -> bytes:
+    sealer = encryption.sealer(_bound_to(name))
     return data if sealer is None else sealer.feed(data) + sealer.finish()
 
 
 def _opened(name: str, data: bytes, encryption: FileEncryption) -> bytes:
-    if not encryption.on or not data.startswith(MAGIC):
+    if not encryption.on:
         return data
     try:
+        if not data.startswith(MAGIC):
+            encryption.check_plain()
+            return data
         key = encryption.key_in(data)
-        sealed = SealedBytes(lambda count, at: data[at : at + count], len(data), key)
+        sealed = SealedBytes(lambda count, at: data[at : at + count], len(data), key, name=_bound_to(name))
         plain = sealed.pread(sealed.size, 0)
         sealed.check_end()
     except Broken as error:
         raise ResultLost(f"the stored result of computation {name} can't be read: {error}") from error
     return plain
+
+
+def _bound_to(name: str) -> str:
+    """What a result's chunks vouch for, so that it can't be moved to another's name, and no other file to this one."""
+    return f"result/{name}"
 
 
 def _lost(name: str, where: str) -> ResultLost:
