@@ -78,7 +78,8 @@ if [ -n "${MURMUR_EDGE_PROXIES:-}" ]; then
     printf '%s\n' 'real_ip_header X-Forwarded-For;' 'real_ip_recursive on;' >>"$run/proxies.conf"
 fi
 
-# Who may see Flower and Grafana: a file that is mounted, or one name and password, or nobody.
+# Who may see Flower and Grafana: a file that is mounted, or one name and password, which may stand in a file, or nobody.
+[ -z "${MURMUR_OPERATOR_PASSWORD_FILE:-}" ] || MURMUR_OPERATOR_PASSWORD=$(cat "$MURMUR_OPERATOR_PASSWORD_FILE")
 operators=${EDGE_OPERATORS_FILE:-/etc/nginx/operators}
 if [ ! -e "$operators" ] && [ -n "${MURMUR_OPERATOR_PASSWORD:-}" ]; then
     operators=$run/operators

@@ -1,6 +1,9 @@
 """Settings of the ledger: where it is, how leases work, how long things are kept."""
 
-from pydantic import Field, SecretStr
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from pydantic import Field, SecretStr, model_validator
 
 from transcription.settings.section import Part
 
@@ -15,11 +18,22 @@ class Ledger(Part):
     cache_url: SecretStr | None = Field(
         None, description="Redis URL for rate limits; eviction is fine. Default: the ledger's."
     )
+    password: SecretStr | None = Field(None, description="Password for those of these Redis URLs that hold none.")
     wait_aof: bool = Field(False, description="Answer a submit only after Redis has synced it to disk (WAITAOF).")
     timeout_s: float = Field(
         0.8, gt=0, description="How long one request waits for the ledger in all before it is answered 503."
     )
     audit_length: int = Field(100_000, ge=0, description="State changes kept in the ledger's audit stream.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _give_password(cls, values: Any) -> Any:
+        given = values.get("password") if isinstance(values, dict) else None
+        if not given:
+            return values
+        password = _text(given)
+        urls = {name: values[name] for name in ("url", "broker_url", "cache_url") if values.get(name)}
+        return values | {name: with_password(_text(url), password) for name, url in urls.items()}
 
     def broker(self) -> str:
         """The broker's URL, with its password."""
@@ -28,6 +42,19 @@ class Ledger(Part):
     def cache(self) -> str:
         """The cache's URL, with its password."""
         return (self.cache_url or self.url).get_secret_value()
+
+
+def with_password(url: str, password: str) -> str:
+    """*url* of a Redis server with *password*, unless it holds one already or is no address of a server."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("redis", "rediss") or parts.password:
+        return url
+    user = (parts.username or "") + ":" + quote(password, safe="")
+    return parts._replace(netloc=f"{user}@{parts.netloc.rpartition('@')[2]}").geturl()
+
+
+def _text(value: str | SecretStr) -> str:
+    return value.get_secret_value() if isinstance(value, SecretStr) else value
 
 
 class Lease(Part):
