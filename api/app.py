@@ -132,6 +132,8 @@ def create_app(
         app.add_middleware(ZeroRetention)
     app.add_middleware(AccessMiddleware)
     dialects.install(app, settings.api.dialects)
+    origins.refuse_foreign_pages(app, settings.api)
+    app.add_middleware(direct.Liveness)
     origins.install(app, settings.api)
     tracing.install(app)
     app.add_middleware(RequestMiddleware, meters=meters, poll_log_share=settings.api.poll_log_share)

@@ -80,42 +80,49 @@ class Protocol(HttpToolsProtocol):
     """
 
     _chunks, _body_bytes, _began = 0, 0, 0.0
+    _pieces: list[bytes] | None = None
 
     def on_message_begin(self) -> None:
         """Begin to count."""
         super().on_message_begin()
-        self._pieces: list[bytes] = []
-        self._chunks, self._body_bytes, self._began = 0, 0, time.monotonic()
+        self._chunks = 0
 
     def on_chunk_header(self) -> None:
         """Count a chunk."""
+        if not self._chunks:
+            self._body_bytes, self._began = 0, time.monotonic()
         self._chunks += 1
 
     def on_body(self, body: bytes) -> None:
-        """Keep what came until the read is over."""
-        self._pieces.append(body)
+        """Keep chunks until the read is over; of another body there is one piece in each read."""
+        if not self._chunks:
+            super().on_body(body)
+        elif self._pieces is None:
+            self._pieces = [body]
+        else:
+            self._pieces.append(body)
 
     def on_message_complete(self) -> None:
         """Hand over the rest before the end."""
-        self._join()
+        if self._pieces:
+            self._join(self._pieces)
         super().on_message_complete()
 
     def data_received(self, data: bytes) -> None:
         """Take what one read has brought."""
         super().data_received(data)
         if self._chunks and not self.transport.is_closing():
-            self._join()
+            if self._pieces:
+                self._join(self._pieces)
             seconds = time.monotonic() - self._began
             if self._chunks > CHUNKS_AT_ONCE + CHUNKS_A_SECOND * seconds + self._body_bytes / CHUNK_BYTES:
                 self._break_off()
-        elif self._began:
-            self._join()
 
-    def _join(self) -> None:
-        if self._pieces:
-            body, self._pieces = b"".join(self._pieces), []
-            self._body_bytes += len(body)
-            super().on_body(body)
+    def _join(self, pieces: list[bytes]) -> None:
+        self._pieces = None
+        body = b"".join(pieces)
+        self._body_bytes += len(body)
+        super().on_body(body)
 
     def _break_off(self) -> None:
         detail = f"the body comes in chunks of fewer than {CHUNK_BYTES} bytes; send larger ones"

@@ -56,8 +56,8 @@ class AccessPolicy:
             RateLimited: too many requests.
             LedgerUnavailable: the key can't be looked up.
         """
-        path, address = scope["path"], client_address(scope)
-        nobody = Principal(tier=self._security.default_tier, address=address)
+        path = scope["path"]
+        nobody = Principal(tier=self._security.default_tier, address=client_address(scope))
         asking.set((nobody, _request_id(scope)))
         if _is_public(path):
             return nobody

@@ -21,7 +21,7 @@ _ROUTERS = {
 }
 # Whose body an error has, by its path; everywhere else it is a problem.
 _SHAPES = {
-    r"(?s)/v1/(audio/.*|models(/.+)?|chat/completions)|/debug/audio-info": (_OPENAI, openai.error_body),
+    r"/v1/(audio/.*|models(/.+)?|chat/completions)|/debug/audio-info": (_OPENAI, openai.error_body),
     r"/v1/transcribe": ({"mlx_mvp"}, mlx_mvp.busy),
     r"/transcribe": (_TRANSCRIBE, shared_paths.error_body),
 }

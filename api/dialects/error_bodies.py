@@ -24,7 +24,8 @@ class ErrorBodyMiddleware:
 
     def __init__(self, app: ASGIApp, shapes: Mapping[str, Shape]) -> None:
         self._app = app
-        self._shapes = [(re.compile(pattern), shape) for pattern, shape in shapes.items()]
+        self._shapes = [(re.compile(pattern, re.DOTALL), shape) for pattern, shape in shapes.items()]
+        self._any = re.compile("|".join(f"(?:{pattern})" for pattern in shapes), re.DOTALL)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -56,6 +57,8 @@ class ErrorBodyMiddleware:
             await problems.unexpected(scope["state"].get("request_id"), error)(scope, receive, reshape)
 
     def _shape(self, path: str) -> Shape | None:
+        if not self._any.fullmatch(path):
+            return None
         return next((shape for pattern, shape in self._shapes if pattern.fullmatch(path)), None)
 
 

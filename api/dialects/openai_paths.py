@@ -12,6 +12,7 @@ _PATHS = (
     re.compile(r"/openai/v1/(?P<rest>.+)"),
     re.compile(rf"/(?P<rest>{_AUDIO})"),
 )
+_STARTS = ("/openai/", "/audio/")
 
 
 class OpenAIPathMiddleware:
@@ -22,7 +23,7 @@ class OpenAIPathMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
-        if scope["type"] == "http":
+        if scope["type"] == "http" and scope["path"].startswith(_STARTS):
             found = next((match for path in _PATHS if (match := path.fullmatch(scope["path"]))), None)
             if found:
                 scope = _rewritten(scope, f"/v1/{found['rest']}", found.groupdict().get("deployment"))

@@ -20,9 +20,13 @@ _HARMLESS = {"GET", "HEAD", "OPTIONS"}
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
 
-def install(app: FastAPI, settings: Api) -> None:
-    """Make *app* refuse other Host headers and other pages, and answer browsers on the pages that *settings* name."""
+def refuse_foreign_pages(app: FastAPI, settings: Api) -> None:
+    """Make *app* refuse what pages of other origins ask for, but for looks."""
     app.add_middleware(ForeignPages, allowed=settings.cors_origins)
+
+
+def install(app: FastAPI, settings: Api) -> None:
+    """Make *app* refuse other Host headers, and answer browsers on the pages that *settings* name."""
     hosts = trusted_hosts(settings)
     if "*" not in hosts:
         app.add_middleware(TrustedHosts, allowed_hosts=list(hosts), www_redirect=False)

@@ -4,8 +4,8 @@ import logging
 import re
 import time
 from collections.abc import Collection
-from random import random
-from secrets import token_hex
+from contextvars import ContextVar
+from random import getrandbits, random
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -32,6 +32,7 @@ _HEADERS = (
 _NAMES = frozenset(name for name, _ in _HEADERS)
 _CONTENT_POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
 
+_before: ContextVar[bool] = ContextVar("whether a request before this one has bound fields", default=False)
 _log = structlog.get_logger("api.request")
 _level = logging.getLogger("api.request")
 
@@ -68,7 +69,9 @@ class RequestMiddleware:
             return
         request_id = _request_id(scope)
         scope.setdefault("state", {})["request_id"] = request_id
-        structlog.contextvars.clear_contextvars()
+        if _before.get():  # requests that came in one packet share a context; to look for its fields costs time
+            structlog.contextvars.clear_contextvars()
+        _before.set(True)
         structlog.contextvars.bind_contextvars(request_id=request_id)
         began = time.perf_counter()
         status, method = 0, scope["method"]
@@ -162,7 +165,7 @@ def _request_id(scope: Scope) -> str:
     for name, value in scope["headers"]:
         if name == b"x-request-id" and _SANE_ID.fullmatch(value.decode("latin-1")):
             return str(value, "latin-1")
-    return token_hex(8)
+    return f"{getrandbits(64):016x}"  # a name that nobody else has; nothing hangs on its being guessed
 
 
 def _completed(

@@ -2,9 +2,9 @@
 The two requests that come by the thousand, answered without the framework's routing.
 
 Finding a route, solving its dependencies and making a response cost several times what a look at a job costs. So a
-job's plain look-up and the liveness check are recognised here, behind everything that every request passes. Their
-routes stay what documents them, and what serves every other form of the same request (`wait`, an unusual path): the
-answers are the same, by the same functions.
+job's plain look-up is recognised here, behind everything that every request passes, and the liveness check behind what
+concerns it: its id, figures and log, and the host that it was sent to. Their routes stay what documents them, and what
+serves every other form of the same request (`wait`, an unusual path): the answers are the same, by the same functions.
 """
 
 from typing import Any
@@ -37,8 +37,23 @@ class _Served:
 _LOOK_UP, _LIVE = _Served(LOOK_UP), _Served(LIVE)
 
 
+class Liveness:
+    """Answers the liveness check, before anybody asks who it is: it is open to all, and looks at nothing."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] == "http" and scope["path"] == LIVE and scope["method"] == "GET" and not scope["query_string"]:
+            scope["route"] = _LIVE
+            await _send(send, 200, _ALIVE_HEADERS, _ALIVE)
+            return
+        await self._app(scope, receive, send)
+
+
 class DirectAnswers:
-    """Answers a job's look-up without a query, and the liveness check; everything else goes on to the routes."""
+    """Answers a job's look-up without a query; everything else goes on to the routes."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -54,10 +69,6 @@ class DirectAnswers:
                     scope["route"] = _LOOK_UP
                     await _look_up(scope, receive, send, job_id)
                     return
-            elif path == LIVE:
-                scope["route"] = _LIVE
-                await _send(send, 200, _ALIVE_HEADERS, _ALIVE)
-                return
         await self._app(scope, receive, send)
 
 

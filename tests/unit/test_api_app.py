@@ -261,6 +261,26 @@ async def test_request_line_is_json_and_holds_no_audio_and_no_prompt(api: Bench,
     assert "secret" not in stream.getvalue()
 
 
+async def test_a_line_has_no_field_of_the_request_before_it_on_the_same_connection(
+    api: Bench, untouched_logging: None
+) -> None:
+    stream = StringIO()
+    logs.configure(level="INFO", style="json", service="api", stream=stream)
+    await api.submit(audio_files.wav())
+    await api.http.get("/nowhere")  # in the same context, as of requests that came in one packet
+    lines = [json.loads(text) for text in stream.getvalue().splitlines() if '"request"' in text]
+    assert [("job_id" in line, line["status"]) for line in lines] == [(True, 202), (False, 404)]
+    assert lines[0]["request_id"] != lines[1]["request_id"]
+
+
+async def test_liveness_has_an_id_safe_headers_and_a_figure_though_no_route_sees_it(api: Bench) -> None:
+    answer = await api.http.get("/health/live", headers={"X-Request-ID": "mine"})
+    assert answer.json() == {"status": "alive"}
+    assert answer.headers["x-request-id"] == "mine"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert 'route="/health/live",status="200"' in (await api.http.get("/metrics")).text
+
+
 async def test_openapi_document_is_complete(api: Bench) -> None:
     document = (await api.http.get("/openapi.json")).json()
     submit = document["paths"]["/v1/jobs"]["post"]

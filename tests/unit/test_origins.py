@@ -33,7 +33,13 @@ async def api(tmp_path: Path) -> AsyncIterator[Bench]:
 @pytest.mark.parametrize("host", HOSTS)
 async def test_a_name_that_was_rebound_to_the_loopback_address_reads_and_deletes_nothing(api: Bench, host: str) -> None:
     job = (await api.http.post("/v1/jobs", files=WAV)).json()["id"]
-    for method, path in (("GET", "/v1/jobs"), ("GET", f"/v1/jobs/{job}"), ("DELETE", f"/v1/jobs/{job}"), ("GET", "/")):
+    for method, path in (
+        ("GET", "/v1/jobs"),
+        ("GET", f"/v1/jobs/{job}"),
+        ("DELETE", f"/v1/jobs/{job}"),
+        ("GET", "/"),
+        ("GET", "/health/live"),
+    ):
         assert (await api.http.request(method, path, headers={"Host": host})).status_code == 400, (method, path)
     assert job in api.jobs.jobs
 
