@@ -8,6 +8,13 @@ run=${EDGE_RUN_DIR:-/tmp/edge}
 tls=${EDGE_TLS_DIR:-/etc/nginx/tls}
 mkdir -p "$run"
 
+# What is counted goes to a volume that another container reads; the edge works without it.
+counted=${EDGE_COUNTED_LOG:-/dev/null}
+if ! (: >>"$counted") 2>/dev/null; then
+    echo "$counted can't be written: what the edge sees is not counted" >&2
+    counted=/dev/null
+fi
+
 number() { # number NAME VALUE
     case $2 in ''|*[!0-9]*) echo "$1 must be a number, and is '$2'" >&2; exit 2 ;; esac
 }
@@ -126,6 +133,7 @@ sed -e "s|@run@|$run|g" -e "s|@listen@|${EDGE_LISTEN:-8080}|g" -e "s|@resolver@|
     -e "s|@target@|$target|g" -e "s|@max_body@|$max_body|g" -e "s|@rate@|$rate|g" -e "s|@burst@|$burst|g" \
     -e "s|@connections@|$connections|g" -e "s|@flower@|${EDGE_FLOWER:-flower:5555}|g" \
     -e "s|@grafana@|${EDGE_GRAFANA:-grafana:3000}|g" -e "s|@log@|${EDGE_LOG:-/dev/stdout}|g" \
+    -e "s|@counted@|$counted|g" -e "s|@status@|${EDGE_STATUS_LISTEN:-8081}|g" \
     "$here/nginx.conf.template" >"$run/nginx.conf"
 
 # Its own log goes to the error stream until the configuration has been read.

@@ -123,6 +123,17 @@ class Edge:
         self.run = run
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
+        self.status_port = free_port()
+
+    @property
+    def status_url(self) -> str:
+        """Where nginx tells its own figures."""
+        return f"http://127.0.0.1:{self.status_port}/-/status"
+
+    @property
+    def counted(self) -> Path:
+        """The log that is counted."""
+        return self.run / "counted.log"
 
     @property
     def lines(self) -> list[str]:
@@ -134,7 +145,9 @@ class Edge:
         return httpx.Client(base_url=self.url, timeout=how.get("timeout", 20))
 
 
-def environment(run: Path, *, listen: int, names: Names, port: int, settings: Mapping[str, str]) -> dict[str, str]:
+def environment(
+    run: Path, *, listen: int, names: Names, port: int, settings: Mapping[str, str], status: int | None = None
+) -> dict[str, str]:
     """What start.sh is told on this machine."""
     return {
         "PATH": PATH,
@@ -145,6 +158,8 @@ def environment(run: Path, *, listen: int, names: Names, port: int, settings: Ma
         "EDGE_API": f"{names.name}:{port}",
         "EDGE_RESOLVER": names.address,
         "EDGE_LOG": str(run / "access.log"),
+        "EDGE_COUNTED_LOG": str(run / "counted.log"),
+        "EDGE_STATUS_LISTEN": f"127.0.0.1:{status or free_port()}",
         "EDGE_GLOBALS": "user root;" if os.geteuid() == 0 else "",
         "MURMUR_EDGE_REQUESTS_PER_S": "10000",
         "MURMUR_EDGE_BURST": "10000",
@@ -156,7 +171,7 @@ def environment(run: Path, *, listen: int, names: Names, port: int, settings: Ma
 def edge(run: Path, *, names: Names, port: int, **settings: str) -> Iterator[Edge]:
     """Start nginx as the container does, in front of what *names* says, on *port*."""
     running = Edge(run, free_port())
-    told = environment(run, listen=running.port, names=names, port=port, settings=settings)
+    told = environment(run, listen=running.port, names=names, port=port, settings=settings, status=running.status_port)
     with (run / "error.log").open("wb") as errors:
         process = subprocess.Popen(["/bin/sh", str(START)], env=told, stderr=errors)
     try:

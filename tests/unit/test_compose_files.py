@@ -9,6 +9,7 @@ from tests.compose_files import ROOT, SERVICES, STACK, memory, mounts, seconds, 
 LONG_LIVED = sorted(set(SERVICES) - {"models"})
 NETWORKS = {
     "nginx": {"outside", "front"},
+    "edge-metrics": {"front", "monitoring"},
     "api": {"outside", "front", "ledger", "monitoring"},
     "worker": {"outside", "ledger", "monitoring"},
     "models": {"outside"},
@@ -23,10 +24,11 @@ NETWORKS = {
 LIMITS = {
     "nginx": 256 << 20, "api": 1 << 30, "worker": 6 << 30, "models": 1 << 30, "redis": 3 << 30,
     "redis-cache": 384 << 20, "flower": 512 << 20, "prometheus": 1 << 30, "alertmanager": 256 << 20,
-    "grafana": 512 << 20, "backup": 512 << 20,
+    "grafana": 512 << 20, "backup": 512 << 20, "edge-metrics": 128 << 20,
 }  # fmt: skip
 VOLUMES = {
-    "nginx": {"/etc/nginx/murmur": "./nginx:ro"},
+    "nginx": {"/etc/nginx/murmur": "./nginx:ro", "/var/log/edge": "edge-log"},
+    "edge-metrics": {"/var/log/edge": "edge-log"},
     "api": {"/data": "data"},
     "worker": {"/data": "data", "/data/models": "models"},
     "models": {"/data/models": "models"},
@@ -109,7 +111,25 @@ def test_every_volume_is_somebodys() -> None:
     assert set(STACK["volumes"]) == {source for service in SERVICES.values() for source in mounts(service).values()} - {
         source for service in SERVICES.values() for source in mounts(service).values() if source.startswith("./")
     }
-    assert {*STACK["volumes"].values()} == {None}
+    assert {name for name, options in STACK["volumes"].items() if options} == {"edge-log"}
+
+
+def test_what_nginx_counts_is_in_memory_and_of_one_user_who_writes_and_empties_it() -> None:
+    nginx, reader = SERVICES["nginx"], SERVICES["edge-metrics"]
+    user, group = nginx["user"].split(":")
+    assert reader["user"] == nginx["user"]
+    options = STACK["volumes"]["edge-log"]["driver_opts"]
+    assert (options["type"], options["device"]) == ("tmpfs", "tmpfs")
+    assert {f"uid={user}", f"gid={group}", "size=64m"} <= set(options["o"].split(","))
+    assert f"--log={nginx['environment']['EDGE_COUNTED_LOG']}" in reader["command"]
+    assert "--status=http://nginx:8081/-/status" in reader["command"]
+    assert "EDGE_STATUS_LISTEN:-8081}" in (ROOT / "nginx" / "start.sh").read_text("utf-8")
+
+
+def test_how_many_replicas_there_should_be_is_known_to_who_tells_prometheus() -> None:
+    more = stack(environment={"MURMUR_API_REPLICAS": "4", "MURMUR_WORKER_REPLICAS": "3"})["services"]["edge-metrics"]
+    assert {"--wanted=api=4", "--wanted=worker=3"} <= set(more["command"])
+    assert {"--wanted=api=2", "--wanted=worker=1"} <= set(SERVICES["edge-metrics"]["command"])
 
 
 def test_a_service_starts_when_what_it_needs_is_there() -> None:

@@ -195,11 +195,12 @@ def test_prometheus_scrapes_every_replica_where_it_listens(monkeypatch: pytest.M
     fixed = {name: (job.get("metrics_path"), job["static_configs"]) for name, job in jobs.items() if name not in found}
     assert fixed == {
         "ledger": ("/metrics/ledger", [{"targets": ["api:8000"]}]),
+        "edge": (None, [{"targets": ["edge-metrics:9113"]}]),
         "flower": ("/flower/metrics", [{"targets": ["flower:5555"]}]),
         "prometheus": (None, [{"targets": ["localhost:9090"]}]),
         "alertmanager": (None, [{"targets": ["alertmanager:9093"]}]),
     }
-    for name in ("api", "worker", "flower", "alertmanager"):
+    for name in ("api", "worker", "edge-metrics", "flower", "alertmanager"):
         assert "monitoring" in SERVICES[name]["networks"]
     looks = [one["refresh_interval"] for job in jobs.values() for one in job.get("dns_sd_configs", ())]
     assert len(looks) == 2
@@ -215,7 +216,7 @@ def test_alerts_reach_the_alertmanager() -> None:
     assert list((ROOT / "monitoring" / "prometheus" / "rules").glob("*.yml"))
     assert "--config.file=/etc/prometheus/prometheus.yml" in SERVICES["prometheus"]["command"]
     assert "--storage.tsdb.path=/prometheus" in SERVICES["prometheus"]["command"]
-    assert "--storage.tsdb.retention.time=15d" in SERVICES["prometheus"]["command"]
+    assert "--storage.tsdb.retention.time=30d" in SERVICES["prometheus"]["command"]
     routing = yaml.safe_load((ROOT / "monitoring" / "alertmanager" / "alertmanager.yml").read_text("utf-8"))
     assert routing["route"]["receiver"] in {receiver["name"] for receiver in routing["receivers"]}
     assert seconds(routing["route"]["group_wait"]) <= 60

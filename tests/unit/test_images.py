@@ -96,6 +96,7 @@ def test_every_service_says_whether_it_is_well() -> None:
     [
         ("nginx", "http://127.0.0.1:8080/-/edge"),
         ("api", "http://127.0.0.1:8000/health/live"),
+        ("edge-metrics", "http://127.0.0.1:9113/metrics"),
         ("flower", "http://127.0.0.1:5555/flower/healthcheck"),
         ("prometheus", "http://127.0.0.1:9090/-/healthy"),
         ("alertmanager", "http://127.0.0.1:9093/-/healthy"),

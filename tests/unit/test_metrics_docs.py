@@ -133,9 +133,10 @@ def test_names_carry_their_units_and_say_whose_they_are() -> None:
         **documented("An API process"),
         **documented("The ledger"),
         **documented("A worker"),
+        **documented("The edge"),
         **documented("Every replica"),
     }.items():
-        assert name.startswith(("murmur_", "redis_", "process_", "python_info"))
+        assert name.startswith(("murmur_", "redis_", "nginx_", "process_", "python_info"))
         assert (kind == "counter") == name.endswith("_total")
         assert not name.endswith(("_ms", "_mb", "_minutes", "_percent"))
 
@@ -146,7 +147,7 @@ def test_dashboards_and_rules_name_only_metrics_that_are_there() -> None:
     asked = {
         found: file.name
         for file in files
-        for found in re.findall(r"\b(?:murmur|redis|process)_\w+", file.read_text("utf-8"))
+        for found in re.findall(r"\b(?:murmur|redis|nginx|process)_\w+", file.read_text("utf-8"))
     }
     assert len(asked) > 30
     assert not asked.keys() & OLD

@@ -1,0 +1,145 @@
+"""What the edge sees is measured: a real nginx in front of replicas that die, and the process that reads its log."""
+
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from murmur.platform.ledger_server import free_port
+from tests.edge import ROOT, Edge, Names, edge, nginx_excused, replicas
+from tests.monitoring.server import needs
+from tests.platform import eventually
+from tests.unit.test_metrics_docs import documented
+
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="needs more than one loopback address"),
+    pytest.mark.skipif(nginx_excused(), reason="no nginx here: apt install nginx-light"),
+]
+Samples = dict[tuple[str, ...], float]
+
+
+class Reader:
+    """A running `python -m murmur.edge`."""
+
+    def __init__(self, port: int) -> None:
+        self.url = f"http://127.0.0.1:{port}/metrics"
+
+    def answers(self) -> bool:
+        try:
+            return httpx.get(self.url).is_success
+        except httpx.TransportError:
+            return False
+
+    def samples(self, name: str, *labels: str) -> Samples:
+        """Each series of *name* by the values of *labels*."""
+        found = [
+            sample
+            for family in text_string_to_metric_families(httpx.get(self.url).text)
+            for sample in family.samples
+            if sample.name == name
+        ]
+        return {tuple(sample.labels[label] for label in labels): sample.value for sample in found if sample.value}
+
+
+@contextmanager
+def reader(at: Edge) -> Iterator[Reader]:
+    port = free_port()
+    argv = [sys.executable, "-m", "murmur.edge", f"--log={at.counted}", f"--status={at.status_url}", f"--port={port}"]
+    process = subprocess.Popen([*argv, "--wanted=api=2", "--wanted=worker=1"], cwd=ROOT, stderr=subprocess.DEVNULL)
+    found = Reader(port)
+    try:
+        eventually(found.answers, within_s=30)
+        yield found
+    finally:
+        process.terminate()
+        assert process.wait(20) == 0
+
+
+def test_requests_that_fail_at_the_edge_are_counted_although_no_replica_lives_to_count_them(tmp_path: Path) -> None:
+    port, met = free_port(), Counter[tuple[str, str]]()
+    with (
+        Names() as names,
+        replicas(2, port) as two,
+        edge(tmp_path, names=names, port=port) as at,
+        at.client() as client,
+        reader(at) as shown,
+    ):
+        names.addresses = [replica.address for replica in two]
+
+        def ask(path: str, service: str, count: int) -> None:
+            for _ in range(count):
+                met[service, str(client.get(path).status_code)] += 1
+
+        eventually(lambda: client.get("/echo").is_success)
+        met["api", "200"] = sum('"status":200' in line for line in at.lines)
+        failed_before = len(at.lines) - met["api", "200"]
+        ask("/echo", "api", 10)
+        ask("/metrics", "nginx", 2)
+        two[0].kill()
+        ask("/echo", "api", 20)
+        assert met["api", "200"] >= 30  # nobody notices one that is away
+        two[1].kill()
+        ask("/echo", "api", 5)
+        lost = met["api", "502"] + met["api", "503"] + met["api", "504"]
+        assert lost == 5
+
+        def counted() -> Counter[tuple[str, str]]:
+            found = Counter[tuple[str, str]]()
+            for (service, status), value in _summed(shown).items():
+                found[service, status] += int(value)
+            return found
+
+        eventually(lambda: counted().total() == met.total() + failed_before)
+        seen = counted()
+        assert seen["api", "200"] == met["api", "200"]
+        assert seen["nginx", "404"] == 2
+        assert (
+            seen["api", "502"] + seen["api", "503"] + seen["api", "504"] + seen["nginx", "502"] == lost + failed_before
+        )
+        failures = shown.samples("murmur_edge_upstream_failures_total", "upstream")
+        assert {f"{replica.address}:{port}" for replica in two} <= {upstream for (upstream,) in failures}
+        durations = shown.samples("murmur_edge_upstream_duration_seconds_count", "upstream")
+        assert sum(durations.values()) == seen["api", "200"]
+        assert shown.samples("nginx_up") == {(): 1}
+        assert shown.samples("nginx_http_requests_total")[()] >= met.total()
+        assert shown.samples("murmur_wanted_replicas", "service") == {("api",): 2, ("worker",): 1}
+        _says_what_the_docs_say(httpx.get(shown.url).text)
+    with pytest.raises(httpx.TransportError):
+        httpx.get(at.url)
+
+
+def _summed(shown: Reader) -> Samples:
+    found: Counter[tuple[str, ...]] = Counter()
+    for (service, status, _), value in shown.samples(
+        "murmur_edge_requests_total", "service", "status", "upstream"
+    ).items():
+        found[service, status] += value  # type: ignore[assignment]
+    return dict(found)
+
+
+def _says_what_the_docs_say(text: str) -> None:
+    shown = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
+    assert shown == set(documented("The edge")) | set(documented("Every replica"))
+    checked = subprocess.run(
+        [needs("promtool"), "check", "metrics"], input=text, capture_output=True, text=True, check=False
+    )
+    assert (checked.returncode, checked.stderr) == (0, "")
+
+
+def test_an_edge_that_is_away_is_seen_and_one_whose_log_can_not_be_written_serves_all_the_same(tmp_path: Path) -> None:
+    port = free_port()
+    with Names() as names, replicas(1, port) as one:
+        names.addresses = [one[0].address]
+        with edge(tmp_path, names=names, port=port, EDGE_COUNTED_LOG=str(tmp_path / "nowhere" / "log")) as at:
+            eventually(lambda: httpx.get(f"{at.url}/echo").is_success)
+            with reader(at) as shown:
+                assert shown.samples("nginx_up") == {(): 1}
+        with reader(at) as shown:
+            assert shown.samples("nginx_up") == {}  # 0
+            assert "nginx_up 0.0" in httpx.get(shown.url).text
