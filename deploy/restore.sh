@@ -17,13 +17,14 @@ else
     exit 2
 fi
 
-# A backup that isn't whole is found before anything is touched. What isn't encrypted goes through as it is.
+# A backup that isn't whole, or holds what none of ours does, is found before anything is touched.
+verified() { docker compose run --rm -T --no-deps --entrypoint murmur api backup verify "$@" -; }
 opened() { docker compose run --rm -T --no-deps --entrypoint python api -m transcription.encryption.stream open <"$1"; }
 if [ "$ledger" = "$blobs" ]; then
-    docker compose run --rm -T --no-deps --entrypoint murmur api backup verify - <"$from"
+    verified <"$from"
 else
-    opened "$ledger" >/dev/null
-    opened "$blobs" >/dev/null
+    verified --earlier <"$ledger"
+    verified --earlier <"$blobs"
 fi
 
 docker compose stop nginx api worker redis

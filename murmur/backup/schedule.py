@@ -11,9 +11,9 @@ import structlog
 from redis import Redis
 
 from murmur.backup import take
-from murmur.backup.archive import Verified
 from murmur.backup.errors import BackupFailed
 from murmur.backup.offsite import Bucket
+from murmur.backup.verify import Verified
 from transcription.encryption.files import FileEncryption
 from transcription.errors import LedgerUnavailable, StorageUnavailable
 from transcription.ledger import backup_record

@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 from murmur.backup import archive, links, snapshot
 from murmur.backup.errors import BackupFailed
+from murmur.backup.verify import Verified, verify
 from transcription.encryption.files import FileEncryption
 from transcription.settings import Settings
 
@@ -45,7 +46,7 @@ def stream(settings: Settings, encryption: FileEncryption, target: BinaryIO) -> 
         archive.write(target, encryption, ledger=ledger, blobs=blobs, made_at=made_at)
 
 
-def to_file(settings: Settings, encryption: FileEncryption, path: Path) -> archive.Verified:
+def to_file(settings: Settings, encryption: FileEncryption, path: Path) -> Verified:
     """
     Write a backup to *path*, for its owner alone, and read it back; *path* only appears when it was verified.
 
@@ -61,7 +62,7 @@ def to_file(settings: Settings, encryption: FileEncryption, path: Path) -> archi
             file.flush()
             os.fsync(file.fileno())
         with part.open("rb") as file:
-            found = archive.verify(file, encryption)
+            found = verify(file, encryption)
         part.replace(path)
         _sync(path.parent)
     except OSError as error:

@@ -1,21 +1,23 @@
 """`murmur backup`: the ledger and the recordings in one verified file. Straight against the ledger and the disk."""
 
 import signal
+import stat
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, BinaryIO
 
 import typer
 from redis import Redis
 
-from murmur.backup import archive, take
-from murmur.backup.archive import Verified
+from murmur.backup import take
 from murmur.backup.errors import BackupFailed
 from murmur.backup.schedule import Schedule
+from murmur.backup.verify import Verified, check_earlier
+from murmur.backup.verify import verify as verified
 from murmur.cli.common import AsJson, print_json
 from murmur.cli.keys import DataDir, Ledger, connected
 from murmur.platform.environment import load
@@ -53,10 +55,13 @@ def create(
 
 
 @app.command("verify")
-def verify(
+def verify(  # noqa: PLR0917  typer makes options of them
     file: Annotated[str, typer.Argument(help="A backup; `-`: standard input.")],
     record: Annotated[
         bool, typer.Option("--record", help="Tell the ledger, whose metrics say when the last good backup was taken.")
+    ] = False,
+    earlier: Annotated[
+        bool, typer.Option("--earlier", help="It is one of the two files of an earlier version, without checksums.")
     ] = False,
     ledger: Ledger = None,
     data_dir: DataDir = None,
@@ -64,14 +69,15 @@ def verify(
 ) -> None:
     """Read all of a backup and compare it with its checksums."""
     encryption = _encryption(load({"data_dir": data_dir}))
-    if file == STDIO:
-        found = archive.verify(sys.stdin.buffer, encryption)
-    else:
-        with Path(file).open("rb") as source:
-            found = archive.verify(source, encryption)
+    with _source(file) as source:
+        if earlier:
+            check_earlier(source, encryption)
+            return
+        found = verified(source, encryption)
     if record:
         with connected(ledger, data_dir) as (client, _):
-            backup_record.taken(client, found.made_at)
+            # One that says it is of the future would keep the alert quiet until then.
+            backup_record.taken(client, min(found.made_at, time.time()))
     _print(found, file, as_json=as_json)
 
 
@@ -92,6 +98,22 @@ def schedule(
             runs.once()
         else:
             runs.run(threading.Event().wait)
+
+
+@contextmanager
+def _source(file: str) -> Iterator[BinaryIO]:
+    """What to read. BackupFailed: it isn't there, or is no ordinary file, as a pipe that nobody writes to."""
+    if file == STDIO:
+        yield sys.stdin.buffer
+        return
+    path = Path(file)
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise BackupFailed(f"{file} is no ordinary file; standard input is read with `-`")
+        with path.open("rb") as source:
+            yield source
+    except OSError as error:
+        raise BackupFailed(f"{file} can't be read: {error}") from error
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,25 @@ def test_a_backup_of_an_earlier_version_can_still_be_restored(world: Path, redis
     restored = run(world, redis_url, "restore.sh")
     assert restored.returncode == 0, restored.stderr
     assert (world / "redis/appendonlydir/a.aof").read_text() == "what was said"
+    assert (world / f"api/blobs/{SHA256[:2]}/{SHA256}").exists()
+
+
+@pytest.mark.parametrize("form", ["backup", "earlier"])
+def test_a_backup_with_a_link_is_refused_before_anything_is_touched(world: Path, redis_url: str, form: str) -> None:
+    assert run(world, redis_url, "backup.sh").returncode == 0
+    link = tarfile.TarInfo("blobs/ab")
+    link.type, link.linkname = tarfile.SYMTYPE, "/etc"
+    stored = world / "backup/backup.tar"
+    if form == "earlier":
+        stored.unlink()
+        for name, member in (("ledger", tarfile.TarInfo("appendonlydir/a.aof")), ("blobs", link)):
+            (world / f"backup/{name}.tar").write_bytes(member.tobuf())
+    else:
+        stored.write_bytes(link.tobuf() + stored.read_bytes())
+    refused = run(world, redis_url, "restore.sh")
+    assert refused.returncode != 0
+    assert "a symbolic link" in refused.stderr
+    assert "Traceback" not in refused.stderr
     assert (world / f"api/blobs/{SHA256[:2]}/{SHA256}").exists()
 
 

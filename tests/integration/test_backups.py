@@ -15,10 +15,11 @@ import pytest
 from pydantic import SecretStr
 from redis import Redis
 
-from murmur.backup import archive, links, snapshot, take
+from murmur.backup import links, snapshot, take
 from murmur.backup.errors import BackupFailed
 from murmur.backup.offsite import Bucket
 from murmur.backup.schedule import Schedule
+from murmur.backup.verify import verify
 from tests.platform import eventually, ledger_binaries, running_ledger
 from tests.unit.test_encryption import key_file
 from transcription.encryption.files import PLAIN, file_encryption
@@ -144,11 +145,11 @@ def test_a_backup_of_which_any_byte_was_changed_or_lost_is_found_out(
         if whole[index]:
             path.write_bytes(whole[:index] + bytes([whole[index] ^ 1]) + whole[index + 1 :])
             with path.open("rb") as file, pytest.raises(BackupFailed):
-                archive.verify(file, files)
+                verify(file, files)
     for cut in (0, 10, 600, len(whole) // 3, len(whole) // 2, *([len(whole) - 5] if encrypted else ())):
         path.write_bytes(whole[:cut])
         with path.open("rb") as file, pytest.raises(BackupFailed):
-            archive.verify(file, files)
+            verify(file, files)
 
 
 def test_a_ledger_that_sends_no_snapshot_or_is_away_is_told_of(
@@ -255,6 +256,19 @@ def test_metrics_say_when_the_last_good_backup_was_taken(api: httpx.Client, redi
     eventually(lambda: set(figures().values()) == {1000.5, 3600.0})
     backup_record.scheduled(redis_server, None)
     eventually(lambda: set(figures().values()) == {1000.5, 0.0})
+
+
+def test_a_backup_that_says_it_is_of_the_future_keeps_no_alert_quiet(
+    tmp_path: Path, redis_server: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("murmur.backup.take.time.time", lambda: 5e9)
+    take.to_file(settings_of(redis_url, tmp_path), PLAIN, tmp_path / "backup.tar")
+    monkeypatch.undo()
+    told = os.environ | {"MURMUR_LEDGER__URL": redis_url, "MURMUR_DATA_DIR": str(tmp_path)}
+    command = [sys.executable, "-m", "murmur", "backup", "verify", "--record", str(tmp_path / "backup.tar")]
+    subprocess.run(command, env=told, check=True, capture_output=True)
+    last_at, _ = backup_record.read(redis_server.hgetall(backup_record.KEY))  # type: ignore[arg-type]
+    assert abs(last_at - time.time()) < 120
 
 
 def test_results_that_have_left_the_ledger_are_in_the_backup(tmp_path: Path, redis_url: str) -> None:
