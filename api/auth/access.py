@@ -61,7 +61,10 @@ class AccessPolicy:
         asking.set((nobody, _request_id(scope)))
         if _is_public(path):
             return nobody
-        await self.rates.address(nobody, limit_states)
+        if self._keys is None:
+            await self.rates.anonymous(nobody, limit_states)
+        else:  # before the key is looked up: who guesses is counted too
+            await self.rates.address(nobody, limit_states)
         client = await self._identified(scope, nobody)
         asking.set((client, _request_id(scope)))
         surface = surface_of(path)
@@ -69,7 +72,8 @@ class AccessPolicy:
             self._check_surface(getattr(self._security, surface), surface, client)
         elif self._security.require_keys:
             self._check_scope(scope["method"], client)
-        await self.rates.request(client, limit_states)
+        if self._keys is not None:
+            await self.rates.request(client, limit_states)
         return client
 
     async def _identified(self, scope: Scope, nobody: Principal) -> Principal:

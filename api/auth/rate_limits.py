@@ -2,11 +2,12 @@
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv6Network, ip_address
 
 from limits import RateLimitItem
-from limits.aio.storage import MemoryStorage, RedisStorage
+from limits.aio.storage import MemoryStorage
 from limits.aio.strategies import MovingWindowRateLimiter
 from prometheus_client import CollectorRegistry, Counter
 from redis.asyncio import BlockingConnectionPool
@@ -16,6 +17,7 @@ from redis.exceptions import RedisError
 from slowapi import Limiter
 from slowapi.wrappers import LimitGroup
 
+from api.auth.moving_window import Counted, MovingWindows, Window
 from transcription.access import Principal
 from transcription.errors import RateLimited
 from transcription.settings import Settings
@@ -39,6 +41,16 @@ class LimitState:
     reset_s: int
 
 
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A limit that a request counts against: *word* for clients, *name* in the registry, whose requests it counts."""
+
+    word: str
+    name: str
+    subject: str
+    item: RateLimitItem
+
+
 class AsyncLimiter(Limiter):
     """
     slowapi's limiter on the asynchronous half of the library below it, so that no thread waits for Redis.
@@ -57,9 +69,8 @@ class AsyncLimiter(Limiter):
             socket_connect_timeout=_TIMEOUT_S,
             retry=Retry(NoBackoff(), 0),
         )
-        storage = RedisStorage("async+redis://", implementation="redispy", connection_pool=pool)  # type: ignore[arg-type]
         self._pool = pool
-        self._shared = MovingWindowRateLimiter(storage)
+        self._shared = MovingWindows(pool)
         self._own = MovingWindowRateLimiter(MemoryStorage())
         self._away_until = 0.0
 
@@ -73,23 +84,33 @@ class AsyncLimiter(Limiter):
         found = self._route_limits.get(name)
         return found[0].limit if found else None
 
-    async def hit(self, name: str, item: RateLimitItem, subject: str) -> tuple[bool, tuple[float, int], bool]:
+    async def hit(self, limits: Sequence[Limit]) -> tuple[list[Counted], bool]:
         """
-        Count one request of *subject* against *item*.
+        Count one request against *limits*, up to the first that is reached.
 
         Returns:
-            Whether it is within the limit; when the window ends (Unix seconds) and how many are left; whether Redis
-            counted.
+            What is left of each that was looked at; whether Redis counted.
         """
-        key = (self._key_prefix, subject, name)
         if time.monotonic() >= self._away_until:
+            windows = [
+                Window(f"LIMITS:{one.item.key_for(*self._key(one))}", one.item.amount, one.item.get_expiry())
+                for one in limits
+            ]
             try:
-                allowed = await self._shared.hit(item, *key)
-                return allowed, await self._shared.get_window_stats(item, *key), True
+                return await self._shared.count(windows), True
             except (RedisError, OSError):
                 self._away_until = time.monotonic() + _RETRY_REDIS_S
-        allowed = await self._own.hit(item, *key)
-        return allowed, await self._own.get_window_stats(item, *key), False
+        counted: list[Counted] = []
+        for one in limits:
+            within = await self._own.hit(one.item, *self._key(one))
+            ends_at, left = await self._own.get_window_stats(one.item, *self._key(one))
+            counted.append(Counted(within, ends_at, left))
+            if not within:
+                break
+        return counted, False
+
+    def _key(self, limit: Limit) -> tuple[str, str, str]:
+        return self._key_prefix, limit.subject, limit.name
 
     async def close(self) -> None:
         """Let the connections go."""
@@ -118,34 +139,48 @@ class RateLimits:
 
     async def address(self, client: Principal, limit_states: list[LimitState]) -> None:
         """Count a request of the client's address, and append to *limit_states* what is left. RateLimited."""
-        await self._count("address", "address", f"address:{neighbourhood(client.address)}", limit_states)
+        await self._count(self._of_address(client), limit_states)
 
     async def request(self, client: Principal, limit_states: list[LimitState]) -> None:
         """Count a request of the client's key, or of its address if it has none. RateLimited."""
-        await self._count("requests", f"requests_{client.tier}", _subject(client), limit_states)
+        await self._count(self._limit("requests", f"requests_{client.tier}", _subject(client)), limit_states)
+
+    async def anonymous(self, client: Principal, limit_states: list[LimitState]) -> None:
+        """Both of these in one, for a client without a key. RateLimited."""
+        own = self._limit("requests", f"requests_{client.tier}", _subject(client))
+        await self._count([*self._of_address(client), *own], limit_states)
 
     async def submit(self, client: Principal, limit_states: list[LimitState]) -> None:
         """Count a submission of the client. RateLimited."""
-        await self._count("submits", f"submits_{client.tier}", _subject(client), limit_states)
+        await self._count(self._limit("submits", f"submits_{client.tier}", _subject(client)), limit_states)
 
     def _add(self, name: str, limit: str) -> None:
         if not limit.startswith("0/"):
             self._limiter.add(name, limit)
 
-    async def _count(self, word: str, name: str, subject: str, limit_states: list[LimitState]) -> None:
+    def _of_address(self, client: Principal) -> list[Limit]:
+        return self._limit("address", "address", f"address:{neighbourhood(client.address)}")
+
+    def _limit(self, word: str, name: str, subject: str) -> list[Limit]:
+        """The limit called *name*; none where there is none."""
         item = self._limiter.item(name)
-        if item is None:
+        return [] if item is None else [Limit(word, name, subject, item)]
+
+    async def _count(self, limits: list[Limit], limit_states: list[LimitState]) -> None:
+        if not limits:
             return
-        allowed, (reset_at, remaining), shared = await self._limiter.hit(name, item, subject)
+        found, shared = await self._limiter.hit(limits)
         if not shared:
             self._fallbacks.inc()
-        reset_s = max(1, math.ceil(reset_at - time.time()))
-        limit_states.append(LimitState(word, item.amount, item.get_expiry(), remaining, reset_s))
-        if not allowed:
-            raise RateLimited(
-                f"the limit is {item.amount} {word} in {item.get_expiry()} s; try again in {reset_s} s",
-                retry_after_s=reset_s,
-            )
+        for limit, counted in zip(limits, found, strict=False):  # those behind one that is reached aren't looked at
+            allowed, seconds = limit.item.amount, limit.item.get_expiry()
+            reset_s = max(1, math.ceil(counted.ends_at - time.time()))
+            limit_states.append(LimitState(limit.word, allowed, seconds, counted.left, reset_s))
+            if not counted.within:
+                raise RateLimited(
+                    f"the limit is {allowed} {limit.word} in {seconds} s; try again in {reset_s} s",
+                    retry_after_s=reset_s,
+                )
 
 
 def _subject(client: Principal) -> str:

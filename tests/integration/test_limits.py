@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 from pathlib import Path
 
 import httpx
@@ -9,13 +10,16 @@ import pytest
 import yaml
 from pydantic import SecretStr
 from redis import Redis
+from redis.asyncio import BlockingConnectionPool
 
+from api.auth.moving_window import MovingWindows, Window
 from api.auth.rate_limits import neighbourhood
 from murmur.cli.check import check
 from murmur.client.client import Client
 from tests import audio_files
 from tests.api_client import Bench
 from tests.live_api import api_settings, live_api
+from tests.platform import eventually_async
 from tests.secured_api import WAV, bearer, secured, settings_for
 from transcription.access import Scope
 from transcription.settings import Ledger, Settings
@@ -90,6 +94,36 @@ async def test_addresses_of_one_ipv6_network_of_64_bits_are_counted_together(red
     assert neighbourhood("192.0.2.1") == "192.0.2.1"
     assert neighbourhood("fe80::1%eth0") == "fe80::/64"
     assert neighbourhood("") == ""
+
+
+async def test_all_limits_of_a_request_cost_one_call_of_redis(redis_url: str, tmp_path: Path) -> None:
+    security = {"require_keys": False, "default_tier": "quick", "address_requests_per_minute": 100}
+    with Redis.from_url(redis_url, decode_responses=True) as redis:
+        slower = redis.config_get("slowlog-log-slower-than")
+        async with secured(settings_for(redis_url, tmp_path, tiers=TIERS, **security)) as api:
+            await api.http.get("/v1/jobs")  # its script is there
+            try:
+                redis.config_set("slowlog-log-slower-than", 0)  # it is then a list of all calls
+                redis.slowlog_reset()
+                answers = [await api.http.get("/v1/jobs") for _ in range(3)]
+                calls = [str(call["command"]) for call in redis.slowlog_get(128)]
+            finally:
+                redis.config_set("slowlog-log-slower-than", slower["slowlog-log-slower-than"])
+        assert [answer.status_code for answer in answers] == [200, 200, 429]
+        assert sum(call.startswith("EVALSHA") and "LIMITS" in call for call in calls) == 3
+        assert re.fullmatch(r'"address";r=98;t=\d+, "requests";r=1;t=\d+', answers[0].headers["ratelimit"])
+        assert re.fullmatch(r'"address";r=96;t=\d+, "requests";r=0;t=\d+', answers[2].headers["ratelimit"])
+
+
+async def test_a_full_window_moves_on_request_by_request(redis_url: str) -> None:
+    pool = BlockingConnectionPool.from_url(redis_url)
+    windows, window = MovingWindows(pool), Window("LIMITS:moving", 2, 1)
+    first, second, third = [(await windows.count([window]))[0] for _ in range(3)]
+    assert [(one.within, one.left) for one in (first, second, third)] == [(True, 1), (True, 0), (False, 0)]
+    assert third.ends_at == first.ends_at
+    await eventually_async(lambda: time.time() > second.ends_at)
+    assert [(one.within, one.left) for one in await windows.count([window])] == [(True, 1)]
+    await pool.disconnect()
 
 
 async def test_only_a_trusted_proxy_may_say_who_asks(redis_url: str, tmp_path: Path) -> None:
