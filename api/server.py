@@ -1,6 +1,7 @@
 """Uvicorn, told to stop, answers everybody who was connected before; and tiny chunks cost it nothing."""
 
 import asyncio
+import faulthandler
 import socket
 import time
 
@@ -8,6 +9,7 @@ import orjson
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from api.loop_watch import LoopWatch
 from transcription.observability import logs
 
 FIRST_BYTES_S = 0.5
@@ -30,8 +32,25 @@ class Server(uvicorn.Server):
     Run it on sockets of your own, as `run(sockets=[config.bind_socket()])`.
     """
 
+    _watch: LoopWatch | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take connections in, watched from now on."""
+        faulthandler.enable()
+        self._watch = LoopWatch()
+        await super().startup(sockets)
+        self._watch.start()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Say ten times a second that the loop runs."""
+        if self._watch is not None:
+            self._watch.beat()
+        return await super().on_tick(counter)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Refuse new connections, take in those that wait, and end when all have been answered."""
+        if self._watch is not None:
+            self._watch.stop()
         taken = [connection for listener in sockets or [] for connection in _last_ones(listener)]
         # Between the queue's end and this there is no await: whoever comes now is refused, and asks another replica.
         for server in self.servers:

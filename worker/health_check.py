@@ -1,10 +1,10 @@
 """
-A worker's heartbeat file, and whether it says that the worker is well: the image's health check.
+A worker's heartbeat file, and whether it says that the worker is well: the image's health check asks it.
 
 The thread that renews leases writes the file; `python -IS worker/health_check.py [NAME]` reads it. A worker in
-quarantine isn't well (see `worker.quarantine`); `--alive` asks for the heartbeat alone, since starting a worker again
-mends no storage. An outage of the ledger stops no heartbeat. The check runs every few seconds beside a busy model, so
-it uses the standard library alone: 30 ms instead of the second that Celery takes to import.
+quarantine isn't well (see `worker.quarantine`), but lives; `--alive` asks for the heartbeat alone, since starting a
+worker again mends no storage. An outage of the ledger stops no heartbeat. The check runs every few seconds beside a
+busy model, so it uses the standard library alone: 30 ms instead of the second that Celery takes to import.
 """
 
 import json
@@ -16,6 +16,8 @@ from contextlib import suppress
 from pathlib import Path
 
 LATE_S = 60.0
+ALIVE = 3
+"""The exit status of one that lives and isn't well, as transcription/observability/restart_unwell.py knows it."""
 
 
 def heartbeat_file(name: str) -> Path:
@@ -45,7 +47,7 @@ def end(name: str) -> None:
 
 
 def main() -> int:
-    """Exit status 1 when the worker hasn't written for a minute, or is in quarantine."""
+    """Exit status 1 when the worker hasn't written for a minute, `ALIVE` when it is in quarantine."""
     words = [word for word in sys.argv[1:] if word != "--alive"]
     name = words[0] if words else f"worker@{socket.gethostname()}"
     try:
@@ -60,7 +62,9 @@ def main() -> int:
     print(f"{name}: last heartbeat {age_s:.0f} s ago")
     if quarantine:
         print(f"{name}: in quarantine: {quarantine}")
-    return int(age_s > LATE_S or (bool(quarantine) and "--alive" not in sys.argv))
+    if age_s > LATE_S:
+        return 1
+    return ALIVE if quarantine and "--alive" not in sys.argv else 0
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Threads that a worker can't do without: when one dies, the process does, and its supervisor starts it again."""
 
+import faulthandler
 import os
 import threading
 
@@ -11,7 +12,12 @@ EXIT_THREAD_DIED = 73
 
 
 def watch() -> None:
-    """End the process, with the reason in the log, when any thread of it ends by an error from now on."""
+    """
+    End the process, with the reason in the log, when any thread of it ends by an error from now on.
+
+    A fatal signal, as SIGABRT from the health check, writes where each thread is.
+    """
+    faulthandler.enable()
     threading.excepthook = _end_process
 
 

@@ -84,7 +84,7 @@ def test_a_worker_whose_data_is_not_mounted_fails_no_job_says_so_and_returns_whe
         all_complete(flock, jobs)
         assert "storage" in quarantined(flock)["w2"]
         sick = health_check(flock, "w2")
-        assert (sick.returncode, "in quarantine: storage" in sick.stdout) == (1, True), sick
+        assert (sick.returncode, "in quarantine: storage" in sick.stdout) == (3, True), sick
         assert health_check(flock, "w2", "--alive").returncode == 0
         assert health_check(flock, "w1").returncode == 0
         figures = httpx.get(f"{flock.url('api1')}/metrics/ledger", timeout=5).text

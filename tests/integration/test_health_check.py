@@ -78,7 +78,7 @@ def test_file_that_is_no_heartbeat_is_none(content: str) -> None:
 def test_worker_in_quarantine_is_not_well_but_alive() -> None:
     health_check.beat("w1", quarantine="storage: gone")
     status, said = check("w1")
-    assert (status, "in quarantine: storage: gone" in said) == (1, True)
+    assert (status, "in quarantine: storage: gone" in said) == (health_check.ALIVE, True)
     assert check("w1", "--alive")[0] == 0
 
 
