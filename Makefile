@@ -12,7 +12,7 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3 python;
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$python; break; }; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test mutants mutants-domain test-compose fuzz recordings audit check format docs lock clean mac-up mac-worker chaos bench soak test-mlx secrets clients release pin
+.PHONY: help demo run test mutants mutants-domain test-compose fuzz recordings audit check format docs lock clean mac-up mac-worker chaos bench soak test-mlx secrets clients release pin manifests
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ mac-worker: $(VENV)/.mlx .env ## Set up and start the native worker on Metal bes
 		echo "MURMUR_BLOBS__SECRET=$$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')" >> $@; echo "A new secret is in $@")
 
 FORCE:
+
+manifests: $(VENV)/.dev ## Render deploy/kubernetes from the chart in deploy/helm, with Helm's own engine
+	@$(BIN)/python deploy/helm/render.py $(ARGS)
 
 release: $(VENV)/.release ## Make what a version is published with, in dist/: wheel, sdist, images' tags, SBOMs, notes (IMAGES=1 builds them)
 	@$(BIN)/python deploy/release.py --python $(VENV)/release/bin/python $(if $(IMAGES),--images) $(ARGS)

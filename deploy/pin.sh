@@ -1,13 +1,19 @@
 #!/bin/sh
 # Names the images of others by their digests, so that nobody can put another one under the same tag:  deploy/pin.sh
 #
-# In Compose's, Kubernetes' and Docker's files; run it again for what the tags stand for by then. Nothing is changed when
+# In Compose's, Kubernetes', the chart's and Docker's files; run it again for what the tags stand for by then. Nothing is changed when
 # a registry can't be asked. DOCKER is the command that asks (docker).
 set -eu
 cd "$(dirname "$0")/.."
 
-files=$(ls docker-compose*.yml Dockerfile.* deploy/kubernetes/base/*.yaml)
-named() { sed -n -e 's/^ *image: *\([^ $]*\).*/\1/p' -e 's/^FROM *\([^ $]*\).*/\1/p' $files | sed 's/@sha256:.*//' | sort -u; }
+chart=deploy/helm/murmuration/values.yaml
+files="$(ls docker-compose*.yml Dockerfile.* deploy/kubernetes/*/murmuration.yaml) $chart"
+named() {
+    {
+        sed -n -e 's/^ *image: *\([^ ${]*\).*/\1/p' -e 's/^FROM *\([^ $]*\).*/\1/p' $files | sed 's/@sha256:.*//'
+        sed -n 's/.*repository: \([^ ,]*\), tag: \([^ ,"]*\), digest: .*/\1:\2/p' "$chart"
+    } | sort -u
+}
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -26,6 +32,7 @@ for image in $(named); do
     for before in 'image: *' 'FROM *'; do
         printf '%s\n' "s!\($before\)$name\(@sha256:[0-9a-f]*\)\{0,1\}\( .*\)\{0,1\}\$!\1$image@$digest\3!"
     done >>"$work/changes"
+    printf '%s\n' "s!\(repository: ${name%:*}, tag: ${name##*:}, digest: \)\"[^\"]*\"!\1\"$digest\"!" >>"$work/changes"
 done
 for file in $files; do
     sed -f "$work/changes" "$file" >"$work/new"

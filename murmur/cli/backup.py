@@ -95,6 +95,9 @@ def schedule(
         if off:
             backup_record.scheduled(client, None)
         elif once:
+            # Another schedule than ours, as a CronJob is, says how often it comes round, so that the alert knows.
+            if "every_s" in settings.backup.model_fields_set:
+                backup_record.scheduled(client, settings.backup.every_s)
             runs.once()
         else:
             runs.run(threading.Event().wait)

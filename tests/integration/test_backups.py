@@ -271,6 +271,20 @@ def test_a_backup_that_says_it_is_of_the_future_keeps_no_alert_quiet(
     assert abs(last_at - time.time()) < 120
 
 
+def test_one_backup_of_another_schedule_says_how_often_that_comes_round(
+    tmp_path: Path, redis_url: str, redis_server: Redis
+) -> None:
+    """A CronJob: without it the alert wouldn't know when the last good one is too old."""
+    env = {**os.environ, "MURMUR_BACKUP__DIR": str(tmp_path / "backups"), "MURMUR_BACKUP__EVERY_S": "7200"}
+    command = [sys.executable, "-m", "murmur", "backup", "schedule", "--once"]
+    ran = subprocess.run([*command, "--ledger", redis_url, "--data-dir", tmp_path], env=env, capture_output=True)  # noqa: PLW1510
+    assert ran.returncode == 0, ran.stderr
+    at, every = backup_record.read(redis_server.hgetall(backup_record.KEY))  # type: ignore[arg-type]
+    assert at > 0
+    assert every == 7200
+    assert len(list((tmp_path / "backups").glob("murmuration-*.tar"))) == 1
+
+
 def test_results_that_have_left_the_ledger_are_in_the_backup(tmp_path: Path, redis_url: str) -> None:
     settings = settings_of(redis_url, tmp_path / "data")
     store = open_results(settings)

@@ -1,0 +1,286 @@
+"""`deploy/helm/murmuration`: documents pass the published schemas, values are checked, nothing is there twice."""
+
+import copy
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jsonschema_rs
+import pytest
+import yaml
+from kubernetes_validate import SchemaNotFoundError, ValidationError, validate
+
+from tests.kubernetes.charts import (
+    CHART,
+    ELSEWHERE,
+    MANIFESTS,
+    OPERATED,
+    RENDER,
+    ROOT,
+    Document,
+    answers,
+    pods,
+    profiles,
+    refused,
+)  # fmt: skip
+
+VERSIONS = ("1.31", "1.37")
+# Of KEDA, the Gateway API and the Prometheus operator, from their own definitions as of August 2026 (Apache-2.0): the
+# parts that the chart uses, all else closed. A field that is new here is looked up there and added.
+FOREIGN = {
+    name: jsonschema_rs.validator_for(schema)
+    for name, schema in json.loads((Path(__file__).parent / "crds.json").read_text("utf-8")).items()
+}
+NAMES = ("defaults", "base", "gpu", "gpu-torch", "operated", "elsewhere")
+
+
+def faults(document: Document) -> list[str]:
+    kind = f"{document['apiVersion']} {document['kind']}"
+    if kind in FOREIGN:
+        return [error.message for error in FOREIGN[kind].iter_errors(document)]
+    try:
+        for version in VERSIONS:
+            assert validate(document, version, strict=True) == version
+    except (ValidationError, SchemaNotFoundError) as error:
+        return [str(error)]
+    return []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_document_passes_the_published_schemas(name: str) -> None:
+    found = profiles()[name]
+    assert len(found) > 20
+    assert {key: told for key, document in found.items() if (told := faults(document))} == {}
+
+
+def test_every_kind_is_rendered_by_some_profile() -> None:
+    kinds = {kind for found in profiles().values() for kind, _ in found}
+    written = {
+        kind
+        for path in (CHART / "templates").glob("*.yaml")
+        for kind in re.findall(r"^kind: (\w+)$", path.read_text(), re.MULTILINE)
+    }
+    assert kinds == written
+    assert {
+        f"{document['apiVersion']} {kind}" for found in profiles().values() for (kind, _), document in found.items()
+    } >= set(FOREIGN)
+
+
+@pytest.mark.parametrize(
+    ("profile", "kind", "way", "value"),
+    [
+        ("base", "Deployment", ("spec", "replica"), 2),
+        ("base", "StatefulSet", ("spec", "replicas"), "two"),
+        ("base", "Deployment", ("spec", "template", "spec", "containers", 0, "prots"), []),
+        ("base", "ScaledObject", ("spec", "triggers", 0, "metrictype"), "Value"),
+        ("base", "ScaledObject", ("spec", "fallback", "behavior"), "whatever"),
+        ("operated", "HTTPRoute", ("spec", "rules", 0, "backendRef"), []),
+        ("operated", "PodMonitor", ("spec", "podMetricsEndpoints", 0, "intervall"), "10s"),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_a_manifest_is_found(profile: str, kind: str, way: tuple[Any, ...], value: Any) -> None:
+    spoilt = copy.deepcopy(next(document for (one, _), document in profiles()[profile].items() if one == kind))
+    assert not faults(spoilt)
+    *before, last = way
+    place: Any = spoilt
+    for part in before:
+        place = place[part]
+    place[last] = value
+    assert faults(spoilt)
+
+
+def test_helm_s_own_linter_has_nothing_to_say() -> None:
+    told = answers(*({"values": values, "lint": True} for values in ({}, OPERATED, ELSEWHERE)))
+    assert len(told) == 3
+    for one in told:
+        assert one["lint"]["errors"] == []
+        assert [message for message in one["lint"]["messages"] if message["severity"] > 1] == []
+
+
+# ---------------------------------------------------------------- one source
+
+
+def test_the_plain_manifests_are_what_the_chart_gives() -> None:
+    ran = subprocess.run([sys.executable, RENDER, "--check"], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert sorted(path.parent.name for path in MANIFESTS.glob("*/murmuration.yaml")) == ["base", "gpu", "gpu-torch"]
+    for path in MANIFESTS.glob("*/kustomization.yaml"):
+        assert yaml.safe_load(path.read_text("utf-8"))["resources"] == ["murmuration.yaml"]
+
+
+def test_alerts_and_dashboards_are_those_of_the_compose_stack_and_no_copies() -> None:
+    files = CHART / "files"
+    assert all(path.is_symlink() for path in files.iterdir())
+    found = profiles()["operated"]
+    rules = yaml.safe_load((ROOT / "monitoring" / "prometheus" / "rules" / "murmuration.yml").read_text("utf-8"))
+    assert found["PrometheusRule", "murmuration"]["spec"] == rules
+    shown = {
+        name: text
+        for document in found.values()
+        if document["metadata"]["labels"].get("grafana_dashboard") == "1"
+        for name, text in document["data"].items()
+    }
+    dashboards = sorted((ROOT / "monitoring" / "grafana" / "dashboards").glob("*.json"))
+    assert {name: text.rstrip("\n") for name, text in shown.items()} == {
+        f"murmuration-{path.name}": path.read_text("utf-8").rstrip("\n") for path in dashboards
+    }
+
+
+def test_jobs_are_scraped_under_the_names_that_alerts_and_dashboards_know() -> None:
+    found = profiles()["operated"]
+    known = yaml.safe_load((ROOT / "monitoring" / "prometheus" / "prometheus.yml").read_text("utf-8"))["scrape_configs"]
+    paths = {job["job_name"]: job.get("metrics_path", "/metrics") for job in known}
+    ledger = found["ScrapeConfig", "murmuration-ledger"]["spec"]
+    assert ledger["metricsPath"] == paths["ledger"]
+    assert ledger["staticConfigs"] == [{"targets": ["murmuration-api.murmuration.svc:80"]}]
+    assert ledger["relabelings"] == [{"targetLabel": "job", "replacement": "ledger"}]
+    for name in ("api", "worker"):
+        spec = found["PodMonitor", f"murmuration-{name}"]["spec"]
+        (endpoint,) = spec["podMetricsEndpoints"]
+        assert endpoint["relabelings"] == [{"targetLabel": "job", "replacement": name}]
+        deployment = found["Deployment", f"murmuration-{name}"]["spec"]["template"]
+        assert spec["selector"]["matchLabels"].items() <= deployment["metadata"]["labels"].items()
+        assert endpoint["port"] in [port["name"] for port in deployment["spec"]["containers"][0]["ports"]]
+
+
+def test_a_prometheus_without_the_operator_is_told_the_same_jobs() -> None:
+    jobs = {job["job_name"]: job for job in yaml.safe_load((MANIFESTS / "scrape.yml").read_text("utf-8"))}
+    assert set(jobs) == {"api", "ledger", "worker"}
+    assert jobs["ledger"]["static_configs"] == [{"targets": ["murmuration-api.murmuration.svc:80"]}]
+    for name in ("api", "worker"):
+        (rule,) = jobs[name]["relabel_configs"]
+        assert (rule["action"], rule["regex"]) == ("keep", name)
+        assert rule["source_labels"] == ["__meta_kubernetes_pod_label_app_kubernetes_io_component"]
+
+
+GIVEN = {"own", "password", "ledger", "bucket", "hub", "keys", "backups", "murmuration-api", "murmuration-redis"}
+"""Secrets that the profiles name and whoever installs them makes."""
+
+
+def sources(pod: Document) -> set[tuple[str, str]]:
+    """What a pod names, by kind and name."""
+    told = {("ServiceAccount", pod["serviceAccountName"])} if "serviceAccountName" in pod else set()
+    if "priorityClassName" in pod:
+        told.add(("PriorityClass", pod["priorityClassName"]))
+    for one in (*pod["containers"], *pod.get("initContainers", ())):
+        for source in one.get("envFrom", ()):
+            told |= {
+                ("ConfigMap" if kind == "configMapRef" else "Secret", named["name"]) for kind, named in source.items()
+            }
+    for volume in pod.get("volumes", ()):
+        if "persistentVolumeClaim" in volume:
+            told.add(("PersistentVolumeClaim", volume["persistentVolumeClaim"]["claimName"]))
+    return told
+
+
+@pytest.mark.parametrize("profile", NAMES)
+def test_what_a_pod_names_is_there(profile: str) -> None:
+    found = profiles()[profile]
+    there = set(found) | {("Secret", name) for name in GIVEN}
+    named = [sources(pod) for pod in pods(found).values()]
+    assert len(named) >= 4
+    assert set().union(*named) <= there
+    ledger = {
+        claim["metadata"]["name"]
+        for one in found.values()
+        for claim in one.get("spec", {}).get("volumeClaimTemplates", ())
+    }
+    for pod in pods(found).values():  # fine: four at least
+        mounts = {mount["name"] for one in pod["containers"] for mount in one.get("volumeMounts", ())}
+        assert mounts <= {volume["name"] for volume in pod.get("volumes", ())} | ledger
+
+
+@pytest.mark.parametrize("profile", NAMES)
+def test_what_a_scaler_a_budget_or_a_service_is_for_is_there(profile: str) -> None:
+    found = profiles()[profile]
+    targets = [
+        document["spec"]["scaleTargetRef"]["name"]
+        for (kind, _), document in found.items()
+        if kind in {"HorizontalPodAutoscaler", "ScaledObject"}
+    ]
+    assert targets
+    assert {("Deployment", name) for name in targets} <= set(found)
+    selectors = [
+        document["spec"]["selector"].get("matchLabels", document["spec"]["selector"])
+        for (kind, _), document in found.items()
+        if kind in {"PodDisruptionBudget", "Service"}
+    ]
+    assert len(selectors) >= 4
+    assert {one["app.kubernetes.io/component"] for one in selectors} <= {*pods(found), "nobody"}
+
+
+# ---------------------------------------------------------------- values
+
+
+def test_every_value_is_in_the_schema_and_nothing_else_is_taken() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text("utf-8"))
+    values = yaml.safe_load((CHART / "values.yaml").read_text("utf-8"))
+    seen = 0
+
+    def walk(known: Document, value: Any) -> None:
+        nonlocal seen
+        seen += 1
+        if known.get("additionalProperties") is False:
+            assert set(value) - {"global"} == set(known["properties"]) - {"global"}
+            for name, inner in value.items():
+                walk(known["properties"][name], inner)
+
+    walk(schema, values)
+    assert seen > 100
+
+
+def test_the_readme_explains_every_part_of_the_values() -> None:
+    text = (CHART / "README.md").read_text("utf-8")
+    values = yaml.safe_load((CHART / "values.yaml").read_text("utf-8"))
+    assert [name for name in values if f"`{name}" not in text] == []
+
+
+REFUSED: list[tuple[Document, str]] = [
+    ({"wroker": {}}, "wroker"),
+    ({"worker": {"drainSeconds": "long"}}, "drainSeconds"),
+    ({"worker": {"autoscaling": {"mode": "always"}}}, "mode"),
+    ({"api": {"image": {"digest": "latest"}}}, "digest"),
+    ({"blobs": {"url": "/data"}}, "url"),
+    ({"network": {"pods": ["everything"]}}, "pods"),
+    ({"profile": "open", "edge": {"ingress": {"enabled": True}}}, "profile is not strict"),
+    ({"edge": {"gateway": {"enabled": True}}}, "parentRefs"),
+    ({"redis": {"enabled": False}}, "externalRedis.existingSecret"),
+    ({"redis": {"enabled": False}, "externalRedis": {"existingSecret": "x"}}, "externalRedis.cidrs"),
+    ({"settings": {"MURMUR_WEBHOOK__SECRETS": "whsec_x"}}, "is a secret"),
+    ({"worker": {"settings": {"MURMUR_LEDGER__URL": "redis://:x@y"}}}, "is a secret"),
+]
+
+
+def test_values_that_cannot_be_meant_are_refused_with_a_sentence() -> None:
+    told = answers(*({"values": values} for values, _ in REFUSED))
+    assert len(told) == len(REFUSED)
+    for one, (values, word) in zip(told, REFUSED, strict=True):
+        assert word in one.get("error", ""), values
+    assert "helm" not in refused({"profile": "loose"}).lower()
+
+
+def test_images_are_named_by_tag_or_digest_and_by_a_registry_of_ones_own() -> None:
+    images = {name: pod["containers"][0]["image"] for name, pod in pods(profiles()["operated"]).items()}
+    version = yaml.safe_load((CHART / "Chart.yaml").read_text("utf-8"))["appVersion"]
+    assert images["api"] == f"registry.example.com/team/murmuration-api@{OPERATED['api']['image']['digest']}"
+    assert images["worker"] == images["models"] == f"registry.example.com/team/murmuration-worker:{version}"
+    assert images["redis"] == images["redis-cache"] == "redis:8-alpine"
+    assert images["backup"] == images["api"]
+    assert pods(profiles()["operated"])["api"]["imagePullSecrets"] == [{"name": "pull"}]
+    assert pods(profiles()["gpu"])["worker"]["containers"][0]["image"].endswith("murmuration-worker:cuda")
+
+
+def test_the_chart_s_version_is_the_project_s() -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text("utf-8"))
+    (version,) = re.findall(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text("utf-8"), re.MULTILINE)
+    assert chart["version"] == chart["appVersion"] == version
+
+
+def test_the_notes_say_how_to_go_on() -> None:
+    (answer,) = answers({"values": {}, "namespace": "speech"})
+    notes = answer["texts"]["NOTES.txt"]
+    assert "murmur keys create" in notes
+    assert "kubectl -n speech port-forward svc/murmuration-api" in notes
