@@ -110,7 +110,7 @@ async def test_all_limits_of_a_request_cost_one_call_of_redis(redis_url: str, tm
             finally:
                 redis.config_set("slowlog-log-slower-than", slower["slowlog-log-slower-than"])
         assert [answer.status_code for answer in answers] == [200, 200, 429]
-        assert sum(call.startswith("EVALSHA") and "LIMITS" in call for call in calls) == 3
+        assert sum("EVALSHA" in call and "LIMITS" in call for call in calls) == 3
         assert re.fullmatch(r'"address";r=98;t=\d+, "requests";r=1;t=\d+', answers[0].headers["ratelimit"])
         assert re.fullmatch(r'"address";r=96;t=\d+, "requests";r=0;t=\d+', answers[2].headers["ratelimit"])
 
