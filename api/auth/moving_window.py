@@ -1,6 +1,5 @@
 """Moving windows in Redis: a request is counted against all of its limits, and told what is left, in one call."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -66,10 +65,14 @@ class MovingWindows:
     def __init__(self, pool: BlockingConnectionPool) -> None:
         self._script = Redis(connection_pool=pool).register_script(_COUNT)
 
-    async def count(self, windows: Sequence[Window]) -> list[Counted]:
-        """Count a request against *windows*, up to the first that is full; that one is the last answer. RedisError."""
+    async def count(self, windows: Sequence[Window], *, now: float) -> list[Counted]:
+        """
+        Count a request at *now* (Unix seconds) against *windows*, up to the first that is full.
+
+        That one's answer is the last. RedisError.
+        """
         limits = [value for window in windows for value in (window.allowed, window.seconds)]
-        found = await self._script(keys=[window.key for window in windows], args=[time.time(), *limits])
+        found = await self._script(keys=[window.key for window in windows], args=[now, *limits])
         answers = zip(windows, found[::3], found[1::3], found[2::3], strict=False)
         return [
             Counted(bool(within), float(oldest) + window.seconds, window.allowed - count)

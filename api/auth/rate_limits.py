@@ -97,7 +97,7 @@ class AsyncLimiter(Limiter):
                 for one in limits
             ]
             try:
-                return await self._shared.count(windows), True
+                return await self._shared.count(windows, now=time.time()), True
             except (RedisError, OSError):
                 self._away_until = time.monotonic() + _RETRY_REDIS_S
         counted: list[Counted] = []

@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-import time
 from pathlib import Path
 
 import httpx
@@ -19,7 +18,6 @@ from murmur.client.client import Client
 from tests import audio_files
 from tests.api_client import Bench
 from tests.live_api import api_settings, live_api
-from tests.platform import eventually_async
 from tests.secured_api import WAV, bearer, secured, settings_for
 from transcription.access import Scope
 from transcription.settings import Ledger, Settings
@@ -117,12 +115,11 @@ async def test_all_limits_of_a_request_cost_one_call_of_redis(redis_url: str, tm
 
 async def test_a_full_window_moves_on_request_by_request(redis_url: str) -> None:
     pool = BlockingConnectionPool.from_url(redis_url)
-    windows, window = MovingWindows(pool), Window("LIMITS:moving", 2, 1)
-    first, second, third = [(await windows.count([window]))[0] for _ in range(3)]
-    assert [(one.within, one.left) for one in (first, second, third)] == [(True, 1), (True, 0), (False, 0)]
-    assert third.ends_at == first.ends_at
-    await eventually_async(lambda: time.time() > second.ends_at)
-    assert [(one.within, one.left) for one in await windows.count([window])] == [(True, 1)]
+    windows, window = MovingWindows(pool), Window("LIMITS:moving", 2, 60)
+    found = [(await windows.count([window], now=now))[0] for now in (1000.0, 1010.0, 1059.0, 1061.0, 1062.0, 1200.0)]
+    assert [one.within for one in found] == [True, True, False, True, False, True]
+    assert [one.left for one in found] == [1, 0, 0, 0, 0, 1]
+    assert [one.ends_at for one in found] == [1060.0, 1060.0, 1060.0, 1070.0, 1070.0, 1260.0]
     await pool.disconnect()
 
 
