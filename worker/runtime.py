@@ -42,6 +42,7 @@ from worker.quarantine import Quarantine
 from worker.queues import Queues
 from worker.revisions import Revisions
 from worker.sounds import Sounds
+from worker.span_results import GivenUp, SpanFailed, SpanRefused, SpanResult
 
 log = structlog.get_logger()
 
@@ -50,34 +51,6 @@ EXIT_DELAY_S = 3.0
 RATE_MEMORY = 0.8
 WAITING_PROBED = 2
 """Recordings of each class that wait, to look at when the store seems to be sick."""
-
-
-@dataclass(frozen=True, slots=True)
-class SpanResult:
-    """What one step of work came to; its text is the result line that Flower shows."""
-
-    span: str
-    audio_s: float
-    real_time_factor: float
-
-    def __str__(self) -> str:
-        return f"{self.span} {self.audio_s:.1f} s of audio, real-time factor {self.real_time_factor:.3f}"
-
-
-class SpanFailed(Exception):
-    """A span's attempt failed; the ledger knows already. It is tried again in ``retry_in_s``, None: never."""
-
-    def __init__(self, message: str, *, retry_in_s: float | None) -> None:
-        super().__init__(message)
-        self.retry_in_s = retry_in_s
-
-
-class GivenUp(Exception):
-    """A span is somebody else's now, or, when its jobs were ``canceled``, nobody's."""
-
-    def __init__(self, message: str, *, canceled: bool) -> None:
-        super().__init__(message)
-        self.canceled = canceled
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +186,7 @@ class WorkerRuntime:
         Take a span that `take` has claimed to its end.
 
         Raises:
-            SpanFailed: the attempt failed.
+            SpanFailed: the attempt failed; SpanRefused: by its client's fault.
             GivenUp: it was lost or canceled on the way.
         """
         waiting = self._taken[task_id]
@@ -277,8 +250,10 @@ class WorkerRuntime:
             log.exception("out of memory; the process exits")
             os._exit(EXIT_NO_MEMORY)
         except Exception as error:  # whatever it is, it's this span's alone
-            retry_in_s = self._report(held, classified(error))
-            raise SpanFailed(f"{claim.name}: {error}", retry_in_s=retry_in_s) from error
+            known = classified(error)
+            retry_in_s = self._report(held, known)
+            failed = SpanRefused if known.fault is Fault.INPUT else SpanFailed
+            raise failed(f"{claim.name}: {error}", retry_in_s=retry_in_s) from error
         self._quarantine.passed(model=claim.model)
         done = SpanResult(claim.name, timing.audio_s, timing.real_time_factor)
         if claim.diarization:
@@ -295,7 +270,11 @@ class WorkerRuntime:
         history = History(attempt=claim.attempt, faults=claim.faults, faulting_s=claim.faulting_s)
         patience = Patience(max_attempts=lease.max_attempts, platform_s=lease.platform_patience_s)
         next_step = decide(error, history, patience, jitter=random.random())
-        log.warning("failed", attempt=claim.attempt, fault=error.fault, next=type(next_step).__name__, exc_info=error)
+        facts = {"code": error.code, "fault": error.fault, "next": type(next_step).__name__}
+        if error.fault is Fault.INPUT:  # nothing of ours is wrong, so there is nothing to look for
+            log.info("failed", attempt=claim.attempt, **facts, error=error.message)
+        else:
+            log.warning("failed", attempt=claim.attempt, **facts, exc_info=error)
         if error.fault is Fault.PLATFORM:
             counters.spans.labels("platform_fault").inc()
             self._probes.remember(claim.audio_sha256)

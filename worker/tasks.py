@@ -14,7 +14,8 @@ from celery.exceptions import Ignore, Retry
 
 from transcription.ledger.broker import PULL
 from worker.celery_internals import Shown, claim_first
-from worker.runtime import GivenUp, SpanFailed, WorkerRuntime
+from worker.runtime import WorkerRuntime
+from worker.span_results import GivenUp, SpanFailed, SpanRefused
 
 Runtime = Callable[[], WorkerRuntime]
 
@@ -28,7 +29,10 @@ def register(app: Celery, runtime: Runtime) -> None:
             return None
         return Shown(taken.id, f"murmur.transcribe.{taken.priority}", taken.retries, taken.shown)
 
-    @app.task(name=PULL, bind=True, Strategy=partial(claim_first, claim))  # type: ignore[untyped-decorator]
+    # What it `throws` is logged by Celery as one line, without a traceback.
+    @app.task(  # type: ignore[untyped-decorator]
+        name=PULL, bind=True, shared=False, throws=(SpanRefused,), Strategy=partial(claim_first, claim)
+    )
     def pull(self: Task) -> str:
         try:
             return str(runtime().work(self.request.id))

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.ledger_client import LedgerClient
 from tests.ledger_worker import LedgerWorker
@@ -18,6 +19,7 @@ from transcription.housekeeping.webhook_dispatcher import WebhookDispatcher
 from transcription.ledger.connections import connect
 from transcription.ledger.span_store import RedisSpans
 from transcription.ledger.webhook_outbox import RedisOutbox
+from transcription.ledger.webhook_secrets import RedisWebhookSecrets
 from transcription.settings import Settings
 from transcription.settings.outbound import Outbound, Webhook
 
@@ -74,6 +76,25 @@ def failing(monkeypatch: pytest.MonkeyPatch, name: str, *errors: Exception) -> l
 
     monkeypatch.setattr(RedisOutbox, name, call)
     return left
+
+
+def test_a_ledger_that_is_away_when_a_message_is_signed_is_one_line_in_the_log(
+    settings: Settings, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finished(settings, receiver.url)
+    away, signing = [AWAY], RedisWebhookSecrets.signing
+
+    async def call(self: RedisWebhookSecrets, tenant: str) -> list[str]:
+        if away:
+            raise away.pop()
+        return await signing(self, tenant)
+
+    monkeypatch.setattr(RedisWebhookSecrets, "signing", call)
+    with capture_logs() as lines, dispatching(settings):
+        eventually(lambda: len(receiver.received) == 1, 30)
+    said = [line for line in lines if line["event"] == "webhook"]
+    assert said[0]["error"] == AWAY.message
+    assert not any("exc_info" in line for line in said)
 
 
 @pytest.mark.parametrize("error", [AWAY, RuntimeError("nobody foresaw this")])

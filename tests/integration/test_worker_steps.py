@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from celery import Celery
+from structlog.testing import capture_logs
 
 from demo import SAMPLES
 from tests import audio_files, scripted_engine
@@ -20,7 +21,7 @@ from tests.platform import eventually
 from tests.scripted_engine import Script
 from transcription.errors import CorruptAudio, LedgerUnavailable
 from transcription.job import Job, Status
-from transcription.ledger.broker import celery_app
+from transcription.ledger.broker import PULL, celery_app
 from transcription.ledger.connections import connect
 from transcription.ledger.span_store import RedisSpans
 from transcription.media.codecs.decode import decode
@@ -29,7 +30,9 @@ from transcription.settings import Lease, Limits, Security, Settings, Worker
 from transcription.spans import Piece, Span
 from worker import runtime as runtime_module
 from worker.celery_internals import WorkerQueues
-from worker.runtime import GivenUp, SpanFailed, SpanResult, WorkerRuntime
+from worker.runtime import WorkerRuntime
+from worker.span_results import GivenUp, SpanFailed, SpanRefused, SpanResult
+from worker.tasks import register
 
 
 @pytest.fixture
@@ -344,12 +347,36 @@ def test_file_that_is_damaged_fails_at_once_and_is_no_dead_letter(site: Site, mo
 
     monkeypatch.setattr(site.worker._decoder, "decode", refuse)
     job = site.submit(SHORT)
-    with pytest.raises(SpanFailed):
+    with pytest.raises(SpanRefused), capture_logs() as lines:
         site.step()
+    (line,) = (line for line in lines if line["event"] == "failed")
+    assert (line["log_level"], line["code"], line["error"]) == ("info", "corrupt_audio", "no sound in it")
+    assert "exc_info" not in line
     failed = site.client.get(job)
     assert failed.failure is not None
     assert (failed.status, failed.failure.code, failed.failure.retryable) == (Status.FAILED, "corrupt_audio", False)
     assert site.client.letters() == ()
+
+
+@pytest.mark.parametrize(
+    ("outcome", "level", "shows_where"),
+    [(SpanRefused("c/0: no sound in it"), "INFO", False), (SpanFailed("c/0: boom"), "ERROR", True)],
+)
+def test_celery_logs_a_client_s_fault_as_one_line_and_ours_with_its_traceback(
+    settings: Settings, caplog: pytest.LogCaptureFixture, outcome: Exception, level: str, shows_where: bool
+) -> None:
+    class Runtime:
+        def work(self, _: str) -> None:
+            raise outcome
+
+    app = celery_app(settings)
+    register(app, Runtime)  # type: ignore[arg-type]
+    with caplog.at_level("INFO"):
+        app.tasks[PULL].apply(task_id="one")
+    (record,) = (record for record in caplog.records if "raised" in record.getMessage())
+    assert (record.levelname, bool(record.exc_info)) == (level, shows_where)
+    assert str(outcome) in record.getMessage()
+    app.close()
 
 
 @pytest.mark.parametrize("left", ["noise", "half"])

@@ -76,6 +76,8 @@ class Maintenance(threading.Thread):
                 log.warning("ledger unavailable", error=error.message)
             except StorageUnavailable as error:
                 log.warning("store unavailable", error=error.message)
+            except OSError as error:  # a share that is away, a disk that is full
+                log.warning("a disk can't be used", error=str(error))
             except Exception:
                 log.exception("maintenance failed")
 

@@ -10,7 +10,7 @@ import httpx
 import structlog
 from redis.exceptions import RedisError
 
-from transcription.errors import LedgerUnavailable, UrlNotAllowed, UrlUnreachable
+from transcription.errors import LedgerUnavailable, MurmurationError, UrlNotAllowed
 from transcription.ledger.connections import connect_async, connect_waiting
 from transcription.ledger.fail_fast import FailFastRedis
 from transcription.ledger.webhook_outbox import WAKE, RedisOutbox
@@ -153,7 +153,7 @@ class WebhookDispatcher(threading.Thread):
             error = f"no answer within {self._settings.webhook.timeout_s:g} s (MURMUR_WEBHOOK__TIMEOUT_S)"
         except UrlNotAllowed as refused:
             error, final = refused.message, True
-        except UrlUnreachable as failure:
+        except MurmurationError as failure:  # its receiver or the ledger can't be reached
             error = failure.message
         except Exception as failure:  # a message that can't be sent is one failed try, never the dispatcher's end
             log.exception("webhook")
