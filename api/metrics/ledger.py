@@ -10,6 +10,7 @@ from transcription.errors import ComputeError, DiskFull, InvalidAudio, StorageUn
 from transcription.job import Outcome
 from transcription.ports import Backlog, Server
 from transcription.result_warning import WarningCode
+from transcription.webhook import Verdict
 
 _OUTCOMES = (Outcome.NEW, Outcome.JOINED, Outcome.CACHED)
 _CAUSES = (InvalidAudio, ComputeError)
@@ -47,6 +48,7 @@ class LedgerFigures(Collector):
             yield from _waiting(self._backlog)
             yield from _workers(self._backlog)
             yield from _counters(self._backlog)
+            yield from _webhooks(self._backlog)
             yield from _latencies(self._backlog)
         yield from redis_metrics(self._server)
         if self._server is not None:
@@ -139,6 +141,25 @@ def _counters(backlog: Backlog) -> Iterable[Metric]:
     yield CounterMetricFamily("murmur_audio_seconds", "Audio transcribed.", value=totals.get("audio_ms", 0) / 1000)
     for event, name, text in _EVENTS:
         yield CounterMetricFamily(name, text, value=totals.get(event, 0))
+
+
+def _webhooks(backlog: Backlog) -> Iterable[Metric]:
+    totals = backlog.counters
+    yield _gauge("murmur_webhooks_pending", "Webhook messages that aren't delivered yet.", backlog.messages)
+    yield _gauge(
+        "murmur_webhooks_overdue", "Those that were due over a minute ago, and nobody sends.", backlog.messages_overdue
+    )
+    tries = CounterMetricFamily(
+        "murmur_webhook_attempts", "Attempts to deliver a webhook, by outcome.", labels=["outcome"]
+    )
+    for verdict in Verdict:
+        tries.add_metric([verdict.value], totals.get(f"webhooks_{verdict.value}", 0))
+    yield tries
+    yield CounterMetricFamily(
+        "murmur_webhooks_given_up",
+        "Webhook messages given up after MURMUR_WEBHOOK__GIVE_UP_S.",
+        value=totals.get("webhooks_given_up", 0),
+    )
 
 
 def _latencies(backlog: Backlog) -> Iterable[Metric]:

@@ -46,12 +46,24 @@ def test_alerts_wake_people_as_soon_and_as_loudly_as_the_runbook_was_written_for
         "WorkerQuarantined": ("2m", "ticket"),
         "WorkersDie": ("0s", "ticket"),
         "HttpErrors": ("2m", "page"),
+        "ApiReplicaGone": ("5m", "ticket"),
+        "WorkerGone": ("5m", "ticket"),
+        "CrashLoop": ("0s", "ticket"),
+        "Watchdog": ("0s", "none"),
+        "EdgeDown": ("1m", "page"),
+        "EdgeUnmeasured": ("5m", "ticket"),
+        "EdgeErrors": ("1m", "page"),
+        "UpstreamFails": ("5m", "ticket"),
+        "AvailabilityBurnsFast": ("0s", "page"),
+        "AvailabilityBurnsSlowly": ("0s", "ticket"),
         "QueueOld": ("2m", "page"),
         "BacklogGrowing": ("10m", "ticket"),
         "ObjectiveBurnsFast": ("0s", "page"),
         "ObjectiveBurnsSlowly": ("0s", "ticket"),
         "Failures": ("2m", "page"),
         "DeadLetters": ("1m", "ticket"),
+        "WebhooksOverdue": ("5m", "page"),
+        "WebhooksUndelivered": ("0s", "ticket"),
         "RedisMemory": ("5m", "page"),
         "RedisNotDurable": ("1m", "page"),
         "RedisEvicts": ("1m", "page"),
@@ -67,6 +79,14 @@ def test_thresholds_are_those_of_the_objective_and_of_the_runbook() -> None:
     assert numbers["ApiDown"] == ["1"]
     assert numbers["WorkersDie"] == ["3"]
     assert numbers["HttpErrors"] == ["0.05"]
+    assert numbers["ApiReplicaGone"] == numbers["WorkerGone"] == ["1", "0", "0", "0", "0"]
+    assert numbers["CrashLoop"] == ["2", "3", "0"]
+    assert numbers["EdgeErrors"] == ["0.05"]
+    assert numbers["UpstreamFails"][0] == "0.1"
+    assert numbers["AvailabilityBurnsFast"] == ["14.4", "0.001"] * 2
+    assert numbers["AvailabilityBurnsSlowly"] == ["6", "0.001"] * 2
+    assert numbers["WebhooksOverdue"] == ["0"]
+    assert numbers["WebhooksUndelivered"] == ["0", "0.5", "10"]
     assert numbers["QueueOld"] == ["60"]
     assert numbers["BacklogGrowing"] == ["0", "0.001", "1800"]
     assert numbers["ObjectiveBurnsFast"] == ["1", "60.0", "14.4", "0.01"] * 2
@@ -79,6 +99,11 @@ def test_thresholds_are_those_of_the_objective_and_of_the_runbook() -> None:
     windows = {rule["alert"]: re.findall(r"\[(\w+(?::\w+)?)\]", rule["expr"]) for rule in alerts()}
     assert windows["WorkersDie"] == ["15m"]
     assert windows["HttpErrors"] == ["5m", "5m"]
+    assert windows["CrashLoop"] == ["15m"] * 3
+    assert windows["EdgeErrors"] == ["5m"] * 2
+    assert windows["AvailabilityBurnsFast"] == ["1h", "1h", "5m", "5m"]
+    assert windows["AvailabilityBurnsSlowly"] == ["6h", "6h", "30m", "30m"]
+    assert windows["WebhooksUndelivered"] == ["1h", "30m", "30m", "30m"]
     assert windows["BacklogGrowing"] == ["15m:1m"]
     assert windows["ObjectiveBurnsFast"] == ["1h", "1h", "5m", "5m"]
     assert windows["ObjectiveBurnsSlowly"] == ["6h", "6h", "30m", "30m"]

@@ -33,6 +33,8 @@ def backlog(answer: Sequence[Any]) -> Backlog:
         counters=_totals(fields["stats"]),
         workers=tuple(_worker(info, held) for info, held in zip(workers[::2], workers[1::2], strict=True)),
         dead=fields["dead"],
+        messages=fields["messages"],
+        messages_overdue=fields["messages_overdue"],
         waiting=dict(_waiting(fields["waiting"])),
         failures=_totals(fields["failures"]),
         warnings=_totals(fields["warnings"]),

@@ -1,8 +1,10 @@
 """What a process takes of its machine, and which replica it is; the same names in the API and in a worker."""
 
 import resource
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import astuple, dataclass
+from functools import cache
 
 import psutil
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
@@ -29,7 +31,7 @@ class ProcessCollector(Collector):
         usages = [usage for process in self._processes() if (usage := _usage(process))]
         totals = [sum(values) for values in zip(*map(astuple, usages), strict=True)] or [0.0] * 4
         cpu_s, resident, virtual, open_fds = totals
-        started_at = min((process.create_time() for process in self._processes()), default=0.0)
+        started_at = min((_started_at(process.pid) for process in self._processes()), default=0.0)
         limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         yield CounterMetricFamily("process_cpu_seconds", "Processor time used, user and system.", value=cpu_s)
         yield _gauge("process_resident_memory_bytes", "Memory held.", resident)
@@ -66,6 +68,15 @@ class _Usage:
     resident_bytes: float
     virtual_bytes: float
     open_fds: float
+
+
+@cache
+def _started_at(pid: int) -> float:
+    """Asked once: the system counts from its boot, whose time by the clock may be said differently the next time."""
+    try:
+        return psutil.Process(pid).create_time()
+    except psutil.NoSuchProcess:
+        return time.time()
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

@@ -111,6 +111,7 @@ class Backlog:
     """
     What waits and what runs, over the whole platform. Ages and lengths in seconds.
 
+    ``messages`` are webhooks not yet delivered, ``messages_overdue`` those that were due a minute ago and nobody sends.
     ``running_audio_s`` is what is left of the running spans, as far as their length is known.
     ``used_bytes`` is the memory that the ledger's server uses, ``max_bytes`` what it may use; 0: it has no limit.
     ``writable``: whether its disk took the last write; it refuses all others while it doesn't. ``revisions``: of each
@@ -125,6 +126,8 @@ class Backlog:
     counters: dict[str, int] = field(default_factory=dict)
     workers: tuple[WorkerInfo, ...] = ()
     dead: int = 0
+    messages: int = 0
+    messages_overdue: int = 0
     waiting: dict[Priority, Waiting] = field(default_factory=dict)
     failures: dict[str, int] = field(default_factory=dict)
     warnings: dict[str, int] = field(default_factory=dict)

@@ -60,6 +60,55 @@ def test_every_deed_is_counted_once(
     assert times == {"audio": 10_000, "decode": 250, "vad": 500, "compute": 2000}
 
 
+def test_webhooks_that_wait_that_nobody_sends_and_that_were_given_up_are_counted(
+    client: LedgerClient, worker: LedgerWorker, ledger_clock: LedgerClock
+) -> None:
+    for sha in "ab":
+        client.new(sha, webhook_url="http://receiver.test/")
+        finish(worker)
+
+    def waiting() -> tuple[int, int]:
+        seen = client.backlog()
+        return seen.messages, seen.messages_overdue
+
+    assert waiting() == (2, 0)
+    ledger_clock.advance(61)
+    assert waiting() == (2, 2)
+
+    def try_one(retry_in_s: float | None) -> None:
+        message = client.outbox(lambda box: box.claim(lease_s=5))
+        assert message is not None
+        client.outbox(
+            lambda box: box.settle(message, Verdict.FAILED, retry_in_s=retry_in_s, status=500, error="", took_s=0.1)
+        )
+
+    try_one(600)
+    try_one(None)
+    assert waiting() == (1, 0)
+    counters = client.backlog().counters
+    assert (counters["webhooks_failed"], counters["webhooks_given_up"]) == (2, 1)
+
+
+def test_a_claim_says_how_long_its_recording_has_waited_and_a_retried_dead_letter_says_it_once(
+    client: LedgerClient, worker: LedgerWorker, spans: RedisSpans, ledger_clock: LedgerClock
+) -> None:
+    client.new("a", priority="interactive")
+    ledger_clock.advance(40)
+    first = worker.claim()
+    assert first.priority is Priority.INTERACTIVE
+    assert first.waited_s == first.age_s == pytest.approx(40, abs=5)
+    spans.release(first)
+    ledger_clock.advance(10)
+    again = worker.claim()
+    assert again.waited_s is None
+    assert again.age_s == pytest.approx(50, abs=5)
+    spans.fail(again, BOOM, retry_in_s=None)
+    (letter,) = client.letters()
+    client.ask(lambda jobs: jobs.retry(letter.computation))
+    retried = worker.claim()
+    assert (retried.waited_s, retried.age_s) == (None, None)
+
+
 def test_waits_and_whole_times_are_measured_by_class_and_once(
     client: LedgerClient, worker: LedgerWorker, ledger_clock: LedgerClock
 ) -> None:

@@ -1,10 +1,13 @@
 -- Figures over the whole platform. ARGV: ms after which a silent worker counts as gone.
 -- Returns names and values in turn: pending_spans, pending_ms, running_spans, running_ms (what is left of these),
--- oldest_ms (or ''), dead, counts, stats, failures, warnings and latencies (hashes), workers {info (JSON), spans
--- held...}, waiting {class, recordings, audio ms, oldest age ms or ''...},
+-- oldest_ms (or ''), dead, messages (webhooks that aren't delivered), messages_overdue (those that nobody sends), counts,
+-- stats, failures, warnings and latencies (hashes), workers {info (JSON), spans held...},
+-- waiting {class, recordings, audio ms, oldest age ms or ''...},
 -- lanes {lane, workers that suit it, their audio-seconds per second, recordings that wait because none does, spans that
 -- wait...}, revisions (a hash).
 local SCAN_LIMIT = 50
+-- A message whose time has come is taken at once by whoever sends; so much later nobody does.
+local OVERDUE_MS = 60000
 
 local gone_ms = num(ARGV[1])
 local at, oldest = now(), ''
@@ -69,6 +72,8 @@ return {
   'running_ms', num(backlog.running),
   'oldest_ms', oldest,
   'dead', redis.call('ZCARD', k('dead')),
+  'messages', redis.call('ZCARD', k('outbox')),
+  'messages_overdue', redis.call('ZCOUNT', k('outbox'), '-inf', at - OVERDUE_MS),
   'counts', redis.call('HGETALL', k('counts')),
   'stats', redis.call('HGETALL', k('stats')),
   'failures', redis.call('HGETALL', k('failures')),

@@ -37,5 +37,6 @@ if outcome == 'failed' and num(retry_ms) >= 0 then
 end
 redis.call('ZREM', k('outbox'), message)
 redis.call('HSET', key, 'state', outcome)
+if outcome == 'failed' then count('webhooks_given_up') end
 if outcome == 'gone' then redis.call('SET', gone_key(job), 1, 'PX', gone_ms) end
 return 'ok'
