@@ -79,7 +79,8 @@ def run(shell: Path, redis_url: str, *lines: str) -> subprocess.CompletedProcess
 def test_the_commands_that_ask_the_platform_are_run_here_and_the_others_ask_docker_or_the_host() -> None:
     assert len(HERE) > 15
     outside = (
-        r"docker (compose (--profile backup )?(ps|logs|run)|stats|system|inspect|compose exec [\w-]+ (env|df|du|ls|sh|wget)) ?|free "
+        r"docker (compose (--profile backup )?(ps|logs|run)|stats|system|inspect"
+        r"|compose exec [\w-]+ (env|df|du|ls|sh|wget)) ?|free "
     )
     assert [line for line in COMMANDS if line not in HERE and not re.match(outside, line)] == []
 
