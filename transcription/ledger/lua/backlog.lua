@@ -1,7 +1,7 @@
 -- Figures over the whole platform. ARGV: ms after which a silent worker counts as gone.
 -- Returns names and values in turn: pending_spans, pending_ms, running_spans, running_ms (what is left of these),
--- oldest_ms (or ''), dead, messages (webhooks that aren't delivered), messages_overdue (those that nobody sends), counts,
--- stats, failures, warnings and latencies (hashes), workers {info (JSON), spans held...},
+-- oldest_ms (or ''), dead, messages (webhooks that aren't delivered), messages_overdue (those that nobody sends),
+-- counts, stats, failures, warnings and latencies (hashes), workers {info (JSON), spans held...},
 -- waiting {class, recordings, audio ms, oldest age ms or ''...},
 -- lanes {lane, workers that suit it, their audio-seconds per second, recordings that wait because none does, spans that
 -- wait...}, revisions (a hash).
