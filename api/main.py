@@ -8,7 +8,7 @@ import structlog
 import uvicorn
 from fastapi import FastAPI
 
-from api import processes
+from api import garbage, processes
 from api.app import create_app
 from api.server import Protocol, Server
 from transcription.observability import logs
@@ -24,7 +24,9 @@ def create() -> FastAPI:
     """The application by the environment's settings, with its logs set up."""
     settings = _settings()
     _configure_logs(settings, background=True)
-    return create_app(settings)
+    app = create_app(settings)
+    garbage.keep_pauses_short()
+    return app
 
 
 def _configure_logs(settings: Settings, *, background: bool) -> None:

@@ -41,35 +41,21 @@ class Lateness:
         """Give the block *limit_s* in which the loop wasn't late, `LONGEST_S` in all. TimeoutError."""
         clock, task = asyncio.get_running_loop(), asyncio.current_task()
         assert task is not None  # noqa: S101  a coroutine runs in one
-        # What is late by now was so before the block: it isn't the block's.
-        began, cancels = clock.time(), 0
-        late_before = self.until(began)
         canceled_before = task.cancelling()
-        timers: list[asyncio.TimerHandle] = []
-
-        def check() -> None:
-            nonlocal cancels
-            ends = min(began + limit_s + self.until(clock.time()) - late_before, began + max(LONGEST_S, limit_s))
-            if clock.time() >= ends:
-                # Again and again: a cancel that meets an answer, or another timeout, can be lost.
-                cancels, ends = cancels + 1, clock.time() + TICK_S
-                task.cancel()
-            timers[:] = [clock.call_at(ends, check)]
-
         self._users += 1
         if not self._due_at:
             self._tick(clock)
-        timers.append(clock.call_later(limit_s, check))
+        limit = _Limit(self, task, clock, limit_s)
         try:
             yield
         except asyncio.CancelledError:
-            if cancels and task.cancelling() - cancels <= canceled_before:
+            if limit.cancels and task.cancelling() - limit.cancels <= canceled_before:
                 raise TimeoutError from None
             raise
         finally:
-            timers[0].cancel()
+            limit.lift()
             self._users -= 1
-            for _ in range(cancels):
+            for _ in range(limit.cancels):
                 task.uncancel()
 
     def until(self, now: float) -> float:
@@ -83,6 +69,40 @@ class Lateness:
         self._due_at = clock.time() + TICK_S if self._users else 0.0
         if self._users:
             clock.call_at(self._due_at, self._tick, clock)
+
+
+class _Limit:
+    """
+    A block's limit, which cancels its task.
+
+    An object and not a closure that names itself: that would be garbage for the collector after every command, and the
+    collector stops the loop for long where thousands wait.
+    """
+
+    __slots__ = ("_began", "_clock", "_late_before", "_lateness", "_limit_s", "_task", "_timer", "cancels")
+
+    def __init__(
+        self, lateness: Lateness, task: "asyncio.Task[Any]", clock: asyncio.AbstractEventLoop, limit_s: float
+    ) -> None:
+        self._lateness, self._task, self._clock, self._limit_s = lateness, task, clock, limit_s
+        # What is late by now was so before the block: it isn't the block's.
+        self._began, self.cancels = clock.time(), 0
+        self._late_before = lateness.until(self._began)
+        self._timer = clock.call_later(limit_s, self._check)
+
+    def _check(self) -> None:
+        now = self._clock.time()
+        late_s = self._lateness.until(now) - self._late_before
+        ends = min(self._began + self._limit_s + late_s, self._began + max(LONGEST_S, self._limit_s))
+        if now >= ends:
+            # Again and again: a cancel that meets an answer, or another timeout, can be lost.
+            self.cancels, ends = self.cancels + 1, now + TICK_S
+            self._task.cancel()
+        self._timer = self._clock.call_at(ends, self._check)
+
+    def lift(self) -> None:
+        """Cancel no more."""
+        self._timer.cancel()
 
 
 _loops: WeakKeyDictionary[asyncio.AbstractEventLoop, Lateness] = WeakKeyDictionary()

@@ -1,0 +1,70 @@
+"""The API's garbage: requests leave none, and what lives long isn't looked at again and again."""
+
+import asyncio
+import gc
+from collections.abc import Iterator
+
+import pytest
+
+from api.garbage import MIDDLE, PORTIONS, YOUNG, Survivors
+from transcription.ledger.fail_fast import Lateness
+
+
+class Held:
+    """An object in a cycle with itself."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+@pytest.fixture(autouse=True)
+def _as_before() -> Iterator[None]:
+    before = gc.get_threshold()
+    yield
+    gc.set_threshold(*before)
+    gc.unfreeze()
+
+
+def _allocated(count: int) -> list[Held]:
+    return [Held() for _ in range(count)]
+
+
+def test_command_with_a_limit_leaves_nothing_to_the_garbage_collector() -> None:
+    async def commands() -> int:
+        lateness = Lateness()
+        async with lateness.excluded(1.0):
+            await asyncio.sleep(0)
+        gc.collect()
+        gc.disable()
+        for _ in range(20):
+            async with lateness.excluded(1.0):
+                await asyncio.sleep(0)
+        return gc.collect()
+
+    try:
+        assert asyncio.run(commands()) == 0
+    finally:
+        gc.enable()
+
+
+def test_what_has_survived_is_not_looked_at_again_but_freed_when_much_more_has_come(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("api.garbage.MORE", 0)
+    survivors = Survivors()
+    portion = YOUNG * (MIDDLE + 2) * (PORTIONS + 1)
+    held = _allocated(portion)
+    survivors.look()
+    aside = gc.get_freeze_count()
+    assert aside >= portion
+    assert sum(isinstance(one, Held) for one in gc.get_objects()) < portion  # the collector doesn't see them
+    del held
+    assert gc.collect() < portion  # a cycle that nobody holds, and that was set aside
+    kept = []
+    while gc.get_freeze_count() <= 2 * aside + portion and len(kept) < 200:
+        kept.append(_allocated(portion))
+        before = gc.get_freeze_count()
+        survivors.look()
+        if gc.get_freeze_count() < before + portion:
+            return  # all was looked at, and the cycles from above are gone
+    pytest.fail("what nobody holds was never freed")
