@@ -22,10 +22,15 @@ class Missing(Exception):
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML with Compose's own tag, which takes something out."""
+    """YAML with Compose's own tags, which take something out, or put it in the place of what was there."""
+
+
+class Override(dict[str, Any]):
+    """A mapping that isn't merged with the one before it."""
 
 
 _Loader.add_constructor("!reset", lambda *_: RESET)
+_Loader.add_constructor("!override", lambda loader, node: Override(loader.construct_mapping(node, deep=True)))
 RESET = object()
 
 
@@ -76,14 +81,14 @@ def _filled(value: Any, environment: Mapping[str, str]) -> Any:
     if isinstance(value, str):
         return filled(value, environment)
     if isinstance(value, dict):
-        return {key: _filled(one, environment) for key, one in value.items()}
+        return type(value)({key: _filled(one, environment) for key, one in value.items()})
     if isinstance(value, list):
         return [_filled(one, environment) for one in value]
     return value
 
 
 def _merge(below: Any, above: Any, key: str) -> Any:
-    if isinstance(below, dict) and isinstance(above, dict):
+    if isinstance(below, dict) and isinstance(above, dict) and not isinstance(above, Override):
         return below | {name: _merge(below[name], one, name) if name in below else one for name, one in above.items()}
     if isinstance(below, list) and isinstance(above, list) and key in _KEYED:
         entries = {_KEYED[key](entry): entry for entry in (*below, *above)}

@@ -164,12 +164,13 @@ class Visitors:
     ``answers`` counts what they got, by kind of request and status; 0 stands for a connection that failed.
     """
 
-    def __init__(self, url: str, audio: bytes) -> None:
+    def __init__(self, url: str, audio: bytes, *, timeout_s: float = 20) -> None:
         self.answers: Counter[tuple[str, int]] = Counter()
         self.accepted: list[str] = []
         self.slowest_s = 0.0
         self._url = url
         self._audio = audio
+        self._timeout_s = timeout_s
         self._over = threading.Event()
         self._threads = [
             threading.Thread(target=self._come, args=(kind, visit))
@@ -192,7 +193,7 @@ class Visitors:
         return {answer: count for answer, count in self.answers.items() if not 200 <= answer[1] < 300}
 
     def _come(self, kind: str, visit: Any) -> None:
-        with httpx.Client(base_url=self._url, timeout=20) as http:
+        with httpx.Client(base_url=self._url, timeout=self._timeout_s) as http:
             while not self._over.is_set():
                 began = time.monotonic()
                 try:

@@ -1,5 +1,6 @@
 """A worker outside the platform, with no disk in common: `murmur worker` as on a Mac, here on MLX's CPU backend."""
 
+import logging
 import os
 import plistlib
 import signal
@@ -144,13 +145,35 @@ def test_worker_takes_its_secrets_from_a_compose_file_and_leaves_the_rest(
 
 def test_log_moves_on_when_it_is_full(tmp_path: Path) -> None:
     log = LogFile(tmp_path / "logs" / "worker.log", most_bytes=1000)
-    for number in range(500):
+    for number in range(2000):
         log.line("worker", f"line {number}")
     log.close()
     files = sorted((tmp_path / "logs").iterdir())
-    assert len(files) == 6
+    assert len(files) == 15
     assert all(file.stat().st_size <= 1000 for file in files)
-    assert "line 499" in files[0].read_text()
+    assert "line 1999" in files[0].read_text()
+
+
+def test_log_moves_on_with_another_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "worker.log"
+
+    def write(text: str, *, days: float) -> None:
+        monkeypatch.setattr(logging, "makeLogRecord", lambda fields: made(fields | {"created": days * 86_400}))
+        log.line("worker", text)
+
+    made = logging.makeLogRecord
+    log = LogFile(path)
+    for text, days in (("one", 1.3), ("two", 1.4), ("three", 2.5)):
+        write(text, days=days)
+    log.close()
+    os.utime(path, (2.5 * 86_400,) * 2)
+    # Another process goes on the same day, and on the next one.
+    log = LogFile(path)
+    for text, days in (("four", 2.6), ("five", 3.5)):
+        write(text, days=days)
+    log.close()
+    found = [path.with_name(name).read_text().split() for name in ("worker.log.2", "worker.log.1", "worker.log")]
+    assert [words[2::3] for words in found] == [["one", "two"], ["three", "four"], ["five"]]
 
 
 FAKE_LAUNCHCTL = """#!/bin/sh

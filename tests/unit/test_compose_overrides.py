@@ -99,3 +99,9 @@ def test_variables_are_filled_in_as_compose_does() -> None:
     assert filled("${A:-x}", {"A": ""}) == "x"
     with pytest.raises(Missing, match="say which"):
         filled("${A:?say which}", {})
+
+
+def test_logs_go_to_the_journal_which_keeps_them_for_a_time() -> None:
+    services = stack("docker-compose.journald.yml")["services"]
+    assert set(services) == set(SERVICES)
+    assert all(one["logging"] == {"driver": "journald", "options": {"tag": "{{.Name}}"}} for one in services.values())

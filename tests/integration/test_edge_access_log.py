@@ -1,0 +1,45 @@
+"""What nginx writes a line about."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from murmur.platform.ledger_server import free_port
+from tests.edge import Names, edge, nginx_excused, replicas
+from tests.platform import eventually
+
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="needs more than one loopback address"),
+    pytest.mark.skipif(nginx_excused(), reason="no nginx here: apt install nginx-light"),
+]
+ASKED = 300
+
+
+def test_of_looks_that_clients_repeat_few_get_a_line_and_all_are_counted(tmp_path: Path) -> None:
+    with Names() as names:
+        port = free_port()
+        with replicas(1, port) as running:
+            names.addresses = [replica.address for replica in running]
+            settings = {"MURMUR_EDGE_REQUESTS_PER_S": "10000"}
+            with edge(tmp_path, names=names, port=port, **settings) as here, here.client() as http:
+                for path in ("/v1/jobs/j1", "/status/j1", "/health"):
+                    assert {http.get(path).status_code for _ in range(ASKED // 3)} == {200}
+                for path in ("/v1/jobs/j1/result", "/v1/jobs?limit=1", "/v1/jobs/../../metrics", "/healthy"):
+                    http.get(path)
+                http.post("/v1/jobs", content=b"x")
+                http.post("/v1/jobs/j1")
+                eventually(lambda: any('"POST","path":"/v1/jobs/j1"' in line for line in here.lines))
+                eventually(lambda: len(here.counted.read_text().splitlines()) >= ASKED + 6)
+                lines = [json.loads(line) for line in here.lines]
+    told = [(line["method"], line["path"]) for line in lines]
+    polls = [one for one in told if one in {("GET", "/v1/jobs/j1"), ("GET", "/status/j1"), ("GET", "/health")}]
+    assert len(polls) < ASKED / 6
+    rest = [one for one in told if one not in polls]
+    assert sorted(rest) == sorted(
+        [
+            ("GET", "/v1/jobs/j1/result"), ("GET", "/v1/jobs"), ("GET", "/metrics"), ("GET", "/healthy"),
+            ("POST", "/v1/jobs"), ("POST", "/v1/jobs/j1"),
+        ]
+    )  # fmt: skip
