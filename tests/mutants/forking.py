@@ -18,12 +18,14 @@ from pathlib import Path
 import pytest
 
 LIBRARIES = (
-    "aiofiles", "av", "celery.app", "fastapi", "fastapi_offline", "httpx", "kombu.transport.redis", "numpy",
+    "aiofiles", "anyio", "av", "celery.app", "fastapi", "fastapi_offline", "httpx", "kombu.transport.redis", "numpy",
     "prometheus_client", "psutil", "pydantic_settings", "redis.asyncio", "slowapi", "structlog", "typer", "uvicorn",
     "yaml",
 )  # fmt: skip
-# No plugin but the one that ends what hangs: some take a second to import.
-FLAGS = ("-q", "-x", "-p", "pytest_timeout", "-p", "no:cacheprovider", "--no-header", "--tb=line")
+# No plugin but those that end what hangs and run coroutines: some take a second to import.
+FLAGS = (
+    "-q", "-x", "-p", "pytest_timeout", "-p", "anyio.pytest_plugin", "-p", "no:cacheprovider", "--no-header", "--tb=line",
+)  # fmt: skip
 HUNG = 1
 
 
