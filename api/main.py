@@ -1,30 +1,41 @@
 """The API as a program: `python -m api.main`, or `uvicorn --factory api.main:create` for one process of it."""
 
+import gc
 import socket
 import sys
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 import structlog
 import uvicorn
-from fastapi import FastAPI
 
 from api import garbage, processes
-from api.app import create_app
 from api.server import Protocol, Server
 from transcription.observability import logs
 from transcription.observability.cores import available
 from transcription.settings import InvalidSettings, Settings, read_settings
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
 _ONE_OF_SEVERAL = "--listener"
 _GRANIAN_AT_ONCE = 65_536
 """Requests in progress in one process: those that wait for a job are many, and cost little."""
 
 
-def create() -> FastAPI:
+def create() -> "FastAPI":
     """The application by the environment's settings, with its logs set up."""
     settings = _settings()
     _configure_logs(settings, background=True)
-    app = create_app(settings)
+    # Nothing that comes into being here is garbage: looking for it would take a tenth of the start. The application is
+    # imported here because the parent of several processes, which serves nobody, has no need of it.
+    gc.disable()
+    try:
+        from api.app import create_app  # noqa: PLC0415
+
+        app = create_app(settings)
+    finally:
+        gc.enable()
     garbage.keep_pauses_short()
     return app
 

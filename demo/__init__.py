@@ -7,9 +7,8 @@ The platform runs it where no Whisper weights can be had: a first run without a 
 from pathlib import Path
 
 from demo.export import export_ct2, export_mlx
+from demo.names import REVISION, Size
 from demo.sample import DIALOGUE, SAMPLES, Sample, SampleSegment
-from demo.weights import REVISION
-from demo.widen import Size
 
 SPEAKER_NETWORK = Path(__file__).with_name("speakers.onnx")
 """The toy that tells espeak-ng's voices apart; see README.md."""

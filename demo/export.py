@@ -2,11 +2,8 @@
 
 from pathlib import Path
 
-from demo.ct2 import write_ct2
 from demo.directory import publish
-from demo.mlx import write_mlx
-from demo.weights import REVISION, read_weights
-from demo.widen import Size, widen
+from demo.names import REVISION, Size
 
 LAYOUT = 2
 """Raise it when the same weights are to be written differently: exports made before are then made anew."""
@@ -32,6 +29,11 @@ def export_ct2(dest: Path, size: Size | None = None) -> Path:
     """
 
     def write(directory: Path) -> None:
+        # NumPy, for those who write a model: whoever only asks for its revision needn't wait for that.
+        from demo.ct2 import write_ct2  # noqa: PLC0415
+        from demo.weights import read_weights  # noqa: PLC0415
+        from demo.widen import widen  # noqa: PLC0415
+
         weights = read_weights()
         write_ct2(weights if size is None else widen(weights, size), directory)
 
@@ -54,7 +56,14 @@ def export_mlx(dest: Path) -> Path:
     Raises:
         FileExistsError: *dest* holds something else.
     """
-    return publish(dest, _stamp("mlx", None), lambda directory: write_mlx(read_weights(), directory))
+
+    def write(directory: Path) -> None:
+        from demo.mlx import write_mlx  # noqa: PLC0415
+        from demo.weights import read_weights  # noqa: PLC0415
+
+        write_mlx(read_weights(), directory)
+
+    return publish(dest, _stamp("mlx", None), write)
 
 
 def _stamp(form: str, size: Size | None) -> dict[str, object]:

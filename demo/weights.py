@@ -11,9 +11,6 @@ from numpy.typing import NDArray
 from demo.vocabulary import FIRST_TIMESTAMP, TIMESTAMPS, TRAINED_SPECIALS, VOCABULARY_SIZE
 
 WEIGHTS_FILE = Path(__file__).with_name("weights.npz")
-REVISION = "a8b2f667bb8b"
-"""The first 12 hexadecimal digits of the SHA-256 of `weights.npz`."""
-
 AUDIO_POSITIONS = 1500
 TEXT_POSITIONS = 448
 MELS = 80

@@ -9,14 +9,13 @@ full work and add a millionth of it; their rows are rotated so that no two layer
 """
 
 from dataclasses import replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from demo.names import Size
 from demo.weights import Array, Shape, Weights
-
-Size = Literal["tiny", "base", "small", "medium", "large", "turbo"]
 
 SHAPES: dict[Size, tuple[int, int, int, int]] = {
     "tiny": (384, 6, 4, 4),

@@ -56,13 +56,14 @@ class LedgerClient:
         tenant: str = "default",
         key: str | None = None,
         seconds: float = 10.0,
+        model: str = "demo",
         **options: Any,
     ) -> tuple[Job, Outcome]:
         wish = Submission(
             job_id=uuid.uuid4().hex,
             tenant=tenant,
             audio=Audio(sha256=letter * 64, bytes=1000, duration_s=seconds, filename=f"{letter}.wav"),
-            model="demo",
+            model=model,
             revision="r1",
             options=Options(**options),
             idempotency_key=key,

@@ -1,7 +1,7 @@
 """
 Turn a checkpoint into the file that ships: `python -m demo.training.pack CHECKPOINT WEIGHTS`.
 
-Prints the revision, which belongs into `demo/weights.py`.
+Prints the revision, which belongs into `demo/names.py`.
 """
 
 import hashlib

@@ -60,3 +60,6 @@ def _lines(files: list[Path]) -> Iterator[bytes]:
                 yield from (line for line in sys.stdin.buffer if b',"chain":"' in line)
             else:
                 yield from stack.enter_context(path.open("rb"))
+
+
+COMMANDS = {"audit": app}

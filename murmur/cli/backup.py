@@ -155,3 +155,6 @@ def _print(found: Verified, file: str, *, as_json: bool) -> None:
         return
     made = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(found.made_at))
     print(f"whole: taken {made}, {found.recordings} recordings, {found.content_bytes} bytes in all")
+
+
+COMMANDS = {"backup": app}

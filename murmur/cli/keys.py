@@ -216,3 +216,6 @@ def _shown(name: str) -> str:
     if not kept:
         raise CliError("a key needs a name that people can read")
     return kept
+
+
+COMMANDS = {"keys": app}

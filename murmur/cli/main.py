@@ -1,6 +1,5 @@
 """The command line. Every command parses its options, calls one function, and prints what came of it."""
 
-import importlib
 import sys
 from typing import Annotated
 
@@ -9,21 +8,20 @@ from rich.console import Console
 
 from murmur.cli import dead, jobs, transcribe_command, webhooks
 from murmur.cli.common import AsJson, Url, connect, print_json
+from murmur.cli.lazy import CommandGroup
 from murmur.cli.top import top as show_top
 from murmur.client.errors import ApiError, JobEnded
 from murmur.errors import CliError
-from murmur.packages import enable
 from murmur.version import __version__
 
 EPILOG = """\
 Exit status: 0 all went well; 1 a recording, a job or the platform failed; 2 wrong usage; 130 interrupted.
 Settings: ~/.config/murmur/config.toml may hold url = "…" and key = "…"; MURMUR_URL and MURMUR_API_KEY win over it.
 """
-PLATFORM = ("up", "demo", "check", "models", "keys", "audit", "backup", "worker", "purge-tenant")
-"""What needs the platform's packages."""
 
 app = typer.Typer(
     name="murmur",
+    cls=CommandGroup,
     help="Murmuration: speech to text on your own machines.",
     epilog=EPILOG,
     no_args_is_help=True,
@@ -69,28 +67,12 @@ def top(
             show_top(client, Console(), each_s=each_s)
 
 
-def _missing(name: str, why: str) -> None:
-    """A command in the place of one that can't be loaded, which says how to get it."""
-
-    def command(_: Annotated[list[str] | None, typer.Argument(metavar="…")] = None) -> None:
-        raise CliError(f"`murmur {name}` needs the platform: pip install 'murmuration-asr[local]' ({why})")
-
-    settings = {"ignore_unknown_options": True, "allow_extra_args": True}
-    app.command(name, help="Not here: it needs the platform's packages.", context_settings=settings)(command)
-
-
 def _register() -> None:
     transcribe_command.register(app)
     jobs.register(app)
     app.command()(top)
     app.add_typer(dead.app, name="dead")
     app.add_typer(webhooks.app, name="webhooks")
-    enable()
-    try:
-        importlib.import_module("murmur.cli.platform_commands").register(app)
-    except ModuleNotFoundError as error:
-        for name in PLATFORM:
-            _missing(name, f"there is no module {error.name}")
 
 
 _register()

@@ -9,16 +9,13 @@ from rich.console import Console
 from rich.text import Text
 
 from demo import SAMPLES
-from murmur.cli import audit, backup, keys
 from murmur.cli import check as checking
 from murmur.cli import demo as demonstration
 from murmur.cli import models as local_models
 from murmur.cli.common import AsJson, Url, connect, print_json
-from murmur.cli.tenant import purge_tenant
 from murmur.client.errors import ApiError
 from murmur.errors import CliError
 from murmur.platform import up as running
-from murmur.platform import worker
 from murmur.platform.environment import load
 from murmur.platform.local import PlatformConfig
 from murmur.platform.terminal import Terminal
@@ -102,13 +99,4 @@ def models_download(
         print(where)
 
 
-def register(app: typer.Typer) -> None:
-    """Add these commands."""
-    for command in (up, demo, check):
-        app.command()(command)
-    app.command("purge-tenant")(purge_tenant)
-    app.add_typer(models_app, name="models")
-    app.add_typer(keys.app, name="keys")
-    app.add_typer(audit.app, name="audit")
-    app.add_typer(backup.app, name="backup")
-    app.add_typer(worker.app, name="worker")
+COMMANDS = {"up": up, "demo": demo, "check": check, "models": models_app}

@@ -44,3 +44,6 @@ def purge_tenant(
         print_json({"tenant": tenant, "jobs": jobs, "keys": revoked})
         return
     print(f"{jobs} jobs and {revoked} keys of {tenant} are deleted; SECURITY.md says what may remain, and for how long")
+
+
+COMMANDS = {"purge-tenant": purge_tenant}

@@ -180,3 +180,6 @@ def _keep_awake(wanted: bool) -> None:
     if wanted and sys.platform == "darwin":
         # It ends with us.
         subprocess.Popen(["/usr/bin/caffeinate", "-i", "-w", str(os.getpid())])  # noqa: S603  macOS's own
+
+
+COMMANDS = {"worker": app}

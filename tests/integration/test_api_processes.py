@@ -170,3 +170,10 @@ def test_process_that_dies_again_and_again_ends_all_with_its_status(monkeypatch:
 
 def _sample(text: str, name: str) -> float:
     return float(next(line for line in text.splitlines() if line.startswith(f"{name} ")).rpartition(" ")[2])
+
+
+def test_the_parent_loads_nothing_of_the_application_that_its_processes_serve() -> None:
+    heavy = "{'api.app', 'fastapi', 'celery', 'redis', 'numpy'}"
+    code = f"import sys; import api.main; print(sorted({heavy} & set(sys.modules)))"
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert ran.stdout == "[]\n"

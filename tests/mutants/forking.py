@@ -24,7 +24,8 @@ LIBRARIES = (
 )  # fmt: skip
 # No plugin but those that end what hangs and run coroutines: some take a second to import.
 FLAGS = (
-    "-q", "-x", "-p", "pytest_timeout", "-p", "anyio.pytest_plugin", "-p", "no:cacheprovider", "--no-header", "--tb=line",
+    "-q", "-x", "-p", "pytest_timeout", "-p", "anyio.pytest_plugin", "-p", "no:cacheprovider", "--no-header",
+    "--tb=line",
 )  # fmt: skip
 HUNG = 1
 

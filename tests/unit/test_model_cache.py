@@ -292,10 +292,10 @@ def test_a_directory_without_a_tokenizer_never_asks_the_hub_for_one(tmp_path: Pa
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_unloading_gives_the_memory_back(tmp_path: Path) -> None:
-    demo.export_ct2(tmp_path / "base", size="base")
+    demo.export_ct2(tmp_path / "tiny", size="tiny")
     script = Path(__file__).with_name("unloading.py")
     done = subprocess.run(
-        [sys.executable, str(script), str(tmp_path / "base")],
+        [sys.executable, str(script), str(tmp_path / "tiny")],
         capture_output=True, text=True, check=True, timeout=100, env={**os.environ, "PYTHONPATH": str(Path.cwd())},
     )  # fmt: skip
     before, loaded, after = map(int, done.stdout.splitlines()[-1].split())  # log lines come first

@@ -1,5 +1,7 @@
 """The command line against a server that answers what a test wants: exit statuses, sentences, files."""
 
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from murmur.cli import check as checking
+from murmur.cli import lazy
 from murmur.cli.formats import Format
 from murmur.cli.inputs import Source
 from murmur.cli.main import app
@@ -17,6 +20,7 @@ from murmur.cli.transcribe import Plan, planned
 from murmur.cli.transcribe_command import _options
 from murmur.client.client import Client
 from murmur.client.errors import ApiError
+from murmur.errors import CliError
 from tests.unit.test_murmur_client import JOB, Server
 
 WORKER = {
@@ -198,3 +202,26 @@ def test_purge_asks_before_it_does_anything(server: Server) -> None:
     assert ran.exit_code == 1
     assert server.requests == []
     assert run(server, "purge", "--yes") == (0, "0 jobs canceled\n")
+
+
+def test_a_clients_command_waits_for_nothing_that_only_the_platform_needs() -> None:
+    heavy = "{'numpy', 'redis', 'celery', 'transcription', 'api', 'worker'}"
+    code = f"import sys; import murmur.cli.main; print(sorted({heavy} & set(sys.modules)))"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout == "[]\n"
+
+
+def test_a_mistyped_command_of_the_platform_is_told_what_was_meant() -> None:
+    ran = CliRunner().invoke(app, ["bakup"])
+    assert (ran.exit_code, "Did you mean 'backup'?" in ran.output) == (2, True)
+
+
+def test_a_command_whose_packages_are_missing_says_how_to_get_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str) -> None:
+        raise ModuleNotFoundError(f"No module named {name!r}", name="redis")
+
+    monkeypatch.setattr(lazy, "import_module", absent)
+    ran = CliRunner().invoke(app, ["keys", "create", "mine", "--scope", "read"])
+    assert isinstance(ran.exception, CliError)
+    assert "`murmur keys` needs the platform: pip install" in str(ran.exception)
+    assert "no module redis" in str(ran.exception)

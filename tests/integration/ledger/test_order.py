@@ -1,5 +1,6 @@
 """Whose turn it is: priority, age, and what each tenant has running."""
 
+import pytest
 from redis import Redis
 
 from tests.ledger_client import LedgerClient
@@ -8,6 +9,7 @@ from tests.ledger_endings import BOOM
 from tests.ledger_steps import TIMING, claim, job, submission, submit
 from tests.ledger_worker import MODELS, LedgerWorker, nothing_for
 from transcription.job import Outcome, Status
+from transcription.ledger.job_store import RedisJobs
 from transcription.ledger.span_store import RedisSpans
 from transcription.settings import Settings
 from transcription.spans import Piece, Span
@@ -117,6 +119,33 @@ def test_tenant_with_less_running_goes_first_and_running_ends(client: LedgerClie
     worker.prepare(held, (100.0,))
     worker.finish(held)
     assert worker.claim().audio_sha256[0] == "b"  # nothing running against 40 s
+
+
+@pytest.mark.parametrize("models", [("demo", "other"), ("other", "demo")])
+def test_tenant_with_less_running_goes_first_whatever_model_each_asks_for(
+    client: LedgerClient, worker: LedgerWorker, models: tuple[str, str]
+) -> None:
+    client.new("a", tenant="greedy", seconds=100.0)
+    worker.claim()
+    client.new("b", tenant="greedy", model=models[0])
+    client.new("c", tenant="modest", model=models[1])
+    taken = worker.spans.claim(worker.name, models=models, extras=True)
+    assert taken
+    assert taken.audio_sha256[0] == "c"
+
+
+def test_recordings_that_a_worker_has_no_language_for_hide_no_tenant_behind_any_number_of_others(
+    settings: Settings, client: LedgerClient, worker: LedgerWorker
+) -> None:
+    async def crowd(jobs: RedisJobs) -> None:
+        for number in range(101):
+            await jobs.submit(submission("a" * 64, tenant=f"t{number}", language="de", prompt=f"{number}"))
+
+    client.ask(crowd)
+    client.new("b", tenant="z", language="en")
+    taken = worker.spans.claim("w7", models=MODELS, extras=True, traits=("language=en",))
+    assert taken
+    assert taken.audio_sha256[0] == "b"
 
 
 def test_what_is_written_weighs_no_more(

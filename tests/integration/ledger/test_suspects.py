@@ -118,6 +118,21 @@ def solitary(client: LedgerClient, worker: LedgerWorker) -> LedgerWorker:
     return worker
 
 
+def test_while_one_worker_runs_empty_for_a_suspect_the_others_go_on(
+    client: LedgerClient, spans: RedisSpans, worker: LedgerWorker
+) -> None:
+    busy = [LedgerWorker(spans, name) for name in ("w2", "w3")]
+    for letter in "bc":
+        client.new(letter)
+    for one in busy:
+        one.claim()
+    solitary(client, worker)
+    client.new("d")
+    assert nothing_for(busy[0])
+    assert busy[1].claim().audio_sha256[0] == "d"
+    assert nothing_for(busy[0])
+
+
 @pytest.mark.parametrize("departs", [True, False])
 def test_drainer_that_is_gone_is_waited_for_no_longer(
     client: LedgerClient, spans: RedisSpans, ledger_clock: LedgerClock, redis_server: Redis, departs: bool
