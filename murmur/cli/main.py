@@ -1,5 +1,6 @@
 """The command line. Every command parses its options, calls one function, and prints what came of it."""
 
+import importlib
 import sys
 from typing import Annotated
 
@@ -12,6 +13,7 @@ from murmur.cli.lazy import CommandGroup
 from murmur.cli.top import top as show_top
 from murmur.client.errors import ApiError, JobEnded
 from murmur.errors import CliError
+from murmur.packages import enable
 from murmur.version import __version__
 
 EPILOG = """\
@@ -38,6 +40,7 @@ def _version(asked: bool) -> None:
 
 def _commit() -> str:
     """The commit in brackets, where the platform is here and something says which it is."""
+    enable()
     try:
         made = importlib.import_module("transcription.observability.build").build()
     except ModuleNotFoundError:
