@@ -11,6 +11,7 @@ import structlog
 from transcription.errors import ModelUnavailable
 from transcription.observability.logs import configure
 from transcription.settings import Settings
+from worker.diarizers.choice import ChosenDiarizer
 from worker.engines import choice, faster_whisper
 from worker.model_cache import locate
 
@@ -25,12 +26,12 @@ def main() -> int:
 
 
 def fetch(settings: Settings) -> bool:
-    """Get every served model; False if one can't be had."""
+    """Get every served model, and what tells speakers apart; False if one can't be had."""
+    there = _fetch_diarizer(settings)
     engine = choice.choose(settings).engine
-    if engine != faster_whisper.NAME:
+    if engine not in (faster_whisper.NAME, choice.TORCH):  # these two read the same files
         log.info("the engine gets its models itself", engine=engine)
-        return True
-    there = True
+        return there
     for name in sorted(settings.served):
         log.info("looking for the model; fetching it can take minutes", model=name)
         try:
@@ -39,6 +40,16 @@ def fetch(settings: Settings) -> bool:
             log.critical("the model can't be had", model=name, error=error.message)
             there = False
     return there
+
+
+def _fetch_diarizer(settings: Settings) -> bool:
+    """Get the published network that the settings name, if they name one; pyannote gets its own when it is loaded."""
+    try:
+        ChosenDiarizer(settings)
+    except ModelUnavailable as error:
+        log.critical("the speaker network can't be had", network=settings.worker.diarizer, error=error.message)
+        return False
+    return True
 
 
 if __name__ == "__main__":

@@ -14,9 +14,11 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from structlog.testing import capture_logs
 
 import demo
+from demo import SPEAKER_NETWORK
 from transcription.errors import ModelUnavailable
 from transcription.settings import Settings, Worker
 from worker import model_cache
+from worker.diarizers import choice as diarizers
 from worker.download_models import fetch
 from worker.model_cache import ModelCache, locate
 
@@ -247,6 +249,30 @@ def test_every_served_model_is_made_ready_before_workers_start(tmp_path: Path) -
         "/nowhere": False,
         "auto": True,
     }
+
+
+def test_torch_finds_what_was_made_ready_for_it(tmp_path: Path) -> None:
+    """It reads the files that faster-whisper reads; a worker in a cluster has no way to the hub."""
+    assert fetch(Settings(data_dir=tmp_path, model="demo", worker=Worker(engine="torch")))
+    assert (tmp_path / "models" / f"demo-{demo.REVISION}" / "model.bin").is_file()
+
+
+def test_a_speaker_network_is_made_ready_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, Path]] = []
+
+    def located(name: str, *, cache: Path) -> Path:
+        asked.append((name, cache))
+        if name == "nobody":
+            raise ModelUnavailable("the hub doesn't give it")
+        return SPEAKER_NETWORK
+
+    monkeypatch.setattr(diarizers, "located", located)
+    known, unknown = (
+        Settings(data_dir=tmp_path, model="demo", worker=Worker(diarizer=name)) for name in ("wespeaker", "nobody")
+    )
+    assert fetch(known)
+    assert not fetch(unknown)
+    assert asked == [("wespeaker", known.model_dir), ("nobody", known.model_dir)]
 
 
 def test_an_engine_of_ones_own_gets_its_models_itself(tmp_path: Path) -> None:
