@@ -12,7 +12,7 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3 python;
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$python; break; }; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test mutants mutants-domain test-compose fuzz recordings audit check format docs lock clean mac-up mac-worker chaos bench soak test-mlx secrets clients release pin manifests
+.PHONY: help demo run test mutants mutants-domain test-compose test-operations fuzz recordings audit check format docs lock clean mac-up mac-worker chaos bench soak test-mlx secrets clients release pin manifests
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ mutants-domain: $(VENV)/.dev ## Let mutmut change the pure domain, and print the
 
 test-compose: $(VENV)/.dev ## Build the images, bring up the compose stack and break it (needs Docker, minutes)
 	@TEST_COMPOSE=1 $(BIN)/python -m pytest tests/compose $(ARGS)
+
+test-operations: $(VENV)/.dev ## Upgrade, scale, kill and fill the compose stack under load, and print the table (needs Docker; OPERATIONS_RUNS=5: an hour)
+	@TEST_COMPOSE=1 $(BIN)/python -m pytest tests/compose/test_operations.py -n 0 -s -q $(ARGS)
 
 # $(call dotenv,NAME,DEFAULT): a variable of the shell's, else of Compose's file.
 dotenv = $${$(1):-$$(sed -n 's/^$(1)=//p' .env | grep . || echo $(2))}

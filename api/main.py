@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import structlog
 import uvicorn
 
-from api import garbage, processes
+from api import garbage, processes, takeover
 from api.server import Protocol, Server
 from transcription.observability import logs
 from transcription.observability.cores import available
@@ -83,7 +83,11 @@ def _serve(settings: Settings, listener: socket.socket | None) -> None:
         server_header=False,
         timeout_graceful_shutdown=api.stop_s,
     )
-    Server(config).run(sockets=[listener or config.bind_socket()])
+    listener = listener or config.bind_socket()
+    # Imported before the wait, so that little is left to do after it.
+    config.load()
+    takeover.wait_for_turn(settings, listener)
+    Server(config).run(sockets=[listener])
 
 
 def _serve_with_granian(settings: Settings, count: int) -> None:

@@ -3,6 +3,8 @@
 #
 # Twice as many run for a moment. The old ones are told to stop when every new one is healthy and nginx has had time
 # to hear of it; then they finish what they have in hand. When a new one doesn't become healthy, the old ones stay.
+# Where a new API changes the ledger's layout, which the old one couldn't read, it waits until that has stopped
+# (api/takeover.py); requests wait for it for a second or two.
 # Build before (docker compose build). COMPOSE_FILE, COMPOSE_PROJECT_NAME and COMPOSE_ENV_FILES count as always.
 set -eu
 
@@ -13,31 +15,56 @@ cd "$(dirname "$0")/.."
 old=$(docker compose ps -q "$service")
 count=$(printf '%s\n' "$old" | grep -c .) || { echo "no $service runs; docker compose up -d starts it" >&2; exit 1; }
 
+murmur() { docker compose run --rm -T --no-deps "$service" murmur "$@"; }
+step=same
+if [ "$service" = api ]; then
+    status=0
+    step=$(murmur schema hold) || status=$?
+    case $status in
+        0) [ "$step" = held ] || step=same ;;
+        2) step=same ;; # a release that doesn't know the command
+        *) echo "$service: nothing was done" >&2; exit 1 ;;
+    esac
+fi
+
 # Not --no-deps: it changes the hash by which Compose knows a container, and the next `up` would replace all of these.
 docker compose up -d --no-recreate --no-build --scale "$service=$((count * 2))" "$service"
 new=$(docker compose ps -q "$service" | grep -vxF "$old" || true)
 
-unhealthy() {
-    for id in $new; do
-        [ "$(docker inspect -f '{{.State.Health.Status}}' "$id")" = healthy ] || echo "$id"
-    done
+ready() { # ready ID
+    if [ "$step" = held ]; then
+        docker exec "$1" test -e /tmp/murmur-waits
+    else
+        [ "$(docker inspect -f '{{.State.Health.Status}}' "$1")" = healthy ]
+    fi
 }
+unready() { for id in $new; do ready "$id" 2>/dev/null || echo "$id"; done; }
 waited=0
-while [ -n "$(unhealthy)" ]; do
+while [ -n "$(unready)" ]; do
     if [ "$waited" -ge "$patience_s" ]; then
         echo "$service: not healthy after $patience_s s; the old containers stay. Last words:" >&2
-        for id in $(unhealthy); do docker logs --tail 5 "$id" >&2; done
+        for id in $(unready); do docker logs --tail 5 "$id" >&2; done
         for id in $new; do docker rm -f "$id" >/dev/null; done
+        [ "$step" = same ] || murmur schema release
         exit 1
     fi
     sleep 1
     waited=$((waited + 1))
 done
 
-# Longer than nginx believes an answer of the name server.
+# nginx asks a server that it couldn't reach again, and the name server, after two seconds.
+[ "$step" = same ] || for id in $new; do docker exec "$id" touch /tmp/murmur-listen; done
 sleep 3
 # shellcheck disable=SC2086  # ids, one word each
-docker stop $old >/dev/null
+docker stop $old >/dev/null &
+stopping=$!
+if [ "$step" = held ]; then
+    # The old ones take nothing more from the moment on at which they are told, and answer what they have.
+    sleep 1
+    # shellcheck disable=SC2086
+    docker exec ${new%%[!0-9a-f]*} murmur schema release
+fi
+wait "$stopping"
 # shellcheck disable=SC2086
 docker rm $old >/dev/null
 echo "$service: $count new container(s) serve"

@@ -126,9 +126,10 @@ docker compose up -d --no-build
 
 # A container that was replaced has read its configuration already.
 if [ -n "$edge" ] && [ "$(id nginx)" = "$edge" ]; then
-    # Tested first: nginx keeps what it has when there is something wrong with the new one.
-    docker compose exec -T nginx sh /etc/nginx/murmur/start.sh -t
-    docker compose kill -s HUP nginx
+    # Says what is wrong with the new one, and nginx keeps what it has.
+    docker compose exec -T nginx sh /etc/nginx/murmur/start.sh apply
 fi
-[ -z "$(id prometheus)" ] || docker compose kill -s HUP prometheus
+for service in prometheus alertmanager; do
+    [ -z "$(id $service)" ] || docker compose kill -s HUP $service
+done
 echo "upgraded: $MURMUR_VERSION runs, before it $before"

@@ -1,140 +1,68 @@
 #!/bin/sh
-# Writes nginx's configuration from nginx.conf.template and the environment, then becomes nginx.
-# `start.sh -t` only tests it. Plain sh, sed and nginx: the image has nothing else.
+# nginx, whose configuration can change while it runs, without a failed request.
+#
+#   start.sh         runs it. SIGHUP, or another content of EDGE_SETTINGS, applies template, settings and certificates
+#   start.sh apply   the same from beside it (docker compose exec nginx sh …), which says what is wrong
+#   start.sh -t      only looks whether the configuration is good
+#
+# A configuration that nginx refuses is not applied: the one before stays.
 set -eu
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 run=${EDGE_RUN_DIR:-/tmp/edge}
-tls=${EDGE_TLS_DIR:-/etc/nginx/tls}
+settings=${EDGE_SETTINGS:-}
+# How long requests under way may take when nginx is told to quit. Nobody is served meanwhile, so it's short.
+stop_s=${EDGE_STOP_S:-1}
 mkdir -p "$run"
 
-# What is counted goes to a volume that another container reads; the edge works without it.
-counted=${EDGE_COUNTED_LOG:-/dev/null}
-if ! (: >>"$counted") 2>/dev/null; then
-    echo "$counted can't be written: what the edge sees is not counted" >&2
-    counted=/dev/null
-fi
+# Becomes nginx, so only in a subshell. Its own log goes to the error stream until the configuration has been read.
+become() { conf=$1; shift; exec nginx -e stderr -p "$run" -c "$conf/nginx.conf" -g "daemon off; ${EDGE_GLOBALS:-}" "$@"; }
 
-number() { # number NAME VALUE
-    case $2 in ''|*[!0-9]*) echo "$1 must be a number, and is '$2'" >&2; exit 2 ;; esac
+# Writes a configuration beside those before, and says where. All but the last two are deleted: an old process of nginx
+# may still look at its own.
+rendered() {
+    new=$(mktemp -d "$run/conf.XXXXXX") && sh "$here/render.sh" "$new" || return
+    # shellcheck disable=SC2012  # mktemp's names are plain
+    ls -1dt "$run"/conf.* | tail -n +4 | while read -r old; do rm -rf "$old"; done
+    echo "$new"
 }
-max_upload=${MURMUR_LIMITS__MAX_UPLOAD_BYTES:-1073741824}
-rate=${MURMUR_EDGE_REQUESTS_PER_S:-100}
-burst=${MURMUR_EDGE_BURST:-200}
-connections=${MURMUR_EDGE_CONNECTIONS:-200}
-number MURMUR_LIMITS__MAX_UPLOAD_BYTES "$max_upload"
-number MURMUR_EDGE_REQUESTS_PER_S "$rate"
-number MURMUR_EDGE_BURST "$burst"
-number MURMUR_EDGE_CONNECTIONS "$connections"
-# The longest body that the API takes: audio in base64 inside JSON. For other forms its own check is the closer one.
-max_body=$((max_upload * 4 / 3 + 262144))
-
-api=${EDGE_API:-api:8000}
-resolver=${EDGE_RESOLVER:-$(sed -n 's/^nameserver[ \t]*//p' /etc/resolv.conf | head -n 1)}
-case $resolver in *:*:*) resolver="[$resolver]" ;; esac
-
-# nginx -v: «nginx version: nginx/1.26.3 (Debian)»
-version=$(nginx -v 2>&1 | sed 's/.*nginx\/\([0-9.]*\).*/\1/')
-at_least() { # at_least 1.27.3
-    [ "$(printf '%s\n%s\n' "$1" "$version" | sort -t . -k 1,1n -k 2,2n -k 3,3n | head -n 1)" = "$1" ]
+use() { ln -s "$1/nginx.conf" "$1/link" && mv "$1/link" "$run/nginx.conf"; }
+apply() {
+    found=$(rendered) && (become "$found" -t) && use "$found" && kill -HUP "$(cat "$run/nginx.pid")"
 }
 
-# From 1.27.3 on an upstream follows its name's addresses. Before, only a variable makes nginx ask again; it then
-# takes the addresses in random order. Either way a request has a connection of its own: one that is kept from an
-# earlier request can close under a POST, which is never sent again.
-: >"$run/upstream.conf"
-if at_least 1.27.3; then
-    if at_least 1.29.7; then keepalive='keepalive 0;'; else keepalive=''; fi
-    cat >"$run/upstream.conf" <<CONF
-upstream api {
-    zone api 256k;
-    least_conn;
-    server $api resolve max_fails=2 fail_timeout=2s;
-    $keepalive
-}
-CONF
-    target=api
-else
-    target=$api
-fi
+case ${1:-} in
+    apply) apply; exit ;;
+    -t) found=$(rendered); become "$found" -t ;;
+esac
 
-# Where errors of nginx's own become problems: in the server, and again in a location that has an error_page itself.
-# A request that can't be read may have no path, and such a one only another path leads on, no name.
-cat >"$run/problems.conf" <<CONF
-error_page 404 413 429 500 502 503 504 @problem;
-error_page 400 405 408 414 431 494 501 505 /-/problem;
-CONF
-
-cat >"$run/answer.conf" <<'CONF'
-# With a body half read nginx closes the connection, and must say so: the client's next POST would be lost.
-keepalive_timeout 0;
-default_type application/problem+json;
-add_header X-Request-ID $edge_id always;
-add_header Retry-After $problem_retry always;
-add_header Cache-Control no-store always;
-return 200 '{"type":"urn:murmur:error:$problem_code","title":"$problem_code","status":$status,"detail":"$problem_detail","code":"$problem_code","request_id":"$edge_id"}';
-CONF
-
-# Who else may say where a client comes from: a load balancer in front, which must set X-Forwarded-For itself.
-: >"$run/proxies.conf"
-if [ -n "${MURMUR_EDGE_PROXIES:-}" ]; then
-    for network in $(echo "$MURMUR_EDGE_PROXIES" | tr ',' ' '); do
-        case $network in *[!0-9a-fA-F.:/]*) echo "MURMUR_EDGE_PROXIES: $network is no network" >&2; exit 2 ;; esac
-        echo "set_real_ip_from $network;" >>"$run/proxies.conf"
+stamp() { [ ! -e "$settings" ] || cksum <"$settings"; }
+watch() {
+    while sleep 2; do
+        now=$(stamp)
+        [ "$now" = "$seen" ] || { seen=$now; apply || echo "the new settings are not applied" >&2; }
     done
-    printf '%s\n' 'real_ip_header X-Forwarded-For;' 'real_ip_recursive on;' >>"$run/proxies.conf"
-fi
+}
+quit() { kill -QUIT "$nginx"; (sleep "$stop_s"; kill -TERM "$nginx" 2>/dev/null) & }
 
-# Who may see Flower and Grafana: a file that is mounted, or one name and password, which may stand in a file, or nobody.
-[ -z "${MURMUR_OPERATOR_PASSWORD_FILE:-}" ] || MURMUR_OPERATOR_PASSWORD=$(cat "$MURMUR_OPERATOR_PASSWORD_FILE")
-operators=${EDGE_OPERATORS_FILE:-/etc/nginx/operators}
-if [ ! -e "$operators" ] && [ -n "${MURMUR_OPERATOR_PASSWORD:-}" ]; then
-    operators=$run/operators
-    (umask 077 && printf '%s:{PLAIN}%s\n' "${MURMUR_OPERATOR_USER:-operator}" "$MURMUR_OPERATOR_PASSWORD" >"$operators")
-fi
-if [ -e "$operators" ]; then
-    cat >"$run/operators.conf" <<CONF
-auth_basic "Murmuration's operators";
-auth_basic_user_file $operators;
-CONF
-else
-    echo 'return 404;' >"$run/operators.conf"
-fi
-
-: >"$run/tls.conf"
-hsts=''
-if [ -e "$tls/tls.crt" ]; then
-    if at_least 1.25.1; then http2='' on='http2 on;'; else http2=' http2' on=''; fi
-    port=${MURMUR_HTTPS_PORT:-443}
-    number MURMUR_HTTPS_PORT "$port"
-    if [ "$port" = 443 ]; then port=''; else port=:$port; fi
-    hsts='add_header Strict-Transport-Security "max-age=31536000" always;'
-    cat >"$run/tls.conf" <<CONF
-$hsts
-# Nothing is told, and no key taken, over plain HTTP; only the health check is.
-set \$plain "\$scheme \$uri";
-if (\$plain = "http /-/edge") { set \$plain ""; }
-if (\$plain ~ "^http ") { return 308 https://\$host$port\$request_uri; }
-listen ${EDGE_HTTPS_LISTEN:-8443} ssl$http2;
-$on
-ssl_certificate $tls/tls.crt;
-ssl_certificate_key $tls/tls.key;
-ssl_protocols TLSv1.2 TLSv1.3;
-ssl_session_cache shared:tls:5m;
-ssl_session_timeout 1d;
-ssl_session_tickets off;
-CONF
-fi
-
-# A location with a header of its own has none of the server's.
-[ -z "$hsts" ] || echo "$hsts" >>"$run/answer.conf"
-
-sed -e "s|@run@|$run|g" -e "s|@listen@|${EDGE_LISTEN:-8080}|g" -e "s|@resolver@|$resolver|g" \
-    -e "s|@target@|$target|g" -e "s|@max_body@|$max_body|g" -e "s|@rate@|$rate|g" -e "s|@burst@|$burst|g" \
-    -e "s|@connections@|$connections|g" -e "s|@flower@|${EDGE_FLOWER:-flower:5555}|g" \
-    -e "s|@grafana@|${EDGE_GRAFANA:-grafana:3000}|g" -e "s|@log@|${EDGE_LOG:-/dev/stdout}|g" \
-    -e "s|@counted@|$counted|g" -e "s|@status@|${EDGE_STATUS_LISTEN:-8081}|g" \
-    "$here/nginx.conf.template" >"$run/nginx.conf"
-
-# Its own log goes to the error stream until the configuration has been read.
-exec nginx -e stderr -p "$run" -c "$run/nginx.conf" -g "daemon off; ${EDGE_GLOBALS:-}" "$@"
+# Who writes the settings may only just have been started.
+tries=0
+while [ -n "$settings" ] && [ ! -e "$settings" ] && [ "$tries" -lt 10 ]; do sleep 1; tries=$((tries + 1)); done
+seen=$(stamp)
+found=$(rendered)
+use "$found"
+become "$run" &
+nginx=$!
+watcher=
+if [ -n "$settings" ]; then watch & watcher=$!; fi
+trap 'apply || echo "the new configuration is not applied" >&2' HUP
+trap quit QUIT
+trap 'kill -TERM "$nginx"' TERM INT
+# A signal interrupts the wait.
+while :; do
+    status=0
+    wait "$nginx" || status=$?
+    kill -0 "$nginx" 2>/dev/null || break
+done
+[ -z "$watcher" ] || kill "$watcher"
+exit "$status"

@@ -19,6 +19,7 @@ from tests.platform import eventually
 
 ROOT = Path(__file__).parents[1]
 START = ROOT / "nginx" / "start.sh"
+RENDER = ROOT / "nginx" / "render.sh"
 # Debian puts it where only root's PATH leads.
 PATH = os.environ["PATH"] + ":/usr/sbin"
 HERE = ("127.0.0.1", "127.0.0.2", "127.0.0.3")

@@ -19,6 +19,7 @@ PLATFORM = {
     "keys": "murmur.cli.keys",
     "audit": "murmur.cli.audit",
     "backup": "murmur.cli.backup",
+    "schema": "murmur.cli.schema",
     "worker": "murmur.platform.worker",
 }
 """

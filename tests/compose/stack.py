@@ -20,7 +20,7 @@ from murmur.platform.ledger_server import free_port
 from tests.platform import eventually
 
 ROOT = Path(__file__).parents[2]
-PROJECT = "murmuration-test"
+PROJECT = os.environ.get("TEST_COMPOSE_PROJECT", "murmuration-test")
 PASSWORD = "for the tests alone"
 
 
@@ -39,6 +39,7 @@ class Stack:
 
     def __init__(self, **settings: str) -> None:
         port = free_port()
+        self.root = ROOT
         self.url = f"http://127.0.0.1:{port}"
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("MURMUR_")},
@@ -104,6 +105,11 @@ class Stack:
         """What the other scalable service has now: `up` would bring it back to what the file says."""
         others = {"api", "worker"} - set(counts)
         return [word for name in others for word in ("--scale", f"{name}={len(self.containers(name))}")]
+
+    def healthy(self, service: str) -> int:
+        """How many containers of *service* are."""
+        found = self._run("docker", "inspect", "-f", "{{.State.Health.Status}}", *self.containers(service))
+        return found.split().count("healthy")
 
     def kill(self, container: str) -> None:
         """SIGKILL."""

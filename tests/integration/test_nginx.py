@@ -20,7 +20,7 @@ import pytest
 from api.middleware.requests import _SANE_ID
 from api.uploads.json_form import JsonForm
 from murmur.platform.ledger_server import free_port
-from tests.edge import ROOT, START, Edge, Names, Replica, edge, environment, nginx_excused, replicas
+from tests.edge import RENDER, ROOT, START, Edge, Names, Replica, edge, environment, nginx_excused, replicas
 from tests.platform import eventually
 from transcription.errors import TooLarge
 from transcription.settings import Limits
@@ -124,7 +124,7 @@ def test_limits_and_rules_are_the_ones_of_the_api(shared: Edge) -> None:
     assert f'"~^{_SANE_ID.pattern}$" $http_x_request_id;' in written
     assert f"413 {TooLarge.code};" in written
     default = Limits().max_upload_bytes
-    assert f"MAX_UPLOAD_BYTES:-{default}" in START.read_text()
+    assert f"MAX_UPLOAD_BYTES:-{default}" in RENDER.read_text()
     assert f"MAX_UPLOAD_BYTES:-{default}" in (ROOT / "docker-compose.yml").read_text()
 
 

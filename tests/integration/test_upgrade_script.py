@@ -11,7 +11,8 @@ ROOT = Path(__file__).parents[2]
 DOCKER = """#!/bin/sh
 last() { for word in "$@"; do :; done; echo "$word"; }
 case "$*" in
-    "compose config --services") printf '%s\\n' nginx api worker redis redis-cache prometheus ;;
+    "compose config --services") printf '%s\\n' nginx api worker redis redis-cache prometheus alertmanager ;;
+    "compose run "*"schema hold"*) echo "$*" >>"$FAKE/calls"; echo "${STEP:-same}"; exit "${HELD:-0}" ;;
     "compose config --hash "*) echo "$4 files" ;;
     "compose ps -q api") echo a1; echo a2; if grep -qs scale "$FAKE/calls"; then echo a3; echo a4; fi ;;
     "compose ps -q nginx")
@@ -30,14 +31,16 @@ case "$*" in
     *) echo "$*" >>"$FAKE/calls"; [ -z "$FAIL" ] || ! expr "$*" : ".*$FAIL" >/dev/null ;;
 esac
 """
-BUILD, ROLL, REST = (
+BUILD, HOLD, ROLL, REST = (
     "compose build",
+    "compose run --rm -T --no-deps api murmur schema hold",
     "compose up -d --no-recreate --no-build --scale api=4 api",
     "compose up -d --no-build",
 )
 STOPPED = ["stop a1 a2", "rm a1 a2"]
-TRIED = "compose exec -T nginx sh /etc/nginx/murmur/start.sh -t"
-RELOADED = ["compose kill -s HUP nginx", "compose kill -s HUP prometheus"]
+TRIED = "compose exec -T nginx sh /etc/nginx/murmur/start.sh apply"
+WAITS = ("test -e /tmp/murmur-waits", "touch /tmp/murmur-listen")
+RELOADED = ["compose kill -s HUP prometheus", "compose kill -s HUP alertmanager"]
 
 
 SAVED = "compose exec -T api murmur backup create -"
@@ -82,11 +85,11 @@ def kept(world: Path) -> list[str]:
 
 
 def test_an_upgrade_replaces_the_api_first_then_the_rest_and_has_configuration_read_again(world: Path) -> None:
-    assert upgrade(world)[::2] == (0, [BUILD, ROLL, *STOPPED, REST, TRIED, *RELOADED])
+    assert upgrade(world)[::2] == (0, [BUILD, HOLD, ROLL, *STOPPED, REST, TRIED, *RELOADED])
 
 
 def test_images_that_are_there_need_no_build(world: Path) -> None:
-    assert upgrade(world, "--no-build")[2][0] == ROLL
+    assert upgrade(world, "--no-build")[2][:2] == [HOLD, ROLL]
 
 
 @pytest.mark.parametrize(
@@ -109,12 +112,30 @@ def test_an_nginx_that_was_replaced_is_not_told_again(world: Path) -> None:
     assert done[-1] == RELOADED[-1]
 
 
-@pytest.mark.parametrize(("fails", "last"), [("build", BUILD), ("--scale api", ROLL), ("start.sh -t", TRIED)])
+@pytest.mark.parametrize(("fails", "last"), [("build", BUILD), ("--scale api", ROLL), ("start.sh apply", TRIED)])
 def test_an_upgrade_ends_at_the_first_step_that_fails(world: Path, fails: str, last: str) -> None:
     status, said, done = upgrade(world, FAIL=fails)
     assert status != 0
     assert done[-1] == last
     assert "upgraded" not in said
+
+
+def test_a_step_of_the_ledger_is_done_when_the_old_release_takes_nothing_more(world: Path) -> None:
+    status, _, done = upgrade(world, STEP="held")
+    assert status == 0
+    begun = done.index(ROLL)
+    assert done[begun + 1 : begun + 5] == [f"exec {new} {what}" for what in WAITS for new in ("a3", "a4")]
+    # The old ones are told first; whoever waits for their end writes last.
+    assert set(done[begun + 5 : begun + 7]) == {STOPPED[0], "exec a3 murmur schema release"}
+    assert done[begun + 7 : begun + 9] == [STOPPED[1], REST]
+
+
+def test_an_older_release_than_the_ledgers_is_refused_before_anything_is_replaced(world: Path) -> None:
+    assert upgrade(world, HELD="1")[::2] == (1, [BUILD, HOLD])
+
+
+def test_a_release_that_knows_no_steps_is_rolled_as_before(world: Path) -> None:
+    assert upgrade(world, HELD="2")[::2] == (0, [BUILD, HOLD, ROLL, *STOPPED, REST, TRIED, *RELOADED])
 
 
 def test_a_word_that_it_does_not_know_is_refused(world: Path) -> None:
@@ -159,7 +180,7 @@ def test_a_version_that_does_not_become_healthy_is_not_kept(world: Path, fails: 
 def test_going_back_takes_the_version_before_without_a_build_and_can_be_taken_back(world: Path) -> None:
     (world / "project/.env").write_text("MURMUR_VERSION=0.1.0\nMURMUR_VERSION_BEFORE=old\n")
     status, _, done = upgrade(world, "--back")
-    assert (status, done) == (0, [ROLL, *STOPPED, REST, TRIED, *RELOADED])
+    assert (status, done) == (0, [HOLD, ROLL, *STOPPED, REST, TRIED, *RELOADED])
     assert sorted(kept(world)) == ["MURMUR_VERSION=old", "MURMUR_VERSION_BEFORE=0.1.0"]
 
 

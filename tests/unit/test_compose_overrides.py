@@ -48,7 +48,7 @@ def test_https_is_published_beside_http_with_certificates_that_can_not_be_writte
     nginx = stack("docker-compose.tls.yml")["services"]["nginx"]
     assert nginx["ports"] == ["127.0.0.1:80:8080", "127.0.0.1:443:8443"]
     assert mounts(nginx)["/etc/nginx/tls"] == "./tls:ro"
-    assert "EDGE_HTTPS_LISTEN:-8443}" in (ROOT / "nginx" / "start.sh").read_text("utf-8")
+    assert "EDGE_HTTPS_LISTEN:-8443}" in (ROOT / "nginx" / "render.sh").read_text("utf-8")
 
 
 def test_the_key_file_is_mounted_for_those_who_encrypt_and_nobody_else() -> None:

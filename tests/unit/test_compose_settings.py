@@ -73,8 +73,16 @@ def test_the_api_believes_only_the_edge_and_shows_its_figures_inside_alone(monke
     assert (told.api.host, told.api.port) == ("0.0.0.0", 8000)
 
 
+def test_no_setting_replaces_the_edge_but_where_it_is_published() -> None:
+    script = (ROOT / "nginx" / "settings.sh").read_text("utf-8")
+    told = SERVICES["edge-settings"]["environment"]
+    assert set(re.findall(r"MURMUR_\w+", script)) == set(told)
+    assert {frozenset(readers(name) & {"nginx", "edge-settings"}) for name in told} == {frozenset({"edge-settings"})}
+    assert readers("MURMUR_HTTP_PORT") == readers("MURMUR_HTTP_ADDRESS") == {"nginx"}
+
+
 def test_limits_of_the_edge_are_the_apis(monkeypatch: pytest.MonkeyPatch) -> None:
-    edge, api = SERVICES["nginx"]["environment"], settings_of(SERVICES["api"], monkeypatch)
+    edge, api = SERVICES["edge-settings"]["environment"], settings_of(SERVICES["api"], monkeypatch)
     assert int(edge["MURMUR_LIMITS__MAX_UPLOAD_BYTES"]) == api.limits.max_upload_bytes
     assert {name: edge[f"MURMUR_EDGE_{name}"] for name in ("REQUESTS_PER_S", "BURST", "CONNECTIONS")} == {
         "REQUESTS_PER_S": "100",
@@ -82,17 +90,17 @@ def test_limits_of_the_edge_are_the_apis(monkeypatch: pytest.MonkeyPatch) -> Non
         "CONNECTIONS": "200",
     }
     larger = stack(environment={"MURMUR_LIMITS__MAX_UPLOAD_BYTES": "5000"})["services"]
-    for name in ("nginx", "api"):
+    for name in ("edge-settings", "api"):
         assert larger[name]["environment"]["MURMUR_LIMITS__MAX_UPLOAD_BYTES"] == "5000"
 
 
 def test_without_a_password_operators_pages_stay_closed_and_with_one_it_is_everywhere() -> None:
-    assert SERVICES["nginx"]["environment"]["MURMUR_OPERATOR_PASSWORD"] == ""
+    assert SERVICES["edge-settings"]["environment"]["MURMUR_OPERATOR_PASSWORD"] == ""
     grafana = SERVICES["grafana"]["environment"]
     assert grafana["GF_AUTH_ANONYMOUS_ORG_ROLE"] == "Viewer"
     assert grafana["GF_AUTH_BASIC_ENABLED"] == "false"
     told = stack(environment={"MURMUR_OPERATOR_PASSWORD": "sesame"})["services"]
-    assert told["nginx"]["environment"]["MURMUR_OPERATOR_PASSWORD"] == "sesame"
+    assert told["edge-settings"]["environment"]["MURMUR_OPERATOR_PASSWORD"] == "sesame"
     assert told["grafana"]["environment"]["GF_SECURITY_ADMIN_PASSWORD"] == "sesame"
     other = stack(environment={"MURMUR_OPERATOR_PASSWORD": "x", "MURMUR_GRAFANA_PASSWORD": "y"})["services"]
     assert other["grafana"]["environment"]["GF_SECURITY_ADMIN_PASSWORD"] == "y"
@@ -124,7 +132,7 @@ def test_a_setting_reaches_the_services_that_read_it_and_restarts_no_other(name:
         assert found == {"api", "worker"}
     if part == "SECURITY" and "SANDBOX" not in name:
         assert found == {"api"}
-    assert found <= {"api", "worker", "models", "backup", "nginx"}
+    assert found <= {"api", "worker", "models", "backup", "edge-settings"}
 
 
 def test_what_is_fixed_is_set_and_no_service_reads_all_of_the_operators_file() -> None:

@@ -8,7 +8,7 @@ from tests.compose_files import ROOT, seconds
 from transcription.settings import Settings
 
 TEMPLATE = (ROOT / "nginx" / "nginx.conf.template").read_text("utf-8")
-START = (ROOT / "nginx" / "start.sh").read_text("utf-8")
+RENDER = (ROOT / "nginx" / "render.sh").read_text("utf-8")
 
 
 def directive(name: str) -> str:
@@ -29,8 +29,9 @@ def test_edge_leaves_the_silence_of_uploads_to_the_api() -> None:
         assert seconds(directive(name)) > limits.upload_timeout_s
 
 
-def test_edge_lets_long_polls_end_when_it_stops() -> None:
-    assert seconds(directive("worker_shutdown_timeout")) >= Settings().api.max_wait_s
+def test_a_new_configuration_cuts_no_upload_and_no_synchronous_transcription() -> None:
+    told = Settings()
+    assert seconds(directive("worker_shutdown_timeout")) >= max(told.limits.max_upload_s, told.api.max_sync_s)
 
 
 @pytest.mark.parametrize(("name", "most_s"), [("proxy_connect_timeout", 2), ("resolver_timeout", 5)])
@@ -55,7 +56,7 @@ def test_edge_does_not_say_which_version_it_is() -> None:
 
 
 def test_only_current_tls_is_spoken() -> None:
-    assert re.findall(r"^ssl_protocols (.*);", START, re.MULTILINE) == ["TLSv1.2 TLSv1.3"]
+    assert re.findall(r"^ssl_protocols (.*);", RENDER, re.MULTILINE) == ["TLSv1.2 TLSv1.3"]
 
 
 def test_what_was_sent_is_never_sent_twice() -> None:

@@ -30,9 +30,9 @@ _TOO_NEW = re.compile(r"LEDGERTOONEW (\d+) (\d+)")
 _NOT_CONNECTED = re.compile(r"connecting to |No connection available")
 
 
-def connect(settings: Ledger) -> Redis:
+def connect(settings: Ledger, *, timeout_s: float = 10) -> Redis:
     """A client for a worker: several threads may share it."""
-    return _connect(settings.url.get_secret_value())
+    return _connect(settings.url.get_secret_value(), timeout_s)
 
 
 def connect_broker(settings: Ledger) -> Redis:
@@ -40,11 +40,11 @@ def connect_broker(settings: Ledger) -> Redis:
     return _connect(settings.broker())
 
 
-def _connect(url: str) -> Redis:
+def _connect(url: str, timeout_s: float = 10) -> Redis:
     return Redis.from_url(
         url,
         decode_responses=True,
-        socket_timeout=10,
+        socket_timeout=timeout_s,
         socket_connect_timeout=2,
         socket_keepalive=True,
         health_check_interval=15,

@@ -110,6 +110,7 @@
 --                             retention of jobs that ask for none; shorten_from: how far a shorter one was applied
 --   audit             stream  every change of state
 --   schema            string  version of this layout, see schema.lua
+--   schema_held       string  a release that changes the layout waits for it to go, see schema_step.py
 --
 --   keys, key:H       hash    API keys, see api_keys.py: id -> digest of the secret; the key of a digest
 --   keyused           hash    id of an API key -> when it was used last
