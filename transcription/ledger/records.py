@@ -46,14 +46,14 @@ def job(
     channels, further = [comp, *further[:count]], further[count:]
     speakers = further[0] if further else {}
     status = _status(job_hash, parts)
-    options = Options.model_validate_json(job_hash["options"])
+    options = Options.model_validate_json(job_hash.get("options", "{}"))
     duration = seconds(comp.get("duration") or job_hash["duration"]) or 0.0
     done = sum(map(_done, channels)) / len(channels)
     done = duration if status is Status.COMPLETED else min(done, _done(speakers) if speakers else duration)
     ended = _ended(job_hash, parts, status)
     broken = next((part for part in parts if part.get("status") == Status.FAILED), comp)
     created = seconds(job_hash["created"]) or 0.0
-    cached = job_hash["cached"] == "1"
+    cached = job_hash.get("cached") == "1"
     return Job(
         id=job_hash["id"],
         tenant=job_hash["tenant"],

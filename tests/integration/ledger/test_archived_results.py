@@ -165,6 +165,19 @@ def test_whoever_reads_a_result_gets_the_same_before_and_after_it_left_the_ledge
     assert site.reader.all_of_it(job) == before
 
 
+def test_a_job_whose_result_has_left_keeps_no_field_that_says_what_is_known_or_usual(site: Site) -> None:
+    job = finished(site.client, site.worker)
+    site.archive()
+    fields = site.redis.hgetall(f"murmur:job:{job.id}")
+    assert not {"id", "cached", "options"} & fields.keys()  # its key's name, 0 and {}
+    found = site.reader.ask(lambda jobs: jobs.get(job.id, tenant=job.tenant))
+    assert (found.id, found.cached, found.options) == (job.id, False, job.options)
+    again, outcome = site.client.submit("a")
+    assert outcome is Outcome.CACHED
+    assert site.redis.hget(f"murmur:job:{again.id}", "cached") == "1"
+    assert site.reader.ask(lambda jobs: jobs.get(again.id, tenant=again.tenant)).cached
+
+
 def test_a_result_stays_in_the_ledger_for_an_hour_and_a_long_one_leaves_it_at_once(site: Site) -> None:
     short = site.client.new("s")
     site.worker.work()

@@ -10,7 +10,7 @@ local used, left = num(redis.call('GET', used_key)), (day + 1) * 86400000 - at
 -- Jobs leave this set only here, and only when it is full, so it never holds more than the limit.
 if max_jobs > 0 and redis.call('ZCARD', open) >= max_jobs then
   for _, one in ipairs(redis.call('ZRANGE', open, 0, -1)) do
-    local job = hash(k('job', one))
+    local job = job_hash(one)
     local status = job.comp and redis.call('HGET', k('comp', job.comp), 'status')
     local ended = job.canceled or job.failed or job.expired or terminal(status)
     -- A job that isn't there yet may still be on its way.

@@ -1,6 +1,6 @@
 -- Cancel a job. ARGV: job, tenant. Returns {'ok' or 'finished', the job's row (see job_row.lua)}, or {'unknown'}.
 local id, tenant = unpack(ARGV)
-local job = hash(k('job', id))
+local job = job_hash(id)
 local buried = not job.id and tomb(id, tenant)
 if buried then return { 'finished', buried } end
 if job.tenant ~= tenant then return { 'unknown' } end

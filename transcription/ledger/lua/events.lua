@@ -5,14 +5,14 @@
 -- fields, the window's segments (JSON) or ''}.
 local id, tenant, most = unpack(ARGV)
 local starts = { unpack(ARGV, 4) }
-local job = hash(k('job', id))
+local job = job_hash(id)
 local buried = not job.id and tomb(id, tenant)
 if buried then return { buried[1], {}, {}, '' } end
 if not job.id or job.tenant ~= tenant then return {} end
 local channels, lasts = { job.comp }, {}
 for cid in string.gmatch(job.channels or '', '%S+') do channels[#channels + 1] = cid end
 local out = {
-  redis.call('HGETALL', k('job', id)), redis.call('HGETALL', k('comp', job.comp)), further_parts(id), lasts }
+  flat_job(id), redis.call('HGETALL', k('comp', job.comp)), further_parts(id), lasts }
 for n, cid in ipairs(channels) do
   local stream = k('events', cid)
   local last = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]

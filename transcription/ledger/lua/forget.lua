@@ -3,7 +3,7 @@
 -- deletes its bytes and then the key `deleting:S`; until then no new job may count on them.
 local id, tenant = unpack(ARGV)
 local at = now()
-local job = hash(k('job', id))
+local job = job_hash(id)
 if not job.id and dig_out(id, tenant) then return { 'ok', {} } end
 if job.tenant ~= tenant then return 'unknown' end
 audit('forgotten', 'job', id, 'comp', job.comp)

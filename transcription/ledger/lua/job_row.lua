@@ -32,7 +32,7 @@ end
 
 -- {job hash, computation hash, position, ms ahead, hashes of what else it waits for}
 local function job_row(id, with_position)
-  local job = redis.call('HGETALL', k('job', id))
+  local job = flat_job(id)
   local parts = parts_of_id(id)
   local cid = parts[1]
   local position, ms = '', ''

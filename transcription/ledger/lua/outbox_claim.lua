@@ -29,7 +29,7 @@ for n = 1, 200 do
     return first and math.max(0, num(first) - now())
   end
   local key = k('hook', message)
-  local job = hash(k('job', redis.call('HGET', key, 'job') or ''))
+  local job = job_hash(redis.call('HGET', key, 'job') or '')
   if not job.webhook then
     redis.call('ZREM', k('outbox'), message)
   elseif redis.call('EXISTS', gone_key(job)) == 1 then

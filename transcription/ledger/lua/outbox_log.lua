@@ -1,7 +1,7 @@
 -- A job's messages and the tries at them. ARGV: job, tenant.
 -- Returns 'unknown', or {URL or '', {message hash and time of the next try or '', ...}, {tries (JSON)}}.
 local id, tenant = unpack(ARGV)
-local job = hash(k('job', id))
+local job = job_hash(id)
 if not job.id and tomb(id, tenant) then return { '', {}, {} } end
 if not job.id or job.tenant ~= tenant then return 'unknown' end
 local messages = {}

@@ -1,7 +1,7 @@
 -- Send a job's last message again, now, even to a receiver that wanted no more. ARGV: job, tenant.
 -- Returns 'unknown', 'none' or 'ok'.
 local id, tenant = unpack(ARGV)
-local job = hash(k('job', id))
+local job = job_hash(id)
 if not job.id or job.tenant ~= tenant then return 'unknown' end
 if num(job.messages) == 0 then return 'none' end
 local message = 'msg_' .. job.id .. '_' .. job.messages

@@ -13,7 +13,7 @@ if failure ~= '' then entry.error = failure end
 log_delivery(hook.job, entry, num(log_length))
 count('webhooks_' .. outcome)
 if hook.attempts ~= attempt then return 'lost' end
-local job = hash(k('job', hook.job))
+local job = job_hash(hook.job)
 local host = host_of(job.webhook or '')
 redis.call('ZREM', k('sending', job.tenant), message)
 redis.call('ZREM', k('sending', job.tenant, host), message)

@@ -85,9 +85,12 @@ for _, part in ipairs(parts) do
 end
 local cid = parts[1].cid
 
-redis.call('HSET', k('job', r.id), 'id', r.id, 'tenant', r.tenant, 'comp', cid, 'created', at, 'options', options,
+redis.call('HSET', k('job', r.id), 'tenant', r.tenant, 'comp', cid, 'created', at,
   'filename', r.filename, 'sha', r.sha, 'bytes', r.bytes, 'duration', r.duration, 'model', r.model, 'ttl', r.ttl,
-  'cached', outcome == 'cached' and 1 or 0, 'stored', stored)
+  'stored', stored)
+-- What is so with most jobs isn't written.
+if options ~= '{}' then redis.call('HSET', k('job', r.id), 'options', options) end
+if outcome == 'cached' then redis.call('HSET', k('job', r.id), 'cached', 1) end
 if r.speakers then redis.call('HSET', k('job', r.id), 'speakers', r.speakers.cid) end
 if r.channels then
   local cids = {}

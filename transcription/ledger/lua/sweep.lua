@@ -38,7 +38,7 @@ local function to_be_sent(job)
 end
 
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', k('expiry'), '-inf', at, 'LIMIT', 0, SLICE)) do
-  local job = hash(k('job', id))
+  local job = job_hash(id)
   redis.call('ZREM', k('expiry'), id)
   if job.id then
     redis.call('HSET', k('job', id), 'expired', at)

@@ -162,7 +162,7 @@ end
 -- A job whose deadline has passed fails; the computation goes on only for others that wait for it.
 local function miss_deadline(id)
   redis.call('ZREM', k('deadlines'), id)
-  local job = hash(k('job', id))
+  local job = job_hash(id)
   local status = job.comp and job_status(job)
   if not status or terminal(status) or job.canceled or job.expired then return end
   local why = 'it was not done before its deadline (deadline_s, or MURMUR_LIMITS__DEADLINE_INTERACTIVE_S and _BATCH_S)'

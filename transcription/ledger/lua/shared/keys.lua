@@ -12,7 +12,8 @@
 --   coming:S          zset    jobs for a recording that are on their way, by when they are given up
 --   deleting:S        string  a recording whose bytes are being deleted now
 --   stored            hash    tenant -> bytes of the ledger that its jobs' requests take
---   job:ID            hash    a job: tenant, comp, options, audio, ttl, stored; `canceled` or `expired`: when that was;
+--   job:ID            hash    a job: tenant, comp, audio, ttl, stored; where it isn't what it mostly is, `options` ({})
+--                             and `cached` (0); `canceled` or `expired`: when that was;
 --                             `channels`: where each channel is transcribed by itself, the computations of those after
 --                             the first, with spaces between;
 --                             `speakers`: the diarization that it waits for as well; `references`: those of the
@@ -152,11 +153,25 @@ local function num(value) return tonumber(value or 0) or 0 end
 
 -- A number is negated as `0 - n`: `-0` is written «-0», which servers before Redis 7.2 don't take for an integer.
 
-local function hash(key)
-  local flat, out = redis.call('HGETALL', key), {}
+local function hash_of(flat)
+  local out = {}
   for i = 1, #flat, 2 do out[flat[i]] = flat[i + 1] end
   return out
 end
+
+local function hash(key) return hash_of(redis.call('HGETALL', key)) end
+
+-- A job's hash, as it is answered with; it says its id, which is kept in the key's name alone. Empty for no job.
+local function flat_job(id)
+  local flat = redis.call('HGETALL', k('job', id))
+  if #flat > 0 then
+    flat[#flat + 1] = 'id'
+    flat[#flat + 1] = id
+  end
+  return flat
+end
+
+local function job_hash(id) return hash_of(flat_job(id)) end
 
 local function audit(what, ...)
   if AUDIT > 0 then redis.call('XADD', k('audit'), 'MAXLEN', '~', AUDIT, '*', 'what', what, ...) end

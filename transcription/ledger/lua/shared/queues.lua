@@ -175,7 +175,7 @@ local function leave_place(cid, id)
   if terminal(comp[1]) or (comp[2] or id) ~= id then return end
   local best, best_id
   for _, one in ipairs(redis.call('SMEMBERS', k('comp', cid, 'jobs'))) do
-    local job = hash(k('job', one))
+    local job = job_hash(one)
     job.class, job.created = class_of(job), num(job.created)
     local sooner = best and (job.class == best.class and job.created < best.created
       or job.class ~= best.class and job.class == 'interactive')
