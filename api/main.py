@@ -18,7 +18,7 @@ from transcription.settings import InvalidSettings, Settings, read_settings
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-_ONE_OF_SEVERAL = "--listener"
+_ONE_OF_SEVERAL, _GRANIAN = "--listener", "--granian"
 _GRANIAN_AT_ONCE = 65_536
 """Requests in progress in one process: those that wait for a job are many, and cost little."""
 
@@ -62,6 +62,8 @@ def main() -> None:
     settings = _settings()
     count = settings.api.processes or available()
     if settings.api.server == "granian":
+        if sys.argv[1:2] != [_GRANIAN]:
+            processes.begin_again_with_shared_figures([sys.executable, "-m", "api.main", _GRANIAN])
         _serve_with_granian(settings, count)
     elif count == 1:
         _serve(settings, None)
@@ -91,12 +93,12 @@ def _serve(settings: Settings, listener: socket.socket | None) -> None:
 
 
 def _serve_with_granian(settings: Settings, count: int) -> None:
-    """Granian starts, watches and stops its processes itself. It is an extra: imported only where it is asked for."""
+    """Granian forks, watches and stops its processes itself. It is an extra: imported only where it is asked for."""
     try:
         granian = import_module("granian")
     except ImportError:
         raise SystemExit("MURMUR_API__SERVER is granian, which isn't installed: murmuration-asr[granian]") from None
-    with processes.shared_figures():
+    with processes.inherited_figures():
         granian.Granian(
             "api.main:create",
             factory=True,

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
+from typing import NoReturn
 
 import structlog
 from prometheus_client import multiprocess
@@ -31,7 +32,7 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 10.0
 MORE_GRACE_S = 5.0
 """How long after `MURMUR_API__STOP_S` a process that doesn't end is killed."""
 
-_SHARED_FIGURES = "PROMETHEUS_MULTIPROC_DIR"
+_SHARED_FIGURES, _FIGURES_PREFIX = "PROMETHEUS_MULTIPROC_DIR", "murmur-api-figures-"
 _log = structlog.get_logger("api.processes")
 
 
@@ -156,13 +157,28 @@ class Processes:
 def shared_figures() -> Iterator[str]:
     """A directory in which the processes count together; the environment that they inherit names it."""
     # (prometheus_client looks for it when it is imported, so this is for processes that are started from now on.)
-    directory = tempfile.mkdtemp(prefix="murmur-api-figures-")
+    directory = tempfile.mkdtemp(prefix=_FIGURES_PREFIX)
     os.environ[_SHARED_FIGURES] = directory
     try:
         yield directory
     finally:
         del os.environ[_SHARED_FIGURES]
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def begin_again_with_shared_figures(argv: list[str]) -> NoReturn:
+    """Become *argv*, which names such a directory from its first import on: for a server that forks its processes."""
+    os.environ[_SHARED_FIGURES] = tempfile.mkdtemp(prefix=_FIGURES_PREFIX)
+    os.execv(argv[0], argv)  # noqa: S606  our own program
+
+
+@contextmanager
+def inherited_figures() -> Iterator[None]:
+    """Delete the directory that `begin_again_with_shared_figures` made at the block's end."""
+    try:
+        yield
+    finally:
+        shutil.rmtree(os.environ[_SHARED_FIGURES], ignore_errors=True)
 
 
 def end_with_parent(life: int) -> None:

@@ -10,6 +10,7 @@ lock() { # lock FILE EXTRA...
   compile "${@/#/--extra=}" -o "requirements/$out.txt" pyproject.toml
 }
 lock api api otel
+lock granian granian otel
 lock worker worker otel
 lock cuda worker cuda otel
 # With torch, which the other locks leave out on purpose (see tool.uv in pyproject.toml).

@@ -9,6 +9,7 @@ from fastapi import Request
 from starlette.exceptions import HTTPException
 
 from api.dependencies import Platform, incoming
+from api.presence import CLIENT_GONE
 from api.uploads.receive import RequestFormat
 from transcription.errors import (
     EngineFailed,
@@ -29,7 +30,6 @@ CLIENT_CHECK_S = 5.0
 """How often a waiting request checks whether its client is still there."""
 
 OUTAGE_POLL_S = 1.0
-CLIENT_GONE = 499
 
 Found = TypeVar("Found")
 

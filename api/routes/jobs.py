@@ -9,6 +9,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from api.dependencies import Caller, JobId, Platform, PlatformDep, incoming
 from api.jobs.answers import matches
 from api.openapi import SUBMISSION
+from api.presence import while_connected
 from api.problems import documented
 from api.schemas import JobOut, JobsOut, jobs_out
 from transcription.job import Job, Outcome, Status
@@ -62,7 +63,7 @@ async def submit(
     if asked:
         seconds = min(float(asked[1]), platform.settings.api.max_wait_s)
         headers["Preference-Applied"] = f"wait={seconds:g}"
-        job = await platform.jobs.wait(job, seconds=seconds)
+        job = await while_connected(request, platform.jobs.wait(job, seconds=seconds))
     if outcome is Outcome.REPEATED:
         headers["Idempotent-Replayed"] = "true"
     return _answer(request, platform, job, status=200 if job.status.terminal else 202, **headers)
@@ -102,7 +103,8 @@ async def look_up(
     """The job as it is now, or at its end when `wait` is given."""
     job = await platform.jobs.get(job_id, tenant=caller.tenant)
     if wait and not job.status.terminal:
-        job = await platform.jobs.wait(job, seconds=min(wait, platform.settings.api.max_wait_s))
+        waiting = platform.jobs.wait(job, seconds=min(wait, platform.settings.api.max_wait_s))
+        job = await while_connected(request, waiting)
     return _answer(request, platform, job, status=200, if_none_match=if_none_match)
 
 
