@@ -15,6 +15,7 @@ from transcription.settings import Settings
 PROMETHEUS = yaml.safe_load((ROOT / "monitoring" / "prometheus" / "prometheus.yml").read_text("utf-8"))
 FIXED = {
     "MURMUR_DATA_DIR", "MURMUR_API__HOST", "MURMUR_API__PORT", "MURMUR_API__STOP_S", "MURMUR_WORKER__METRICS_PORT",
+    "MURMUR_WORKER__HOST_WORKERS",
     "MURMUR_API__HOUSEKEEPING", "MURMUR_WORKER__WEBHOOKS", "MURMUR_SECURITY__TRUSTED_PROXIES", "MURMUR_BACKUP__DIR",
 }  # fmt: skip
 NOT_HERE = {"MURMUR_WORKER__MLX__MEMORY_BYTES", "MURMUR_WORKER__MLX__CACHE_BYTES"}
@@ -154,10 +155,12 @@ def test_who_decodes_hostile_files_has_no_secret_but_the_ledgers() -> None:
         assert "worker" not in readers(name)
 
 
-def test_how_many_run_is_a_setting_that_changes_no_container() -> None:
+def test_how_many_run_is_a_setting_and_workers_are_told_among_how_many_they_divide_the_cores() -> None:
     assert (SERVICES["api"]["scale"], SERVICES["worker"]["scale"]) == ("2", "1")
     more = stack(environment={"MURMUR_API_REPLICAS": "4", "MURMUR_WORKER_REPLICAS": "3"})["services"]
     assert (more["api"]["scale"], more["worker"]["scale"]) == ("4", "3")
+    assert more["worker"]["environment"]["MURMUR_WORKER__HOST_WORKERS"] == "3"
+    assert more["api"]["environment"] == SERVICES["api"]["environment"]
 
 
 def test_redis_asks_for_the_password_that_its_clients_have() -> None:

@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from transcription.observability.cores import available
-from transcription.settings import Worker
+from transcription.settings import Settings, Worker
+from worker.engines.choice import choose
 from worker.engines.cpu_layout import WIDE, CpuLayout, instruction_set, layout, slots
 
 
@@ -42,6 +43,21 @@ class TestQuota:
     def test_without_a_quota_the_affinity_counts(self, tmp_path: Path) -> None:
         assert available(machine(tmp_path, "0::/\n", cpu_max="max 100000\n")) == 16
         assert available(tmp_path / "nothing") == 16
+
+    @pytest.mark.parametrize(("sharers", "cores"), [(1, 16), (3, 5), (16, 1), (40, 1)])
+    def test_workers_of_a_host_divide_its_cores(self, tmp_path: Path, sharers: int, cores: int) -> None:
+        assert available(tmp_path, sharers=sharers) == cores
+
+    def test_a_quota_is_a_workers_own(self, tmp_path: Path) -> None:
+        assert available(machine(tmp_path, "0::/\n", cpu_max="350000 100000\n"), sharers=5) == 3
+
+
+def test_five_workers_on_two_cores_have_a_model_replica_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
+    settings = Settings(device="cpu", worker={"engine": "faster_whisper", "host_workers": 5})
+    alone = settings.model_copy(update={"worker": settings.worker.model_copy(update={"host_workers": 1})})
+    assert choose(settings).layout.startswith("1 × 1 ")
+    assert choose(alone).layout.startswith("2 × 1 ")
 
 
 def test_this_machine_has_at_least_a_core() -> None:

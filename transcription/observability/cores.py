@@ -4,19 +4,20 @@ import os
 from pathlib import Path
 
 
-def available(root: Path = Path("/")) -> int:
+def available(root: Path = Path("/"), *, sharers: int = 1) -> int:
     """
     Count the cores that this process may use: the machine's, its affinity's, its control group's quota's least.
 
     Args:
         root: Where `proc` and `sys` lie; tests have their own.
+        sharers: Processes of this kind that divide the machine's cores among them; a quota is each one's own.
     """
     try:
         cores = len(os.sched_getaffinity(0))
     except AttributeError:  # macOS has neither affinity nor control groups
-        return os.cpu_count() or 1
+        return max(1, (os.cpu_count() or 1) // sharers)
     quota = _quota(root)
-    return max(1, min(cores, int(quota))) if quota else cores
+    return max(1, min(cores, int(quota)) if quota else cores // sharers)
 
 
 def _quota(root: Path) -> float | None:

@@ -39,6 +39,11 @@ class Worker(Part):
     )
     model_workers: int = Field(0, ge=0, description="Model replicas that compute in parallel; 0: one per core.")
     threads: int = Field(1, ge=1, description="Threads per model replica.")
+    host_workers: int = Field(
+        1,
+        ge=1,
+        description="Workers that divide this host's cores among them; a container's own CPU limit counts first.",
+    )
     batch: int = Field(0, ge=0, description="Windows decoded together; 0: 4 on a CPU, as many as fit on a GPU.")
     encoder: Literal["auto", "ctranslate2", "openvino"] = Field(
         "auto", description="Encoder on a CPU; `auto`: the faster one, measured at a model's first load."

@@ -53,7 +53,7 @@ def choose(settings: Settings) -> Choice:
         return Choice(engine, device, compute_type, slots_, "windows join and leave between steps")
     if engine == faster_whisper.NAME:
         device, compute_type = faster_whisper.arithmetic(settings)
-        plan = layout(settings.worker, device=device, cores=available())
+        plan = layout(settings.worker, device=device, cores=available(sharers=settings.worker.host_workers))
         description = faster_whisper.describe(plan, device)
         return Choice(engine, device, compute_type, slots(settings.worker, plan), description)
     device = settings.device

@@ -257,7 +257,7 @@ def load(name: str, directory: Path, settings: Settings) -> FasterWhisper:
         if not (directory / file).is_file():
             raise ModelUnavailable(f"{directory} is no CTranslate2 Whisper model: it has no {file}")
     device, compute_type = arithmetic(settings)
-    plan = layout(settings.worker, device=device, cores=available())
+    plan = layout(settings.worker, device=device, cores=available(sharers=settings.worker.host_workers))
     if instructions := instruction_set():
         os.environ.setdefault(FORCED_INSTRUCTIONS, instructions)
     chosen = select(directory, settings, plan, device=device)

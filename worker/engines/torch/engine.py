@@ -69,7 +69,7 @@ def load(name: str, directory: Path, settings: Settings, *, device: str, compute
     if not (directory / "tokenizer.json").is_file():
         raise ModelUnavailable(f"{directory} has no tokenizer.json; fetch it beside the weights")
     if device == "cpu":
-        torch.set_num_threads(available())
+        torch.set_num_threads(available(sharers=settings.worker.host_workers))
     else:
         # The thread that feeds the device asks for Python between launches; others may not keep it for long.
         sys.setswitchinterval(SWITCH_S)
