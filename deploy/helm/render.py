@@ -2,6 +2,7 @@
 Renders the chart with Helm's own engine (the package helm-python-sdk), without a cluster and without `helm`.
 
     python deploy/helm/render.py            writes deploy/kubernetes/*/murmuration.yaml from the values beside each
+    python deploy/helm/render.py --package DIR  writes the chart's archive, with what its links lead to
     python deploy/helm/render.py --check    says whether they are what the chart gives
     python deploy/helm/render.py --serve    answers lines of JSON, for tests
 """
@@ -64,6 +65,9 @@ def main() -> int:
     helm.disable_logging()
     if "--serve" in sys.argv:
         serve()
+        return 0
+    if "--package" in sys.argv:
+        print(helm.package(str(CHART), destination=sys.argv[-1]))
         return 0
     status = 0
     for values in sorted(MANIFESTS.glob("*/values.yaml")):

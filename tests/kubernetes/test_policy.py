@@ -1,6 +1,8 @@
 """What the chart promises: who knows which secret, who reaches whom, what is kept, limited and waited for."""
 
+import subprocess
 from ipaddress import ip_address, ip_network
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +11,7 @@ import yaml
 from api.uploads.json_form import JsonForm
 from tests.compose_files import memory, stack
 from tests.kubernetes.charts import ELSEWHERE, ROOT, Document, container, pods, profiles
+from tests.platform import eventually
 from transcription.network.addresses import is_public
 from transcription.settings import Settings
 
@@ -488,7 +491,8 @@ def test_recordings_in_a_bucket_need_no_volume_that_several_pods_write(monkeypat
 def test_a_worker_reads_models_that_a_job_has_fetched_and_starts_with_none_missing() -> None:
     worker, job = PODS["worker"], PODS["models"]
     (waits,) = worker["initContainers"]
-    assert waits["command"] == container(job)["command"] == ["python", "-m", "worker.download_models"]
+    assert container(job)["command"] == ["python", "-m", "worker.download_models"]
+    assert "until python -m worker.download_models;" in waits["command"][-1]
     assert {"name": "HF_HUB_OFFLINE", "value": "1"} in waits["env"]
     assert {"name": "HF_HUB_OFFLINE", "value": "1"} in container(worker)["env"]
     for one in (waits, container(worker)):
@@ -498,6 +502,24 @@ def test_a_worker_reads_models_that_a_job_has_fetched_and_starts_with_none_missi
     # A Job can't be changed, so that of other models has another name.
     names = {name for profile in profiles() for kind, name in profiles()[profile] if kind == "Job"}
     assert len(names) == 5
+
+
+def test_who_waits_for_models_goes_on_when_they_come_and_goes_at_once_when_told_to(tmp_path: Path) -> None:
+    (waits,) = PODS["worker"]["initContainers"]
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/asked\n[ -e {tmp_path}/there ]\n')
+    python.chmod(0o755)
+    env = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    asked = tmp_path / "asked"
+    with subprocess.Popen(waits["command"], env=env) as waiting:
+        eventually(asked.exists)
+        assert waiting.poll() is None
+        # Before the next look: a pod whose shell doesn't hear it is killed after its whole grace period.
+        waiting.terminate()
+        assert waiting.wait(5) == 1
+    assert asked.read_text().splitlines() == ["-m worker.download_models"]
+    (tmp_path / "there").touch()
+    assert subprocess.run(waits["command"], env=env, check=False).returncode == 0
 
 
 def test_the_ledger_never_forgets_and_the_cache_may() -> None:
@@ -528,6 +550,8 @@ def test_backups_are_taken_on_schedule_and_the_ledger_knows_how_often(monkeypatc
     backup = settings_of("elsewhere", "backup", monkeypatch).backup
     assert (backup.every_s, backup.keep, backup.url, str(backup.dir)) == (86_400, 14, "s3://bucket/backups", "/backups")
     assert spec["schedule"] == "0 3 * * *"
+    # Only what is set is written down for the alert, a default isn't.
+    assert "every_s" in backup.model_fields_set
 
 
 @pytest.mark.parametrize("profile", sorted(profiles()))
