@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 # One directory for every command, ~/.murmur, unless this one says otherwise.
 DATA_DIR ?=
 ARGS ?=
+# Of the tests, which wait for other processes half of their time: twice as many as a small machine has cores.
+PROCESSES ?= 4
 FUZZ_INPUTS ?= 10000
 FUZZ_SEED ?= 1
 # The first interpreter that starts and is new enough; `make PYTHON=/path/to/python` chooses another.
@@ -24,8 +26,8 @@ run: $(VENV)/.local ## Run the platform on 127.0.0.1:8000 until Ctrl-C (ARGS="--
 	@$(BIN)/murmur up $(if $(DATA_DIR),--data-dir $(DATA_DIR)) $(ARGS)
 
 # A process of tests that dies is the end, with the test's name: xdist's replacement may wait for ever for its last test.
-test: $(VENV)/.dev ## Run the tests (ARGS="tests/unit -k formats")
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0 $(ARGS)
+test: $(VENV)/.dev ## Run the tests (ARGS="tests/unit -k formats", PROCESSES=2)
+	@$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder --max-worker-restart 0 $(ARGS)
 
 clients: $(VENV)/.clients ## Install linters, generators and published clients, which tests/clients drives (npm; a minute)
 

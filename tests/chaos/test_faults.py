@@ -321,7 +321,8 @@ def test_a_long_recording_is_shared_by_idle_workers_and_merged_without_a_seam(
     flock: Flock, client: Client, tmp_path: Path
 ) -> None:
     audio = recording(800, 400)
-    job = client.submit(audio, key="long")
+    # So slow that nobody is through with all of it before the others have heard of it.
+    job = client.submit(audio, key="long", prompt="steady")
     done = ended(client, job)
     assert done["status"] == "completed"
     assert client.text(job) == expected(audio, tmp_path, span_s=flock.settings.worker.span_s)

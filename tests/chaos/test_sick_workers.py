@@ -97,16 +97,13 @@ def test_a_worker_whose_data_is_not_mounted_fails_no_job_says_so_and_returns_whe
 
 
 def test_a_worker_with_another_secret_fails_no_job(tmp_path: Path) -> None:
-    with flock_of(tmp_path, {}) as flock:
-        # Workers on other hosts: they share no disk with the API, nor with each other.
-        for name, secret in (("w1", SECRET), ("w2", "not that secret at all")):
-            own = {"MURMUR_BLOBS__URL": flock.url("api1"), "MURMUR_DATA_DIR": str(tmp_path / name)}
-            flock.env[name] = {**own, "MURMUR_BLOBS__SECRET": secret}
-        flock.env["api1"] = {"MURMUR_BLOBS__SECRET": SECRET}
-        for name in ("api1", "w1", "w2"):
-            flock.kill(name)
-            flock.start(name)
-        eventually(lambda: flock.ready("api1"), 60)
+    flock = Flock(tmp_path / "data", lease=LEASE, workers=("w1", "w2"), apis=("api1",), window_s=0.3)
+    # Workers on other hosts: they share no disk with the API, nor with each other.
+    for name, secret in (("w1", SECRET), ("w2", "not that secret at all")):
+        own = {"MURMUR_BLOBS__URL": flock.url("api1"), "MURMUR_DATA_DIR": str(tmp_path / name)}
+        flock.env[name] = {**own, "MURMUR_BLOBS__SECRET": secret}
+    flock.env["api1"] = {"MURMUR_BLOBS__SECRET": SECRET}
+    with flock:
         jobs = submitted(flock)
         eventually(lambda: "w2" in quarantined(flock), 30)
         all_complete(flock, jobs)

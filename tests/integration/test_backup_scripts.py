@@ -144,8 +144,8 @@ def test_an_interrupted_backup_ends_at_once_and_changes_and_leaves_nothing(
     world: Path, redis_server: Redis, redis_url: str, number: signal.Signals, shell: str
 ) -> None:
     before = redis_server.config_get("*aof*")
-    # A runner in the background ignores SIGINT, and its children would inherit that.
-    command = ["env", "--default-signal=INT", shell, str(ROOT / "deploy/backup.sh"), str(world / "backup")]
+    # A runner in the background ignores SIGINT, one under nohup SIGHUP, and its children would inherit that.
+    command = ["env", "--default-signal=INT,HUP", shell, str(ROOT / "deploy/backup.sh"), str(world / "backup")]
     with subprocess.Popen(command, env=environment(world, redis_url, HANG="backup create")) as script:
         part = world / "backup/.backup.tar.part"
         eventually(lambda: part.exists() and part.stat().st_size == 100)

@@ -1,11 +1,16 @@
 """The load measurements, for seconds: they start what they say they start, and count what they say they count."""
 
+import os
 import shutil
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 
 import pytest
 
 from bench.load import clients, polls, soak, uploads, wrk
+from bench.load.stack import Stack, pin, running
 
 SAID = """
 Running 1s test @ http://127.0.0.1:1
@@ -53,7 +58,38 @@ def test_clients_of_every_kind_are_held_and_hear_of_their_jobs_ends(monkeypatch:
     assert "errors | 0" in clients.table(held)
 
 
+@pytest.fixture(autouse=True)
+def _every_core() -> Iterator[None]:
+    """Measurements keep this process to one core, and with it all that later tests would start."""
+    before = os.sched_getaffinity(0)
+    yield
+    pin(os.getpid(), *before)
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with running(tmp_path_factory.mktemp("stack"), worker=True) as started:
+        yield started
+
+
+@pytest.fixture
+def one_stack(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measurements that start the same take one after the other of it: each start takes seconds."""
+
+    def started(
+        _: Path, *, worker: bool, through_nginx: bool = False, **settings: str
+    ) -> AbstractContextManager[Stack]:
+        assert worker
+        assert not through_nginx
+        assert all(name.startswith("RETENTION__") for name in settings)
+        return nullcontext(stack)
+
+    for module in (polls, soak):
+        monkeypatch.setattr(module, "running", started)
+
+
 @pytest.mark.timeout(180)
+@pytest.mark.usefixtures("one_stack")
 def test_soak_of_seconds_accounts_for_every_job() -> None:
     found = soak.soak(seconds=3, find_s=2, look_s=0.5)
     assert found.accepted >= 3
@@ -64,6 +100,7 @@ def test_soak_of_seconds_accounts_for_every_job() -> None:
 
 @pytest.mark.timeout(180)
 @pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk isn't installed")
+@pytest.mark.usefixtures("one_stack")
 def test_polls_are_a_share_of_the_bare_routes_in_the_same_round(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(polls, "JOBS", 2)
     rows = polls.measure(seconds=1, rounds=1, through_nginx=False)

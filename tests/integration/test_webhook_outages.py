@@ -113,9 +113,16 @@ def test_delivery_that_could_not_be_written_down_comes_again_under_its_id(
     settings: Settings, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     finished(settings, receiver.url)
-    failing(monkeypatch, "settle", error)
+    real = RedisOutbox.settle
+
+    async def settle(self: RedisOutbox, *args: Any, **keywords: Any) -> Any:
+        if len(receiver.received) < 2:  # also where a busy machine's receiver was too slow for the first try
+            raise error
+        return await real(self, *args, **keywords)
+
+    monkeypatch.setattr(RedisOutbox, "settle", settle)
     with dispatching(settings):
-        eventually(lambda: len(receiver.received) == 2, 60)
+        eventually(lambda: len(receiver.received) >= 2, 60)
         client = LedgerClient(settings)
         (job,) = client.listed()
 
