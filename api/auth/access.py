@@ -56,7 +56,7 @@ class AccessPolicy:
             RateLimited: too many requests.
             LedgerUnavailable: the key can't be looked up.
         """
-        path = scope["path"]
+        path = route_path(scope)
         nobody = Principal(tier=self._security.default_tier, address=client_address(scope))
         asking.set((nobody, _request_id(scope)))
         if _is_public(path):
@@ -157,6 +157,13 @@ class AccessMiddleware:
 
 def _request_id(scope: Scope) -> str:
     return str(scope.get("state", {}).get("request_id", ""))
+
+
+def route_path(scope: Scope) -> str:
+    """The path by which routes are found: without what a server puts before all of them, its `root_path`."""
+    path, root = str(scope["path"]), str(scope.get("root_path", ""))
+    rest = path.removeprefix(root)
+    return rest if path.startswith(root) and (not rest or rest.startswith("/")) else path
 
 
 def client_address(scope: Scope) -> str:

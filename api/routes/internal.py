@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse
 
+from api.auth.access import route_path
 from api.dependencies import PlatformDep
 from transcription.errors import BlobDamaged, BlobMissing, Forbidden, JobNotFound
 from transcription.storage.signed_links import valid
@@ -21,7 +22,7 @@ async def _signed(
     signature: Annotated[str, Query(max_length=64)] = "",
 ) -> None:
     secret = platform.settings.blobs.secret
-    what = f"{request.method} {request.url.path}"
+    what = f"{request.method} {route_path(request.scope)}"
     if secret is None or not valid(
         secret.get_secret_value(), what, expires=expires, signature=signature, now=time.time()
     ):
