@@ -11,12 +11,16 @@ from redis import Redis
 from tests import audio_files
 from tests.ledger_worker import LedgerWorker
 from tests.live_api import api_settings, live_api
+from tests.memory_jobs import MemoryQueue
 from tests.platform import eventually, eventually_async
 from tests.secured_api import secured, settings_for
+from transcription.housekeeping.maintenance import Maintenance
 from transcription.job import Job
 from transcription.ledger.connections import connect
 from transcription.ledger.span_store import RedisSpans
 from transcription.settings import Retention, Settings
+from transcription.storage.disk import DiskBlobs
+from transcription.storage.results import open_results
 from transcription.transcript import Segment, Transcript
 
 SAID = " the patient is well"
@@ -152,6 +156,39 @@ def test_whoever_waits_for_the_text_in_the_answer_has_read_it(
     eventually(lambda: SAID.strip() not in everything(redis_server))
     assert NAME not in everything(redis_server)
     assert api.get("/v1/jobs").json()["jobs"] == []
+
+
+READINGS: dict[str, Callable[[httpx.Client, str], httpx.Response]] = {
+    **{
+        kind: lambda api, job, kind=kind: api.get(f"/v1/jobs/{job}/result", params={"format": kind})  # type: ignore[misc]
+        for kind in ("json", "verbose_json", "text", "srt", "vtt", "tsv")
+    },
+    "partial": lambda api, job: api.get(f"/v1/jobs/{job}/result", params={"partial": "true"}),
+    "events": lambda api, job: api.get(f"/v1/jobs/{job}/events"),
+    "production-scale": lambda api, job: api.get(f"/result/{job}"),
+}
+
+
+@pytest.mark.parametrize("archived", [False, True], ids=["in the ledger", "in the store"])
+def test_by_whichever_way_a_result_was_read_nothing_of_it_is_left(
+    api: httpx.Client, settings: Settings, worker: LedgerWorker, redis_server: Redis, archived: bool
+) -> None:
+    store = open_results(settings)
+    assert store is not None
+    keeper = Maintenance(worker.spans, MemoryQueue(), DiskBlobs(settings.blob_dir), settings, results=store)
+    for way, read in READINGS.items():
+        job = hand_in(api)
+        worker.work(SAID)
+        if archived:
+            redis_server.zadd("murmur:finished", dict.fromkeys(redis_server.zrange("murmur:finished", 0, -1), 0))
+            keeper.archive(store)
+            assert SAID.strip() not in everything(redis_server), way
+        answer = read(api, job)
+        assert (answer.status_code, SAID.strip() in answer.text) == (200, True), (way, answer.text)
+        eventually(lambda job=job: gone(api, job))  # type: ignore[misc]
+        held = everything(redis_server)
+        assert (SAID.strip() in held, NAME in held) == (False, False), way
+        eventually(lambda: not [path for path in settings.blob_dir.rglob("*") if path.is_file()])
 
 
 async def test_naming_speakers_is_no_reading(redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
