@@ -8,11 +8,13 @@ from tests.ledger_clock import LedgerClock
 from tests.ledger_endings import BOOM, CORRUPT
 from tests.ledger_steps import claim, submission, submit
 from tests.ledger_worker import MODELS, LedgerWorker, nothing_for
+from transcription.errors import Fault
 from transcription.job import Failure, Status
 from transcription.ledger.span_store import RedisSpans
 from transcription.settings import Settings
 
 THIRDS = (4.0, 7.0, 10.0)
+SICK = Failure(code="storage_unavailable", message="no disk", retryable=True, fault=Fault.PLATFORM)
 
 
 def test_a_released_span_is_claimed_again_at_once_without_counting_an_attempt(
@@ -116,3 +118,19 @@ def test_progress_is_never_beyond_the_truth_and_reaches_its_end(client: LedgerCl
     ended = client.get(job)
     assert (done(), ended.status, ended.compute_s) == ((10.0, 10.0), Status.COMPLETED, 1.5)
     assert client.text(job) == "one two three"
+
+
+def test_a_worker_leaves_what_it_had_a_fault_with_to_another_as_long_as_there_is_one(
+    client: LedgerClient, worker: LedgerWorker, spans: RedisSpans, ledger_clock: LedgerClock
+) -> None:
+    other = LedgerWorker(spans, "w2")
+    client.new()
+    spans.fail(worker.claim(), SICK, retry_in_s=1)
+    ledger_clock.advance(2)
+    spans.reap()
+    assert nothing_for(worker)
+    spans.fail(other.claim(), SICK, retry_in_s=1)
+    ledger_clock.advance(2)
+    spans.reap()
+    # Both had one: whoever comes first takes it, and it has cost no attempt.
+    assert worker.claim().attempt == 1
