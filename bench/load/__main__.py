@@ -29,13 +29,15 @@ def main() -> None:
     parser.add_argument("--step", type=float, default=10, help="seconds at each faster pace; 0: none (default: 10)")
     parser.add_argument("--ends", type=float, default=5, help="jobs that end in a second meanwhile (default: 5)")
     parser.add_argument("--processes", type=int, default=1, help="API processes under the clients (default: 1)")
+    parser.add_argument("--server", default="uvicorn", help="the API's HTTP server: uvicorn or granian")
     given = parser.parse_args()
+    server = {"API__SERVER": given.server}
     parts: dict[str, Callable[[], str]] = {
         "polls": lambda: polls.table(
-            polls.measure(seconds=given.seconds, rounds=given.rounds, through_nginx=not given.without_nginx)
+            polls.measure(seconds=given.seconds, rounds=given.rounds, through_nginx=not given.without_nginx, **server)
         ),
         "uploads": lambda: uploads.table(
-            uploads.measure(rounds=given.rounds, seconds=given.seconds, huge_bytes=round(given.huge_mb * 1e6))
+            uploads.measure(rounds=given.rounds, seconds=given.seconds, huge_bytes=round(given.huge_mb * 1e6), **server)
         ),
         "claims": lambda: claims.table(claims.measure(given.submits)),
         "clients": lambda: clients.table(
@@ -45,6 +47,7 @@ def main() -> None:
                 ends_per_s=given.ends,
                 processes=given.processes,
                 step_s=given.step,
+                **server,
             )
         ),
     }

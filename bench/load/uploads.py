@@ -43,15 +43,15 @@ class Figures:
     All that was measured.
 
     ``short_cpu_ms`` is the API's CPU time for a submit of 10 s of FLAC, its probe's included, and ``probe_cpu_ms`` the
-    probe's alone. ``polls_ms`` were measured while *crowd* uploads came at once, ``rss`` is the curve of the huge one.
+    probe's alone. ``polls_ms`` were measured while *crowd* uploads came at once. ``huge`` has by the way (to the API,
+    through nginx) the seconds that the huge one took, and the curve of the API's resident bytes meanwhile.
     """
 
     sizes: list[Uploads]
     short_cpu_ms: float
     probe_cpu_ms: float
     huge_bytes: int
-    huge_s: float
-    rss: list[int]
+    huge: dict[str, tuple[float, list[int]]]
     crowd: int
     polls_ms: list[float]
     crowd_errors: int
@@ -89,9 +89,13 @@ def measure(
     sizes: tuple[float, ...] = (1, 10),
     huge_bytes: int = 1_000_000_000,
     crowd: int = 200,
+    **settings: str,
 ) -> Figures:
     """Measure everything in turn; *huge_bytes* 0 leaves the huge one out."""
-    with tempfile.TemporaryDirectory() as directory, running(Path(directory)) as stack:
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        running(Path(directory), through_nginx=huge_bytes > 0, **settings) as stack,
+    ):
         pin(os.getpid(), OTHER_CORE)
         return uvloop.run(
             _measure(stack, rounds=rounds, seconds=seconds, sizes=sizes, huge_bytes=huge_bytes, crowd=crowd)
@@ -104,6 +108,9 @@ async def _measure(
     numbers = iter(range(1, 1 << 40))
     kinds = [Uploads(size) for size in sizes]
     await _some(stack.api, "/v1/jobs", 100_000, 0.5, numbers)  # the sandbox has started
+    # Before all others: what they leave in the allocator's hands would hide what a huge one takes.
+    ways = {"to the API": stack.api.url, "through nginx": stack.api.edge_url} if huge_bytes else {}
+    huge = {way: await _huge(stack.api, url, huge_bytes, numbers) for way, url in ways.items()}
     for _ in range(rounds):
         for kind in kinds:
             size = round(kind.megabytes * 1e6)
@@ -113,15 +120,12 @@ async def _measure(
             kind.cpu_ms.append(cpu_ms)
     short_ms, probe_ms = await _short(stack.api, seconds, numbers)
     polls, errors = await _beside(stack, crowd, numbers) if crowd else ([], 0)
-    began = time.monotonic()
-    rss = await _huge(stack.api, huge_bytes, numbers) if huge_bytes else []
     return Figures(
         sizes=kinds,
         short_cpu_ms=short_ms,
         probe_cpu_ms=probe_ms,
         huge_bytes=huge_bytes,
-        huge_s=time.monotonic() - began,
-        rss=rss,
+        huge=huge,
         crowd=crowd,
         polls_ms=polls,
         crowd_errors=errors,
@@ -182,16 +186,16 @@ async def _beside(stack: Stack, crowd: int, numbers: Iterator[int]) -> tuple[lis
     return took, sum(not isinstance(end, Answer) or end.status != 202 for end in ends)
 
 
-async def _huge(service: Service, size: int, numbers: Iterator[int]) -> list[int]:
-    """Resident bytes of the API while a huge recording comes, beginning with what it had before."""
-    rss = [service.rss_bytes()]
-    coming = asyncio.create_task(upload(service.url, "/v1/jobs", size, next(numbers)))
+async def _huge(service: Service, url: str, size: int, numbers: Iterator[int]) -> tuple[float, list[int]]:
+    """Seconds, and resident bytes of the API while a huge recording comes, beginning with what it had before."""
+    began, rss = time.monotonic(), [service.rss_bytes()]
+    coming = asyncio.create_task(upload(url, "/v1/jobs", size, next(numbers)))
     while not coming.done():
         await asyncio.wait([coming], timeout=CURVE_S)
         rss.append(service.rss_bytes())
     if coming.result().status != 202:
         raise SystemExit(f"the huge upload was answered {coming.result()}")
-    return rss
+    return time.monotonic() - began, rss
 
 
 def table(figures: Figures) -> str:
@@ -207,12 +211,11 @@ def table(figures: Figures) -> str:
     lines += ["", "| | | target |", "|---|---|---|"]
     lines.append(f"| a submit of 10 s of FLAC, CPU ms | {figures.short_cpu_ms:.1f} | |")
     lines.append(f"| of that the probe, CPU ms | {figures.probe_cpu_ms:.1f} | ≤ 2 |")
-    if figures.rss:
-        growth = (max(figures.rss) - figures.rss[0]) / 1e6
-        curve = ", ".join(f"{one / 1e6:.0f}" for one in figures.rss[:: max(1, len(figures.rss) // 12)])
-        lines.append(
-            f"| {figures.huge_bytes / 1e6:,.0f} MB in {figures.huge_s:.0f} s raise RSS by | {growth:.1f} MB | < 32 MB |"
-        )
+    for way, (took_s, rss) in figures.huge.items():
+        growth = (max(rss) - rss[0]) / 1e6
+        curve = ", ".join(f"{one / 1e6:.0f}" for one in rss[:: max(1, len(rss) // 12)])
+        size = f"{figures.huge_bytes / 1e6:,.0f} MB {way}"
+        lines.append(f"| {size} in {took_s:.0f} s raise RSS by | {growth:.1f} MB | < 32 MB |")
         lines.append(f"| RSS meanwhile, MB | {curve} | |")
     if figures.polls_ms:
         lines.append(
