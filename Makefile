@@ -54,10 +54,12 @@ mac-worker: $(VENV)/.mlx .env ## Set up and start the native worker on Metal bes
 	@$(BIN)/murmur worker --env-file .env --engine mlx --ledger "redis://:$(call dotenv,MURMUR_REDIS_PASSWORD,)@127.0.0.1:$(call dotenv,MURMUR_LEDGER_PORT,6379)/0" \
 		--audio "http://127.0.0.1:$(call dotenv,MURMUR_HTTP_PORT,80)" $(ARGS)
 
-# The API and a worker without its disk must know one secret.
+# The API and a worker without its disk must know one secret, and Prometheus where the worker's metrics are.
 .env: FORCE
 	@grep -qs '^MURMUR_BLOBS__SECRET=.' $@ || (umask 077; test -z "$$(tail -c 1 $@ 2>/dev/null)" || echo >> $@; \
 		echo "MURMUR_BLOBS__SECRET=$$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')" >> $@; echo "A new secret is in $@")
+	@grep -qs '^MURMUR_WORKER__METRICS_ADDRESS=' $@ || \
+		printf '%s\n' MURMUR_WORKER__METRICS_PORT=9464 MURMUR_WORKER__METRICS_ADDRESS=auto >> $@
 
 FORCE:
 

@@ -138,7 +138,8 @@ class AliveOut(BaseModel):
 
 def worker_out(worker: WorkerInfo) -> WorkerOut:
     """A live worker for the wire; its process id stays here."""
-    return WorkerOut(**asdict(worker) | {"started_at": datetime.fromtimestamp(round(worker.started_at, 3), UTC)})
+    told = {name: value for name, value in asdict(worker).items() if name in WorkerOut.model_fields}
+    return WorkerOut(**told | {"started_at": datetime.fromtimestamp(round(worker.started_at, 3), UTC)})
 
 
 def languages_out() -> list[LanguageOut]:

@@ -35,6 +35,7 @@ from worker.diarizers.choice import ChosenDiarizer
 from worker.host_heartbeat import HostHeartbeat
 from worker.leases import Held, Leases
 from worker.metrics import counters, endpoint
+from worker.metrics.address import PORTS, address
 from worker.model_cache import ModelCache
 from worker.pipeline import Pipeline
 from worker.probes import Probes
@@ -71,6 +72,7 @@ class WorkerRuntime:
         self._settings = settings
         self._started_at = time.time()
         self._rate: float | None = None
+        self._metrics_at = ""
         self._spans: SpanStore = RedisSpans(shared_client(settings.ledger.url.get_secret_value()), settings)
         self._queue: JobQueue = CeleryQueue(app, shared_client(settings.ledger.broker()))
         self._blobs = open_blobs(settings)
@@ -121,13 +123,13 @@ class WorkerRuntime:
         # Before anybody hears of this worker: what is submitted then has its place in the cache.
         self._revisions.check()
         self._revisions.start()
+        self._metrics_at = self._serve_metrics()
         self._leases.start()
         self._maintenance.start()
         threading.Thread(target=self._decoder.start, name="decoder", daemon=True).start()
         if self._settings.worker.webhooks:
             self._webhook_dispatcher.start()
         self._queues.start()
-        endpoint.serve(self._settings.worker.metrics_port, self.name, self._state)
 
     def stop(self, *, at_once: bool = False) -> None:
         """
@@ -309,6 +311,12 @@ class WorkerRuntime:
         rate = audio_s / spent_s * max(1, len(self._leases.holding()))
         self._rate = rate if self._rate is None else RATE_MEMORY * self._rate + (1 - RATE_MEMORY) * rate
 
+    def _serve_metrics(self) -> str:
+        told = self._settings.worker
+        ports = PORTS if told.metrics_address else 1
+        port = endpoint.serve(told.metrics_port, self.name, self._state, ports=ports)
+        return address(told.metrics_address, port, ledger_url=self._settings.ledger.url.get_secret_value())
+
     def _state(self) -> endpoint.State:
         held, slots = len(self._leases.holding()), self._models.slots
         return endpoint.State(held=held, slots=slots, models=len(self._models.names()), unfit=self._quarantine.parts)
@@ -332,6 +340,7 @@ class WorkerRuntime:
             diarizer=self._diarizer.name if self._quarantine.without((self._diarizer.model,)) else "",
             withdrawn=tuple(sorted(set(self._models_served) - set(self._quarantine.without(self._models_served)))),
             revisions=self._revisions.known,
+            metrics=self._metrics_at,
             version=build().version,
             commit=build().commit,
             draining=self._leases.draining,

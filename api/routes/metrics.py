@@ -4,6 +4,7 @@ import orjson
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
+from pydantic import BaseModel, Field
 
 from api.dependencies import Platform, PlatformDep
 from api.metrics.ledger import LedgerFigures
@@ -13,6 +14,12 @@ from transcription.errors import LedgerUnavailable
 from transcription.observability.old_metric_names import with_old_names
 
 router = APIRouter(tags=["metrics"])
+
+
+class TargetsOut(BaseModel):
+    """Addresses that Prometheus scrapes alike."""
+
+    targets: list[str] = Field(examples=[["192.168.1.20:9464"]])
 
 
 @router.get(
@@ -55,6 +62,18 @@ async def ledger(request: Request, platform: PlatformDep) -> Response:
     registry = CollectorRegistry()
     registry.register(LedgerFigures(backlog, server))
     return _text(request, with_old_names(registry))
+
+
+@router.get(
+    "/metrics/targets",
+    operation_id="get_metrics_targets",
+    summary="Name workers to Prometheus",
+    responses=documented(),
+)
+async def targets(platform: PlatformDep) -> list[TargetsOut]:
+    """Live workers that told where their metrics are, as Prometheus' `http_sd_configs` reads them."""
+    backlog = await platform.backlog.now()
+    return [TargetsOut(targets=[worker.metrics]) for worker in backlog.workers if worker.metrics]
 
 
 def _text(request: Request, registry: CollectorRegistry) -> Response:

@@ -3,16 +3,15 @@
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from murmur.platform.ledger_server import free_port
-from tests.edge import ROOT, Edge, Names, edge, nginx_excused, replicas
+from tests.edge import Names, edge, nginx_excused, replicas
+from tests.edge_reader import Reader, Samples, edge_reader
 from tests.monitoring.server import needs
 from tests.platform import eventually
 from tests.unit.test_metrics_docs import documented
@@ -21,44 +20,6 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="needs more than one loopback address"),
     pytest.mark.skipif(nginx_excused(), reason="no nginx here: apt install nginx-light"),
 ]
-Samples = dict[tuple[str, ...], float]
-
-
-class Reader:
-    """A running `python -m murmur.edge`."""
-
-    def __init__(self, port: int) -> None:
-        self.url = f"http://127.0.0.1:{port}/metrics"
-
-    def answers(self) -> bool:
-        try:
-            return httpx.get(self.url).is_success
-        except httpx.TransportError:
-            return False
-
-    def samples(self, name: str, *labels: str) -> Samples:
-        """Each series of *name* by the values of *labels*."""
-        found = [
-            sample
-            for family in text_string_to_metric_families(httpx.get(self.url).text)
-            for sample in family.samples
-            if sample.name == name
-        ]
-        return {tuple(sample.labels[label] for label in labels): sample.value for sample in found if sample.value}
-
-
-@contextmanager
-def reader(at: Edge) -> Iterator[Reader]:
-    port = free_port()
-    argv = [sys.executable, "-m", "murmur.edge", f"--log={at.counted}", f"--status={at.status_url}", f"--port={port}"]
-    process = subprocess.Popen([*argv, "--wanted=api=2", "--wanted=worker=1"], cwd=ROOT, stderr=subprocess.DEVNULL)
-    found = Reader(port)
-    try:
-        eventually(found.answers, within_s=30)
-        yield found
-    finally:
-        process.terminate()
-        assert process.wait(20) == 0
 
 
 def test_requests_that_fail_at_the_edge_are_counted_although_no_replica_lives_to_count_them(tmp_path: Path) -> None:
@@ -68,7 +29,7 @@ def test_requests_that_fail_at_the_edge_are_counted_although_no_replica_lives_to
         replicas(2, port) as two,
         edge(tmp_path, names=names, port=port) as at,
         at.client() as client,
-        reader(at) as shown,
+        edge_reader(at, api=2) as shown,
     ):
         names.addresses = [replica.address for replica in two]
 
@@ -132,14 +93,14 @@ def _says_what_the_docs_say(text: str) -> None:
     assert (checked.returncode, checked.stderr) == (0, "")
 
 
-def test_an_edge_that_is_away_is_seen_and_one_whose_log_can_not_be_written_serves_all_the_same(tmp_path: Path) -> None:
+def test_an_edge_whose_log_can_not_be_written_serves_all_the_same_and_one_that_is_away_is_seen(tmp_path: Path) -> None:
     port = free_port()
-    with Names() as names, replicas(1, port) as one:
+    with Names() as names, replicas(1, port) as one, ExitStack() as front:
         names.addresses = [one[0].address]
-        with edge(tmp_path, names=names, port=port, EDGE_COUNTED_LOG=str(tmp_path / "nowhere" / "log")) as at:
-            eventually(lambda: httpx.get(f"{at.url}/echo").is_success)
-            with reader(at) as shown:
-                assert shown.samples("nginx_up") == {(): 1}
-        with reader(at) as shown:
-            assert shown.samples("nginx_up") == {}  # 0
+        nowhere = str(tmp_path / "nowhere" / "log")
+        at = front.enter_context(edge(tmp_path, names=names, port=port, EDGE_COUNTED_LOG=nowhere))
+        eventually(lambda: httpx.get(f"{at.url}/echo").is_success)
+        with edge_reader(at) as shown:
+            assert shown.samples("nginx_up") == {(): 1}
+            front.close()
             assert "nginx_up 0.0" in httpx.get(shown.url).text

@@ -94,6 +94,18 @@ async def test_without_the_ledger_everything_says_so_and_when_to_come_back(api: 
     assert "murmur_ledger_up 0.0" in (await api.http.get("/metrics/ledger")).text
 
 
+async def test_workers_that_told_where_their_metrics_are_are_named_to_prometheus(tmp_path: Path) -> None:
+    async with bench(tmp_path) as api:
+        api.jobs.workers = (WORKER, replace(WORKER, id="w2@mini", metrics="192.168.1.20:9464"))
+        answer = await api.http.get("/metrics/targets")
+        assert answer.headers["content-type"] == "application/json"
+        assert answer.json() == [{"targets": ["192.168.1.20:9464"]}]
+        api.jobs.down = True
+        api.forget_backlog()
+        # Prometheus keeps the targets that it has.
+        assert (await api.http.get("/metrics/targets")).status_code == 503
+
+
 async def test_full_queue_refuses_before_the_body_is_read(tmp_path: Path) -> None:
     async with bench(tmp_path, max_queue_audio_s=100) as api:
         api.jobs.pending_audio_s = 400.0

@@ -18,7 +18,7 @@ NETWORKS = {
     "redis": {"ledger"},
     "redis-cache": {"ledger"},
     "flower": {"front", "ledger", "monitoring"},
-    "prometheus": {"monitoring"},
+    "prometheus": {"outside", "monitoring"},
     "alertmanager": {"outside", "monitoring"},
     "grafana": {"front", "monitoring"},
 }

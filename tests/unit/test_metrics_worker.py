@@ -8,11 +8,13 @@ from types import SimpleNamespace
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from murmur.platform.ledger_server import free_port
 from tests.platform import eventually
 from transcription.computation import Timing
 from worker.batcher import Batcher, Key
 from worker.metrics import counters, endpoint
 from worker.metrics import gpu as gpu_module
+from worker.metrics.address import address
 from worker.metrics.gpu import Gpu, gpus
 
 
@@ -74,6 +76,34 @@ def test_a_model_that_cannot_be_loaded_counts_as_an_error() -> None:
     with pytest.raises(OSError, match="gone"), counters.loading():
         raise OSError("gone")
     assert errors() == 1
+
+
+@pytest.mark.parametrize(
+    ("told", "port", "ledger", "found"),
+    [
+        ("", 9464, "redis://127.0.0.1:6379/0", ""),
+        ("auto", 0, "redis://127.0.0.1:6379/0", ""),
+        ("auto", 9464, "redis://127.0.0.1:6379/0", "host.docker.internal:9464"),
+        ("auto", 9464, "unix:///run/ledger.sock", "host.docker.internal:9464"),
+        ("auto", 9464, "redis://[::1]:6379/0", "host.docker.internal:9464"),
+        ("auto", 9464, "redis://nowhere.invalid/0", ""),
+        ("mini.example.org", 9465, "redis://127.0.0.1:6379/0", "mini.example.org:9465"),
+        ("fd00::7", 9464, "redis://127.0.0.1:6379/0", "[fd00::7]:9464"),
+    ],
+)
+def test_a_worker_outside_the_containers_says_where_prometheus_finds_it(
+    told: str, port: int, ledger: str, found: str
+) -> None:
+    assert address(told, port, ledger_url=ledger) == found
+
+
+def test_workers_of_one_machine_that_are_named_to_prometheus_have_a_port_each() -> None:
+    state, first = endpoint.State(held=0, slots=1, models=0), free_port()
+    ports = [endpoint.serve(first, f"w{number}@here", lambda: state, ports=16) for number in range(3)]
+    assert len(set(ports)) == 3
+    for number, port in enumerate(ports):
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+            assert f'replica="w{number}@here"' in answer.read().decode()
 
 
 pynvml = pytest.importorskip("pynvml", reason="the extra `cuda` isn't installed")

@@ -18,6 +18,7 @@ class WorkerInfo:
     nothing, or nothing for the models that it has ``withdrawn``; empty when all is well. ``diarizer`` tells speakers
     apart; empty where it can't. ``revisions`` are those of its models' weights, as far as it knows them. One that is
     ``draining`` finishes what it holds and then ends. ``version`` and ``commit`` are its code's.
+    ``metrics`` is the host and port at which Prometheus finds it; empty where that finds it by itself.
     """
 
     id: str
@@ -40,6 +41,7 @@ class WorkerInfo:
     version: str = ""
     commit: str = ""
     draining: bool = False
+    metrics: str = ""
 
     @property
     def fit(self) -> bool:

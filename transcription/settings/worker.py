@@ -79,4 +79,10 @@ class Worker(Part):
         description="How long a worker that is told to stop may finish what it holds; then it hands it back.",
     )
     metrics_port: int = Field(0, ge=0, le=65_535, description="Port of the worker's own /metrics; 0: off.")
+    metrics_address: str = Field(
+        "",
+        pattern=r"^(auto|[\w.:\[\]-]+)?$",
+        description="Host under which /metrics/targets of the API names this worker to Prometheus; `auto`: this "
+        "machine's address towards the ledger; empty: Prometheus finds it by itself.",
+    )
     mlx: Mlx = Mlx()

@@ -72,11 +72,27 @@ def registry(name: str, state: Callable[[], State]) -> CollectorRegistry:
     return with_old_names(whole)
 
 
-def serve(port: int, name: str, state: Callable[[], State]) -> None:
-    """Answer `GET /metrics` on *port* of every address, 0: nowhere. A port that is taken is no reason not to work."""
+def serve(port: int, name: str, state: Callable[[], State], *, ports: int = 1) -> int:
+    """
+    Answer `GET /metrics` on every address of this machine. A port that is taken is no reason not to work.
+
+    Args:
+        port: 0: nowhere.
+        name: The worker's.
+        state: Gives its state.
+        ports: How many, from *port* on, may be tried: several workers of a machine need one each.
+
+    Returns:
+        The port; 0 where none could be had.
+    """
     if not port:
-        return
-    try:
-        start_http_server(port, registry=registry(name, state))
-    except OSError as error:
-        log.warning("no metrics", port=port, error=str(error))
+        return 0
+    for tried in range(port, port + ports):
+        try:
+            start_http_server(tried, registry=registry(name, state))
+        except OSError as error:
+            log.info("a port for metrics is taken", port=tried, error=str(error))
+            continue
+        return tried
+    log.warning("no metrics", port=port)
+    return 0
