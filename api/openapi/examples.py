@@ -221,6 +221,7 @@ RESPONSES: dict[str, Answers] = {
         },
     },
     "get_ledger_metrics": {("200", "text/plain"): _METRICS},
+    "get_metrics_targets": {("200", "application/json"): [{"targets": ["192.168.1.20:9464"]}]},
     "list_dead_letters": {("200", JSON): {"dead_letters": [DEAD_LETTER]}},
     "get_dead_letter": {("200", JSON): DEAD_LETTER},
     "openai_create_transcription": _OPENAI,

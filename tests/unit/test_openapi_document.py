@@ -82,8 +82,8 @@ def test_answers_about_the_platform_are_typed() -> None:
         assert model["required"]
 
 
-def test_a_worker_is_shown_with_all_that_is_known_of_it_but_its_process() -> None:
-    assert {field.name for field in fields(WorkerInfo)} - {"pid"} == set(WorkerOut.model_fields)
+def test_a_worker_is_shown_with_all_that_is_known_of_it_but_its_process_and_port() -> None:
+    assert {field.name for field in fields(WorkerInfo)} - {"pid", "metrics"} == set(WorkerOut.model_fields)
 
 
 def test_the_document_says_where_the_platform_is_and_who_answers_for_it() -> None:
