@@ -42,7 +42,7 @@ test-compose: $(VENV)/.dev ## Build the images, bring up the compose stack and b
 	@TEST_COMPOSE=1 $(BIN)/python -m pytest tests/compose $(ARGS)
 
 test-operations: $(VENV)/.dev ## Upgrade, scale, kill and fill the compose stack under load, and print the table (needs Docker; OPERATIONS_RUNS=5: an hour)
-	@TEST_COMPOSE=1 $(BIN)/python -m pytest tests/compose/test_operations.py -n 0 -s -q $(ARGS)
+	@TEST_COMPOSE=1 $(BIN)/python -m pytest tests/compose/test_operations.py tests/compose/test_full_disks.py -n 0 -p no:randomly -s -q $(ARGS)
 
 # $(call dotenv,NAME,DEFAULT): a variable of the shell's, else of Compose's file.
 dotenv = $${$(1):-$$(sed -n 's/^$(1)=//p' .env | grep . || echo $(2))}

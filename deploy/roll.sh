@@ -55,7 +55,20 @@ done
 # nginx asks a server that it couldn't reach again, and the name server, after two seconds.
 [ "$step" = same ] || for id in $new; do docker exec "$id" touch /tmp/murmur-listen; done
 sleep 3
+
+# nginx asks the new ones alone before the old ones are told to stop, and again everybody when they are gone.
+asks() { # asks ["ADDRESS ADDRESS"]
+    [ "$service" = api ] && [ -n "$(docker compose ps -q nginx)" ] || return 0
+    docker compose exec -T -e EDGE_ONLY="${1:-}" nginx sh /etc/nginx/murmur/start.sh apply 2>/dev/null ||
+        echo "nginx doesn't take the change; a request may fail" >&2
+}
+networks='{{range $name, $of := .NetworkSettings.Networks}}{{$name}} {{$of.IPAddress}}{{"\n"}}{{end}}'
 # shellcheck disable=SC2086  # ids, one word each
+only=$(docker inspect -f "$networks" $new | sed -n 's/^[^ ]*_front \([0-9.]*\)$/\1:8000/p' | tr '\n' ' ')
+trap asks EXIT
+asks "$only"
+sleep 1
+# shellcheck disable=SC2086
 docker stop $old >/dev/null &
 stopping=$!
 if [ "$step" = held ]; then
@@ -67,4 +80,6 @@ fi
 wait "$stopping"
 # shellcheck disable=SC2086
 docker rm $old >/dev/null
+# Until nginx has heard of it from the name server.
+sleep 3
 echo "$service: $count new container(s) serve"

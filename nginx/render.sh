@@ -61,6 +61,17 @@ else
     target=$api
 fi
 
+# These alone, while others are stopped (deploy/roll.sh): a request whose try fails while the name's addresses change
+# gets 502. The name is followed meanwhile, so that it is known when this ends.
+if [ -n "${EDGE_ONLY:-}" ]; then
+    {
+        echo 'upstream chosen { zone chosen 256k; least_conn;'
+        for server in $EDGE_ONLY; do echo "server $server max_fails=0;"; done
+        echo '}'
+    } >>"$conf/upstream.conf"
+    target=chosen
+fi
+
 # Where errors of nginx's own become problems: in the server, and again in a location that has an error_page itself.
 # A request that can't be read may have no path, and such a one only another path leads on, no name.
 cat >"$conf/problems.conf" <<CONF

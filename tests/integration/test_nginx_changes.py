@@ -124,6 +124,32 @@ def test_a_configuration_that_nginx_refuses_is_not_applied_and_says_why(
         assert http.get("/echo").is_success
 
 
+def test_those_that_are_named_are_asked_alone_until_the_next_change(
+    running: Edge, replica: Replica, tmp_path: Path
+) -> None:
+    address = replica.url.removeprefix("http://")
+
+    def apply(only: str) -> None:
+        with Names() as nobody:
+            told = environment(
+                tmp_path, listen=running.port, names=nobody, port=1,
+                settings={"EDGE_SETTINGS": str(tmp_path / "settings"), "EDGE_ONLY": only},
+            )  # fmt: skip
+            subprocess.run(["/bin/sh", str(START), "apply"], env=told, capture_output=True, check=True, timeout=20)
+
+    def answers(status: int) -> bool:
+        with suppress(httpx.TransportError), running.client() as http:
+            return http.get("/echo").status_code == status
+        return False
+
+    apply("")
+    eventually(lambda: answers(502), within_s=20)  # the name has no address
+    apply(address)
+    eventually(lambda: answers(200), within_s=20)
+    apply("")
+    eventually(lambda: answers(502), within_s=20)
+
+
 def test_a_stop_answers_what_is_under_way_and_waits_for_nothing_longer_than_it_may(
     tmp_path: Path, replica: Replica
 ) -> None:

@@ -22,6 +22,7 @@ case "$*" in
     *config-hash*) if [ "$(last "$@")" = "$DIFFERS" ]; then echo other; else echo files; fi ;;
     *Config.Image*a1) echo "murmuration-api:$RUNS" ;;
     *Config.Image*) last "$@" ;;
+    inspect*NetworkSettings*) printf 'x_back 10.0.0.9\nx_front 10.0.1.3\nx_front 10.0.1.4\n' ;;
     inspect*Health*) echo healthy ;;
     inspect*.Image*) if [ "$(last "$@")" = "$OLD_IMAGE" ]; then echo old; else echo new; fi ;;
     *ledger.schema*murmuration-api:old) echo "$OLD_SCHEMA" ;;
@@ -37,7 +38,8 @@ BUILD, HOLD, ROLL, REST = (
     "compose up -d --no-recreate --no-build --scale api=4 api",
     "compose up -d --no-build",
 )
-STOPPED = ["stop a1 a2", "rm a1 a2"]
+ASKED = "compose exec -T -e EDGE_ONLY={} nginx sh /etc/nginx/murmur/start.sh apply"
+STOPPED = [ASKED.format("10.0.1.3:8000 10.0.1.4:8000 "), "stop a1 a2", "rm a1 a2", ASKED.format("")]
 TRIED = "compose exec -T nginx sh /etc/nginx/murmur/start.sh apply"
 WAITS = ("test -e /tmp/murmur-waits", "touch /tmp/murmur-listen")
 RELOADED = ["compose kill -s HUP prometheus", "compose kill -s HUP alertmanager"]
@@ -112,7 +114,7 @@ def test_an_nginx_that_was_replaced_is_not_told_again(world: Path) -> None:
     assert done[-1] == RELOADED[-1]
 
 
-@pytest.mark.parametrize(("fails", "last"), [("build", BUILD), ("--scale api", ROLL), ("start.sh apply", TRIED)])
+@pytest.mark.parametrize(("fails", "last"), [("build", BUILD), ("--scale api", ROLL), ("T nginx sh", TRIED)])
 def test_an_upgrade_ends_at_the_first_step_that_fails(world: Path, fails: str, last: str) -> None:
     status, said, done = upgrade(world, FAIL=fails)
     assert status != 0
@@ -126,8 +128,9 @@ def test_a_step_of_the_ledger_is_done_when_the_old_release_takes_nothing_more(wo
     begun = done.index(ROLL)
     assert done[begun + 1 : begun + 5] == [f"exec {new} {what}" for what in WAITS for new in ("a3", "a4")]
     # The old ones are told first; whoever waits for their end writes last.
-    assert set(done[begun + 5 : begun + 7]) == {STOPPED[0], "exec a3 murmur schema release"}
-    assert done[begun + 7 : begun + 9] == [STOPPED[1], REST]
+    assert done[begun + 5] == STOPPED[0]
+    assert set(done[begun + 6 : begun + 8]) == {STOPPED[1], "exec a3 murmur schema release"}
+    assert done[begun + 8 : begun + 11] == [*STOPPED[2:], REST]
 
 
 def test_an_older_release_than_the_ledgers_is_refused_before_anything_is_replaced(world: Path) -> None:

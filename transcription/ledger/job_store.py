@@ -15,6 +15,7 @@ from transcription.errors import (
     IdempotencyConflict,
     JobFinished,
     JobNotFound,
+    LedgerTooNew,
     OutcomeUnknown,
     QuotaExceeded,
     StorageUnavailable,
@@ -213,13 +214,15 @@ class RedisJobs:
                     return
 
     async def wait(self, job: Job, *, seconds: float) -> Job:
-        """The job at its end, or as it is after *seconds*; as it was last seen while the ledger is away."""
-        async with aclosing(self.follow(job, seconds=seconds, quiet_s=seconds)) as states:
-            async for state in states:
-                job = state
-        if not job.status.terminal:
-            with outage_endured():
-                return await self.get(job.id, tenant=job.tenant)  # with its place in the queue
+        """The job at its end, or as it is after *seconds*; as it was last seen while the ledger is away, or newer."""
+        # Newer: the next release has taken over, and answers whoever asks again.
+        with suppress(LedgerTooNew):
+            async with aclosing(self.follow(job, seconds=seconds, quiet_s=seconds)) as states:
+                async for state in states:
+                    job = state
+            if not job.status.terminal:
+                with outage_endured():
+                    return await self.get(job.id, tenant=job.tenant)  # with its place in the queue
         return job
 
     async def backlog(self) -> Backlog:

@@ -1,6 +1,7 @@
 """A ledger that an earlier version wrote is served by this one; one that a newer version wrote is left alone."""
 
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -184,6 +185,21 @@ def test_a_ledger_of_a_newer_version_is_refused_by_api_and_worker_and_stays_as_i
         with pytest.raises(LedgerTooNew):
             step()
     assert dump(redis_server) == before
+
+
+def test_who_waits_while_the_next_release_takes_over_gets_the_job_as_it_was_last_seen(
+    settings: Settings, redis_server: Redis
+) -> None:
+    ask(settings, lambda jobs: jobs.submit(submission()))
+    answers: list[httpx.Response] = []
+    with live_api(settings) as api:
+        assert api.get("/v1/jobs/again").is_success
+        waits = threading.Thread(target=lambda: answers.append(api.get("/v1/jobs/again?wait=2")))
+        waits.start()
+        eventually(lambda: redis_server.pubsub_numsub("murmur:changed")[0][1])
+        redis_server.set("murmur:schema", TODAY + 1)
+        waits.join(20)
+    assert [(answer.status_code, answer.json()["status"]) for answer in answers] == [(200, "queued")]
 
 
 def health(api: httpx.Client) -> tuple[int, str]:
