@@ -81,7 +81,7 @@ def one_stack(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     ) -> AbstractContextManager[Stack]:
         assert worker
         assert not through_nginx
-        assert all(name.startswith("RETENTION__") for name in settings)
+        assert all(name.startswith(("RETENTION__", "LEDGER__AUDIT_LENGTH")) for name in settings)
         return nullcontext(stack)
 
     for module in (polls, soak):
