@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from transcription.errors import InvalidAudio, TooLong
-from transcription.media import pcm_wave
 from transcription.media.codecs import probe as codecs
+from transcription.media.containers import pcm_wave
 from transcription.media.prober import Prober
 from transcription.settings import Limits, Settings
 

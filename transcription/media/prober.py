@@ -11,7 +11,7 @@ from transcription.media.sandbox import Sandbox
 from transcription.settings import Settings
 
 _FUNCTION = "transcription.media.codecs.probe:probe_descriptor"
-_PLAIN_FUNCTION = "transcription.media.pcm_wave:probe_descriptor"
+_PLAIN_FUNCTION = "transcription.media.containers.pcm_wave:probe_descriptor"
 _MEMORY_BYTES = 1 << 30
 _PLAIN_MEMORY_BYTES = 64 << 20
 _CPU_S = 20.0
