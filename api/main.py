@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import structlog
 import uvicorn
 
-from api import garbage, processes, takeover
+from api import garbage, processes
 from api.server import Protocol, Server
 from transcription.observability import logs
 from transcription.observability.cores import available
@@ -86,8 +86,10 @@ def _serve(settings: Settings, listener: socket.socket | None) -> None:
         timeout_graceful_shutdown=api.stop_s,
     )
     listener = listener or config.bind_socket()
-    # Imported before the wait, so that little is left to do after it.
+    # Imported before the wait, so that little is left to do after it; here, because the parent of several never waits.
     config.load()
+    from api import takeover  # noqa: PLC0415
+
     takeover.wait_for_turn(settings, listener)
     Server(config).run(sockets=[listener])
 
