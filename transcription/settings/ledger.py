@@ -1,7 +1,7 @@
 """Settings of the ledger: where it is, how leases work, how long things are kept."""
 
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from pydantic import Field, SecretStr, model_validator
 
@@ -49,8 +49,8 @@ def with_password(url: str, password: str) -> str:
     parts = urlsplit(url)
     if parts.scheme not in ("redis", "rediss") or parts.password:
         return url
-    user = (parts.username or "") + ":" + quote(password, safe="")
-    return parts._replace(netloc=f"{user}@{parts.netloc.rpartition('@')[2]}").geturl()
+    server = f"{parts.username or ''}:{quote(password, safe='')}@{parts.netloc.rpartition('@')[2]}"
+    return urlunsplit((parts.scheme, server, *parts[2:]))
 
 
 def _text(value: str | SecretStr) -> str:
