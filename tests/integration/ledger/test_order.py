@@ -7,7 +7,7 @@ from tests.ledger_client import LedgerClient
 from tests.ledger_clock import LedgerClock
 from tests.ledger_endings import BOOM
 from tests.ledger_steps import TIMING, claim, job, submission, submit
-from tests.ledger_worker import MODELS, LedgerWorker, nothing_for
+from tests.ledger_worker import MODELS, LedgerWorker, dies, nothing_for
 from transcription.job import Outcome, Status
 from transcription.ledger.job_store import RedisJobs
 from transcription.ledger.span_store import RedisSpans
@@ -60,6 +60,21 @@ def test_span_that_comes_back_keeps_its_place(client: LedgerClient, worker: Ledg
     spans.release(first)
     assert client.get(jobs[1]).queue.position == 1  # type: ignore[union-attr]
     assert [worker.claim().audio_sha256[0] for _ in "abc"] == ["a", "b", "c"]
+
+
+def test_suspect_that_is_handed_back_leaves_the_next_span_to_those_who_take_first_ones(
+    client: LedgerClient, worker: LedgerWorker, spans: RedisSpans
+) -> None:
+    client.new("a")
+    held = worker.claim()
+    worker.prepare(held, (4.0, 7.0, 10.0))
+    dies(worker)
+    suspect, second = claim(spans, "w2", extras=False), claim(spans, "w3", extras=False)
+    assert (suspect.suspect, suspect.index, second.index) == (True, 0, 1)
+    worker.write(second, 0, " second", audio_s=3.0)
+    spans.finish(second, TIMING)
+    spans.release(suspect)
+    assert {claim(spans, name, extras=False).index for name in ("w4", "w5")} == {0, 2}
 
 
 def test_retried_span_goes_before_what_came_after_it(
