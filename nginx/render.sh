@@ -61,6 +61,10 @@ else
     target=$api
 fi
 
+# At a reload the old processes close the connections that clients keep, under some client's next request; from 1.27.4 on
+# they answer that first, and say that they close.
+if at_least 1.27.4; then reload='keepalive_min_timeout 75s;'; else reload=''; fi
+
 # These alone, while others are stopped (deploy/roll.sh): a request whose try fails while the name's addresses change
 # gets 502. The name is followed meanwhile, so that it is known when this ends.
 if [ -n "${EDGE_ONLY:-}" ]; then
@@ -144,7 +148,7 @@ fi
 [ -z "$hsts" ] || echo "$hsts" >>"$conf/answer.conf"
 
 sed -e "s|@run@|$run|g" -e "s|@conf@|$conf|g" -e "s|@listen@|${EDGE_LISTEN:-8080}|g" -e "s|@resolver@|$resolver|g" \
-    -e "s|@target@|$target|g" -e "s|@max_body@|$max_body|g" -e "s|@rate@|$rate|g" -e "s|@burst@|$burst|g" \
+    -e "s|@target@|$target|g" -e "s|@reload@|$reload|g" -e "s|@max_body@|$max_body|g" -e "s|@rate@|$rate|g" -e "s|@burst@|$burst|g" \
     -e "s|@connections@|$connections|g" -e "s|@flower@|${EDGE_FLOWER:-flower:5555}|g" \
     -e "s|@grafana@|${EDGE_GRAFANA:-grafana:3000}|g" -e "s|@log@|${EDGE_LOG:-/dev/stdout}|g" \
     -e "s|@counted@|$counted|g" -e "s|@status@|${EDGE_STATUS_LISTEN:-8081}|g" \

@@ -2,11 +2,15 @@
 
 import json
 import re
+import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -160,7 +164,7 @@ def test_prometheus_scrapes_every_target_and_finds_replicas_that_come(whole: Sta
 
     eventually(lambda: len(up().get("api", [])) == 2, within_s=60, every_s=1)
     eventually(lambda: {health for states in up().values() for health in states} == {"up"}, within_s=60, every_s=1)
-    assert set(up()) == {"api", "ledger", "worker", "flower", "prometheus", "alertmanager"}
+    assert set(up()) == {"api", "ledger", "worker", "edge", "flower", "prometheus", "alertmanager"}
     whole.scale(api=3, worker=2)
     eventually(lambda: (up()["api"], up()["worker"]) == (["up"] * 3, ["up"] * 2), within_s=60, every_s=1)
 
@@ -217,6 +221,37 @@ def test_api_is_rolled_without_one_failed_request(whole: Stack) -> None:
     after = set(whole.containers("api"))
     assert len(after) == 2
     assert not after & before
+
+
+def test_nginx_reads_its_configuration_again_without_closing_a_connection_under_a_request(whole: Stack) -> None:
+    ended, answers = threading.Event(), Counter[int]()
+
+    def client() -> None:
+        """Sends one request after the other, each on the connection that nginx has left open."""
+        url = urlsplit(whole.url)
+        connection = HTTPConnection(url.hostname or "", url.port, timeout=10)
+        while not ended.is_set():
+            try:
+                connection.request("GET", "/-/edge")
+                answer = connection.getresponse()
+                answer.read()
+                answers[answer.status] += 1
+            except (OSError, HTTPException):
+                answers[0] += 1
+                connection.close()
+            time.sleep(0.001)
+        connection.close()
+
+    clients = [threading.Thread(target=client) for _ in range(4)]
+    for one in clients:
+        one.start()
+    for _ in range(10):
+        whole.compose("exec", "-T", "nginx", "sh", "/etc/nginx/murmur/start.sh", "apply")
+    ended.set()
+    for one in clients:
+        one.join()
+    assert sum(answers.values()) > 100
+    assert set(answers) <= {200, 429}
 
 
 def test_an_upgrade_fails_no_request_and_replaces_only_what_has_changed(whole: Stack) -> None:
