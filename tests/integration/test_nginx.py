@@ -532,7 +532,10 @@ def generated() -> Iterator[bytes]:
 
 
 @pytest.mark.timeout(240)  # each of hundreds waits for nginx to close
-def test_no_generated_request_is_answered_by_a_page_of_nginx_or_an_error_of_ours(shared: Edge) -> None:
+def test_no_generated_request_is_answered_by_a_page_of_nginx_or_an_error_of_ours(
+    shared: Edge, two: list[Replica], http: httpx.Client
+) -> None:
+    eventually(lambda: reaches(http, two), 30)  # also after a test that has killed or added some
     before, asked = len((shared.run / "error.log").read_text()), 0
     for request in generated():  # fine: counted below
         said = raw_answer(shared.port, request)
