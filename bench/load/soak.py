@@ -4,7 +4,8 @@ Run the platform for half an hour at 70 % of what it can keep up: does anything 
 A round is what a client does with a recording: submit, poll at the pace of `Retry-After`, take the transcript; every
 eighth holds a long-poll and every eighth an event stream instead of polling. The sustainable rate is measured first.
 Jobs and their traces are kept for a minute, and of the audit stream 2,000 entries, so that the ledger's size is level
-soon; idempotency keys, which last for a day, aren't counted. It fails when a job isn't accounted for, or when memory, open files or keys grow.
+soon; idempotency keys, which last for a day, aren't counted. It fails when a job isn't accounted for, or when memory,
+open files or keys grow.
 """
 
 import argparse
