@@ -34,14 +34,23 @@ def main(parent: int, last_signal: int, argv: list[str]) -> int:
 
 def watch(parent: int, last_signal: int, argv: list[str]) -> int:
     """Run *argv* as a child, and end it when *parent* is gone."""
-    # The program inherits what this script was given, as it does where the kernel watches.
-    with subprocess.Popen(argv, close_fds=False) as program:  # noqa: S603
+    started: list[subprocess.Popen[bytes]] = []
+    early: list[int] = []
 
-        def hand_on(number: int, _: FrameType | None) -> None:
+    def hand_on(number: int, _: FrameType | None) -> None:
+        if not started:
+            early.append(number)
+        for program in started:
             program.send_signal(number)
 
-        for number in FORWARDED:
-            signal.signal(number, hand_on)
+    # Before the program runs: who has heard a word of it may send it a signal, which would end this script.
+    for number in FORWARDED:
+        signal.signal(number, hand_on)
+    # The program inherits what this script was given, as it does where the kernel watches.
+    with subprocess.Popen(argv, close_fds=False) as program:  # noqa: S603
+        started.append(program)
+        for missed in early:
+            program.send_signal(missed)
         while program.poll() is None:
             if os.getppid() != parent:
                 end(program, last_signal)

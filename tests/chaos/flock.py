@@ -49,7 +49,7 @@ class Flock:
             limits=Limits(max_memory_percent=100, min_free_disk_bytes=0),
             worker=Worker.model_validate({"slots": 4, "span_s": 60, "engine": engine, "model_workers": 1, **worker}),
         )
-        self.directory = directory
+        self.directory, self.temporary = directory, directory / "tmp"
         self.memory_kb: dict[str, int] = {}
         self._window_s = window_s
         self.processes: dict[str, Process] = {}
@@ -74,7 +74,9 @@ class Flock:
             layout = PlatformConfig(port=self.ports.get(name, 0))
             local = LocalPlatform(self.settings, layout, sink=self._keep, say=print)
             program = local._api() if name in self.apis else local._worker(name)
-        own = {"STUB_WINDOW_S": str(self._window_s), **self.env.get(name, {})}
+        # A flock of another test has workers of the same names on this host.
+        self.temporary.mkdir(parents=True, exist_ok=True)
+        own = {"STUB_WINDOW_S": str(self._window_s), "TMPDIR": str(self.temporary), **self.env.get(name, {})}
         program = replace(program, env={**program.env, **own})
         if name in self.memory_kb:
             limit = ["sh", "-c", f'ulimit -v {self.memory_kb[name]}; exec "$0" "$@"']

@@ -67,7 +67,7 @@ def health_check(flock: Flock, name: str, *flags: str) -> subprocess.CompletedPr
     url = flock.settings.ledger.url.get_secret_value()
     return subprocess.run(
         [sys.executable, "-IS", "worker/health_check.py", node, *flags],
-        env={**os.environ, "MURMUR_LEDGER__URL": url},
+        env={**os.environ, "MURMUR_LEDGER__URL": url, "TMPDIR": str(flock.temporary)},
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,

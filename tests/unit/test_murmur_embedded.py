@@ -63,6 +63,26 @@ def test_a_stopped_program_leaves_nothing_and_its_last_words_are_read(
     eventually(lambda: not group_alive(process.pid))  # what was killed may still wait to be reaped
 
 
+def test_a_signal_that_comes_while_the_watched_program_is_being_started_is_handed_on() -> None:
+    code = f"""
+import os, runpy, subprocess, time
+script = runpy.run_path({str(PARENT_DEATH)!r})
+class Slow(subprocess.Popen):
+    def __init__(self, *how, **more):
+        super().__init__(*how, **more)
+        time.sleep(0.3)
+subprocess.Popen = Slow
+said = ["sh", "-c", "trap 'echo bye; exit 3' TERM; echo hi; while :; do sleep 0.05; done"]
+raise SystemExit(script["watch"](os.getppid(), 9, said))
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as watcher:
+        assert watcher.stdout is not None
+        assert watcher.stdout.readline() == "hi\n"
+        watcher.terminate()
+        assert watcher.stdout.read() == "bye\n"
+    assert watcher.returncode == 3
+
+
 def test_a_deaf_program_is_killed_after_its_grace() -> None:
     said: list[str] = []
     argv = ["sh", "-c", "trap '' TERM; echo hi; while :; do sleep 0.05; done"]
