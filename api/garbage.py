@@ -4,10 +4,11 @@ Short pauses of the garbage collector, however many clients wait.
 A client that waits for a job is some 270 objects that the collector knows. With 3,000 of them a full collection stops
 the event loop for three quarters of a second, every ten seconds, and finds next to nothing: what requests leave holds
 no cycles, and is freed at once. So what has survived is set aside here (`gc.freeze`) and not looked at again, and
-young objects are looked at in small portions. All is looked at only when twice as much is set aside as the last time.
+young objects are looked at in small portions. All is looked at only when twice as much is alive as the last time.
 """
 
 import gc
+import sys
 import threading
 
 LOOK_S = 0.5
@@ -17,35 +18,38 @@ YOUNG, MIDDLE, NEVER = 2000, 5, 1_000_000
 PORTIONS = 3
 """Collections of the middle generation before their survivors are set aside: some 30,000 objects, 20 ms."""
 
-MORE = 200_000
-"""Objects by which what is set aside may grow in any case."""
+MORE = 500_000
+"""Blocks of memory by which what is alive may grow in any case: an object is some three."""
 
 
 class Survivors:
-    """What has survived, and how much of it there was when all was last looked at."""
+    """What has survived, and how much was alive when all was last looked at."""
 
     def __init__(self) -> None:
         gc.set_threshold(YOUNG, MIDDLE, NEVER)
         self._known = self.look_at_all()
 
     def look(self) -> None:
-        """Set aside what has survived a few collections, and look at all if that has become much."""
+        """Set aside what has survived a few collections, and look at all if much more is alive than was."""
         if gc.get_count()[2] < PORTIONS:
             return
         gc.collect()
         gc.freeze()
-        frozen = gc.get_freeze_count()
-        if frozen > 2 * self._known + MORE:
+        alive = sys.getallocatedblocks()
+        if alive > 2 * self._known + MORE:
             self._known = self.look_at_all()
         else:
-            self._known = min(self._known, frozen)
+            self._known = min(self._known, alive)
 
     def look_at_all(self) -> int:
-        """Free every cycle that nobody holds, set the rest aside, and say how much that is."""
+        """Free every cycle that nobody holds, set the rest aside, and say how many blocks of memory are in use.
+
+        Not how many objects are set aside: Python would count a million of them one by one, for half a second.
+        """
         gc.unfreeze()
         gc.collect()
         gc.freeze()
-        return gc.get_freeze_count()
+        return sys.getallocatedblocks()
 
 
 def keep_pauses_short() -> None:
