@@ -3,8 +3,10 @@ Short pauses of the garbage collector, however many clients wait.
 
 A client that waits for a job is some 270 objects that the collector knows. With 3,000 of them a full collection stops
 the event loop for three quarters of a second, every ten seconds, and finds next to nothing: what requests leave holds
-no cycles, and is freed at once. So what has survived is set aside here (`gc.freeze`) and not looked at again, and
-young objects are looked at in small portions. All is looked at only when twice as much is alive as the last time.
+no cycles, and is freed at once. So what there is is set aside here (`gc.freeze`) twice a second and not looked at
+again. By the clock, because Python's own count of young objects stands still while as many old ones end: a quarter of
+a million of them came together, and took half a second. All is looked at only when twice as much is alive as the
+last time.
 """
 
 import gc
@@ -13,26 +15,21 @@ import threading
 
 LOOK_S = 0.5
 YOUNG, MIDDLE, NEVER = 2000, 5, 1_000_000
-"""Thresholds of the three generations. The last one's collection is ours."""
-
-PORTIONS = 3
-"""Collections of the middle generation before their survivors are set aside: some 30,000 objects, 20 ms."""
+"""Thresholds of the three generations, for bursts. The last one's collection is ours."""
 
 MORE = 500_000
 """Blocks of memory by which what is alive may grow in any case: an object is some three."""
 
 
 class Survivors:
-    """What has survived, and how much was alive when all was last looked at."""
+    """What has been set aside, and how much was alive when all was last looked at."""
 
     def __init__(self) -> None:
         gc.set_threshold(YOUNG, MIDDLE, NEVER)
         self._known = self.look_at_all()
 
     def look(self) -> None:
-        """Set aside what has survived a few collections, and look at all if much more is alive than was."""
-        if gc.get_count()[2] < PORTIONS:
-            return
+        """Set aside what is still there, and look at all if much more is alive than was."""
         gc.collect()
         gc.freeze()
         alive = sys.getallocatedblocks()
