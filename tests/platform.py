@@ -23,10 +23,13 @@ from transcription.settings import Limits, Settings
 
 T = TypeVar("T")
 
+LEAST_PATIENCE_S = 30.0
+"""No wait gives up sooner: on a machine that others keep busy nothing can be told from less."""
+
 
 def eventually(condition: Callable[[], T], within_s: float = 10.0, *, every_s: float = 0.02) -> T:
-    """Poll *condition* until it is true, and return what it gave; fail when *within_s* has passed."""
-    deadline = time.monotonic() + within_s
+    """Poll *condition* until it is true, and return what it gave; fail when *within_s* has passed, 30 s at least."""
+    deadline = time.monotonic() + max(within_s, LEAST_PATIENCE_S)
     while True:
         value = condition()
         if value:
@@ -44,7 +47,7 @@ def fresh_stats(client: Client) -> dict[str, Any]:
 
 async def eventually_async(condition: Callable[[], T], within_s: float = 10.0, *, every_s: float = 0.005) -> T:
     """`eventually` for a test on an event loop, which goes on meanwhile."""
-    deadline = time.monotonic() + within_s
+    deadline = time.monotonic() + max(within_s, LEAST_PATIENCE_S)
     while True:
         value = condition()
         if value:

@@ -95,8 +95,17 @@ class Rounds:
 
     async def once(self) -> None:
         """One round."""
-        number = next(self._numbers)
         connection = self._free.pop() if self._free else Connection.to(self._stack.api.url)
+        try:
+            await self._round(connection, next(self._numbers))
+            self._free.append(connection)
+        except Exception as error:  # noqa: BLE001  one round's end, which the figures show
+            self._soak.ends[f"broke off: {type(error).__name__}"] += 1
+        finally:
+            if connection not in self._free:
+                connection.close()
+
+    async def _round(self, connection: Connection, number: int) -> None:
         body = self._flac + number.to_bytes(8, "big")
         # The same key with every try: whether the first one was accepted doesn't matter then.
         key = uuid.uuid4().hex
@@ -109,7 +118,6 @@ class Rounds:
             status = await self._ended(connection, path, number)
             result = await self._ask(connection, "GET", f"{path}/result?format=text")
             self._soak.ends[status if result.status == 200 else f"{status}, {result.status}"] += 1
-        self._free.append(connection)
 
     async def _ask(self, connection: Connection, method: str, path: str, body: bytes = b"", **headers: str) -> Answer:
         """An answer, asked for again on a new connection where the old one was just being closed, as clients do."""
@@ -177,6 +185,7 @@ async def _soak(stack: Stack, seconds: float, find_s: float, look_s: float) -> S
         for task in late:
             task.cancel()
         found.ends["not ended"] += len(late)
+    await asyncio.gather(looking, *running_now, return_exceptions=True)
     rounds.close()
     return found
 

@@ -284,7 +284,8 @@ def test_a_cancel_frees_the_worker_in_mid_window_and_spares_the_other_ticket(flo
         assert redis.hget(f"murmur:span:{computation}:0", "state") == "running"
         before = time.monotonic()
         assert client.cancel(two) == 200
-        assert not redis.keys("murmur:held:*")
+        # At once, and by this span alone: what other jobs left behind may still be held.
+        assert not [name for name in redis.keys("murmur:held:*") if redis.sismember(name, f"{computation}/0")]
         eventually(lambda: all(worker["running"] == 0 for worker in live(flock)), SOON_S)  # type: ignore[index]
         lines = len(flock.lines)
         eventually(lambda: any("given up" in line for line in flock.lines[max(0, lines - 50) :]), SOON_S)
