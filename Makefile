@@ -47,16 +47,23 @@ test-operations: $(VENV)/.dev ## Upgrade, scale, kill and fill the compose stack
 # $(call dotenv,NAME,DEFAULT): a variable of the shell's, else of Compose's file.
 dotenv = $${$(1):-$$(sed -n 's/^$(1)=//p' .env | grep . || echo $(2))}
 
-mac-up: .env ## Bring up everything but the worker in Docker (macOS)
-	@docker compose -f docker-compose.macos.yml up -d --build
+# With the passwords in files (deploy/secret-files.sh) in place of .env's.
+MAC_FILES = $(if $(wildcard secrets/redis_password),-f docker-compose.yml -f docker-compose.secrets.yml -f deploy/macos/compose.yml,-f docker-compose.macos.yml)
 
+mac-up: .env ## Bring up everything but the worker in Docker (macOS)
+	@docker compose $(MAC_FILES) up -d --build
+
+# The ledger's password as the stack has it: from its file, else from .env; on no command line, which `ps` would show.
 mac-worker: $(VENV)/.mlx .env ## Set up and start the native worker on Metal beside it (macOS; ARGS="--model small")
-	@$(BIN)/murmur worker --env-file .env --engine mlx --ledger "redis://:$(call dotenv,MURMUR_REDIS_PASSWORD,)@127.0.0.1:$(call dotenv,MURMUR_LEDGER_PORT,6379)/0" \
+	@if test -s secrets/redis_password; then export MURMUR_LEDGER__PASSWORD_FILE=secrets/redis_password; \
+		elif test -z "$(call dotenv,MURMUR_LEDGER__PASSWORD_FILE,)"; then \
+		export MURMUR_LEDGER__PASSWORD="$(call dotenv,MURMUR_REDIS_PASSWORD,)"; fi; \
+		exec $(BIN)/murmur worker --env-file .env --engine mlx --ledger "redis://127.0.0.1:$(call dotenv,MURMUR_LEDGER_PORT,6379)/0" \
 		--audio "http://127.0.0.1:$(call dotenv,MURMUR_HTTP_PORT,80)" $(ARGS)
 
 # The API and a worker without its disk must know one secret, and Prometheus where the worker's metrics are.
 .env: FORCE
-	@grep -qs '^MURMUR_BLOBS__SECRET=.' $@ || (umask 077; test -z "$$(tail -c 1 $@ 2>/dev/null)" || echo >> $@; \
+	@grep -qsE '^MURMUR_BLOBS__SECRET(_FILE)?=.' $@ || (umask 077; test -z "$$(tail -c 1 $@ 2>/dev/null)" || echo >> $@; \
 		echo "MURMUR_BLOBS__SECRET=$$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')" >> $@; echo "A new secret is in $@")
 	@grep -qs '^MURMUR_WORKER__METRICS_ADDRESS=' $@ || \
 		printf '%s\n' MURMUR_WORKER__METRICS_PORT=9464 MURMUR_WORKER__METRICS_ADDRESS=auto >> $@

@@ -47,6 +47,7 @@ from api.routes import (
     webhook_secrets,
     webhooks,
 )
+from transcription.ledger.answer_times import AnswerTimes
 from transcription.ledger.broker import CeleryQueue, celery_app
 from transcription.ledger.change_feed import Watch
 from transcription.ledger.connections import connect_async, connect_broker
@@ -90,16 +91,20 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
+            meters.ledger.start()
+            stack.callback(meters.ledger.stop)
+            times = meters.ledger.times
             access_control = guard(settings, meters, stack)
             app.state.policy = access_control.policy
-            app.state.notifications = channels = notifications(settings, access_control.log, stack)
+            app.state.notifications = channels = notifications(settings, access_control.log, stack, times)
             hinted, store = queue or _queue(settings, stack), blobs or open_blobs(settings)
             if jobs is None and settings.api.housekeeping:
                 housekeeping.start(settings, store, hinted, stack)
+            ledger = jobs or _ledger(settings, channels.watch, stack, times)
             app.state.platform = _platform(
                 settings,
                 meters,
-                jobs=_kept(settings, access_control.audited_jobs(jobs or _ledger(settings, channels.watch, stack))),
+                jobs=_kept(settings, access_control.audited_jobs(ledger)),
                 blobs=store,
                 hints=_hints(hinted, stack),
                 submission_quotas=access_control.submission_quotas,
@@ -220,8 +225,8 @@ def _prober(settings: Settings, probes: Executor, stack: AsyncExitStack, *, star
     return prober
 
 
-def _ledger(settings: Settings, watch: Watch, stack: AsyncExitStack) -> JobStore:
-    jobs = RedisJobs(connect_async(settings.ledger), settings, watch, open_results(settings))
+def _ledger(settings: Settings, watch: Watch, stack: AsyncExitStack, times: AnswerTimes) -> JobStore:
+    jobs = RedisJobs(connect_async(settings.ledger, times), settings, watch, open_results(settings))
     stack.push_async_callback(jobs.close)
     return jobs
 

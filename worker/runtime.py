@@ -73,7 +73,8 @@ class WorkerRuntime:
         self._started_at = time.time()
         self._rate: float | None = None
         self._metrics_at = ""
-        self._spans: SpanStore = RedisSpans(shared_client(settings.ledger.url.get_secret_value()), settings)
+        ledger = shared_client(settings.ledger.url.get_secret_value(), answered=counters.ledger_answers.observe)
+        self._spans: SpanStore = RedisSpans(ledger, settings)
         self._queue: JobQueue = CeleryQueue(app, shared_client(settings.ledger.broker()))
         self._blobs = open_blobs(settings)
         self._models = ModelCache(settings)

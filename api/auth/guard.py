@@ -37,7 +37,7 @@ def guard(settings: Settings, meters: ApiMetrics, stack: AsyncExitStack) -> Acce
     stack.push_async_callback(rates.close)
     keys, quotas = None, None
     if settings.security.require_keys or settings.security.default_tier or settings.api.rapidapi_secret:
-        client = connect_async(settings.ledger)
+        client = connect_async(settings.ledger, meters.ledger.times)
         stack.push_async_callback(client.aclose)
         keys = RedisKeys(client) if settings.security.require_keys else None
         quotas = RedisQuotas(client)

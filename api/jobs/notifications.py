@@ -7,6 +7,7 @@ from typing import cast
 from api.auth.audit import AuditLog
 from api.auth.audited import AuditedEvents, AuditedOutbox
 from api.middleware.zero_retention import NotingEvents
+from transcription.ledger.answer_times import AnswerTimes
 from transcription.ledger.change_feed import Watch
 from transcription.ledger.connections import connect_async
 from transcription.ledger.event_log import RedisEvents
@@ -31,9 +32,17 @@ class Notifications:
     watch: Watch
 
 
-def notifications(settings: Settings, log: AuditLog, stack: AsyncExitStack) -> Notifications:
-    """Open the connections; *stack* closes them. Nothing connects before the first use. *log*: of who listens."""
-    client = connect_async(settings.ledger)
+def notifications(settings: Settings, log: AuditLog, stack: AsyncExitStack, times: AnswerTimes) -> Notifications:
+    """
+    Open the connections; *stack* closes them. Nothing connects before the first use.
+
+    Args:
+        settings: Everything that can be set.
+        log: Of who listens.
+        stack: Closes the connections.
+        times: Takes how long the ledger's answers took.
+    """
+    client = connect_async(settings.ledger, times)
     watch = Watch(client)
     stack.push_async_callback(client.aclose)
     stack.push_async_callback(watch.close)

@@ -18,6 +18,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
+from api.metrics.ledger_answers import LedgerAnswers
 from transcription.job import Outcome
 from transcription.observability.build import BuildFigures
 from transcription.observability.old_metric_names import with_old_names
@@ -77,6 +78,7 @@ class ApiMetrics:
         )
         self._disk_free = self._seen("murmur_disk_free_bytes", "Free disk space for uploads.")
         self._disk = self._seen("murmur_disk_bytes", "Size of that disk.")
+        self.ledger = LedgerAnswers(self.registry)
         self._series: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
     def _seen(self, name: str, text: str) -> Gauge:
@@ -111,6 +113,7 @@ class ApiMetrics:
 
     def whole(self) -> CollectorRegistry:
         """What every process of this API has counted, added up; what was renamed under its old name too."""
+        self.ledger.flush()
         together = CollectorRegistry()
         together.register(_all_processes() if SHARED in os.environ else self.registry)
         together.register(ProcessCollector(_family if SHARED in os.environ else None))

@@ -53,7 +53,10 @@ def borrow(file: Path) -> None:
 
 def exported(settings: Settings) -> dict[str, str]:
     """The variables from which another process reads the same *settings*; defaults are left out."""
-    return dict(_exported(settings, PREFIX))
+    found = dict(_exported(settings, PREFIX))
+    # What a file has told is told: a child that inherits both ways would refuse to choose.
+    files = {f"{name}_FILE" for name in found} - found.keys()
+    return found | dict.fromkeys(files & os.environ.keys(), "")
 
 
 def _exported(part: BaseModel, prefix: str) -> Iterator[tuple[str, str]]:

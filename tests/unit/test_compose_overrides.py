@@ -1,5 +1,7 @@
 """What is laid over the compose stack: a Mac, HTTPS, keys, a bucket, GPUs, a ledger of the operator's own."""
 
+import re
+
 import pytest
 import yaml
 
@@ -42,6 +44,18 @@ def test_a_mac_has_everything_but_the_worker_and_opens_the_ledger_to_itself_alon
     assert services["redis"]["ports"] == ["127.0.0.1:6379:6379"]
     assert set(services["redis"]["networks"]) == {"outside", "ledger"}
     assert services["api"]["environment"]["MURMUR_BLOBS__SECRET"] == "s" * 16
+
+
+def test_a_mac_may_have_its_passwords_in_files() -> None:
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    (files,) = re.findall(r"wildcard secrets/redis_password\),((?:-f \S+ ?)+),", makefile)
+    first, *others = re.findall(r"-f (\S+)", files)
+    assert first == "docker-compose.yml"
+    services = stack(*others, environment={"MURMUR_BLOBS__SECRET": "s" * 16})["services"]
+    assert set(services) == set(SERVICES) - {"worker", "models"}
+    assert services["redis"]["ports"] == ["127.0.0.1:6379:6379"]
+    assert services["redis"]["secrets"] == ["redis_password", "flower_password"]
+    assert services["api"]["environment"]["MURMUR_LEDGER__PASSWORD_FILE"] == "/run/secrets/redis_password"
 
 
 def test_https_is_published_beside_http_with_certificates_that_can_not_be_written() -> None:

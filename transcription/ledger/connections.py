@@ -17,6 +17,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
 from transcription.errors import LedgerFault, LedgerTooNew, LedgerUnavailable
+from transcription.ledger.answer_times import AnswerTimes
 from transcription.ledger.fail_fast import LONGEST_S, FailFastRedis, NotSent
 from transcription.settings import Ledger
 
@@ -52,8 +53,8 @@ def _connect(url: str, timeout_s: float = 10) -> Redis:
     )
 
 
-def connect_async(settings: Ledger) -> FailFastRedis:
-    """A client for the API: it gives up after ``timeout_s``, because somebody waits for the answer."""
+def connect_async(settings: Ledger, times: AnswerTimes | None = None) -> FailFastRedis:
+    """A client for the API: it gives up after ``timeout_s``, because somebody waits. *times*: see FailFastRedis."""
     longest_s = max(LONGEST_S, settings.timeout_s)  # the client itself is stricter
     pool = BlockingConnectionPool.from_url(
         settings.url.get_secret_value(),
@@ -66,7 +67,7 @@ def connect_async(settings: Ledger) -> FailFastRedis:
         health_check_interval=15,
         retry=AsyncRetry(NoBackoff(), 0),
     )
-    return FailFastRedis(pool, timeout_s=settings.timeout_s)
+    return FailFastRedis(pool, timeout_s=settings.timeout_s, times=times)
 
 
 def connect_waiting(settings: Ledger, *, longest_s: float) -> AsyncRedis:

@@ -13,6 +13,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from transcription.ledger.answer_times import AnswerTimes
+
 TICK_S = 0.05
 LONGEST_S = 10.0
 """Longest that a command may take, however late its process is."""
@@ -37,7 +39,7 @@ class Lateness:
         self._users = 0
 
     @asynccontextmanager
-    async def excluded(self, limit_s: float) -> AsyncIterator[None]:
+    async def excluded(self, limit_s: float) -> AsyncIterator["_Limit"]:
         """Give the block *limit_s* in which the loop wasn't late, `LONGEST_S` in all. TimeoutError."""
         clock, task = asyncio.get_running_loop(), asyncio.current_task()
         assert task is not None  # noqa: S101  a coroutine runs in one
@@ -47,7 +49,7 @@ class Lateness:
             self._tick(clock)
         limit = _Limit(self, task, clock, limit_s)
         try:
-            yield
+            yield limit
         except asyncio.CancelledError:
             if limit.cancels and task.cancelling() - limit.cancels <= canceled_before:
                 raise TimeoutError from None
@@ -103,6 +105,11 @@ class _Limit:
     def lift(self) -> None:
         """Cancel no more."""
         self._timer.cancel()
+
+    def waited_s(self) -> float:
+        """How long the block has taken until now, without what the loop was late by."""
+        now = self._clock.time()
+        return max(0.0, now - self._began - (self._lateness.until(now) - self._late_before))
 
 
 _loops: WeakKeyDictionary[asyncio.AbstractEventLoop, Lateness] = WeakKeyDictionary()
@@ -172,12 +179,15 @@ class FailFastRedis(Redis):
 
     When a command got no answer, and no other one got any while it waited, the server is taken to be down: commands
     within the next `SILENT_S` seconds fail at once. So two hundred who come together are refused together.
+
+    *times* takes how long each answer took, and each wait that was given up, without what this process was late by.
     """
 
-    def __init__(self, pool: BlockingConnectionPool, *, timeout_s: float) -> None:
+    def __init__(self, pool: BlockingConnectionPool, *, timeout_s: float, times: AnswerTimes | None = None) -> None:
         super().__init__(connection_pool=pool)
         self.auto_close_connection_pool = True
         self._timeout_s = timeout_s
+        self._times = times or AnswerTimes()
         self._answered_at = float("-inf")
         self._silent_until = float("-inf")
 
@@ -200,21 +210,29 @@ class FailFastRedis(Redis):
             raise NotSent("the server gave no answer a moment ago")
         if patience_s < LEAST_SHARE * self._timeout_s:
             raise NotSent(f"the server was too slow: the answers before this one took {self._timeout_s:g} s")
+        limit: _Limit | None = None
         try:
             with waiting():
-                async with _lateness().excluded(patience_s):
+                async with _lateness().excluded(patience_s) as limit:
                     yield
         except TimeoutError as error:
+            self._heard(limit)
             if patience_s == self._timeout_s:  # else it only was slow
                 self._failed(began)
             raise RedisTimeoutError(f"no answer within {self._timeout_s:g} s") from error
         except ResponseError:
+            self._heard(limit)
             self._answered_at = time.monotonic()
             raise
         except (RedisError, OSError):
             self._failed(began)
             raise
+        self._heard(limit)
         self._answered_at = time.monotonic()
+
+    def _heard(self, limit: _Limit | None) -> None:
+        if limit is not None:
+            self._times.add(limit.waited_s())
 
     def _failed(self, began: float) -> None:
         if self._answered_at < began:

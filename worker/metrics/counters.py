@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
 from transcription.computation import Claim, Timing
+from transcription.ledger.answer_times import BOUNDS_S
 from transcription.options import Priority
 
 REGISTRY = CollectorRegistry()
@@ -42,6 +43,13 @@ model_load_duration = Histogram(
     "murmur_worker_model_load_duration_seconds",
     "Time that an attempt to load a model took.",
     buckets=(0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600),
+    registry=REGISTRY,
+)
+
+ledger_answers = Histogram(
+    "murmur_ledger_answer_duration_seconds",
+    "Time that the ledger took to answer, without the wait for this process's one connection to it.",
+    buckets=BOUNDS_S,
     registry=REGISTRY,
 )
 
