@@ -2,13 +2,14 @@
 A look at WAV files of plain samples, in which there is nothing to demux and nothing to decode.
 
 It judges only what leaves no question: one chunk that says how the samples are, and one that holds them, to the file's
-very end. There its answer is the one that `codecs.probe` gives; of anything else it says that it can't tell. It runs in
-the sandbox too, but needs no codecs: the process that forks for it is small, and so is what a fork costs.
+very end.
 """
 
 import os
 import struct
 from typing import Any
+
+from transcription.media.plain.answer import one_track
 
 HEAD = struct.Struct("<4sI4s4sIHHIIHH4sI")
 _PCM, _BITS, _MOST_CHANNELS = 1, 16, 2
@@ -19,8 +20,8 @@ _SEARCHED = 1 << 16
 _FEWEST = 100  # of fewer samples the header is so large a part that its claim isn't believed
 
 
-def probe_descriptor(descriptor: int, *, max_duration_s: float) -> dict[str, Any] | None:
-    """What the file holds, as `codecs.probe.probe_descriptor` says it; None: this can't tell."""
+def look(descriptor: int, *, max_duration_s: float) -> dict[str, Any] | None:
+    """What the file holds, as `codecs.probe.probe_descriptor` says it; None: this can't tell. OSError."""
     head = os.pread(descriptor, HEAD.size, 0)
     if len(head) < HEAD.size:
         return None
@@ -36,6 +37,4 @@ def probe_descriptor(descriptor: int, *, max_duration_s: float) -> dict[str, Any
     duration_s = data_bytes / align / rate
     if duration_s > max_duration_s or any(mark in begins for mark in _DISGUISED):
         return None
-    shape = {"codec": "pcm_s16le", "sample_rate": rate, "channels": channels}
-    track = {"number": 1, **shape, "language": None, "title": None, "default": False, "taken": False}
-    return {"container": "wav", "duration_s": duration_s, "streams": (shape,), "tracks": (track,)}
+    return one_track("wav", "pcm_s16le", rate=rate, channels=channels, duration_s=duration_s)

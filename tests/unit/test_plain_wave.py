@@ -11,7 +11,7 @@ import pytest
 
 from transcription.errors import InvalidAudio, TooLong
 from transcription.media.codecs import probe as codecs
-from transcription.media.containers import pcm_wave
+from transcription.media.plain import wave
 from transcription.media.prober import Prober
 from transcription.settings import Limits, Settings
 
@@ -21,7 +21,7 @@ SOUND = b"".join(struct.pack("<h", value) for value in Random(1).choices(range(-
 
 def wav(sound: bytes = SOUND, *, channels: int = 1, rate: int = 16_000, bits: int = 16, kind: int = 1) -> bytes:
     align = channels * bits // 8
-    head = pcm_wave.HEAD.pack(
+    head = wave.HEAD.pack(
         b"RIFF", 36 + len(sound), b"WAVE", b"fmt ", 16, kind, channels, rate, rate * align, align, bits, b"data",
         len(sound),
     )  # fmt: skip
@@ -33,7 +33,7 @@ def looked_at(tmp_path: Path, content: bytes, *, limit_s: float = LIMIT_S) -> tu
     path = tmp_path / "a"
     path.write_bytes(content)
     with path.open("rb") as file:
-        plain = pcm_wave.probe_descriptor(file.fileno(), max_duration_s=limit_s)
+        plain = wave.look(file.fileno(), max_duration_s=limit_s)
         try:
             full: Any = codecs.probe_descriptor(os.dup(file.fileno()), max_duration_s=limit_s)
         except InvalidAudio as error:
@@ -89,7 +89,7 @@ def changed(position: int, byte: int) -> bytes:
 
 def test_whatever_is_changed_in_a_header_it_says_what_the_codecs_say_or_cannot_tell(tmp_path: Path) -> None:
     random = Random(7)
-    changes = [(position, random.randrange(256)) for position in range(pcm_wave.HEAD.size) for _ in range(4)]
+    changes = [(position, random.randrange(256)) for position in range(wave.HEAD.size) for _ in range(4)]
     found = [looked_at(tmp_path, changed(*change)) for change in changes]
     assert [plain for plain, full in found if plain not in (None, full)] == []
     assert sum(plain is None for plain, _ in found) > 150  # nearly every byte counts
@@ -107,10 +107,10 @@ def test_a_plain_recording_needs_no_codecs_and_any_other_one_gets_them(prober: P
     path.write_bytes(wav())
     found = prober(path)
     assert (found.container, found.duration_s, found.streams[0].codec) == ("wav", 1.5, "pcm_s16le")
-    assert prober._codecs._zygote is None
+    assert prober._sandbox._zygote is None
     path.write_bytes(wav(bits=24, sound=SOUND[:30_000]))
     assert prober(path).streams[0].codec == "pcm_s24le"
-    assert prober._codecs._zygote is not None
+    assert prober._sandbox._zygote is not None
 
 
 def test_a_plain_recording_that_is_too_long_is_refused_as_any_other_one(prober: Prober, tmp_path: Path) -> None:
