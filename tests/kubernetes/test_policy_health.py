@@ -36,7 +36,8 @@ def test_workers_are_judged_by_their_heartbeats_and_given_time_to_begin() -> Non
     worker = of("worker")
     check = ["python", "-IS", "worker/health_check.py"]
     # A worker that has quarantined itself lives: starting it again would mend nothing.
-    for probe, flags in (("startupProbe", []), ("livenessProbe", ["--alive"])):
+    # But it isn't ready, and a rollout waits for one that is.
+    for probe, flags in (("startupProbe", []), ("readinessProbe", []), ("livenessProbe", ["--alive"])):
         assert worker[probe]["exec"]["command"] == [*check, *flags]
         assert worker[probe]["timeoutSeconds"] == 5
     assert worker["startupProbe"]["periodSeconds"] * worker["startupProbe"]["failureThreshold"] >= 120

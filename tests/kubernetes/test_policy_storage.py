@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.compose_files import memory, stack
-from tests.kubernetes.charts import ELSEWHERE, container, pods, profiles
+from tests.kubernetes.charts import ELSEWHERE, ROOT, container, pods, profiles
 from tests.kubernetes.rendered import BASE, PODS, environment, named, of, settings_of
 from tests.platform import eventually
 
@@ -39,6 +39,23 @@ def test_what_is_kept_lies_where_everybody_looks(monkeypatch: pytest.MonkeyPatch
     (template,) = named("StatefulSet", "redis")["spec"]["volumeClaimTemplates"]
     assert template["metadata"]["name"] == "ledger"
     assert template["spec"] == {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "10Gi"}}}
+
+
+@pytest.mark.parametrize("profile", sorted(profiles()))
+def test_what_is_kept_outlives_the_chart_s_removal(profile: str) -> None:
+    """Of the ledger's own claim Kubernetes makes sure: a StatefulSet never takes it along."""
+    found = profiles()[profile]
+    kept = {name: one for (kind, name), one in found.items() if kind in ("PersistentVolumeClaim", "Secret")}
+    assert kept or profile not in ("base", "defaults", "elsewhere")
+    for name, one in kept.items():
+        assert one["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep", name
+
+
+def test_an_upgrade_of_the_chart_keeps_the_ledger_s_password() -> None:
+    """`helm template` has no cluster to look into; what an upgrade would render can only be read."""
+    text = (ROOT / "deploy" / "helm" / "murmuration" / "templates" / "redis.yaml").read_text("utf-8")
+    assert '$before := lookup "v1" "Secret" .Release.Namespace $name' in text
+    assert "password: {{ if $before }}{{ $before.data.password }}{{ else }}" in text
 
 
 def test_recordings_in_a_bucket_need_no_volume_that_several_pods_write(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,6 +133,9 @@ def test_backups_are_taken_on_schedule_and_the_ledger_knows_how_often(monkeypatc
     backup = settings_of("elsewhere", "backup", monkeypatch).backup
     assert (backup.every_s, backup.keep, backup.url, str(backup.dir)) == (86_400, 14, "s3://bucket/backups", "/backups")
     assert spec["schedule"] == "0 3 * * *"
+    pod = pods(profiles()["elsewhere"])["backup"]
+    (claim,) = [volume["name"] for volume in pod["volumes"] if "persistentVolumeClaim" in volume]
+    assert {"name": claim, "mountPath": str(backup.dir)} in one["volumeMounts"]
     # Only what is set is written down for the alert, a default isn't.
     assert "every_s" in backup.model_fields_set
 

@@ -84,6 +84,11 @@ def test_a_service_reaches_only_what_it_needs(name: str) -> None:
     assert set(SERVICES[name]["networks"]) == NETWORKS[name]
 
 
+def test_where_processes_have_children_somebody_reaps_them() -> None:
+    """Uploads are judged, and recordings decoded, in processes of their own."""
+    assert {name for name, service in SERVICES.items() if service.get("init")} == {"api", "worker"}
+
+
 def test_only_the_network_that_leads_outside_leads_outside() -> None:
     assert STACK["networks"] == {
         "outside": None,

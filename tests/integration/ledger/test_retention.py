@@ -5,7 +5,7 @@ from redis import Redis
 
 from tests.ledger_client import LedgerClient
 from tests.ledger_clock import LedgerClock
-from tests.ledger_endings import DAY_S, TTL_S, end
+from tests.ledger_endings import DAY_S, RECEIVER, TTL_S, end
 from tests.ledger_steps import claim, complete, job, submission, submit
 from tests.ledger_worker import LedgerWorker
 from transcription.errors import DeadLetterNotFound, JobNotFound
@@ -57,6 +57,22 @@ def test_job_expires_when_its_time_is_over_and_not_before(
     with pytest.raises(JobNotFound):
         client.get(job)
     assert job.id not in client.listed()
+
+
+def test_message_that_waits_to_be_sent_outlives_its_job_by_a_week_and_no_longer(
+    client: LedgerClient, worker: LedgerWorker, spans: RedisSpans, ledger_clock: LedgerClock
+) -> None:
+    job = end(client, worker, "completed", webhook_url=RECEIVER, ttl_s=TTL_S)
+    ledger_clock.advance(TTL_S + 10)
+    spans.sweep()
+    ledger_clock.advance(7 * DAY_S - 100)
+    spans.sweep()
+    assert client.outbox(lambda box: box.claim(lease_s=5)).job_id == job.id
+    ledger_clock.advance(200)
+    spans.sweep()
+    assert client.outbox(lambda box: box.claim(lease_s=5)) is None
+    with pytest.raises(JobNotFound):
+        client.get(job)
 
 
 def test_job_is_kept_for_a_day_where_nobody_says_how_long(
