@@ -25,7 +25,7 @@ LIBRARIES = (
 # No plugin but those that end what hangs and run coroutines: some take a second to import.
 FLAGS = (
     "-q", "-x", "-p", "pytest_timeout", "-p", "anyio.pytest_plugin", "-p", "no:cacheprovider", "--no-header",
-    "--tb=line",
+    "--tb=line", "--keep-duplicates",
 )  # fmt: skip
 HUNG = 1
 

@@ -10,6 +10,7 @@ unnoticed that isn't argued, when a text isn't found any more, or when fewer tha
 import argparse
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from queue import SimpleQueue
 ROOT = Path(__file__).parents[2]
 LISTS = Path(__file__).parent
 FLOOR = 0.95
+TELLING = 3
 LONGEST_S = 240
 NOTICED, SURVIVED, ARGUED, BROKEN = "noticed", "SURVIVED", "argued", "BROKEN"
 # What pytest's exit status says of itself and not of the tests: an internal error, wrong usage, no tests; or no pytest.
@@ -129,6 +131,7 @@ class Runner:
 
     def __init__(self, copy: Path) -> None:
         self.copy = copy
+        self._telling: dict[str, list[str]] = defaultdict(list)
         environment = {
             **os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1", "TEST_LEDGERS": "valkey",
             "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
@@ -137,6 +140,16 @@ class Runner:
             [sys.executable, "-m", "tests.mutants.forking"],
             cwd=copy, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
+
+    def first(self, file: str) -> tuple[str, ...]:
+        """The tests that noticed the last faults in *file*: the likeliest to notice the next one."""
+        return tuple(self._telling[file][-TELLING:])
+
+    def noticed(self, file: str, said: str) -> None:
+        """Remember which test failed."""
+        for test in re.findall(r"FAILED ([^\s\[]+)", said)[:1]:
+            known = self._telling[file]
+            known[:] = [*(one for one in known if one != test), test]
 
     def run(self, tests: tuple[str, ...]) -> tuple[int, str]:
         """Run *tests*; pytest's exit status, and what it said last. Too long a run counts as failed."""
@@ -167,9 +180,10 @@ def judge(mutant: Mutant, runner: Runner) -> Outcome:
     began = time.monotonic()
     try:
         path.write_text(whole.replace(mutant.old, mutant.new), "utf-8")
-        status, said = runner.run(mutant.tests)
+        status, said = runner.run((*runner.first(mutant.file), *mutant.tests))
     finally:
         path.write_text(whole, "utf-8")
+    runner.noticed(mutant.file, said)
     kind = BROKEN if status in OWN else NOTICED if status else SURVIVED
     if not status and " passed" not in said:
         kind, said = BROKEN, f"no test looked: {said}"
