@@ -16,6 +16,9 @@ from tests.api_client import Bench
 from tests.live_api import live_api
 from tests.secured_api import WAV, bearer, key_store, secured, settings_for
 from transcription.access import Scope
+from transcription.computation import DeadLetter
+from transcription.job import Failure
+from transcription.options import Decoding
 from transcription.settings import Limits, Settings
 
 pytestmark = pytest.mark.anyio
@@ -168,6 +171,7 @@ async def test_the_audit_log_says_who_did_what(api: Bench, redis_url: str, tmp_p
     await api.http.get("/v1/jobs", headers=ours)
     await api.http.patch(f"/v1/jobs/{job}/speakers", json={"A": "in-confidence"}, headers=theirs)
     await api.http.post(f"/v1/jobs/{job}/cancel", headers=theirs)
+    await api.http.delete(f"/v1/jobs/{job}", headers=theirs)
     await api.http.delete(f"/v1/jobs/{job}", headers=ours)
     await api.http.delete(f"/v1/jobs/{job}")
     lines = [json.loads(line) for line in (tmp_path / "audit.jsonl").read_text().splitlines()]
@@ -178,15 +182,40 @@ async def test_the_audit_log_says_who_did_what(api: Bench, redis_url: str, tmp_p
         ("list", "ok", "acme"),
         ("look", "job_not_found", "umbrella"),
         ("cancel", "job_not_found", "umbrella"),
+        ("delete", "job_not_found", "umbrella"),
         ("delete", "ok", "acme"),
         ("refused", "unauthorized", "default"),
     ]
-    assert {line["job"] for line in lines[:7]} == {job, None}
+    assert {line["job"] for line in lines[:8]} == {job, None}
     assert "in-confidence" not in json.dumps(lines)
     assert {line["address"] for line in lines} == {"10.0.0.7"}
     assert all(line["request_id"] and line["at"].endswith("+00:00") for line in lines)
     assert lines[0]["key"]
-    assert lines[7]["key"] is None
+    assert lines[8]["key"] is None
+    assert (tmp_path / "audit.jsonl").stat().st_mode & 0o007 == 0  # it says who did what
+
+
+async def test_what_an_operator_does_with_dead_letters_stands_in_the_audit_log(
+    api: Bench, redis_url: str, tmp_path: Path
+) -> None:
+    operator = bearer(redis_url, "ops", Scope.OPERATOR)
+    for name in ("aa", "bb"):
+        failure = Failure(code="worker_lost", message="it died", retryable=True)
+        api.jobs.letters[name] = DeadLetter(
+            computation=name, died_at=1.0, failure=failure, attempts=3, model="demo", decoding=Decoding(),
+            audio_sha256="a" * 64, filename="a.wav", duration_s=1.0, jobs=(),
+        )  # fmt: skip
+    for method, path in (("GET", ""), ("GET", "/aa"), ("POST", "/aa/retry"), ("DELETE", "/bb")):
+        assert (await api.http.request(method, f"/admin/dead{path}", headers=operator)).is_success, path
+    lines = [json.loads(line) for line in (tmp_path / "audit.jsonl").read_text().splitlines()]
+    assert [(line["action"], line.get("computation")) for line in lines] == [
+        ("list dead letters", None),
+        ("look at dead letter", "aa"),
+        ("look at dead letter", "aa"),
+        ("retry", "aa"),
+        ("drop", "bb"),
+    ]
+    assert {line["tenant"] for line in lines} == {"ops"}
 
 
 async def test_a_stream_that_reads_a_job_many_times_is_one_line(api: Bench, redis_url: str, tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 import asyncio
 import re
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -11,8 +13,9 @@ from pydantic import SecretStr
 from redis import Redis
 from redis.asyncio import BlockingConnectionPool
 
+from api.auth import rate_limits
 from api.auth.moving_window import MovingWindows, Window
-from api.auth.rate_limits import neighbourhood
+from api.auth.rate_limits import AsyncLimiter, Limit, neighbourhood
 from murmur.cli.check import check
 from murmur.client.client import Client
 from tests import audio_files
@@ -120,6 +123,10 @@ async def test_a_full_window_moves_on_request_by_request(redis_url: str) -> None
     assert [one.within for one in found] == [True, True, False, True, False, True]
     assert [one.left for one in found] == [1, 0, 0, 0, 0, 1]
     assert [one.ends_at for one in found] == [1060.0, 1060.0, 1060.0, 1070.0, 1070.0, 1260.0]
+    # And nothing is kept that can't count any more.
+    with Redis.from_url(redis_url) as redis:
+        assert redis.llen(window.key) <= window.allowed
+        assert 0 < redis.ttl(window.key) <= window.seconds
     await pool.disconnect()
 
 
@@ -145,6 +152,37 @@ async def test_limits_hold_in_memory_while_redis_is_away(tmp_path: Path) -> None
         assert [answer.status_code for answer in answers] == [200, 200, 200, 429, 429]
         registry = api.app.state.platform.meters.registry
         assert registry.get_sample_value("murmur_rate_limit_fallbacks_total") == 5
+
+
+async def test_redis_that_is_away_is_asked_once_a_second_and_counts_again_when_it_is_back(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limiter, clock = AsyncLimiter(redis_url), [100.0]
+    limiter.add("address", "9/minute")
+    item = limiter.item("address")
+    assert item is not None
+    limit, asked, counts = Limit("requests", "address", "address:x", item), [], limiter._shared.count
+
+    async def away(*_: object, **__: object) -> None:
+        asked.append(clock[0])
+        raise OSError("no route")
+
+    monkeypatch.setattr(rate_limits, "time", SimpleNamespace(monotonic=lambda: clock[0], time=time.time))
+    monkeypatch.setattr(limiter._shared, "count", away)
+    for clock[0] in (100.0, 100.5, 100.9, 101.1):
+        assert (await limiter.hit([limit]))[1] is False
+    assert asked == [100.0, 101.1]
+    monkeypatch.setattr(limiter._shared, "count", counts)
+    clock[0] = 102.2
+    assert (await limiter.hit([limit]))[1] is True
+    await limiter.close()
+
+
+async def test_key_whose_tier_is_gone_has_the_limits_of_everybody(redis_url: str, tmp_path: Path) -> None:
+    async with secured(settings_for(redis_url, tmp_path, tiers=TIERS, default_tier="quick")) as api:
+        key = bearer(redis_url, tier="gone")
+        answers = [await api.http.get("/v1/jobs", headers=key) for _ in range(4)]
+        assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
 
 
 def test_jobs_at_once_are_counted_until_they_end(redis_url: str, tmp_path: Path) -> None:

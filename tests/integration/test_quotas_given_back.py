@@ -1,14 +1,19 @@
 """What a submit took from its tenant's quotas is given back where nothing is computed for it."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from redis import Redis
 
+from api.auth.quotas import SubmissionQuotas
 from tests import audio_files
 from tests.api_client import Bench
+from tests.ledger_steps import submission
 from tests.secured_api import bearer, secured, settings_for
-from transcription.errors import LedgerUnavailable
+from transcription.access import Principal
+from transcription.errors import LedgerUnavailable, OutcomeUnknown
 from transcription.job import Status
 
 pytestmark = pytest.mark.anyio
@@ -88,3 +93,44 @@ async def test_repeated_request_gets_its_job_though_the_quota_is_used_up(
         # Another payload under the key is told so, and another key is no way round the quota.
         assert await hand_in(api, key, hertz=441, **{"Idempotency-Key": "k"}) == 422
         assert await hand_in(api, key, hertz=441, **{"Idempotency-Key": "another"}) == 429
+
+
+class Book:
+    """What was taken and given back, in seconds of audio."""
+
+    def __init__(self) -> None:
+        self.taken: list[float] = []
+        self.restored: list[float] = []
+
+    async def take(self, *_: object, audio_s: float, **__: object) -> None:
+        self.taken.append(audio_s)
+
+    async def restore(self, *_: object, audio_s: float, **__: object) -> None:
+        self.restored.append(audio_s)
+
+
+@pytest.mark.parametrize(
+    ("error", "given_back"),
+    [
+        (OutcomeUnknown("no answer", job_id="j", retry_after_s=1), []),
+        (LedgerUnavailable("away", retry_after_s=1), [2.5]),
+    ],
+)
+async def test_recording_of_unknown_length_costs_what_its_bytes_say_and_is_paid_where_its_job_may_run(
+    redis_url: str, tmp_path: Path, error: Exception, given_back: list[float]
+) -> None:
+    book, settings = Book(), settings_for(redis_url, tmp_path, tiers=TIERS, default_tier="both")
+    quotas = SubmissionQuotas(settings, rates=cast("Any", None), quotas=cast("Any", book))
+    wish = submission()
+    wish = replace(wish, audio=replace(wish.audio, bytes=10_000, duration_s=0.0))
+    charged = []
+
+    async def failing() -> None:
+        async with quotas.charged(Principal(tier="both"), wish) as charge:
+            charged.append(charge.submission.charged_s)
+            raise error
+
+    with pytest.raises(type(error)):
+        await failing()
+    assert charged == [2.5]
+    assert (book.taken, book.restored) == ([2.5], given_back)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -10,7 +11,7 @@ import pytest
 from api.dialects import waiting
 from tests import audio_files
 from tests.api_client import Bench, bench
-from transcription.job import Failure, Progress, Status
+from transcription.job import Failure, Job, Progress, QueuePosition, Status
 
 pytestmark = pytest.mark.anyio
 WAV = audio_files.wav(0.2)
@@ -192,3 +193,30 @@ async def test_result_is_named_after_its_recording(api: Bench) -> None:
     assert result.headers["content-disposition"] == (
         "inline; filename=\"_berblick 1.srt\"; filename*=UTF-8''%C3%9Cberblick%201.srt"
     )
+
+
+@pytest.mark.parametrize(("eta_s", "after_s"), [(None, 1), (0.2, 1), (3.2, 4), (7200.0, 30)])
+async def test_client_is_told_to_come_back_near_its_turn_and_within_half_a_minute(
+    api: Bench, eta_s: float | None, after_s: int
+) -> None:
+    job_id = await job_of(api)
+    queue = QueuePosition(position=1, audio_seconds_ahead=1.0, eta_s=eta_s)
+    api.jobs.jobs[job_id] = replace(api.jobs.jobs[job_id], queue=queue)
+    for path in ("", "/result"):
+        assert (await api.http.get(f"/v1/jobs/{job_id}{path}")).headers["retry-after"] == str(after_s)
+
+
+async def test_no_client_holds_an_answer_for_longer_than_the_platform_allows(
+    api: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held_s: list[float] = []
+
+    async def wait(job: Job, *, seconds: float) -> Job:
+        held_s.append(seconds)
+        return job
+
+    monkeypatch.setattr(api.jobs, "wait", wait)
+    answer = await api.http.post("/v1/jobs", files={"file": WAV}, headers={"Prefer": "wait=999"})
+    assert answer.headers["preference-applied"] == "wait=60"
+    await api.http.get(answer.headers["location"], params={"wait": "999"})
+    assert held_s == [60.0, 60.0]

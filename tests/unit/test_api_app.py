@@ -75,6 +75,25 @@ async def test_without_a_worker_the_platform_is_degraded_and_not_ready_but_takes
     assert (await api.submit(audio_files.wav())).status_code == 202
 
 
+async def test_replica_is_ready_only_where_a_job_would_be_taken_and_worked_on(tmp_path: Path) -> None:
+    sick = replace(WORKER, withdrawn=("demo",))
+    for number, (limits, workers, code) in enumerate(
+        (({"max_memory_percent": 0.001}, (WORKER,), "memory_pressure"), ({}, (sick, sick), None))
+    ):
+        async with bench(tmp_path / str(number), **limits) as api:
+            api.jobs.workers = workers
+            ready = await api.http.get("/health/ready")
+            assert (ready.status_code, ready.json().get("refusal", {}).get("code")) == (503, code)
+            assert ready.json()["workers"] == (0 if sick in workers else 1)
+
+
+async def test_full_queue_alone_takes_no_replica_out(tmp_path: Path) -> None:
+    async with bench(tmp_path, max_queue_audio_s=100) as api:
+        api.jobs.pending_audio_s = 400.0
+        ready = await api.http.get("/health/ready")
+        assert (ready.status_code, ready.json()["refusal"]["code"]) == (200, "queue_full")
+
+
 async def test_without_the_ledger_everything_says_so_and_when_to_come_back(api: Bench) -> None:
     job = (await api.submit(audio_files.wav())).json()
     left = api.leftovers()

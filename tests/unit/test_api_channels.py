@@ -8,6 +8,8 @@ import pytest
 
 from tests import audio_files
 from tests.api_client import Bench, bench
+from tests.platform import eventually_async
+from transcription.channels import Channel
 from transcription.job import Submission
 
 pytestmark = pytest.mark.anyio
@@ -56,6 +58,7 @@ async def test_every_channel_of_the_file_is_asked_for_and_a_hint_is_sent_for_eac
     (submission,) = api.jobs.submissions
     assert (submission.channels, submission.options.channel_names) == (3, ("left", "right"))
     assert answer.json()["options"]["channel_names"] == ["left", "right"]
+    await eventually_async(lambda: api.queue.hints == 3)
 
 
 async def test_channels_of_a_recording_are_taken_as_one_where_nobody_asked(api: Bench) -> None:
@@ -100,3 +103,13 @@ async def _submitted(api: Bench, path: str, fields: list[tuple[str, str]]) -> Su
     api.jobs.finish(submission.job_id)
     assert (await answer).is_success
     return submission
+
+
+async def test_validator_of_a_result_changes_with_its_channels_and_their_names(api: Bench) -> None:
+    job_id = (await api.submit(STEREO)).json()["id"]
+    tags = set()
+    for name, other in (("a", "c-2"), ("b", "c-2"), ("b", "c-3")):
+        channels = (Channel(number=1, computation="c-1", name=name), Channel(number=2, computation=other))
+        api.jobs.finish(job_id, channels=channels)
+        tags.add((await api.http.get(f"/v1/jobs/{job_id}/result")).headers["etag"])
+    assert len(tags) == 3

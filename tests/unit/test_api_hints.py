@@ -39,3 +39,13 @@ async def test_hanging_broker_holds_one_thread_and_later_hints_go_out_together()
     queue.go_on.set()
     await hints.close()
     assert queue.calls == [1, 2]
+
+
+async def test_hint_goes_out_after_others_have_gone_out_long_before() -> None:
+    queue = SlowQueue()
+    queue.go_on.set()
+    hints = Hints(queue)
+    for sent in (1, 2):
+        hints.send("demo")
+        await eventually_async(lambda sent=sent: queue.calls == [1] * sent and hints._sending is None)  # type: ignore[misc]
+    assert queue.calls == [1, 1]

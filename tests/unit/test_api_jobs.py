@@ -2,6 +2,8 @@
 
 import asyncio
 import base64
+import os
+import time
 from collections.abc import AsyncIterator
 from datetime import datetime
 from pathlib import Path
@@ -279,3 +281,12 @@ async def test_unknown_format_is_refused(api: Bench) -> None:
 
 def test_every_format_is_covered_above() -> None:
     assert {"json", "verbose_json", "text", "srt", "vtt", "tsv"} == {name.value for name in ResponseFormat}
+
+
+async def test_recording_of_a_deleted_job_is_gone_though_the_store_s_clock_is_ahead(api: Bench) -> None:
+    job = (await api.submit(audio_files.wav())).json()
+    (recording,) = api.leftovers()
+    ahead = time.time() + 600
+    os.utime(api.root / recording, (ahead, ahead))
+    assert (await api.http.delete(job["urls"]["self"])).status_code == 204
+    assert api.leftovers() == []

@@ -9,6 +9,7 @@ import pytest
 from tests import audio_files
 from tests.api_client import Bench, bench
 from tests.memory_jobs import WORKER
+from tests.platform import eventually_async
 
 pytestmark = pytest.mark.anyio
 
@@ -46,6 +47,7 @@ async def test_job_goes_to_what_most_workers_have(api: Bench) -> None:
     (submission,) = api.jobs.submissions
     assert submission.diarizer == "other@2"
     assert submission.options.diarization().max_speakers == 4
+    await eventually_async(lambda: api.queue.hints == 2)  # one for the words, one for who speaks them
 
 
 async def test_speakers_are_named_when_it_is_known_who_speaks(api: Bench) -> None:
@@ -54,10 +56,12 @@ async def test_speakers_are_named_when_it_is_known_who_speaks(api: Bench) -> Non
     early = await api.http.patch(url, json={"A": "Anna"})
     assert (early.status_code, early.json()["code"]) == (409, "result_not_ready")
     api.jobs.finish(job["id"])
+    before = await api.http.get(f"/v1/jobs/{job['id']}/result", params={"format": "text"})
     named = await api.http.patch(url, json={"A": "Anna"})
     assert (named.status_code, named.json()["speakers"]) == (200, {"A": "Anna"})
-    text = (await api.http.get(f"/v1/jobs/{job['id']}/result", params={"format": "text"})).text
-    assert text == "Anna: Hello there,\nB: you <all>.\n"
+    held = {"If-None-Match": before.headers["etag"]}
+    after = await api.http.get(f"/v1/jobs/{job['id']}/result", params={"format": "text"}, headers=held)
+    assert (after.status_code, after.text) == (200, "Anna: Hello there,\nB: you <all>.\n")
     assert (await api.http.patch(url, json={"C": "Eve"})).json()["detail"].endswith("there are A, B")
 
 

@@ -96,6 +96,19 @@ async def test_disk_that_cannot_be_looked_at_refuses_jobs_and_leaves_health_and_
     assert (await api.http.get("/metrics")).status_code == 200
 
 
+@pytest.mark.parametrize(("late_s", "disk_bytes", "status"), [(1.0, 1 << 41, 202), (5.5, 1 << 41, 503), (0.6, 0, 503)])
+async def test_disk_that_answers_late_takes_uploads_until_it_seems_to_hang_or_was_never_seen(
+    api: Bench, monkeypatch: pytest.MonkeyPatch, late_s: float, disk_bytes: int, status: int
+) -> None:
+    async def read(_: machine.Machine) -> machine.Reading:
+        return machine.Reading(50.0, 1 << 40, disk_bytes, late_s)
+
+    monkeypatch.setattr(machine.Machine, "read", read)
+    answer = await api.submit(audio_files.wav())
+    assert answer.status_code == status, answer.text
+    assert status == 202 or (answer.json()["code"], answer.headers["retry-after"]) == ("storage_unavailable", "60")
+
+
 async def test_first_look_at_a_slow_disk_refuses_no_job(api: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     seen, usage = threading.Event(), shutil.disk_usage
 
