@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
-from transcription.errors import EngineFailed, Stopped
+from transcription.errors import EngineFailed, ModelUnavailable, Stopped
 from worker.metrics import counters
 
 Row = TypeVar("Row")
@@ -124,7 +124,8 @@ class Batcher(Generic[Row]):
     - Where batches take seconds, turns aren't enough: while one owner has many rows here, the few of another are
       *light*. They keep to themselves, and have a thread of their own that is idle at all other times.
     - An error fails only its own rows: a batch that fails is tried again row by row.
-    - A batch for which there is no memory is halved, and that is remembered.
+    - A batch for which there is no memory is halved, and that is remembered. Where there is none for a single row, the
+      model is unavailable here.
     """
 
     def __init__(self, executor: Executor[Row], *, workers: int, capacity: int) -> None:
@@ -311,7 +312,8 @@ class Batcher(Generic[Row]):
 
     def _shrink(self, key: Key, entries: list[_Entry[Row]], error: OutOfMemory) -> None:
         if len(entries) == 1:
-            self._settle(entries[0], error)
+            # Another program has filled the device: it is no fault of the recording, and another worker has room.
+            self._settle(entries[0], ModelUnavailable(f"the model has no room for even one window: {error.message}"))
             return
         with self._filled:
             self._limits[key.stage] = max(1, min(self._limit(key.stage), len(entries)) // 2)

@@ -1,21 +1,28 @@
 #!/usr/bin/env bash
 # One card and ten minutes: what a GPU does with Whisper, ours beside others. Results go to $OUT (or .gpu/out) as they
-# come; the table is made from whatever is there. Needs Python 3.12 with torch, numpy, onnxruntime and tokenizers, and no
-# network: the rest comes in .gpu/wheels.tar.xz, which bench/engines/gpu_pack.sh writes. With GPU_BENCH=tiny it runs on a CPU.
+# come, and the table is made anew after each row, so that an end at any moment leaves what was measured until then.
+#
+# Needs Python 3.12 with torch, numpy, onnxruntime and tokenizers, and no network: the rest comes in .gpu/wheels.tar.xz,
+# which bench/engines/gpu_pack.sh writes. With GPU_BENCH=tiny it runs on a CPU, with what is installed.
+#   GPU_ROWS      which rows, in this order           GPU_SIZES    models' dimensions, the first for most rows
+#   GPU_SECONDS   for everything (560)                GPU_CLIPS    recordings of 10 s (768)
+#   GPU_ROW_SECONDS  for a row at most (200)          GPU_TYPE     float16, bfloat16, float32
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 export OUT=${OUT:-$PWD/.gpu/out}; mkdir -p "$OUT"
 python=${PYTHON:-python3}
 wheels=.gpu/wheels.tar.xz
+complain() { echo "gpu.sh: $*" | tee -a "$OUT/errors.txt" >&2; }
+left() { local s=$(( ${GPU_SECONDS:-560} - SECONDS )); echo $(( s > 1 ? s : 1 )); } # of the whole; 0 is no limit to timeout
+
 if [ -f "$wheels" ] && [ "${GPU_BENCH:-}" != tiny ]; then
   version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
   if [ "$version" != 3.12 ]; then
-    found=$(command -v python3.12) || { echo "gpu.sh: $wheels is for Python 3.12 and this is $version: pack it for $version" >&2; exit 2; }
+    found=$(command -v python3.12) || { complain "$wheels is for Python 3.12 and this is $version: pack it for $version"; exit 2; }
     python=$found
   fi
-  site=$(mktemp -d)/site; mkdir -p "$site"; tar -C "$site" -xJf "$wheels"
+  site=$(mktemp -d)/site; mkdir -p "$site"; tar -C "$site" -xJf "$wheels" || { complain "$wheels can't be unpacked"; exit 2; }
   export PYTHONPATH=$PWD:$site${PYTHONPATH:+:$PYTHONPATH}
-  "$python" -c 'import torch, numpy, onnxruntime, tokenizers' || { echo "gpu.sh: $python lacks one of torch, numpy, onnxruntime, tokenizers" >&2; exit 2; }
   # CTranslate2 looks for CUDA 12's libraries by name; CUDA 13's serve it as well.
   links=$(mktemp -d)
   "$python" - "$links" <<'PY'
@@ -33,15 +40,33 @@ else
   export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH}
 fi
 export HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 PYTHONUNBUFFERED=1
-{ nvidia-smi || echo "no nvidia-smi"; "$python" -V; "$python" -m pip list 2>/dev/null | grep -Ei '^(torch|triton|numpy|transformers|flash|onnx)'; command -v gcc cc; nproc; } > "$OUT/machine.txt" 2>&1
-until=$(( $(date +%s) + ${GPU_SECONDS:-560} ))
-"$python" -m bench.engines.gpu prepare 2>>"$OUT/errors.txt"
-for row in ${GPU_ROWS:-check kernels torch lab ct2 transformers peers sizes platform}; do
-  left=$(( until - $(date +%s) ))
-  [ "$left" -gt 15 ] || { echo "gpu.sh: no time left for $row and what follows" | tee -a "$OUT/errors.txt"; break; }
-  echo "== $row ($left s left)"
-  most=${GPU_ROW_SECONDS:-200}; [ "$left" -lt "$most" ] && most=$left
-  timeout -k 5 "$most" "$python" -m bench.engines.gpu "$row" 2>"$OUT/.row" || echo "gpu.sh: $row ended with $?" | tee -a "$OUT/errors.txt"
-  { echo "== $row"; tail -30 "$OUT/.row"; } >> "$OUT/errors.txt"; rm -f "$OUT/.row"
-done
-"$python" -m bench.engines.gpu table | tee "$OUT/table.md"
+missing=$("$python" - <<'PY'
+import importlib.util
+print(*[name for name in ("torch", "numpy", "onnxruntime", "tokenizers", "ctranslate2", "faster_whisper", "pydantic", "psutil", "av") if importlib.util.find_spec(name) is None])
+PY
+)
+[ -z "$missing" ] || complain "$python lacks $missing; rows that need it fail"
+{ timeout 20 nvidia-smi || echo "no nvidia-smi"; "$python" -V; git rev-parse HEAD 2>/dev/null; timeout 20 "$python" -m pip list 2>/dev/null | grep -Ei '^(torch|triton|numpy|transformers|flash|onnx|ctranslate2)'; command -v gcc cc; nproc; } > "$OUT/machine.txt" 2>&1
+
+# row NAME SECONDS: measure it, keep the end of what it complained of, and make the table of all that is there.
+row() {
+  timeout -k 5 "$2" "$python" -m bench.engines.gpu "$1" 2>"$OUT/row.txt"
+  local status=$?
+  [ "$status" = 0 ] || complain "$1 ended with $status$([ "$status" = 124 ] && echo ": its $2 s were over")"
+  [ ! -s "$OUT/row.txt" ] || { echo "== $1"; tail -30 "$OUT/row.txt"; } >> "$OUT/errors.txt"
+  rm -f "$OUT/row.txt"
+  "$python" -m bench.engines.gpu.table > "$OUT/table.new" && mv "$OUT/table.new" "$OUT/table.md"
+  return "$status"
+}
+
+if row prepare "$(left)"; then
+  for name in ${GPU_ROWS:-check torch bare_loop ct2 transformers platform peers sizes kernels}; do
+    [ "$(left)" -gt 15 ] || { complain "no time left for $name and what follows"; break; }
+    most=${GPU_ROW_SECONDS:-200}; [ "$(left)" -lt "$most" ] && most=$(left)
+    echo "== $name ($(left) s left)"
+    row "$name" "$most"
+  done
+else
+  complain "without models and recordings there is nothing to measure"
+fi
+cat "$OUT/table.md"

@@ -18,6 +18,7 @@ from murmur.errors import CliError
 from murmur.platform import up as running
 from murmur.platform.environment import load
 from murmur.platform.local import PlatformConfig
+from murmur.platform.preflight import gpu_names
 from murmur.platform.terminal import Terminal
 from transcription.models import CHECKPOINTS
 
@@ -29,13 +30,18 @@ models_app = typer.Typer(help="Models: list served and local ones, download more
 def up(
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port of the API [8000].")] = None,
     host: Annotated[str | None, typer.Option(help="Address that the API listens on [127.0.0.1].")] = None,
-    workers: Annotated[int, typer.Option(min=1, max=64, help="Worker processes.")] = 1,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=64, help="Worker processes [one; with GPUs one for each].")
+    ] = None,
     model: Annotated[str | None, typer.Option(help="demo, auto, a published name, or a directory [auto].")] = None,
     data_dir: DataDir = None,
 ) -> None:
     """Run the whole platform on this machine until Ctrl-C."""
     settings = load({"model": model, "data_dir": data_dir, "api": {"port": port, "host": host}})
-    running.up(settings, PlatformConfig(workers, settings.api.host, settings.api.port), Terminal())
+    terminal = Terminal()
+    devices = gpu_names(settings, terminal.say)
+    count = workers or max(1, len(devices))
+    running.up(settings, PlatformConfig(count, settings.api.host, settings.api.port, devices), terminal)
 
 
 def demo(

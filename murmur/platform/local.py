@@ -16,20 +16,29 @@ from murmur.platform.environment import exported
 from murmur.platform.processes import Process, Program, Sink
 from murmur.platform.supervisor import QUICK_DEATHS, Supervisor
 from transcription.observability.cores import available
+from transcription.observability.gpus import VISIBLE
 from transcription.settings import Settings
 
 API_GRACE_S = 4
 WORKER_GRACE_S = 10.0
 POLL_INTERVAL_S = 0.05
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+"""A worker has a thread for each of its tasks; libraries would start as many again in each of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlatformConfig:
-    """How many workers, and where the platform listens."""
+    """
+    How many workers, and where the platform listens.
+
+    ``devices`` are GPUs and instances of GPUs, as CUDA_VISIBLE_DEVICES names them, which the workers take in turn;
+    with none they see what this process sees.
+    """
 
     workers: int = 1
     host: str = "127.0.0.1"
     port: int = 8000
+    devices: tuple[str, ...] = ()
 
     @property
     def url(self) -> str:
@@ -67,6 +76,7 @@ class LocalPlatform:
         self._sink = ledger_server.without_advice(sink)
         self.supervisor = Supervisor(self._sink, say, deaths=deaths)
         self._lock = () if lock is None else (lock,)
+        self._device_of: dict[str, str] = {}
 
     @property
     def url(self) -> str:
@@ -129,8 +139,13 @@ class LocalPlatform:
 
     def _worker(self, name: str) -> Program:
         argv = worker_argv(name)
-        env = self._environment() | allocator.tunables(os.environ) | {"OMP_NUM_THREADS": "1"}
-        if self.layout.workers > 1 and not self.settings.worker.model_workers:
+        env = self._environment() | allocator.tunables(os.environ) | ONE_THREAD
+        devices = self.layout.devices
+        if devices:
+            # A worker whose libraries can't use the device after all divides the cores with the others.
+            env.setdefault("MURMUR_WORKER__HOST_WORKERS", str(self.layout.workers))
+            env[VISIBLE] = self._device_of.setdefault(name, devices[len(self._device_of) % len(devices)])
+        elif self.layout.workers > 1 and not self.settings.worker.model_workers:
             share = max(1, available() // self.layout.workers)
             env["MURMUR_WORKER__MODEL_WORKERS"] = str(share)
         return Program(name=name, argv=argv, env=env, grace_s=WORKER_GRACE_S, directory=ROOT, replaceable=True)

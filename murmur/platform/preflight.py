@@ -4,11 +4,16 @@ import difflib
 import errno
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 from murmur.errors import CliError
 from murmur.platform.environment import absolute
 from transcription.models import CHECKPOINTS
+from transcription.observability import gpus
+from transcription.settings import Settings
+
+SAFETENSORS = "model.safetensors", "model.safetensors.index.json"
 
 
 def check_port(host: str, port: int) -> None:
@@ -26,9 +31,13 @@ def check_port(host: str, port: int) -> None:
         raise CliError(f"can't listen on {host} port {port}: {error.strerror or error}") from error
 
 
-def model_name(model: str) -> str:
+def model_name(model: str, *, engine: str = "auto") -> str:
     """
     Check what `--model` says.
+
+    Args:
+        model: As it was given.
+        engine: The worker's; torch reads Hugging Face's directories too.
 
     Returns:
         The model as every process understands it: a directory from the root, or a name.
@@ -42,7 +51,11 @@ def model_name(model: str) -> str:
     if path.is_dir():
         if (path / "model.bin").is_file():
             return str(path)
-        raise CliError(f"{path} holds no model: model.bin, as faster-whisper wants it, isn't there")
+        of_torch = any((path / name).is_file() for name in SAFETENSORS)
+        if of_torch and engine == "torch":
+            return str(path)
+        hint = "; MURMUR_WORKER__ENGINE=torch reads what is there" if of_torch else ""
+        raise CliError(f"{path} holds no model: model.bin, as faster-whisper wants it, isn't there{hint}")
     if os.sep in model:
         raise CliError(f"there is no model directory {path}")
     near = difflib.get_close_matches(model, CHECKPOINTS, n=1)
@@ -51,3 +64,18 @@ def model_name(model: str) -> str:
         f"there is no model {model!r}; {meant} auto, demo, tiny, base, small, medium, large-v3, turbo, "
         "more by `murmur models list`, and any directory"
     )
+
+
+def gpu_names(settings: Settings, say: Callable[[str], None]) -> tuple[str, ...]:
+    """
+    The cards and instances that workers are to compute on, as CUDA_VISIBLE_DEVICES names them.
+
+    Args:
+        settings: None where they name another device than a GPU.
+        say: Takes a sentence for each card that nobody can compute on.
+    """
+    if settings.device not in {"auto", "cuda"}:
+        return ()
+    for index in gpus.without_instances():
+        say(f"GPU {index} is in MIG mode and has no instances: no worker can use it (nvidia-smi mig -cgi … -C)")
+    return tuple(device.name for device in gpus.devices(os.environ))

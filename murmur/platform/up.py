@@ -100,7 +100,7 @@ def resolved(settings: Settings) -> Settings:
     """The settings with absolute paths, since children run elsewhere, and log lines that people can read. CliError."""
     changes: dict[str, object] = {
         "data_dir": absolute(settings.data_dir),
-        "model": model_name(settings.model),
+        "model": model_name(settings.model, engine=settings.worker.engine),
     }
     if "log_format" not in settings.model_fields_set:
         changes["log_format"] = "text"

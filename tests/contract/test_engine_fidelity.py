@@ -11,7 +11,7 @@ from faster_whisper import WhisperModel
 from faster_whisper.transcribe import get_ctranslate2_storage
 
 from demo import SAMPLES
-from transcription.errors import EngineFailed
+from transcription.errors import EngineFailed, ModelUnavailable
 from transcription.media.audio import RATE, Samples
 from transcription.media.codecs.decode import decode
 from transcription.options import Decoding
@@ -20,7 +20,7 @@ from transcription.spans import Span
 from transcription.transcript import Segment
 from worker import model_cache
 from worker.audio.windows import Window
-from worker.batcher import Key, OutOfMemory
+from worker.batcher import Key
 from worker.engines import faster_whisper, row, stages
 from worker.engines.cpu_layout import CpuLayout
 from worker.engines.row import Attempt, best
@@ -35,7 +35,7 @@ def whisper(tmp_path_factory: pytest.TempPathFactory) -> WhisperModel:
 
 @pytest.fixture
 def engine(whisper: WhisperModel) -> Iterator[faster_whisper.FasterWhisper]:
-    made = faster_whisper.FasterWhisper("demo", whisper, CpuLayout(2, 1, 4), weights_bytes=1)
+    made = faster_whisper.FasterWhisper("demo", whisper, CpuLayout(2, 1, 4))
     yield made
     made._batcher.close()
 
@@ -199,7 +199,7 @@ def test_of_failed_attempts_the_most_probable_that_does_not_repeat_is_taken() ->
 
 def test_a_models_error_becomes_one_of_ours(engine: faster_whisper.FasterWhisper) -> None:
     executor = engine._batcher._executor
-    for said, error in (("CUDA failed with error out of memory", OutOfMemory), ("something else", EngineFailed)):
+    for said, error in (("CUDA failed with error out of memory", ModelUnavailable), ("something else", EngineFailed)):
 
         def fail(*_: Any, said: str = said, **__: Any) -> Any:
             raise RuntimeError(said)

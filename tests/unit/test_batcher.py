@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transcription.errors import EngineFailed, Stopped
+from transcription.errors import EngineFailed, ModelUnavailable, Stopped
 from worker.batcher import Batcher, Key, OutOfMemory, _Entry
 
 ENCODE, DECODE = Key(0), 1
@@ -250,10 +250,10 @@ def test_a_batch_too_big_for_the_memory_is_halved_for_good() -> None:
     assert 1 < max(rounds[1]) <= 3
 
 
-def test_a_row_that_has_no_room_even_alone_fails() -> None:
+def test_a_row_that_has_no_room_even_alone_is_no_fault_of_the_recording() -> None:
     model = FakeModel(memory=0)
     model.gate.set()
-    with running(model) as batcher, pytest.raises(EngineFailed):
+    with running(model) as batcher, pytest.raises(ModelUnavailable, match="no room for even one window"):
         submit(batcher, Row("a")).result(10)
 
 

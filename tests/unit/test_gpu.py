@@ -1,27 +1,59 @@
 import ctypes
+from pathlib import Path
 
 import pytest
 
-from worker.engines import gpu_batch
+import demo
+from worker.engines import gpu
+from worker.engines.model_bin import ModelBin
 
 GB = 1 << 30
+LARGE = 2 * 32 * 1280 * 2 * gpu.POSITIONS
+"""A window's bytes with large's 32 layers of 1280 features, in float16."""
 
 
 @pytest.mark.parametrize(
-    ("free", "weights", "batch"),
+    ("free", "row", "replicas", "batch"),
     [
-        (None, 3 * GB, 8),  # no driver says anything
-        (2 * GB, 3 * GB, 8),  # the batcher halves it if it must
-        (20 * GB, 3 * GB, 10),
-        (130 * GB, 3 * GB, 32),
-        (8 * GB, 0, 32),
+        (None, LARGE, 2, 8),  # no driver says anything
+        (100 << 20, LARGE, 1, 1),  # the batcher can't halve it; the model says then that there is no room
+        (2 * GB, LARGE, 2, 3),
+        (20 * GB, LARGE, 2, 31),
+        (20 * GB, LARGE, 4, 15),
+        (130 * GB, LARGE, 2, 32),
+        (8 * GB, 0, 2, 32),
     ],
 )
 def test_the_batch_follows_free_memory(
-    monkeypatch: pytest.MonkeyPatch, free: int | None, weights: int, batch: int
+    monkeypatch: pytest.MonkeyPatch, free: int | None, row: int, replicas: int, batch: int
 ) -> None:
-    monkeypatch.setattr(gpu_batch, "free_bytes", lambda _: free)
-    assert gpu_batch.batch(weights) == batch
+    monkeypatch.setattr(gpu, "free_bytes", lambda _: free)
+    assert gpu.batch_of(row, replicas=replicas) == batch
+
+
+def test_a_window_of_large_takes_what_was_measured() -> None:
+    measured = ((17.5e9 - 4.4e9) / 48, (21.7e9 - 4.4e9) / 64)
+    assert pytest.approx(measured[0], rel=0.02) == LARGE
+    assert pytest.approx(measured[1], rel=0.02) == LARGE
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> ModelBin:
+    directory: Path = demo.export_ct2(tmp_path_factory.mktemp("model"))
+    return ModelBin(directory / "model.bin")
+
+
+@pytest.mark.parametrize(
+    ("compute_type", "size"),
+    [("float16", 2), ("bfloat16", 2), ("int8_float16", 2), ("float32", 4), ("int8_float32", 4), ("int8", 4)],
+)
+def test_a_window_takes_the_decoders_layers_and_width_in_the_bytes_of_its_type(
+    weights: ModelBin, compute_type: str, size: int
+) -> None:
+    width = weights.raw("decoder/embeddings/weight").shape[1]
+    layers = sum(name.endswith("ffn/linear_0/bias") for name in weights.names() if name.startswith("decoder"))
+    assert layers
+    assert gpu.row_bytes_of(weights, compute_type) == 2 * layers * width * size * gpu.POSITIONS
 
 
 def test_without_a_driver_nothing_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -29,4 +61,4 @@ def test_without_a_driver_nothing_is_known(monkeypatch: pytest.MonkeyPatch) -> N
         raise OSError
 
     monkeypatch.setattr(ctypes, "CDLL", missing)
-    assert gpu_batch.free_bytes() is None
+    assert gpu.free_bytes() is None

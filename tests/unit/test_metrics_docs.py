@@ -14,13 +14,13 @@ from api.metrics.process import ApiMetrics
 from api.metrics.redis import _COUNTERS, _GAUGES
 from tests.memory_jobs import WORKER
 from transcription.job import Outcome, Status
+from transcription.observability.gpus import Gpu
 from transcription.observability.old_metric_names import with_old_names
 from transcription.options import Priority
 from transcription.ports import Backlog, Latency, Server, Waiting
 from transcription.settings import Settings
 from worker.metrics import counters
 from worker.metrics.endpoint import State, StateFigures
-from worker.metrics.gpu import Gpu
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")

@@ -2,8 +2,7 @@
 
 import socket
 import urllib.request
-from collections.abc import Callable, Iterator
-from types import SimpleNamespace
+from collections.abc import Callable
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -13,9 +12,7 @@ from tests.platform import eventually
 from transcription.computation import Timing
 from worker.batcher import Batcher, Key
 from worker.metrics import counters, endpoint
-from worker.metrics import gpu as gpu_module
 from worker.metrics.address import address
-from worker.metrics.gpu import Gpu, gpus
 
 
 def value(name: str, **labels: str) -> float:
@@ -104,59 +101,6 @@ def test_workers_of_one_machine_that_are_named_to_prometheus_have_a_port_each() 
     for number, port in enumerate(ports):
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
             assert f'replica="w{number}@here"' in answer.read().decode()
-
-
-pynvml = pytest.importorskip("pynvml", reason="the extra `cuda` isn't installed")
-
-
-class Driver:
-    """NVIDIA's library with two GPUs, the second of which has no figure of its load."""
-
-    def __init__(self, *, there: bool = True) -> None:
-        self._there = there
-
-    def init(self) -> None:
-        if not self._there:
-            raise pynvml.NVMLError(pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)
-
-    def count(self) -> int:
-        return 2
-
-    def handle(self, index: int) -> int:
-        return index
-
-    def memory(self, handle: int) -> SimpleNamespace:
-        return SimpleNamespace(used=(10 + handle) << 20, total=(40 + handle) << 20)
-
-    def load(self, handle: int) -> SimpleNamespace:
-        if handle:
-            raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
-        return SimpleNamespace(gpu=35)
-
-
-@pytest.fixture
-def driver(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    fake = Driver(there=request.param)
-    monkeypatch.setattr(pynvml, "nvmlInit", fake.init)
-    monkeypatch.setattr(pynvml, "nvmlDeviceGetCount", fake.count)
-    monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByIndex", fake.handle)
-    monkeypatch.setattr(pynvml, "nvmlDeviceGetMemoryInfo", fake.memory)
-    monkeypatch.setattr(pynvml, "nvmlDeviceGetUtilizationRates", fake.load)
-    gpu_module._driver.cache_clear()
-    yield
-    gpu_module._driver.cache_clear()
-
-
-@pytest.mark.parametrize("driver", [True], indirect=True)
-@pytest.mark.usefixtures("driver")
-def test_gpus_are_those_of_the_driver_and_a_missing_figure_is_zero() -> None:
-    assert gpus() == [Gpu("0", 10 << 20, 40 << 20, 0.35), Gpu("1", 11 << 20, 41 << 20, 0.0)]
-
-
-@pytest.mark.parametrize("driver", [False], indirect=True)
-@pytest.mark.usefixtures("driver")
-def test_without_a_driver_there_are_no_gpus() -> None:
-    assert gpus() == []
 
 
 def test_the_endpoint_tells_the_process_and_its_state_and_a_taken_port_is_no_reason_not_to_work() -> None:

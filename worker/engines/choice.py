@@ -14,6 +14,7 @@ from transcription.settings import Settings
 from worker.engines import faster_whisper
 from worker.engines.base import Engine
 from worker.engines.cpu_layout import LEAST_SLOTS, layout, slots
+from worker.engines.gpu import arithmetic
 
 MLX = "mlx_whisper"
 TORCH = "torch"
@@ -46,13 +47,13 @@ def choose(settings: Settings) -> Choice:
     if engine == "auto":
         engine = _found()
     if engine == TORCH:
-        device, compute_type = faster_whisper.arithmetic(settings)
+        device, compute_type = arithmetic(settings)
         if settings.compute_type == "auto" and device == "cpu":
             compute_type = "float32"
         slots_ = settings.worker.slots or (TORCH_SLOTS if device == "cuda" else LEAST_SLOTS)
         return Choice(engine, device, compute_type, slots_, "windows join and leave between steps")
     if engine == faster_whisper.NAME:
-        device, compute_type = faster_whisper.arithmetic(settings)
+        device, compute_type = arithmetic(settings)
         plan = layout(settings.worker, device=device, cores=available(sharers=settings.worker.host_workers))
         description = faster_whisper.describe(plan, device)
         return Choice(engine, device, compute_type, slots(settings.worker, plan), description)

@@ -10,7 +10,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar, cast
 
-import ctranslate2
 from faster_whisper import WhisperModel
 from faster_whisper.feature_extractor import FeatureExtractor
 from faster_whisper.tokenizer import Tokenizer
@@ -24,12 +23,13 @@ from transcription.spans import Span
 from transcription.transcript import Segment
 from worker.audio.windows import Window
 from worker.batcher import Batcher, ModelCall
-from worker.engines import gpu_batch
 from worker.engines.cpu_layout import CpuLayout, instruction_set, layout
 from worker.engines.encoders.base import Encoder
 from worker.engines.encoders.selection import select
+from worker.engines.gpu import arithmetic, batch_of, reason, row_bytes_of
 from worker.engines.in_order import in_order, wait
 from worker.engines.languages import among, following, most_probable
+from worker.engines.model_bin import ModelBin
 from worker.engines.row import FRAMES, Context, Floats, LanguageRow, Row, own_length
 from worker.engines.stages import Stages, encode_key
 from worker.engines.text import TextTokenizer
@@ -55,7 +55,7 @@ class FasterWhisper:
         whisper: WhisperModel,
         plan: CpuLayout,
         *,
-        weights_bytes: int,
+        row_bytes: int = 0,
         encoder: Encoder | None = None,
         stages: Callable[..., Stages] = Stages,
     ) -> None:
@@ -65,14 +65,14 @@ class FasterWhisper:
         Args:
             name: What results call the model.
             plan: Replicas that *whisper* was loaded with, and windows to decode together.
-            weights_bytes: What the weights take on the disk, to go by where *plan* leaves the batch open.
+            row_bytes: Memory of one window, to go by where *plan* leaves the batch open.
             encoder: Encodes in place of *whisper*; None: *whisper* does.
             stages: What computes them.
         """
         self.name = name
         self.device: str = whisper.model.device
         self.compute_type: str = whisper.model.compute_type
-        batch = plan.batch or gpu_batch.batch(weights_bytes)
+        batch = plan.batch or batch_of(row_bytes, replicas=plan.workers)
         encode_batch = 1 if self.device == "cpu" else batch
         executor = stages(whisper, encode_batch=encode_batch, decode_batch=batch, encoder=encoder)
         self.encoder = executor.encoder.label
@@ -224,16 +224,6 @@ def _digest(samples: Samples) -> bytes:
     return hashlib.blake2b(samples.data, digest_size=16).digest()
 
 
-def arithmetic(settings: Settings) -> tuple[str, str]:
-    """The device to compute on and the type to compute in, as far as *settings* leave them open."""
-    device: str = settings.device
-    if device == "auto":
-        device = "cuda" if ctranslate2.get_cuda_device_count() else "cpu"
-    if settings.compute_type != "auto":
-        return device, settings.compute_type
-    return device, "float16" if device == "cuda" else "int8"
-
-
 def describe(plan: CpuLayout, device: str) -> str:
     """How a model is laid out on *device*, in a few words."""
     description = f"{plan.workers} × {plan.threads} model threads, batches of {plan.batch or 'what fits'}"
@@ -271,11 +261,11 @@ def load(name: str, directory: Path, settings: Settings) -> FasterWhisper:
             local_files_only=True,
         )
     except (RuntimeError, ValueError, OSError) as error:
-        raise ModelUnavailable(f"model {name!r} in {directory} can't be loaded on {device}: {error}") from error
+        raise ModelUnavailable(f"model {name!r} {reason(error, directory, device)}") from error
     mels = whisper.model.n_mels
     if whisper.feature_extractor.mel_filters.shape[0] != mels:  # no preprocessor_config.json beside the weights
         whisper.feature_extractor = FeatureExtractor(feature_size=mels)
-    weights_bytes = (directory / "model.bin").stat().st_size
-    engine = FasterWhisper(name, whisper, plan, weights_bytes=weights_bytes, encoder=chosen.encoder)
+    row_bytes = 0 if plan.batch else row_bytes_of(ModelBin(directory / "model.bin"), whisper.model.compute_type)
+    engine = FasterWhisper(name, whisper, plan, row_bytes=row_bytes, encoder=chosen.encoder)
     engine.encoder = f"{engine.encoder} ({chosen.reason})"
     return engine

@@ -1,5 +1,6 @@
 """The worker's metrics endpoint: what the process has counted, and how it is now."""
 
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -9,10 +10,10 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from transcription.observability.build import BuildFigures
+from transcription.observability.gpus import Gpu, gpus
 from transcription.observability.old_metric_names import with_old_names
 from transcription.observability.process_metrics import ProcessCollector, ReplicaCollector
 from worker.metrics import counters
-from worker.metrics.gpu import Gpu, gpus
 
 log = structlog.get_logger()
 
@@ -30,7 +31,9 @@ class State:
 class StateFigures(Collector):
     """The worker's state at a scrape, and its GPUs'."""
 
-    def __init__(self, state: Callable[[], State], *, look_at_gpus: Callable[[], list[Gpu]] = gpus) -> None:
+    def __init__(
+        self, state: Callable[[], State], *, look_at_gpus: Callable[[], list[Gpu]] = lambda: gpus(os.environ)
+    ) -> None:
         self._state = state
         self._look_at_gpus = look_at_gpus
 

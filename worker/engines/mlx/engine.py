@@ -71,7 +71,7 @@ def open_model(name: str, settings: Settings) -> FasterWhisper:
         raise ModelUnavailable(f"model {name!r} in {directory} can't be loaded by MLX: {error}") from error
     # One replica: the batcher has one thread, and all of its work is done on MLX's.
     plan = CpuLayout(workers=1, threads=1, batch=settings.worker.batch or BATCH)
-    return FasterWhisper(name, MlxWhisper(model), plan, weights_bytes=0)
+    return FasterWhisper(name, MlxWhisper(model), plan)
 
 
 def locate(name: str, settings: Settings) -> Path:

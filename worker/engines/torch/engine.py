@@ -91,7 +91,7 @@ def load(name: str, directory: Path, settings: Settings, *, device: str, compute
         said = str(error).strip().splitlines() or [type(error).__name__]
         raise ModelUnavailable(f"model {name!r} in {directory} can't be loaded on {device}: {said[0]}") from error
     layers = CpuLayout(workers=plan.callers, threads=1, batch=plan.batch)
-    return TorchEngine(name, TorchWhisper(model), layers, weights_bytes=0, stages=TorchStages)
+    return TorchEngine(name, TorchWhisper(model), layers, stages=TorchStages)
 
 
 def _check(device: str, compute_type: str) -> None:

@@ -14,6 +14,7 @@ from worker.engines.torch.align import Attention as TextAttention
 from worker.engines.torch.align import aligned
 from worker.engines.torch.attention import quickest
 from worker.engines.torch.captured import Captured
+from worker.engines.torch.files import NotWhisper
 from worker.engines.torch.loop import Loop
 from worker.engines.torch.mel import LogMel, Sound
 from worker.engines.torch.network import Network
@@ -158,15 +159,21 @@ class TorchModel:
 
 
 def marks_of(tokenizer: Tokenizer, size: int) -> Marks:
-    """The ids of the marks in *tokenizer*, whose model knows *size* ids."""
+    """The ids of the marks in *tokenizer*, whose model knows *size* ids. NotWhisper: it isn't that model's."""
 
-    def identifier(word: str) -> int:
-        return int(tokenizer.token_to_id(f"<|{word}|>") or 0)
+    def identifier(*words: str) -> int:
+        found = [tokenizer.token_to_id(f"<|{word}|>") for word in words]
+        known = next((int(number) for number in found if number is not None), None)
+        if known is None:
+            raise NotWhisper(f"its tokenizer.json has no <|{words[0]}|>: it isn't Whisper's")
+        if known >= size:
+            raise NotWhisper(f"its tokenizer.json has {known} for <|{words[0]}|>, but the model knows only {size} ids")
+        return known
 
     return Marks(
         size=size,
         end=identifier("endoftext"),
         start=identifier("startoftranscript"),
-        no_speech=identifier("nospeech") or identifier("nocaptions"),
+        no_speech=identifier("nospeech", "nocaptions"),
         timestamps=identifier("notimestamps") + 1,
     )

@@ -50,6 +50,7 @@ def read_network(directory: Path, *, device: str, compute_type: str) -> Network:
         heads = config["encoder_attention_heads"], config["decoder_attention_heads"]
     reader = _Reader(directory, tensors, device, DTYPES[compute_type])
     encoder, decoder = reader.encoder(heads[0]), reader.decoder(heads[1])
+    _check(directory, config, encoder, decoder)
     return Network(
         encoder,
         decoder,
@@ -60,8 +61,25 @@ def read_network(directory: Path, *, device: str, compute_type: str) -> Network:
     )
 
 
+def _check(directory: Path, config: dict[str, Any], encoder: Encoder, decoder: Decoder) -> None:
+    """See that the parts belong together. NotWhisper."""
+    width = decoder.embedding.shape[1]
+    for side, part in (("encoder", encoder), ("decoder", decoder)):
+        told = config.get(f"{side}_layers", len(part.layers))  # Hugging Face's; CTranslate2's file is whole or cut
+        if not part.layers or len(part.layers) != told:
+            raise NotWhisper(f"{directory} has {len(part.layers)} of {told} {side} layers: fetch the model anew")
+        if part.positions.shape[1] != width or width % part.heads:
+            own = f"{part.positions.shape[1]} features in {part.heads} heads"
+            raise NotWhisper(f"{directory}: the {side} has {own}, the text {width}: they don't belong together")
+
+
 def _json(path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except ValueError as error:
+        raise NotWhisper(f"{path} is no JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise NotWhisper(f"{path} holds no settings of a model")
     return found
 
 

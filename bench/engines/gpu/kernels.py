@@ -12,6 +12,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 from torch.profiler import ProfilerActivity, profile
 
+from bench.engines.gpu.measurement import tried
+from bench.engines.gpu.record import OUT, say
+from bench.engines.gpu.scale import DEVICE, SIZES, model
 from worker.engines.torch.attention import quickest
 from worker.engines.torch.graphs import Steps
 from worker.engines.torch.model import marks_of
@@ -20,7 +23,11 @@ from worker.engines.torch.rules import Rules
 from worker.engines.torch.slots import Asked, Slots
 from worker.engines.torch.weights import read_network
 
-Say = Callable[..., None]
+
+def kernels() -> None:
+    """Which kernels a step, and the encoder, spend their time in; on a CPU there are none."""
+    if DEVICE == "cuda":
+        profile_engine(model(SIZES[0]), OUT / f"kernels-{SIZES[0]}.txt")
 
 
 def ms(task: Callable[[], Any], times: int = 5) -> float:
@@ -34,7 +41,7 @@ def ms(task: Callable[[], Any], times: int = 5) -> float:
     return (time.perf_counter() - start) / times * 1e3
 
 
-def profile_engine(directory: Path, out: Path, say: Say) -> None:
+def profile_engine(directory: Path, out: Path) -> None:
     """Time the encoder and steps of several sizes, and write the kernels' table to *out*."""
     network = read_network(directory, device="cuda", compute_type="float16")
     tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
@@ -45,15 +52,18 @@ def profile_engine(directory: Path, out: Path, say: Say) -> None:
             mel = torch.randn(batch, network.mels, 3000, device="cuda")
             each = ms(lambda mel=mel: network.encoder(mel), 3)
             say(what="kernel", label=f"encoder, batch {batch}", ms=round(each, 2), win_s=round(batch / each * 1e3, 1))
-        text = _table(lambda: network.encoder(torch.randn(8, network.mels, 3000, device="cuda")), "encoder, batch 8")
-        for beams in (5, 1):
-            text += _steps(network, marks, rules, beams, say)
-        _attentions(network, say)
-        _choices(network, say)
-    out.write_text(text)
+        with out.open("w") as file:
+            file.write(_table(lambda: network.encoder(torch.randn(8, network.mels, 3000, device="cuda")), "encoder, 8"))
+            for beams in (5, 1):
+                with tried(f"steps of {beams} beams"):
+                    file.write(_steps(network, marks, rules, beams))
+                file.flush()
+        for part in (_attentions, _choices):
+            with tried(part.__name__):
+                part(network)
 
 
-def _steps(network: Network, marks: Any, rules: Rules, beams: int, say: Say) -> str:
+def _steps(network: Network, marks: Any, rules: Rules, beams: int) -> str:
     count = 64
     slots = Slots(network, marks, rules, quickest(network, count), count=count, beams=beams)
     sounds = [torch.randn(1, 1500, network.width, device="cuda", dtype=network.dtype)] * 8
@@ -83,7 +93,7 @@ def _table(task: Callable[[], Any], label: str) -> str:
     return f"{label}\n{seen.key_averages().table(sort_by='cuda_time_total', row_limit=30, max_name_column_width=90)}\n"
 
 
-def _attentions(network: Network, say: Say) -> None:
+def _attentions(network: Network) -> None:
     heads = network.decoder.heads
     head = network.width // heads
 
@@ -119,10 +129,10 @@ def _attentions(network: Network, say: Say) -> None:
             say(what="kernel", label=f"attention, {label}", ms=round(ms(task, 10), 3))
         except RuntimeError as error:
             say(what="kernel", label=f"attention, {label}", error=str(error).splitlines()[0][:120])
-    _compiled(query, say)
+    _compiled(query)
 
 
-def _compiled(query: Tensor, say: Say) -> None:
+def _compiled(query: Tensor) -> None:
     """Whether kernels can be compiled here at all."""
     try:
         compiled = torch.compile(lambda x: torch.softmax(x * 2 + 1, -1).sum(-1))
@@ -133,7 +143,7 @@ def _compiled(query: Tensor, say: Say) -> None:
         say(what="kernel", label="torch.compile", error=repr(error)[:300])
 
 
-def _choices(network: Network, say: Say) -> None:
+def _choices(network: Network) -> None:
     logits = torch.randn(320, network.vocabulary, device="cuda")
     penalty = torch.zeros(network.vocabulary, device="cuda")
     halves = logits.half()

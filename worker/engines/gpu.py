@@ -1,0 +1,119 @@
+"""A GPU as CTranslate2 uses it: whether and in which type, how many windows together, and why it can't."""
+
+import ctypes
+import os
+import re
+from functools import cache
+from pathlib import Path
+
+import ctranslate2
+import structlog
+
+from transcription.observability import gpus
+from transcription.settings import Settings
+from worker.engines.model_bin import ModelBin
+
+UNKNOWN = 8
+"""Windows where the driver doesn't tell what is free. Too many after all, and the batcher halves them."""
+
+MOST = 32
+POSITIONS = 1650
+"""
+Positions of the decoder's keys and values that one window takes, everything else of its batch included: on an H200 the
+worker held 4.4 GB before batches, 17.5 with 48 windows in them and 21.7 with 64, large's dimensions in float16, five
+beams; that is 0.27 GB for each. The sound alone has 1,500 positions.
+"""
+
+SHARE = 0.8
+"""Of the free memory, for windows: other programs may want some too."""
+
+log = structlog.get_logger()
+
+
+def arithmetic(settings: Settings) -> tuple[str, str]:
+    """The device to compute on and the type to compute in, as far as *settings* leave them open."""
+    device: str = settings.device
+    if device == "auto":
+        device = "cuda" if ctranslate2.get_cuda_device_count() else "cpu"
+        if device == "cpu":
+            _warn_of_idle_gpus()
+    if settings.compute_type != "auto":
+        return device, settings.compute_type
+    return device, _type_of_gpu() if device == "cuda" else "int8"
+
+
+def _type_of_gpu() -> str:
+    """float16, but for cards from before 2016, which are slow with it or lack it."""
+    try:
+        supported = ctranslate2.get_supported_compute_types("cuda")
+    except (RuntimeError, ValueError):
+        return "float16"  # loading a model says what is wrong
+    return "float16" if "float16" in supported else "float32"
+
+
+@cache
+def _warn_of_idle_gpus() -> None:
+    """Say once that there are GPUs and that they aren't used."""
+    if idle := [device.index for device in gpus.devices(os.environ)]:
+        log.warning(
+            "CTranslate2 sees no GPU and computes on the CPU, though there is one: is its driver too old for CUDA 12?",
+            gpus=idle,
+        )
+
+
+def reason(error: Exception, directory: Path, device: str) -> str:
+    """Why the model in *directory* can't be loaded, in one sentence, and what to do where that is known."""
+    said = " ".join(str(error).split()) or type(error).__name__
+    if "out of memory" in said.lower():
+        seen = gpus.gpus(os.environ)[:1] if device == "cuda" else []
+        free = "".join(f": the GPU has {g.free_bytes >> 20} of {g.total_bytes >> 20} MiB free" for g in seen)
+        return f"doesn't fit{free}; end what else uses the device's memory"
+    if "driver version is insufficient" in said:
+        return f"can't be loaded: the GPU's driver is too old for CTranslate2, update it ({said})"
+    return f"in {directory} can't be loaded on {device}: {said}"
+
+
+def row_bytes_of(weights: ModelBin, compute_type: str) -> int:
+    """Memory that one window takes while the model in *weights* decodes it in *compute_type*."""
+    layers = {found[1] for name in weights.names() if (found := re.match(r"decoder/layer_(\d+)/", name))}
+    width = int(weights.raw("decoder/embeddings/weight").shape[1])
+    size = 2 if compute_type.endswith("float16") else 4
+    return 2 * len(layers) * width * size * POSITIONS
+
+
+def batch_of(row: int, *, replicas: int = 1, device: int = 0) -> int:
+    """
+    Choose a batch from what the GPU has free once the model is loaded.
+
+    Args:
+        row: Bytes that one window takes: see `row_bytes_of`.
+        replicas: Batches that are decoded at the same time.
+        device: The GPU's number.
+
+    Returns:
+        1 to 32.
+    """
+    free = free_bytes(device)
+    if free is None:
+        return UNKNOWN
+    return max(1, min(MOST, int(free * SHARE) // max(1, row * replicas)))
+
+
+def free_bytes(device: int = 0) -> int | None:
+    """Memory that is free on a GPU, asked of the driver; None: there is no driver, or it won't say."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return None
+    context = ctypes.c_void_p()
+    free, total = ctypes.c_size_t(), ctypes.c_size_t()
+    if driver.cuInit(0) or driver.cuDevicePrimaryCtxRetain(ctypes.byref(context), device):
+        return None
+    try:
+        if driver.cuCtxPushCurrent_v2(context):
+            return None
+        status = driver.cuMemGetInfo_v2(ctypes.byref(free), ctypes.byref(total))
+        driver.cuCtxPopCurrent_v2(ctypes.byref(ctypes.c_void_p()))
+        return None if status else free.value
+    finally:
+        driver.cuDevicePrimaryCtxRelease_v2(device)
