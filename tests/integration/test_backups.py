@@ -14,12 +14,14 @@ import httpx
 import pytest
 from pydantic import SecretStr
 from redis import Redis
+from typer.testing import CliRunner
 
 from murmur.backup import links, snapshot, take
 from murmur.backup.errors import BackupFailed
 from murmur.backup.offsite import Bucket
 from murmur.backup.schedule import Schedule
 from murmur.backup.verify import verify
+from murmur.cli.main import app as cli
 from tests.platform import eventually, ledger_binaries, running_ledger
 from tests.unit.test_encryption import key_file
 from transcription.encryption.files import PLAIN, file_encryption
@@ -296,3 +298,12 @@ def test_results_that_have_left_the_ledger_are_in_the_backup(tmp_path: Path, red
     shutil.rmtree(settings.blob_dir)
     shutil.copytree(tmp_path / "restored" / "blobs", settings.blob_dir)
     assert store.read("ab" * 16) == b"what was said"
+
+
+def test_a_backup_is_never_written_over_another(tmp_path: Path, redis_url: str) -> None:
+    file = tmp_path / "backup.tar"
+    file.write_bytes(b"the only one")
+    ran = CliRunner().invoke(cli, ["backup", "create", str(file), "--ledger", redis_url, "--data-dir", str(tmp_path)])
+    assert ran.exit_code != 0
+    assert "exists already" in str(ran.exception)
+    assert file.read_bytes() == b"the only one"

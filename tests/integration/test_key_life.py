@@ -102,6 +102,9 @@ def test_the_command_line_makes_keys_that_end_and_exchanges_them(
     assert rotated.stdout.startswith("mur_")
     assert rotated.stdout != made.stdout
     assert len(redis_server.hkeys("murmur:keys")) == 2
+    with key_store(redis_url) as keys:
+        (old,) = [key for key in keys.list() if key.id == key_id]
+        assert old.expires_at == pytest.approx(time.time() + 2 * 3600, abs=120)
     for wrong in (
         ["create", "x", "--expires", "soon"],
         ["create", "x", "--network", "10.0.0.1/8"],

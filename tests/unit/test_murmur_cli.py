@@ -59,6 +59,13 @@ def test_status_of_a_job_without_a_transcript_to_come_is_an_error(
     assert ("no sound in it (corrupt_audio)" in said) is (status == "failed")
 
 
+def test_every_job_that_is_named_is_deleted(server: Server) -> None:
+    ids = ["a" * 32, "b" * 32]
+    server.answers = [(200, {}, {}), (200, {}, {})]
+    assert run(server, "delete", *ids)[0] == 0
+    assert [request for request, _, _ in server.requests] == [f"DELETE /v1/jobs/{one}" for one in ids]
+
+
 # ---------------------------------------------------------------- files
 
 
