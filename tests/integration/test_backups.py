@@ -1,5 +1,6 @@
 """Backups as they are taken: of a real ledger under writes, and of recordings that come and go."""
 
+import io
 import os
 import shutil
 import signal
@@ -307,3 +308,20 @@ def test_a_backup_is_never_written_over_another(tmp_path: Path, redis_url: str) 
     assert ran.exit_code != 0
     assert "exists already" in str(ran.exception)
     assert file.read_bytes() == b"the only one"
+
+
+def test_a_snapshot_that_is_cut_off_is_none(tmp_path: Path) -> None:
+    """In either form in which a server sends one: of a length told before, or up to a mark."""
+    mark = b"m" * 40
+
+    def sent(content: bytes) -> io.BufferedReader:
+        return io.BufferedReader(io.BytesIO(content))  # type: ignore[arg-type]
+
+    with (tmp_path / "whole").open("wb") as target:
+        assert snapshot._exactly(sent(b"REDIS content"), target, 5) == 5
+        assert snapshot._until_mark(sent(b"content" + mark), target, mark) == 7
+    assert (tmp_path / "whole").read_bytes() == b"REDIScontent"
+    with pytest.raises(BackupFailed, match="cut off 3 bytes before its end"):
+        snapshot._exactly(sent(b"REDIS"), io.BytesIO(), 8)
+    with pytest.raises(BackupFailed, match="cut off before its end"):
+        snapshot._until_mark(sent(b"content" + mark[:-1]), io.BytesIO(), mark)

@@ -46,11 +46,13 @@ def test_a_client_that_leaves_is_no_failure_of_the_replica_and_one_that_was_pass
     metrics.count("api\tGET\t499\t9.0\ta\t-\t9.000")
     metrics.count("api\tGET\t200\t9.0\tb, a\t502, 200\t1.0, 1.0")
     metrics.count("api\tGET\t504\t9.0\ta\t504\t1.0")
+    metrics.count("api\tGET\t200\t9.0\tc, a\t-, 200\t1.0, 1.0")  # c broke off before it said anything
     metrics.count("not a line")
     value = metrics.registry.get_sample_value
     assert value("murmur_edge_upstream_failures_total", {"upstream": "a"}) == 1
     assert value("murmur_edge_upstream_failures_total", {"upstream": "b"}) == 1
-    assert value("murmur_edge_upstream_duration_seconds_count", {"upstream": "a"}) == 1
+    assert value("murmur_edge_upstream_failures_total", {"upstream": "c"}) == 1
+    assert value("murmur_edge_upstream_duration_seconds_count", {"upstream": "a"}) == 2
     assert value("murmur_edge_requests_total", {"service": "api", "upstream": "a", "status": "499"}) == 1
     assert value("murmur_edge_unreadable_lines_total") == 1
 

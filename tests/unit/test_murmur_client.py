@@ -64,6 +64,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self.do_GET()
 
+    def do_DELETE(self) -> None:
+        self.do_GET()
+
     def log_message(self, *_: object) -> None:
         """Keep quiet."""
 
@@ -245,6 +248,13 @@ def test_following_is_given_up_when_the_platform_stays_away() -> None:
     with Client(url, patience_s=0.1) as client, pytest.raises(ApiError, match=url) as error:
         list(client.events("j1"))
     assert error.value.code == "unreachable"
+
+
+def test_streams_that_only_ever_break_off_are_given_up(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retry, "FIRST_PAUSE_S", 0.01)
+    server.answers = [(200, {}, b"retry: 1000\n\n")]
+    with Client(server.url, patience_s=0.1) as client, pytest.raises(ApiError, match="broke off"):
+        list(client.events("j1"))
 
 
 def test_webhooks_are_looked_at_and_replayed(server: Server) -> None:

@@ -1,6 +1,7 @@
 """What `murmur up` decides before anything runs: settings, models, the allocator."""
 
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from pydantic import SecretStr
 
 from murmur.errors import CliError
-from murmur.platform import allocator
+from murmur.platform import allocator, ledger_server
 from murmur.platform.data_dir import claimed
 from murmur.platform.environment import exported, load
 from murmur.platform.local import PlatformConfig
@@ -141,3 +142,28 @@ def test_a_platform_that_listens_everywhere_is_reached_over_loopback() -> None:
 
 def test_exported_values_are_json_where_the_settings_read_json() -> None:
     assert json.loads(exported(Settings(models=("a",)))["MURMUR_MODELS"]) == ["a"]
+
+
+def test_the_embedded_ledger_is_this_machine_s_alone_forgets_nothing_and_tells_no_argument_its_password(
+    tmp_path: Path,
+) -> None:
+    argv = list(ledger_server.server_program(tmp_path, 6400, password="s" * 64).argv)
+    options = dict(zip(argv[2::2], argv[3::2], strict=True))
+    known = {"--bind": "127.0.0.1", "--appendonly": "yes", "--maxmemory-policy": "noeviction", "--save": ""}
+    assert known.items() <= options.items()
+    assert "s" * 64 not in " ".join(argv)
+    assert Path(argv[1]).read_text() == f"requirepass {'s' * 64}\n"
+    assert Path(argv[1]).stat().st_mode & 0o777 == 0o600
+
+
+def test_a_port_that_another_process_takes_in_the_same_moment_costs_one_more_try(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        ports = iter([other.getsockname()[1], ledger_server.free_port()])
+        monkeypatch.setattr(ledger_server, "free_port", lambda: next(ports))
+        server = ledger_server.start(tmp_path, lambda *_: None)
+        server.process.stop()
+    assert next(ports, None) is None
