@@ -1,5 +1,6 @@
 #!/bin/sh
 # Puts new containers in the place of a compose service's old ones, without a gap:  deploy/roll.sh api
+# (and nginx, where a balancer is before it: docker-compose.edges.yml)
 #
 # Twice as many run for a moment. The old ones are told to stop when every new one is healthy and nginx has had time
 # to hear of it; then they finish what they have in hand. When a new one doesn't become healthy, the old ones stay.
@@ -58,9 +59,11 @@ sleep 3
 
 # nginx asks the new ones alone before the old ones are told to stop, and again everybody when they are gone.
 asks() { # asks ["ADDRESS ADDRESS"]
-    [ "$service" = api ] && [ -n "$(docker compose ps -q nginx)" ] || return 0
-    docker compose exec -T -e EDGE_ONLY="${1:-}" nginx sh /etc/nginx/murmur/start.sh apply 2>/dev/null ||
-        echo "nginx doesn't take the change; a request may fail" >&2
+    [ "$service" = api ] || return 0
+    for id in $(docker compose ps -q nginx); do
+        docker exec -e EDGE_ONLY="${1:-}" "$id" sh /etc/nginx/murmur/start.sh apply 2>/dev/null ||
+            echo "nginx doesn't take the change; a request may fail" >&2
+    done
 }
 networks='{{range $name, $of := .NetworkSettings.Networks}}{{$name}} {{$of.IPAddress}}{{"\n"}}{{end}}'
 # shellcheck disable=SC2086  # ids, one word each

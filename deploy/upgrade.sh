@@ -9,7 +9,8 @@
 # else has changed, and has nginx and Prometheus read their configuration again. What hasn't changed goes on. .env keeps
 # the tag that runs (MURMUR_VERSION) and the one before it (MURMUR_VERSION_BEFORE). nginx and Redis are one container
 # each: where their own settings or images have changed, requests fail while they are replaced, so nothing is done
-# without --gap. MURMUR_VERSION in the shell's environment names the tag instead, as for images that come from elsewhere.
+# without --gap. With docker-compose.edges.yml nginx is replaced like the API, and only its balancer is one container.
+# MURMUR_VERSION in the shell's environment names the tag instead, as for images that come from elsewhere.
 set -eu
 
 usage() { echo "usage: deploy/upgrade.sh [--no-build] [--gap] | --back [--gap] | --back --restore BACKUP" >&2; exit 2; }
@@ -92,12 +93,12 @@ if [ -n "$restore" ]; then
     exec deploy/restore.sh "$restore"
 fi
 
-gaps=
+gaps= rolled=api
 services=$(docker compose config --services)
-for service in nginx redis redis-cache; do
-    printf '%s\n' "$services" | grep -qx "$service" || continue
-    container=$(id "$service")
-    if [ -n "$container" ] && differs "$service" "$container"; then gaps="$gaps $service"; fi
+there() { printf '%s\n' "$services" | grep -qx "$1" && [ -n "$(id "$1")" ]; }
+for service in nginx balancer redis redis-cache; do
+    there "$service" && differs "$service" "$(id "$service")" || continue
+    if [ "$service" = nginx ] && there balancer; then rolled="api nginx"; else gaps="$gaps $service"; fi
 done
 if [ -n "$gaps" ] && [ "$gap" = no ]; then
     echo "these would be replaced, and requests fail meanwhile:$gaps. deploy/upgrade.sh --gap does it; nothing was done" >&2
@@ -119,7 +120,7 @@ if [ "$has" != "$writes" ]; then
 fi
 
 edge=$(id nginx)
-deploy/roll.sh api
+for service in $rolled; do deploy/roll.sh "$service"; done
 [ "$before" = "$MURMUR_VERSION" ] || say MURMUR_VERSION_BEFORE "$before"
 say MURMUR_VERSION "$MURMUR_VERSION"
 docker compose up -d --no-build
@@ -127,7 +128,7 @@ docker compose up -d --no-build
 # A container that was replaced has read its configuration already.
 if [ -n "$edge" ] && [ "$(id nginx)" = "$edge" ]; then
     # Says what is wrong with the new one, and nginx keeps what it has.
-    docker compose exec -T nginx sh /etc/nginx/murmur/start.sh apply
+    for container in $(docker compose ps -q nginx); do docker exec "$container" sh /etc/nginx/murmur/start.sh apply; done
 fi
 for service in prometheus alertmanager; do
     [ -z "$(id $service)" ] || docker compose kill -s HUP $service

@@ -103,6 +103,20 @@ if [ -n "${MURMUR_EDGE_PROXIES:-}" ]; then
     printf '%s\n' 'real_ip_header X-Forwarded-For;' 'real_ip_recursive on;' >>"$conf/proxies.conf"
 fi
 
+# Behind a balancer of whole connections (balancer.sh): it says who the client is, on ports of its own, which nobody outside
+# reaches. There nginx takes one word for an address, not two.
+if [ -n "${EDGE_BALANCED:-}" ]; then
+    if [ -n "${MURMUR_EDGE_PROXIES:-}" ]; then
+        echo "MURMUR_EDGE_PROXIES: not with docker-compose.edges.yml, whose balancer tells nginx the address of whoever connects" >&2
+        exit 2
+    fi
+    echo "listen ${EDGE_BALANCED_LISTEN:-8082} proxy_protocol;" >"$conf/proxies.conf"
+    for network in ${EDGE_BALANCER:-10.0.0.0/8 172.16.0.0/12 192.168.0.0/16}; do
+        echo "set_real_ip_from $network;" >>"$conf/proxies.conf"
+    done
+    echo 'real_ip_header proxy_protocol;' >>"$conf/proxies.conf"
+fi
+
 # Who may see Flower and Grafana: a file that is mounted, or one name and password, which may stand in a file, or nobody.
 [ -z "${MURMUR_OPERATOR_PASSWORD_FILE:-}" ] || MURMUR_OPERATOR_PASSWORD=$(cat "$MURMUR_OPERATOR_PASSWORD_FILE")
 operators=${EDGE_OPERATORS_FILE:-/etc/nginx/operators}
@@ -126,6 +140,8 @@ if [ -e "$tls/tls.crt" ]; then
     port=${MURMUR_HTTPS_PORT:-443}
     number MURMUR_HTTPS_PORT "$port"
     if [ "$port" = 443 ]; then port=''; else port=:$port; fi
+    balanced=''
+    [ -z "${EDGE_BALANCED:-}" ] || balanced="listen ${EDGE_BALANCED_HTTPS_LISTEN:-8444} ssl$http2 proxy_protocol;"
     hsts='add_header Strict-Transport-Security "max-age=31536000" always;'
     cat >"$conf/tls.conf" <<CONF
 $hsts
@@ -134,6 +150,7 @@ set \$plain "\$scheme \$uri";
 if (\$plain = "http /-/edge") { set \$plain ""; }
 if (\$plain ~ "^http ") { return 308 https://\$host$port\$request_uri; }
 listen ${EDGE_HTTPS_LISTEN:-8443} ssl$http2;
+$balanced
 $on
 ssl_certificate $tls/tls.crt;
 ssl_certificate_key $tls/tls.key;

@@ -30,7 +30,20 @@ class Override(dict[str, Any]):
 
 
 _Loader.add_constructor("!reset", lambda *_: RESET)
-_Loader.add_constructor("!override", lambda loader, node: Override(loader.construct_mapping(node, deep=True)))
+
+
+class Instead(list[Any]):
+    """A list that isn't added to the one before it."""
+
+
+def _override(loader: yaml.SafeLoader, node: yaml.Node) -> "Override | Instead":
+    if isinstance(node, yaml.SequenceNode):
+        return Instead(loader.construct_sequence(node, deep=True))
+    assert isinstance(node, yaml.MappingNode)
+    return Override(loader.construct_mapping(node, deep=True))
+
+
+_Loader.add_constructor("!override", _override)
 RESET = object()
 
 
@@ -57,12 +70,21 @@ def stack(*files: str, environment: Mapping[str, str] | None = None) -> dict[str
     merged: dict[str, Any] = {}
     for name in ("docker-compose.yml", *files):
         raw = yaml.load((ROOT / name).read_text("utf-8"), _Loader)
-        merged = _merge(merged, _filled(raw, environment or {}), "")
+        merged = _merge(merged, _extended(_filled(raw, environment or {}), environment or {}), "")
     merged = _without_reset(merged)
     for service in merged["services"].values():
         if "environment" in service:
             service["environment"] = _passed_on(service["environment"], environment or {})
     return {key: value for key, value in merged.items() if not key.startswith("x-")}
+
+
+def _extended(file: dict[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
+    """*file*, with the services that it builds on those of another file."""
+    for name, service in file.get("services", {}).items():
+        if isinstance(service, dict) and (base := service.pop("extends", None)):
+            raw = yaml.load((ROOT / base["file"]).read_text("utf-8"), _Loader)
+            file["services"][name] = _merge(_filled(raw, environment)["services"][base["service"]], service, "")
+    return file
 
 
 def _without_reset(value: Any) -> Any:
@@ -83,13 +105,15 @@ def _filled(value: Any, environment: Mapping[str, str]) -> Any:
     if isinstance(value, dict):
         return type(value)({key: _filled(one, environment) for key, one in value.items()})
     if isinstance(value, list):
-        return [_filled(one, environment) for one in value]
+        return type(value)(_filled(one, environment) for one in value)
     return value
 
 
 def _merge(below: Any, above: Any, key: str) -> Any:
     if isinstance(below, dict) and isinstance(above, dict) and not isinstance(above, Override):
         return below | {name: _merge(below[name], one, name) if name in below else one for name, one in above.items()}
+    if isinstance(above, Instead):
+        return above
     if isinstance(below, list) and isinstance(above, list) and key in _KEYED:
         entries = {_KEYED[key](entry): entry for entry in (*below, *above)}
         return list(entries.values())

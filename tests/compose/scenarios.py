@@ -87,11 +87,17 @@ def plain_up_with_other_edge_settings(stack: Stack, after: ExitStack) -> None:
 
 def another_image_of_nginx(stack: Stack, after: ExitStack) -> None:
     """The one change for which the edge has to be replaced."""
-    image = "nginx:stable-alpine"
-    before = stack.script("docker", "image", "inspect", "-f", "{{.Id}}", image).strip()
-    after.callback(stack.script, "docker", "tag", before, image)
-    _built(image, f"FROM {image}\n", "--label", f"run={time.time_ns()}")
+    with_another_image_of_nginx(after)
     _upgrade(stack, "--no-build", "--gap")
+
+
+def with_another_image_of_nginx(after: ExitStack) -> None:
+    """The tag names another image until *after*."""
+    image = "nginx:stable-alpine"
+    known = ["docker", "image", "inspect", "-f", "{{.Id}}", image]
+    before = subprocess.run(known, check=True, capture_output=True, text=True, timeout=60).stdout.strip()
+    after.callback(subprocess.run, ["docker", "tag", before, image], check=True)
+    _built(image, f"FROM {image}\n", "--label", f"run={time.time_ns()}")
 
 
 def upgrade_with_a_step_of_the_ledger(stack: Stack, after: ExitStack) -> None:
@@ -141,7 +147,9 @@ def scale_down(stack: Stack, _: ExitStack) -> None:
     stack.compose("up", "-d", "--no-build")
 
 
-def _killed(service: str) -> Callable[[Stack, ExitStack], None]:
+def killed(service: str) -> Callable[[Stack, ExitStack], None]:
+    """Kill one container of *service*, and see that the engine starts it again."""
+
     def kill(stack: Stack, _: ExitStack) -> None:
         victim = stack.containers(service)[0]
         # As a crash: the engine doesn't start again what somebody killed by its command.
@@ -175,12 +183,12 @@ SCENARIOS = [
     Scenario("scale up, API 2 → 4, workers 1 → 3", scale_up),
     Scenario("scale down, API 4 → 2, workers 3 → 1", scale_down, replicas=(4, 3)),
     # A POST that the API had in hand is never sent twice.
-    Scenario("kill of an API replica", _killed("api"), may_fail=6),
-    Scenario("kill of the worker", _killed("worker")),
-    Scenario("kill of nginx", _killed("nginx"), may_fail=None),
-    Scenario("kill of Redis", _killed("redis"), may_fail=None),
-    Scenario("kill of redis-cache", _killed("redis-cache")),
-    Scenario("kill of Flower", _killed("flower")),
-    Scenario("kill of Prometheus", _killed("prometheus")),
+    Scenario("kill of an API replica", killed("api"), may_fail=6),
+    Scenario("kill of the worker", killed("worker")),
+    Scenario("kill of nginx", killed("nginx"), may_fail=None),
+    Scenario("kill of Redis", killed("redis"), may_fail=None),
+    Scenario("kill of redis-cache", killed("redis-cache")),
+    Scenario("kill of Flower", killed("flower")),
+    Scenario("kill of Prometheus", killed("prometheus")),
     Scenario("restart of everything", restart_of_everything, may_fail=None),
 ]

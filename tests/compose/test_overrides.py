@@ -1,6 +1,10 @@
 """What the stack does with other settings and with the files beside docker-compose.yml."""
 
 import hashlib
+import json
+import shutil
+import subprocess
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,6 +27,8 @@ BUCKET_FILES = "docker-compose.yml:docker-compose.s3.yml"
         "docker-compose.yml:docker-compose.cuda.yml",
         "docker-compose.yml:docker-compose.cuda.yml:docker-compose.torch.yml",
         "docker-compose.yml:docker-compose.tls.yml",
+        "docker-compose.yml:docker-compose.edges.yml",
+        "docker-compose.yml:docker-compose.tls.yml:docker-compose.edges.yml:docker-compose.edges-tls.yml",
         "docker-compose.yml:docker-compose.cuda.yml:docker-compose.s3.yml:docker-compose.tls.yml",
         "docker-compose.macos.yml",
     ],
@@ -78,3 +84,21 @@ def test_model_that_nobody_can_get_stops_up_and_says_what_to_do(stack: Stack) ->
             stack.compose("down", "-v")
     offline = ("-e", "HF_ENDPOINT=http://127.0.0.1:9", "-e", "MURMUR_MODEL=base")
     assert "MURMUR_MODEL=demo" in stack.refused("run", "--rm", "-T", *offline, "models")
+
+
+def test_logs_in_the_journal_are_read_there_and_by_compose(whole: Stack) -> None:
+    if not Path("/run/systemd/journal/socket").exists() or shutil.which("journalctl") is None:
+        pytest.skip("no systemd-journald here")
+    request_id = f"journal-{uuid.uuid4().hex}"
+    with whole.told(COMPOSE_FILE="docker-compose.yml:docker-compose.journald.yml"):
+        whole.compose("up", "-d", "--no-build", timeout_s=300)
+        eventually(whole.settled, within_s=120, every_s=1)
+        assert httpx.get(f"{whole.url}/v1/models", headers={"X-Request-ID": request_id}, timeout=10).is_success
+        services = ("nginx", "api")
+        eventually(lambda: whole.compose("logs", *services).count(request_id) >= len(services), within_s=20, every_s=1)
+        drivers = {container["HostConfig"]["LogConfig"]["Type"] for container in whole.inspect().values()}
+        assert drivers == {"journald"}
+    read = ["journalctl", "--no-pager", "--output", "cat", f"CONTAINER_TAG={PROJECT}-nginx-1"]
+    written = subprocess.run(read, check=True, capture_output=True, text=True, timeout=60).stdout.splitlines()
+    (line,) = (json.loads(one) for one in written if request_id in one)
+    assert (line["service"], line["path"]) == ("nginx", "/v1/models")

@@ -357,6 +357,29 @@ def test_get_that_a_replica_died_with_is_answered_by_another(tmp_path: Path) -> 
         assert second.address in {answer.json()["replica"] for answer in answers}
 
 
+def test_get_that_no_try_answered_is_tried_once_more_and_a_post_is_not(tmp_path: Path) -> None:
+    said, asked = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok", Counter[bytes]()
+
+    def serve() -> None:
+        """Hang up on the first request of each method, and answer later ones."""
+        with suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                with connection:
+                    method = connection.recv(65536).partition(b" ")[0]
+                    asked[method] += 1
+                    if asked[method] > 1:
+                        connection.sendall(said)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener, Names() as names:
+        threading.Thread(target=serve, daemon=True).start()
+        names.addresses = ["127.0.0.1"]
+        with edge(tmp_path, names=names, port=listener.getsockname()[1]) as nginx, nginx.client() as http:
+            assert [http.get("/v1/jobs/a").text, http.delete("/v1/jobs/a").text] == ["ok", "ok"]
+            assert http.post("/v1/jobs", content=b"audio").status_code == 502
+        assert asked == {b"GET": 2, b"DELETE": 2, b"POST": 1}
+
+
 def test_replica_that_is_told_to_stop_finishes_what_it_has_while_others_take_the_rest(tmp_path: Path) -> None:
     with front(tmp_path, 2) as (http, _, both):
         answers: list[httpx.Response] = []

@@ -11,12 +11,14 @@ ROOT = Path(__file__).parents[2]
 DOCKER = """#!/bin/sh
 last() { for word in "$@"; do :; done; echo "$word"; }
 case "$*" in
-    "compose config --services") printf '%s\\n' nginx api worker redis redis-cache prometheus alertmanager ;;
+    "compose config --services") printf '%s\\n' nginx $BALANCER api worker redis redis-cache prometheus alertmanager ;;
     "compose run "*"schema hold"*) echo "$*" >>"$FAKE/calls"; echo "${STEP:-same}"; exit "${HELD:-0}" ;;
     "compose config --hash "*) echo "$4 files" ;;
     "compose ps -q api") echo a1; echo a2; if grep -qs scale "$FAKE/calls"; then echo a3; echo a4; fi ;;
     "compose ps -q nginx")
-        if [ -n "$REPLACED" ] && grep -qs "up -d --no-build$" "$FAKE/calls"; then echo n2; else echo n1; fi ;;
+        if [ -n "$REPLACED" ] && grep -qs "up -d --no-build$" "$FAKE/calls"; then echo n2; exit; fi
+        grep -qs "^rm n1" "$FAKE/calls" || echo n1
+        if grep -qs "scale nginx" "$FAKE/calls"; then echo n2; fi ;;
     "compose ps -q "*) echo "$4-1" ;;
     "compose config --images") for part in api worker; do echo "murmuration-$part:$MURMUR_VERSION"; done; echo nginx ;;
     *config-hash*) if [ "$(last "$@")" = "$DIFFERS" ]; then echo other; else echo files; fi ;;
@@ -38,9 +40,9 @@ BUILD, HOLD, ROLL, REST = (
     "compose up -d --no-recreate --no-build --scale api=4 api",
     "compose up -d --no-build",
 )
-ASKED = "compose exec -T -e EDGE_ONLY={} nginx sh /etc/nginx/murmur/start.sh apply"
+ASKED = "exec -e EDGE_ONLY={} n1 sh /etc/nginx/murmur/start.sh apply"
 STOPPED = [ASKED.format("10.0.1.3:8000 10.0.1.4:8000 "), "stop a1 a2", "rm a1 a2", ASKED.format("")]
-TRIED = "compose exec -T nginx sh /etc/nginx/murmur/start.sh apply"
+TRIED = "exec n1 sh /etc/nginx/murmur/start.sh apply"
 WAITS = ("test -e /tmp/murmur-waits", "touch /tmp/murmur-listen")
 RELOADED = ["compose kill -s HUP prometheus", "compose kill -s HUP alertmanager"]
 
@@ -64,7 +66,7 @@ def world(tmp_path: Path) -> Path:
 
 def upgrade(world: Path, *words: str, **told: str) -> tuple[int, str, list[str]]:
     """The script's status, what it says, and what it had done."""
-    known = ("DIFFERS", "OLD_IMAGE", "FAIL", "REPLACED", "GONE")
+    known = ("DIFFERS", "OLD_IMAGE", "FAIL", "REPLACED", "GONE", "BALANCER")
     environment = {"PATH": f"{world}:/usr/bin:/bin", "FAKE": str(world)} | dict.fromkeys(known, "") | UP_TO_DATE
     ran = subprocess.run(
         ["/bin/sh", str(world / "project/deploy/upgrade.sh"), *words],
@@ -114,7 +116,19 @@ def test_an_nginx_that_was_replaced_is_not_told_again(world: Path) -> None:
     assert done[-1] == RELOADED[-1]
 
 
-@pytest.mark.parametrize(("fails", "last"), [("build", BUILD), ("--scale api", ROLL), ("T nginx sh", TRIED)])
+@pytest.mark.parametrize("change", ["DIFFERS", "OLD_IMAGE"])
+def test_behind_a_balancer_another_nginx_takes_over_without_a_gap(world: Path, change: str) -> None:
+    status, _, done = upgrade(world, BALANCER="balancer", **{change: "n1"})
+    rolled = ["compose up -d --no-recreate --no-build --scale nginx=2 nginx", "stop n1", "rm n1"]
+    assert (status, done) == (0, [BUILD, HOLD, ROLL, *STOPPED, *rolled, REST, *RELOADED])
+
+
+def test_another_balancer_is_a_gap(world: Path) -> None:
+    status, said, done = upgrade(world, BALANCER="balancer", DIFFERS="balancer-1", OLD_IMAGE="n1")
+    assert (status, done, "requests fail meanwhile: balancer." in said) == (3, [], True)
+
+
+@pytest.mark.parametrize(("fails", "last"), [("build", BUILD), ("--scale api", ROLL), ("exec n1 sh", TRIED)])
 def test_an_upgrade_ends_at_the_first_step_that_fails(world: Path, fails: str, last: str) -> None:
     status, said, done = upgrade(world, FAIL=fails)
     assert status != 0

@@ -5,7 +5,7 @@ import re
 import pytest
 import yaml
 
-from tests.compose_files import ROOT, SERVICES, Missing, filled, memory, mounts, settings_of, stack
+from tests.compose_files import ROOT, SERVICES, Missing, filled, memory, mounts, seconds, settings_of, stack
 
 
 def test_a_ledger_of_the_operators_own_is_used_by_all_who_use_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,6 +63,24 @@ def test_https_is_published_beside_http_with_certificates_that_can_not_be_writte
     assert nginx["ports"] == ["127.0.0.1:80:8080", "127.0.0.1:443:8443"]
     assert mounts(nginx)["/etc/nginx/tls"] == "./tls:ro"
     assert "EDGE_HTTPS_LISTEN:-8443}" in (ROOT / "nginx" / "render.sh").read_text("utf-8")
+
+
+def test_behind_a_balancer_there_are_two_nginx_which_nobody_outside_reaches() -> None:
+    services = stack("docker-compose.tls.yml", "docker-compose.edges.yml", "docker-compose.edges-tls.yml")["services"]
+    nginx, balancer = services["nginx"], services["balancer"]
+    assert (nginx["scale"], nginx["networks"], nginx["environment"]["EDGE_BALANCED"]) == ("2", ["front"], "yes")
+    assert "ports" not in nginx
+    assert mounts(nginx)["/etc/nginx/tls"] == "./tls:ro"
+    assert seconds(nginx["stop_grace_period"]) > float(nginx["environment"]["EDGE_STOP_S"])
+    assert balancer["ports"] == ["127.0.0.1:80:8080", "127.0.0.1:443:8443"]
+    assert set(balancer["networks"]) == {"outside", "front"}
+    # It has nothing to hide and nowhere to write, and another image than nginx: so nginx' new one leaves it alone.
+    assert mounts(balancer) == {"/etc/nginx/murmur": "./nginx:ro"}
+    assert "environment" not in balancer
+    assert balancer["image"] != nginx["image"]
+    same = ("user", "read_only", "cap_drop", "security_opt", "restart", "healthcheck", "logging", "stop_signal")
+    assert {name: balancer[name] for name in same} == {name: nginx[name] for name in same}
+    assert not any("balancer" in one.get("depends_on", ()) for one in services.values())
 
 
 def test_the_key_file_is_mounted_for_those_who_encrypt_and_nobody_else() -> None:
