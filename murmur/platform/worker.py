@@ -16,7 +16,7 @@ from murmur.errors import CliError
 from murmur.platform import allocator, launchd
 from murmur.platform.data_dir import claimed
 from murmur.platform.environment import absolute, borrow, exported, load
-from murmur.platform.local import ROOT, worker_argv
+from murmur.platform.local import ONE_THREAD, ROOT, worker_argv
 from murmur.platform.log_file import LogFile
 from murmur.platform.processes import Program, Sink
 from murmur.platform.supervisor import Supervisor
@@ -149,7 +149,7 @@ def _supervise(options: WorkerOptions) -> None:
 def _program(options: WorkerOptions) -> Program:
     env = exported(options.settings) | allocator.tunables(os.environ)
     # What libraries would take of the cores by default.
-    env |= {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": str(options.settings.worker.threads)}
+    env |= {"PYTHONUNBUFFERED": "1", **ONE_THREAD, "OMP_NUM_THREADS": str(options.settings.worker.threads)}
     argv = worker_argv(options.name)
     return Program(name="worker", argv=argv, env=env, grace_s=GRACE_S, directory=ROOT)
 

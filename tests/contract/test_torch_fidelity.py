@@ -6,6 +6,7 @@ import shutil
 import struct
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -176,13 +177,22 @@ WORDS = [0, 1, 2, 4, 5, 6, 7, 8, 9]
         ({"last": True, "before": True, "latest": 16}, [*WORDS, 10]),
         ({"last": True, "latest": 17}, [10, 17, 18, 19]),
         ({"times": 1.0, "latest": 16}, [16, 17, 18, 19]),
+        ({"times": -1.0, "latest": 16}, [16, 17, 18, 19]),
         ({"timed": False, "first": True}, [*WORDS, 14, 15, 16, 17, 18, 19]),
         ({"timed": False}, [*WORDS, 10, 14, 15, 16, 17, 18, 19]),
     ],
-    ids=["first", "text", "closed", "open", "times-win", "untimed-first", "untimed"],
+    ids=["first", "text", "closed", "open", "times-win", "times-win-together", "untimed-first", "untimed"],
 )
 def test_rules_of_timestamps(state: dict[str, Any], expected: list[int]) -> None:
     assert allowed(**state) == expected
+
+
+def test_the_first_segment_of_a_window_begins_in_its_first_second() -> None:
+    marks = replace(MARKS, size=15 + 100)
+    logits = torch.zeros(1, marks.size)
+    state = {"timed": True, "first": True, "last": False, "before": False, "latest": 0}
+    Rules(marks, (), (), "cpu").apply(logits, **{name: torch.tensor([value]) for name, value in state.items()})
+    assert torch.isfinite(logits[0]).nonzero()[:, 0].tolist() == list(range(15, 15 + 51))
 
 
 def as_hugging_face(source: Path, target: Path) -> None:

@@ -23,7 +23,7 @@ from worker.engines.faster_whisper import FasterWhisper
 from worker.engines.torch.files import NotWhisper
 from worker.engines.torch.layout import layout
 from worker.engines.torch.mel import Sound
-from worker.engines.torch.model import TorchModel
+from worker.engines.torch.model import TorchModel, marks_of
 from worker.engines.torch.stages import TorchStages
 from worker.engines.torch.weights import DTYPES, read_network
 
@@ -76,6 +76,7 @@ def load(name: str, directory: Path, settings: Settings, *, device: str, compute
     try:
         network = read_network(directory, device=device, compute_type=compute_type)
         tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
+        marks_of(tokenizer, network.vocabulary)  # before anything else is asked of a tokenizer that may be another's
         plan = layout(settings.worker, network)
         model = TorchModel(
             network, tokenizer, compute_type=compute_type, slots=plan.slots, suppressed=_suppressed(tokenizer)

@@ -1,0 +1,296 @@
+"""
+The search of the torch engine against one that is written down plainly: no caches, no slots, one window at a time.
+
+The network is tiny and has learnt nothing, so that a text is as surprising as it can be; it takes a moment.
+"""
+
+import math
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch", reason="torch isn't installed: pip install 'murmuration[torch]'")
+pytest.importorskip("safetensors", reason="safetensors isn't installed: pip install 'murmuration[torch]'")
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+from worker.engines.torch.attention import Attention, plain
+from worker.engines.torch.loop import BEAMS, Loop
+from worker.engines.torch.network import TEXT_POSITIONS, Cross, Decoder, Encoder, Layer, Linear, Network, Norm
+from worker.engines.torch.rules import Marks, Rules
+from worker.engines.torch.slots import Asked, Slots, Written
+
+WIDTH, HEADS, LAYERS, IDS = 16, 2, 2, 90
+MARKS = Marks(size=IDS, end=30, start=31, no_speech=35, timestamps=39)
+NOT_FIRST, NEVER = (3, 30), (7, 31, 32, 33, 34, 35, 36, 37)
+START = (31, 32, 34)
+"""The tokens that a transcript begins with: its mark, a language, a task."""
+
+
+def linear(out: int, wide: int, dice: torch.Generator) -> Linear:
+    return Linear(torch.randn(out, wide, generator=dice) * wide**-0.5, torch.randn(out, generator=dice) * 0.1)
+
+
+def norm(dice: torch.Generator) -> Norm:
+    return Norm(1 + 0.1 * torch.randn(WIDTH, generator=dice), 0.1 * torch.randn(WIDTH, generator=dice))
+
+
+def layer(dice: torch.Generator) -> Layer:
+    return Layer(
+        norm(dice), linear(3 * WIDTH, WIDTH, dice), linear(WIDTH, WIDTH, dice),
+        Cross(norm(dice), linear(WIDTH, WIDTH, dice), linear(2 * WIDTH, WIDTH, dice), linear(WIDTH, WIDTH, dice)),
+        norm(dice), linear(4 * WIDTH, WIDTH, dice), linear(WIDTH, 4 * WIDTH, dice),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def network() -> Network:
+    dice = torch.Generator().manual_seed(3)
+    # Strong embeddings and positions: what comes next depends on all that came before, and ends are not rare.
+    decoder = Decoder(
+        torch.randn(IDS, WIDTH, generator=dice), torch.randn(TEXT_POSITIONS, WIDTH, generator=dice),
+        tuple(layer(dice) for _ in range(LAYERS)), norm(dice), HEADS,
+    )  # fmt: skip
+    decoder.embedding[MARKS.end] *= 1.5
+    nothing = torch.zeros(1)
+    encoder = Encoder((nothing, nothing), (nothing, nothing), nothing, (), norm(dice), HEADS)
+    return Network(encoder, decoder, mels=80, alignment_heads=(), suppressed_first=NOT_FIRST)
+
+
+def slots_of(network: Network, count: int, beams: int) -> Slots:
+    rules = Rules(MARKS, NEVER, NOT_FIRST, "cpu")
+    return Slots(network, MARKS, rules, Attention(plain, plain), count=count, beams=beams)
+
+
+@pytest.fixture(scope="module")
+def loop(network: Network) -> Iterator[Loop]:
+    """Few slots for many rows, so that slots are used again and rows move."""
+    running = Loop(
+        lambda beams: slots_of(network, 5, beams), lambda sounds: sounds, stream=torch.inference_mode, crowd=8
+    )
+    yield running
+    running.close()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    """The tensors are tiny: threads would only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+class Plainly:
+    """What Whisper's decoder says, computed anew for every text, and a search over it."""
+
+    def __init__(self, network: Network, sound: Tensor) -> None:
+        self._decoder = network.decoder
+        self._heard = [one.cross.keys_values(sound, HEADS) for one in network.decoder.layers if one.cross]
+
+    def logits(self, texts: list[list[int]]) -> Tensor:
+        """Of each place in *texts*, which are of one length: what may come next, shape (texts, tokens, ids)."""
+        decoder, count = self._decoder, len(texts)
+        x = decoder.embed(torch.tensor(texts), torch.arange(len(texts[0])))
+        for one, (keys, values) in zip(decoder.layers, self._heard, strict=True):
+            query, key, value = (part.transpose(1, 2) for part in one.split(x, HEADS))
+            found = scaled_dot_product_attention(query, key, value, is_causal=True)
+            x = x + one.out(found.transpose(1, 2).flatten(2))
+            heard = keys.expand(count, -1, -1, -1), values.expand(count, -1, -1, -1)
+            x = one.feed(decoder.listen(one, x, *heard, scaled_dot_product_attention))
+        return decoder.logits(x)
+
+    def no_speech(self, asked: Asked) -> float:
+        """The chance that nobody speaks, told at the start mark."""
+        return float(self.logits([[*asked.prompt]])[0, asked.start].softmax(-1)[MARKS.no_speech])
+
+    def next(self, asked: Asked, written: list[list[int]]) -> Tensor:
+        """Logarithms of the probabilities of what may follow each of *written*, shape (texts, ids)."""
+        logits = self.logits([[*asked.prompt, *text] for text in written])[:, -1].clone()
+        times = [[token for token in text if token >= MARKS.timestamps] for text in written]
+        Rules(MARKS, NEVER, NOT_FIRST, "cpu").apply(
+            logits,
+            first=torch.tensor([not text for text in written]),
+            timed=torch.tensor([asked.timed] * len(written)),
+            last=torch.tensor([text[-1:] >= [MARKS.timestamps] for text in written]),
+            before=torch.tensor([len(text) < 2 or text[-2] >= MARKS.timestamps for text in written]),
+            latest=torch.tensor([found[-1] if found else 0 for found in times]),
+        )
+        return logits.log_softmax(-1)
+
+    def search(self, asked: Asked) -> Written:
+        """The best of as many texts as there are beams; a beam's place that ended goes to the next best."""
+        beams: list[tuple[float, list[int]]] = [(0.0, [])]
+        ended: list[tuple[float, list[int]]] = []
+        for number in range(asked.limit):
+            chances = self.next(asked, [text for _, text in beams])
+            totals, where = (torch.tensor([[score] for score, _ in beams]) + chances).flatten().topk(2 * asked.width)
+            options = [
+                (total, [*beams[index // IDS][1], index % IDS])
+                for total, index in zip(totals.tolist(), where.tolist(), strict=True)
+                if total > -math.inf
+            ]
+            last = number + 1 == asked.limit
+            for score, text in options[: asked.width]:
+                said = text[:-1] if text[-1] == MARKS.end else text
+                if (text[-1] == MARKS.end or last) and said:
+                    ended.append((score / len(said), said))
+                elif text[-1] == MARKS.end:
+                    ended.append((-math.inf, []))
+            if len(ended) >= asked.width or last:
+                break
+            beams = [pair for pair in options if pair[1][-1] != MARKS.end][: asked.width]
+        best = max(ended, key=lambda pair: pair[0])
+        return Written(best[1], best[0], self.no_speech(asked))
+
+
+def sound_of(seed: int) -> Tensor:
+    return torch.randn(1, 1500, WIDTH, generator=torch.Generator().manual_seed(seed)) * 2
+
+
+@dataclass(frozen=True)
+class Wish:
+    sound: int
+    asked: Asked
+
+
+def wishes(count: int, seed: int) -> list[Wish]:
+    """Rows that differ in everything that a row may differ in."""
+    dice, found = random.Random(seed), []
+    for number in range(count):
+        timed = dice.random() < 0.6
+        previous = [36, *(dice.randrange(29) for _ in range(dice.choice((0, 2, 7, 30))))]
+        before = [] if dice.random() < 0.4 else previous
+        prompt = (*before, *START, *([] if timed else [MARKS.timestamps - 1]))
+        width = dice.choice((1, 1, 2, 3, 5, 5, 8, 10))
+        limit = dice.choice((3, 9, 24, 24, 70))
+        found.append(Wish(100 * seed + number, Asked(prompt, len(before), width, 0.0, timed, limit)))
+    return found
+
+
+def written_by(loop: Loop, given: list[Wish]) -> list[Written]:
+    futures = loop.write([sound_of(wish.sound) for wish in given], [wish.asked for wish in given])
+    return [future.result(60)() for future in futures]
+
+
+def assert_alike(ours: Written, theirs: Written, wish: Wish) -> None:
+    assert ours.tokens == theirs.tokens, wish
+    assert ours.score == pytest.approx(theirs.score, abs=1e-4), wish
+    assert ours.no_speech == pytest.approx(theirs.no_speech, abs=1e-5), wish
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_rows_that_come_and_go_write_what_a_search_without_slots_writes(
+    network: Network, loop: Loop, seed: int
+) -> None:
+    given = wishes(12, seed)
+    with torch.inference_mode():
+        expected = [Plainly(network, sound_of(wish.sound)).search(wish.asked) for wish in given]
+    assert len({len(one.tokens) for one in expected}) > 3
+    for ours, theirs, wish in zip(written_by(loop, given), expected, given, strict=True):
+        assert_alike(ours, theirs, wish)
+
+
+@pytest.mark.parametrize("timed", [True, False])
+def test_score_of_what_is_drawn_is_its_own_mean_log_probability(network: Network, loop: Loop, timed: bool) -> None:
+    torch.manual_seed(5)
+    prompt = START if timed else (*START, MARKS.timestamps - 1)
+    given = [
+        Wish(900 + n, Asked(prompt, 0, 5, temperature, timed, 12)) for n, temperature in enumerate((0.2, 0.8, 1.0))
+    ]
+    for ours, wish in zip(written_by(loop, given), given, strict=True):
+        with torch.inference_mode():
+            model = Plainly(network, sound_of(wish.sound))
+            text = [*ours.tokens, MARKS.end] if len(ours.tokens) < wish.asked.limit else ours.tokens
+            chances = [float(model.next(wish.asked, [text[:n]])[0, token]) for n, token in enumerate(text)]
+            silence = model.no_speech(wish.asked)
+        assert ours.tokens
+        assert ours.score == pytest.approx(sum(chances) / len(ours.tokens), abs=1e-4)
+        assert ours.no_speech == pytest.approx(silence, abs=1e-5)
+
+
+def test_a_row_that_is_searched_is_not_disturbed_by_one_that_is_drawn(network: Network, loop: Loop) -> None:
+    searched = Wish(40, Asked(START, 0, 5, 0.0, True, 24))
+    drawn = Wish(41, replace(searched.asked, temperature=1.0))
+    with torch.inference_mode():
+        expected = Plainly(network, sound_of(40)).search(searched.asked)
+    found = written_by(loop, [drawn, searched, drawn])
+    assert_alike(found[1], expected, searched)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 3.0, 9.0])
+def test_draws_are_as_frequent_as_the_temperature_makes_them(network: Network, temperature: float) -> None:
+    torch.manual_seed(11)
+    asked = Asked((*START, MARKS.timestamps - 1), 0, 5, temperature, False, 40)
+    count, sound = 64, sound_of(77)
+    with torch.inference_mode():
+        slots = slots_of(network, count, 5)
+        for first in range(0, count, 8):
+            slots.place(list(range(first, first + 8)), [sound] * 8, [asked] * 8)
+        for _ in range(len(asked.prompt)):
+            slots.step(count, 64, drawing=True)
+        drawn = slots.token.flatten()
+        chances = (Plainly(network, sound).next(asked, [[]])[0] / temperature).softmax(-1)
+    likely = chances.argsort(descending=True)[:3]
+    shares = torch.bincount(drawn[drawn != MARKS.end], minlength=IDS)[likely] / drawn.numel()
+    spread = 4 * (chances[likely] * (1 - chances[likely]) / drawn.numel()).sqrt() + 1e-9
+    assert ((shares - chances[likely]).abs() <= spread).all(), (shares, chances[likely])
+    if chances.max() < 0.5:
+        assert (slots.token != slots.token[:, :1]).any(), "every text of a window was drawn alike"
+
+
+@pytest.mark.parametrize("beams", BEAMS)
+def test_a_row_that_moves_takes_everything_along(network: Network, beams: int) -> None:
+    asked = Asked((36, 4, 5, 6, *START), 4, beams, 0.0, True, 20)
+    with torch.inference_mode():
+        slots = slots_of(network, 6, beams)
+        slots.place([1, 5], [sound_of(1), sound_of(2)], [asked, asked])
+        for _ in range(9):
+            slots.step(6, 64, drawing=False)
+        slots.move(5, 0)
+        for name, tensor in tensors_of(slots).items():
+            assert torch.equal(tensor[0], tensor[5]) or name == "done", name
+        assert bool(slots.done[5])
+        for _ in range(30):
+            slots.step(2, 64, drawing=False)
+        tokens, figures = slots.results(torch.tensor([0]))
+        expected = Plainly(network, sound_of(2)).search(asked)
+    ours = Written(tokens[0, 1 : 1 + int(tokens[0, 0])].tolist(), *figures[0].tolist())
+    assert_alike(ours, expected, Wish(2, asked))
+
+
+def tensors_of(slots: Slots) -> dict[str, Tensor]:
+    """Every tensor of *slots* that has a row for each of them."""
+    found: dict[str, Any] = {}
+    for name, value in vars(slots).items():
+        if isinstance(value, Tensor) and value.shape[:1] == (slots.count,) and not name.startswith("_"):
+            found[name] = value
+        elif isinstance(value, list) and value and isinstance(value[0], Tensor):
+            found |= {f"{name}[{number}]": tensor for number, tensor in enumerate(value)}
+    return found
+
+
+def test_an_error_of_the_device_reaches_every_row_and_the_next_ones_are_written(network: Network) -> None:
+    broken = [True]
+
+    def made(beams: int) -> Slots:
+        slots = slots_of(network, 4, beams)
+        if broken.pop() if broken else False:
+            slots.step = lambda *_, **__: (_ for _ in ()).throw(RuntimeError("CUDA error"))  # type: ignore[method-assign]
+        return slots
+
+    loop = Loop(made, lambda sounds: sounds, stream=torch.inference_mode, crowd=8)
+    try:
+        given = [Wish(n, Asked(START, 0, 5, 0.0, True, 9)) for n in range(3)]
+        futures = loop.write([sound_of(wish.sound) for wish in given], [wish.asked for wish in given])
+        assert [type(future.exception(20)) for future in futures] == [RuntimeError] * 3
+        with torch.inference_mode():
+            expected = Plainly(network, sound_of(0)).search(given[0].asked)
+        assert_alike(written_by(loop, given[:1])[0], expected, given[0])
+    finally:
+        loop.close()
