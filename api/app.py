@@ -47,11 +47,11 @@ from api.routes import (
     webhook_secrets,
     webhooks,
 )
-from transcription.ledger.answer_times import AnswerTimes
 from transcription.ledger.broker import CeleryQueue, celery_app
-from transcription.ledger.change_feed import Watch
-from transcription.ledger.connections import connect_async, connect_broker
-from transcription.ledger.job_store import RedisJobs
+from transcription.ledger.connections.answer_times import AnswerTimes
+from transcription.ledger.connections.clients import connect_async, connect_broker
+from transcription.ledger.jobs.change_feed import Watch
+from transcription.ledger.jobs.job_store import RedisJobs
 from transcription.media.findings import Probe
 from transcription.media.prober import Prober
 from transcription.options import LONGEST_SAMPLE_S

@@ -18,7 +18,7 @@ import structlog
 from api.processes import BACKLOG
 from transcription.errors import LedgerUnavailable
 from transcription.ledger import schema_step
-from transcription.ledger.connections import connect
+from transcription.ledger.connections.clients import connect
 from transcription.settings import Settings
 
 WAITS, LISTEN = "murmur-waits", "murmur-listen"

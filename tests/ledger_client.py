@@ -9,8 +9,8 @@ from redis import Redis
 
 from transcription.computation import DeadLetter
 from transcription.job import Audio, Job, Outcome, Status, Submission
-from transcription.ledger.connections import connect_async
-from transcription.ledger.job_store import RedisJobs
+from transcription.ledger.connections.clients import connect_async
+from transcription.ledger.jobs.job_store import RedisJobs
 from transcription.ledger.webhook_outbox import RedisOutbox
 from transcription.options import Options
 from transcription.ports import Backlog

@@ -10,8 +10,8 @@ from redis import Redis
 from tests.ledger_worker import MODELS
 from transcription.computation import Claim, Timing
 from transcription.job import Audio, Job, Outcome, Submission
-from transcription.ledger.connections import connect_async
-from transcription.ledger.job_store import RedisJobs
+from transcription.ledger.connections.clients import connect_async
+from transcription.ledger.jobs.job_store import RedisJobs
 from transcription.ledger.span_store import RedisSpans
 from transcription.options import Options
 from transcription.ports import WorkerInfo

@@ -14,7 +14,7 @@ from tests import audio_files, in_process
 from tests.api_client import Bench
 from tests.memory_jobs import MemoryJobs, MemoryQueue
 from transcription.access import Scope
-from transcription.ledger.api_keys import ApiKeyStore
+from transcription.ledger.tenants.api_keys import ApiKeyStore
 from transcription.settings import Ledger, Limits, Security, Settings
 
 WAV = audio_files.wav(0.2)

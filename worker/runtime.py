@@ -18,7 +18,7 @@ from transcription.housekeeping.maintenance import Maintenance
 from transcription.housekeeping.webhook_dispatcher import WebhookDispatcher
 from transcription.lanes import suits, traits
 from transcription.ledger.broker import CeleryQueue
-from transcription.ledger.shared_connection import shared_client
+from transcription.ledger.connections.shared_connection import shared_client
 from transcription.ledger.span_store import RedisSpans
 from transcription.media.decoder import Decoder
 from transcription.observability.build import build

@@ -1,15 +1,15 @@
 """
 Celery's messages over as few connections as they take: one that waits for hints, one for remote control.
 
-All else that Celery sends goes over the process's one connection (`transcription.ledger.shared_connection`). This is
-the one place that knows how kombu's channels make theirs; `tests/unit/test_private_parts.py` notices when that changes.
+All else that Celery sends goes over the process's one connection (`transcription/ledger/connections/`). This is the one
+place that knows how kombu's channels make theirs; `tests/unit/test_private_parts.py` notices when that changes.
 """
 
 from typing import Any
 
 from kombu.transport.redis import Channel, Transport
 
-from transcription.ledger.shared_connection import shared_pool
+from transcription.ledger.connections.shared_connection import shared_pool
 
 TRANSPORT = f"{__name__}:SharedTransport"
 

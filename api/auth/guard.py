@@ -9,10 +9,10 @@ from api.auth.audited import audited
 from api.auth.quotas import SubmissionQuotas
 from api.auth.rate_limits import RateLimits
 from api.metrics.process import ApiMetrics
-from transcription.ledger.api_keys import RedisKeys
 from transcription.ledger.audit_heads import AuditHeads
-from transcription.ledger.connections import connect_async
-from transcription.ledger.quotas import RedisQuotas
+from transcription.ledger.connections.clients import connect_async
+from transcription.ledger.tenants.api_keys import RedisKeys
+from transcription.ledger.tenants.quotas import RedisQuotas
 from transcription.ports import JobStore
 from transcription.settings import Settings
 

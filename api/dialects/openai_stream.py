@@ -13,7 +13,7 @@ from api.dialects.waiting import OUTAGE_POLL_S, completed_or_reason, patiently
 from api.problems import status_of
 from transcription.errors import MurmurationError, outage_endured
 from transcription.job import Job
-from transcription.ledger.fail_fast import new_patience
+from transcription.ledger.connections.fail_fast import new_patience
 from transcription.transcript import Segment
 
 HEARTBEAT_S = 15.0

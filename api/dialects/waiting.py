@@ -22,7 +22,7 @@ from transcription.errors import (
     outage_endured,
 )
 from transcription.job import Job, Status
-from transcription.ledger.fail_fast import new_patience
+from transcription.ledger.connections.fail_fast import new_patience
 from transcription.result_warning import warning_codes
 from transcription.transcript import Transcript
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from transcription.errors import LedgerUnavailable
-from transcription.ledger.fail_fast import waiting
+from transcription.ledger.connections.fail_fast import waiting
 from transcription.ports import Backlog, JobStore, WorkerInfo
 
 MAX_AGE_S = 1.0

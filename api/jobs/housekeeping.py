@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack
 
 from transcription.housekeeping.maintenance import Maintenance
 from transcription.housekeeping.webhook_dispatcher import WebhookDispatcher
-from transcription.ledger.connections import connect
+from transcription.ledger.connections.clients import connect
 from transcription.ledger.span_store import RedisSpans
 from transcription.ports import BlobStore, JobQueue
 from transcription.settings import Settings

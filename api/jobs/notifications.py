@@ -7,12 +7,12 @@ from typing import cast
 from api.auth.audit import AuditLog
 from api.auth.audited import AuditedEvents, AuditedOutbox
 from api.middleware.zero_retention import NotingEvents
-from transcription.ledger.answer_times import AnswerTimes
-from transcription.ledger.change_feed import Watch
-from transcription.ledger.connections import connect_async
-from transcription.ledger.event_log import RedisEvents
+from transcription.ledger.connections.answer_times import AnswerTimes
+from transcription.ledger.connections.clients import connect_async
+from transcription.ledger.jobs.change_feed import Watch
+from transcription.ledger.jobs.event_log import RedisEvents
+from transcription.ledger.tenants.webhook_secrets import RedisWebhookSecrets
 from transcription.ledger.webhook_outbox import RedisOutbox
-from transcription.ledger.webhook_secrets import RedisWebhookSecrets
 from transcription.ports import EventLog, Outbox
 from transcription.settings import Settings
 from transcription.storage.results import open_results

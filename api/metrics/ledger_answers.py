@@ -4,7 +4,7 @@ import asyncio
 
 from prometheus_client import CollectorRegistry, Histogram
 
-from transcription.ledger.answer_times import BOUNDS_S, AnswerTimes
+from transcription.ledger.connections.answer_times import BOUNDS_S, AnswerTimes
 
 TICK_S = 0.25
 """How often the loop's lag is measured, and answers reach the histogram that is scraped."""

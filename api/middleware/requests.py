@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.auth.access import client_address
 from api.metrics.process import ApiMetrics
 from api.problems import unexpected
-from transcription.ledger.fail_fast import one_patience
+from transcription.ledger.connections.fail_fast import one_patience
 
 _SANE_ID = re.compile(r"[A-Za-z0-9._:\-]{1,128}")
 _SLASHES = re.compile(r"/{2,}")

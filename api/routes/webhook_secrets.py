@@ -11,7 +11,7 @@ from api.problems import documented
 from api.schemas import rfc3339
 from transcription.access import Scope
 from transcription.errors import Forbidden, WebhookSecretNotFound
-from transcription.ledger.webhook_secrets import WebhookSecret
+from transcription.ledger.tenants.webhook_secrets import WebhookSecret
 from transcription.settings import Settings
 
 router = APIRouter(prefix="/v1/webhook-secrets", tags=["webhooks"])

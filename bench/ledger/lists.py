@@ -13,8 +13,8 @@ from redis import Redis
 
 from tests.platform import running_ledger
 from transcription.job import Audio, Submission
-from transcription.ledger.connections import connect_async
-from transcription.ledger.job_store import RedisJobs
+from transcription.ledger.connections.clients import connect_async
+from transcription.ledger.jobs.job_store import RedisJobs
 from transcription.options import Options
 from transcription.settings import Ledger, Settings
 

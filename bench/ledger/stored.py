@@ -21,8 +21,8 @@ from redis import Redis
 from bench.ledger import crowd
 from tests.platform import ledger_binaries, running_ledger
 from transcription.housekeeping.maintenance import Maintenance
-from transcription.ledger.connections import connect, connect_async
-from transcription.ledger.job_store import RedisJobs
+from transcription.ledger.connections.clients import connect, connect_async
+from transcription.ledger.jobs.job_store import RedisJobs
 from transcription.ledger.span_store import RedisSpans
 from transcription.settings import Ledger, Settings
 from transcription.settings.ledger import Retention

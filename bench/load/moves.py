@@ -10,8 +10,8 @@ from pydantic import SecretStr
 from bench.ledger.crowd import MODELS, WINDOW, WINDOW_S
 from transcription.computation import Timing
 from transcription.job import Audio, Submission
-from transcription.ledger.connections import connect, connect_async
-from transcription.ledger.job_store import RedisJobs
+from transcription.ledger.connections.clients import connect, connect_async
+from transcription.ledger.jobs.job_store import RedisJobs
 from transcription.ledger.span_store import RedisSpans
 from transcription.options import Options
 from transcription.ports import WorkerInfo

@@ -25,8 +25,8 @@ from murmur.platform import ledger_server
 from murmur.platform.environment import load
 from transcription.access import DEFAULT_TENANT, ApiKey, Scope
 from transcription.errors import LedgerUnavailable
-from transcription.ledger.api_keys import ApiKeyStore
-from transcription.ledger.connections import connect
+from transcription.ledger.connections.clients import connect
+from transcription.ledger.tenants.api_keys import ApiKeyStore
 from transcription.settings import Settings, networks
 
 app = typer.Typer(help="API keys: make, list, rotate and revoke them in the ledger.", no_args_is_help=True)

@@ -5,10 +5,10 @@ import typer
 from murmur.cli.common import AsJson, print_json
 from murmur.cli.keys import DataDir, Ledger, connected, operator
 from murmur.errors import CliError
-from transcription.ledger.api_keys import ApiKeyStore
 from transcription.ledger.audit_heads import note
-from transcription.ledger.connections import translated
-from transcription.ledger.tenants import TenantStore
+from transcription.ledger.connections.errors import translated
+from transcription.ledger.tenants.api_keys import ApiKeyStore
+from transcription.ledger.tenants.tenant_store import TenantStore
 from transcription.storage.results import open_results
 from transcription.storage.stores import open_blobs
 

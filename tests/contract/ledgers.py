@@ -9,7 +9,7 @@ import pytest
 from redis import Redis
 
 from tests.platform import ledger_binaries
-from transcription.ledger.connections import connect, connect_async
+from transcription.ledger.connections.clients import connect, connect_async
 from transcription.settings import Settings
 
 FAKE = "fakeredis"

@@ -12,7 +12,7 @@ from tests.contract.ledgers import LEDGERS, beyond_fakeredis, ledger_of
 from tests.memory_jobs import MemoryJobs
 from transcription.errors import DeadLetterNotFound, IdempotencyConflict, JobFinished, JobNotFound
 from transcription.job import Audio, Outcome, Status, Submission
-from transcription.ledger.job_store import RedisJobs
+from transcription.ledger.jobs.job_store import RedisJobs
 from transcription.options import Options
 from transcription.ports import JobStore
 

@@ -13,7 +13,7 @@ from tests.memory_spans import MemorySpans
 from transcription.computation import Claim, Timing
 from transcription.errors import LeaseLost, NameTaken, Stopped
 from transcription.job import Audio, Failure, Submission
-from transcription.ledger.job_store import RedisJobs
+from transcription.ledger.jobs.job_store import RedisJobs
 from transcription.ledger.span_store import RedisSpans
 from transcription.options import Options
 from transcription.ports import SpanStore, WorkerInfo

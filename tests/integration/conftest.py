@@ -10,7 +10,7 @@ import pytest
 from tests.ledger_client import LedgerClient
 from tests.ledger_worker import LedgerWorker
 from tests.live_api import api_settings, live_api
-from transcription.ledger.connections import connect
+from transcription.ledger.connections.clients import connect
 from transcription.ledger.span_store import RedisSpans
 from transcription.settings import Settings
 

@@ -16,7 +16,7 @@ from tests import audio_files
 from tests.live_api import api_settings, live_api
 from tests.platform import eventually, running_ledger
 from transcription.computation import Timing
-from transcription.ledger.connections import connect
+from transcription.ledger.connections.clients import connect
 from transcription.ledger.span_store import RedisSpans
 from transcription.ports import WorkerInfo
 from transcription.settings import Settings

@@ -27,7 +27,7 @@ from tests.platform import eventually, ledger_binaries, running_ledger
 from tests.unit.test_encryption import key_file
 from transcription.encryption.files import PLAIN, file_encryption
 from transcription.ledger import backup_record
-from transcription.ledger.connections import connect
+from transcription.ledger.connections.clients import connect
 from transcription.settings import Backup, Blobs, Encryption, Ledger, Settings
 from transcription.storage.results import open_results
 

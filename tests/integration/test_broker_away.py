@@ -8,7 +8,7 @@ import pytest
 from murmur.platform.ledger_server import free_port
 from tests.platform import running_ledger
 from transcription.ledger.broker import CeleryQueue, celery_app
-from transcription.ledger.connections import connect_broker
+from transcription.ledger.connections.clients import connect_broker
 from transcription.settings import Settings
 
 

@@ -10,8 +10,8 @@ import pytest
 from tests.platform import eventually
 from transcription.job import Audio, QueuePosition, Submission
 from transcription.lanes import traits
-from transcription.ledger.connections import connect_async
-from transcription.ledger.job_store import RedisJobs
+from transcription.ledger.connections.clients import connect_async
+from transcription.ledger.jobs.job_store import RedisJobs
 from transcription.ledger.span_store import RedisSpans
 from transcription.options import Options
 from transcription.ports import Lane, WorkerInfo

@@ -16,7 +16,7 @@ from tests.live_api import api_settings, live_api
 from tests.platform import eventually, running_ledger
 from tests.secured_api import bearer, key_store, settings_for
 from transcription.access import Scope
-from transcription.ledger.connections import connect
+from transcription.ledger.connections.clients import connect
 from transcription.ledger.span_store import RedisSpans
 from transcription.settings import Settings
 

@@ -8,9 +8,9 @@ from redis import Redis
 from tests.ledger_client import LedgerClient, left_over
 from transcription.computation import Claim, Timing
 from transcription.job import Audio, Failure, Job, Outcome, Status, Submission
-from transcription.ledger.change_feed import Watch
-from transcription.ledger.connections import connect, connect_async
-from transcription.ledger.event_log import RedisEvents
+from transcription.ledger.connections.clients import connect, connect_async
+from transcription.ledger.jobs.change_feed import Watch
+from transcription.ledger.jobs.event_log import RedisEvents
 from transcription.ledger.span_store import RedisSpans
 from transcription.options import Options
 from transcription.ports import WorkerInfo

@@ -15,8 +15,8 @@ from tests import audio_files
 from tests.ledger_worker import LedgerWorker
 from tests.platform import TestPlatform, eventually
 from tests.sse import Sse, everything, following
-from transcription.ledger import change_feed
-from transcription.ledger import event_log as told
+from transcription.ledger.jobs import change_feed
+from transcription.ledger.jobs import event_log as told
 
 
 @pytest.fixture

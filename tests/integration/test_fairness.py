@@ -8,8 +8,8 @@ import pytest
 
 from tests.ledger_worker import LedgerWorker
 from transcription.job import Audio, Submission
-from transcription.ledger.connections import connect, connect_async
-from transcription.ledger.job_store import RedisJobs
+from transcription.ledger.connections.clients import connect, connect_async
+from transcription.ledger.jobs.job_store import RedisJobs
 from transcription.ledger.span_store import RedisSpans
 from transcription.options import Options, Priority
 from transcription.settings import Settings

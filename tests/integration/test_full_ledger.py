@@ -18,7 +18,7 @@ from transcription.errors import LedgerUnavailable
 from transcription.housekeeping.maintenance import Maintenance
 from transcription.job import Status
 from transcription.ledger.broker import CeleryQueue
-from transcription.ledger.connections import connect
+from transcription.ledger.connections.clients import connect
 from transcription.ledger.span_store import RedisSpans
 from transcription.settings import Retention, Settings
 from transcription.storage.disk import DiskBlobs

@@ -13,7 +13,7 @@ import pytest
 
 from tests.ledger_worker import LedgerWorker
 from tests.platform import eventually
-from transcription.ledger.connections import connect
+from transcription.ledger.connections.clients import connect
 from transcription.ledger.span_store import RedisSpans
 from transcription.settings import Lease, Settings
 from worker import health_check

@@ -10,7 +10,7 @@ import pytest
 from redis import Redis
 
 from transcription.errors import NameTaken
-from transcription.ledger.connections import connect
+from transcription.ledger.connections.clients import connect
 from transcription.ledger.span_store import RedisSpans
 from transcription.ports import WorkerInfo
 from transcription.settings import Lease, Settings

@@ -11,7 +11,7 @@ from tests.live_api import api_settings, live_api
 from tests.platform import eventually
 from tests.receiver import receiving
 from transcription.housekeeping import maintenance
-from transcription.ledger.connections import connect
+from transcription.ledger.connections.clients import connect
 from transcription.ledger.span_store import RedisSpans
 from transcription.settings import Api, Lease, Settings
 from transcription.settings.outbound import Outbound

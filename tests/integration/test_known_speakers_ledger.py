@@ -12,8 +12,8 @@ from transcription.computation import Claim, Timing
 from transcription.errors import Fault, IdempotencyConflict
 from transcription.housekeeping.maintenance import Maintenance
 from transcription.job import Failure, Job, Outcome, Status
-from transcription.ledger.connections import connect_async
-from transcription.ledger.job_store import RedisJobs
+from transcription.ledger.connections.clients import connect_async
+from transcription.ledger.jobs.job_store import RedisJobs
 from transcription.spans import Piece, Span
 from transcription.speakers import Diarized, Turn
 from transcription.storage.disk import DiskBlobs

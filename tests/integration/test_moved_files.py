@@ -17,7 +17,7 @@ from transcription.encryption.files import PLAIN, FileEncryption, file_encryptio
 from transcription.encryption.stream import seal, unseal
 from transcription.errors import BlobMissing, ResultLost
 from transcription.housekeeping.maintenance import Maintenance
-from transcription.ledger.connections import connect
+from transcription.ledger.connections.clients import connect
 from transcription.ledger.span_store import RedisSpans
 from transcription.media.codecs.decode import decode_into
 from transcription.media.recording import Recording

@@ -10,7 +10,7 @@ from redis import Redis
 from tests import audio_files
 from tests.ledger_worker import LedgerWorker
 from tests.live_api import live_api
-from transcription.ledger import job_reader
+from transcription.ledger.jobs import job_reader
 from transcription.ledger.span_store import RedisSpans
 from transcription.settings import Settings
 

@@ -10,11 +10,11 @@ from tests.platform import eventually
 from transcription.computation import Facts
 from transcription.errors import QuotaExceeded
 from transcription.job import Outcome
-from transcription.ledger.change_feed import Watch
-from transcription.ledger.connections import connect_async
-from transcription.ledger.event_log import RedisEvents
-from transcription.ledger.quotas import RedisQuotas
+from transcription.ledger.connections.clients import connect_async
+from transcription.ledger.jobs.change_feed import Watch
+from transcription.ledger.jobs.event_log import RedisEvents
 from transcription.ledger.span_store import RedisSpans
+from transcription.ledger.tenants.quotas import RedisQuotas
 from transcription.ledger.webhook_outbox import RedisOutbox
 from transcription.ports import Event
 from transcription.result_warning import ResultWarning, WarningCode

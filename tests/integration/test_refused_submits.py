@@ -16,8 +16,8 @@ from tests.memory_jobs import MemoryQueue
 from tests.secured_api import bearer, settings_for
 from transcription.errors import OutcomeUnknown, QuotaExceeded
 from transcription.housekeeping.maintenance import Maintenance
-from transcription.ledger import job_store
-from transcription.ledger.connections import connect
+from transcription.ledger.connections.clients import connect
+from transcription.ledger.jobs import job_store
 from transcription.ledger.span_store import RedisSpans
 from transcription.ports import WorkerInfo
 from transcription.settings import Settings

@@ -17,7 +17,7 @@ from tests import audio_files
 from tests.api_processes import Api, two_processes
 from tests.ledger_worker import LedgerWorker
 from tests.platform import eventually, running_ledger
-from transcription.ledger.connections import connect
+from transcription.ledger.connections.clients import connect
 from transcription.ledger.span_store import RedisSpans
 from transcription.settings import Ledger, Settings
 

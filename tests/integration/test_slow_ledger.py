@@ -23,7 +23,7 @@ from tests.deaf_proxy import DeafProxy, deaf_proxy
 from tests.ledger_worker import LedgerWorker
 from tests.live_api import api_settings, live_api
 from tests.platform import eventually, ledger_binaries, running_ledger
-from transcription.ledger.connections import connect, connect_async
+from transcription.ledger.connections.clients import connect, connect_async
 from transcription.ledger.span_store import RedisSpans
 from transcription.settings import Ledger, Security
 from transcription.settings.security import Tier

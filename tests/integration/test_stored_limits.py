@@ -10,7 +10,7 @@ from tests.live_api import live_api
 from tests.platform import eventually
 from tests.secured_api import bearer, settings_for
 from transcription.access import Scope
-from transcription.ledger.connections import connect
+from transcription.ledger.connections.clients import connect
 from transcription.ledger.span_store import RedisSpans
 
 EMOJI = "\N{GRINNING FACE}" * 4000

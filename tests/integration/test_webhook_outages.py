@@ -16,10 +16,10 @@ from tests.receiver import Receiver, receiving, status
 from transcription.errors import LedgerUnavailable
 from transcription.housekeeping import webhook_dispatcher
 from transcription.housekeeping.webhook_dispatcher import WebhookDispatcher
-from transcription.ledger.connections import connect
+from transcription.ledger.connections.clients import connect
 from transcription.ledger.span_store import RedisSpans
+from transcription.ledger.tenants.webhook_secrets import RedisWebhookSecrets
 from transcription.ledger.webhook_outbox import RedisOutbox
-from transcription.ledger.webhook_secrets import RedisWebhookSecrets
 from transcription.settings import Settings
 from transcription.settings.outbound import Outbound, Webhook
 

@@ -22,7 +22,7 @@ from tests.scripted_engine import Script
 from transcription.errors import CorruptAudio, LedgerUnavailable
 from transcription.job import Job, Status
 from transcription.ledger.broker import PULL, celery_app
-from transcription.ledger.connections import connect
+from transcription.ledger.connections.clients import connect
 from transcription.ledger.span_store import RedisSpans
 from transcription.media.codecs.decode import decode
 from transcription.observability.memory import Memory

@@ -20,7 +20,7 @@ from transcription.housekeeping import maintenance as maintenance_module
 from transcription.housekeeping.maintenance import Maintenance
 from transcription.job import Status
 from transcription.ledger import span_store
-from transcription.ledger.connections import connect
+from transcription.ledger.connections.clients import connect
 from transcription.ledger.span_store import RedisSpans
 from transcription.settings import Lease, Retention, Settings
 from transcription.storage.disk import DiskBlobs

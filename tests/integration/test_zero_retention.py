@@ -16,7 +16,7 @@ from tests.platform import eventually, eventually_async
 from tests.secured_api import secured, settings_for
 from transcription.housekeeping.maintenance import Maintenance
 from transcription.job import Job
-from transcription.ledger.connections import connect
+from transcription.ledger.connections.clients import connect
 from transcription.ledger.span_store import RedisSpans
 from transcription.settings import Retention, Settings
 from transcription.storage.disk import DiskBlobs

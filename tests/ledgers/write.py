@@ -18,8 +18,8 @@ from redis import Redis
 
 from transcription.computation import Claim, Timing
 from transcription.job import Audio, Failure, Submission
-from transcription.ledger.connections import connect, connect_async
-from transcription.ledger.job_store import RedisJobs
+from transcription.ledger.connections.clients import connect, connect_async
+from transcription.ledger.jobs.job_store import RedisJobs
 from transcription.ledger.span_store import RedisSpans
 from transcription.options import Options
 from transcription.ports import WorkerInfo

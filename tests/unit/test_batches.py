@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from tests.platform import eventually_async
-from transcription.ledger.batches import Batches
+from transcription.ledger.connections.batches import Batches
 
 pytestmark = pytest.mark.anyio
 

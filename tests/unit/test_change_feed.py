@@ -4,7 +4,7 @@ import asyncio
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, cast
 
-from transcription.ledger.change_feed import Watch
+from transcription.ledger.jobs.change_feed import Watch
 
 
 class _Channel:

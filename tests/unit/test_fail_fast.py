@@ -7,8 +7,8 @@ from pydantic import SecretStr
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from tests.virtual_time import busy, run
-from transcription.ledger.connections import connect_async
-from transcription.ledger.fail_fast import FailFastRedis, NotSent, new_patience, one_patience
+from transcription.ledger.connections.clients import connect_async
+from transcription.ledger.connections.fail_fast import FailFastRedis, NotSent, new_patience, one_patience
 from transcription.settings import Ledger
 
 

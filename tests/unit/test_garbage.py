@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from api.garbage import MIDDLE, YOUNG, Survivors
-from transcription.ledger.fail_fast import Lateness
+from transcription.ledger.connections.fail_fast import Lateness
 
 
 class Held:

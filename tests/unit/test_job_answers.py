@@ -10,7 +10,7 @@ import pytest
 from api.jobs.answers import JobAnswers
 from tests import audio_files
 from tests.api_client import Bench, bench
-from transcription.ledger.made_jobs import MadeJobs
+from transcription.ledger.jobs.made_jobs import MadeJobs
 
 pytestmark = pytest.mark.anyio
 

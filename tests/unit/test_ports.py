@@ -8,8 +8,8 @@ from tests.memory_jobs import MemoryJobs, MemoryQueue
 from tests.memory_outbox import MemoryOutbox
 from tests.memory_spans import MemorySpans
 from transcription.ledger.broker import CeleryQueue
-from transcription.ledger.event_log import RedisEvents
-from transcription.ledger.job_store import RedisJobs
+from transcription.ledger.jobs.event_log import RedisEvents
+from transcription.ledger.jobs.job_store import RedisJobs
 from transcription.ledger.span_store import RedisSpans
 from transcription.ledger.webhook_outbox import RedisOutbox
 from transcription.ports import BlobStore, EventLog, JobQueue, JobStore, Outbox, SpanStore

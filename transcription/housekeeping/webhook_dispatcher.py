@@ -11,10 +11,10 @@ import structlog
 from redis.exceptions import RedisError
 
 from transcription.errors import LedgerUnavailable, MurmurationError, UrlNotAllowed
-from transcription.ledger.connections import connect_async, connect_waiting
-from transcription.ledger.fail_fast import FailFastRedis
+from transcription.ledger.connections.clients import connect_async, connect_waiting
+from transcription.ledger.connections.fail_fast import FailFastRedis
+from transcription.ledger.tenants.webhook_secrets import RedisWebhookSecrets
 from transcription.ledger.webhook_outbox import WAKE, RedisOutbox
-from transcription.ledger.webhook_secrets import RedisWebhookSecrets
 from transcription.network.guard import client, opened
 from transcription.ports import Outbox
 from transcription.settings import Settings

@@ -13,7 +13,7 @@ import orjson
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 
-from transcription.ledger.connections import translated
+from transcription.ledger.connections.errors import translated
 from transcription.ledger.scripts import PREFIX
 
 KEPT_S = 400 * 86_400

@@ -9,7 +9,7 @@ from typing import Any
 
 from redis import Redis
 
-from transcription.ledger.connections import translated
+from transcription.ledger.connections.errors import translated
 from transcription.ledger.scripts import PREFIX
 
 KEY = f"{PREFIX}backup"

@@ -13,7 +13,7 @@ from importlib.resources import files
 
 from redis import Redis
 
-from transcription.ledger.connections import translated
+from transcription.ledger.connections.errors import translated
 from transcription.ledger.scripts import PREFIX
 
 LONGEST_HOLD_S = 600

@@ -19,7 +19,7 @@ from transcription.errors import LeaseLost, NameTaken, Stopped
 from transcription.job import Failure
 from transcription.lanes import ANY_LANGUAGE, SPEAKERS
 from transcription.ledger import archive, records, stats
-from transcription.ledger.connections import is_fault, too_new, translated, unavailable, unchanged
+from transcription.ledger.connections.errors import is_fault, too_new, translated, unavailable, unchanged
 from transcription.ledger.records import ms
 from transcription.ledger.scripts import PREFIX, Scripts, pairs
 from transcription.ledger.webhook_outbox import WAKE

@@ -6,7 +6,7 @@ import orjson
 from redis.asyncio import Redis
 
 from transcription.errors import JobNotFound, NoWebhook
-from transcription.ledger.connections import translated
+from transcription.ledger.connections.errors import translated
 from transcription.ledger.records import ms, seconds, warnings
 from transcription.ledger.scripts import PREFIX, Scripts, pairs
 from transcription.settings import Settings

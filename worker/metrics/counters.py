@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
 from transcription.computation import Claim, Timing
-from transcription.ledger.answer_times import BOUNDS_S
+from transcription.ledger.connections.answer_times import BOUNDS_S
 from transcription.options import Priority
 
 REGISTRY = CollectorRegistry()

@@ -8,7 +8,7 @@ from tests.ledger_client import LedgerClient
 from tests.ledger_clock import LedgerClock
 from tests.ledger_endings import DAY_S
 from tests.ledger_worker import LedgerWorker
-from transcription.ledger.connections import connect
+from transcription.ledger.connections.clients import connect
 from transcription.ledger.span_store import RedisSpans
 from transcription.settings import Lease, Retention, Settings
 

@@ -18,10 +18,10 @@ from tests.unit.test_encryption import key_file
 from transcription.errors import JobNotFound, ResultLost, StorageUnavailable
 from transcription.housekeeping.maintenance import Maintenance
 from transcription.job import Job, Outcome, Status
-from transcription.ledger.change_feed import Watch
-from transcription.ledger.connections import connect_async
-from transcription.ledger.event_log import RedisEvents
-from transcription.ledger.job_store import RedisJobs
+from transcription.ledger.connections.clients import connect_async
+from transcription.ledger.jobs.change_feed import Watch
+from transcription.ledger.jobs.event_log import RedisEvents
+from transcription.ledger.jobs.job_store import RedisJobs
 from transcription.ledger.span_store import RedisSpans
 from transcription.ports import Event, Page, ResultStore
 from transcription.settings import Retention, Settings

@@ -18,8 +18,8 @@ from tests.live_api import api_settings, live_api
 from tests.platform import eventually
 from transcription.errors import LedgerTooNew
 from transcription.job import Audio, Job, Outcome, Submission
-from transcription.ledger.connections import connect
-from transcription.ledger.job_store import RedisJobs
+from transcription.ledger.connections.clients import connect
+from transcription.ledger.jobs.job_store import RedisJobs
 from transcription.ledger.span_store import RedisSpans
 from transcription.options import Options
 from transcription.settings import Lease, Settings

@@ -17,7 +17,7 @@ from tests.platform import running_ledger
 from transcription.computation import Timing
 from transcription.errors import LeaseLost, NameTaken
 from transcription.job import Outcome, Status
-from transcription.ledger.connections import connect
+from transcription.ledger.connections.clients import connect
 from transcription.ledger.span_store import RedisSpans
 from transcription.settings import Ledger, Settings
 

@@ -9,7 +9,7 @@ from tests.ledger_endings import BOOM
 from tests.ledger_steps import TIMING, claim, job, submission, submit
 from tests.ledger_worker import MODELS, LedgerWorker, dies, nothing_for
 from transcription.job import Outcome, Status
-from transcription.ledger.job_store import RedisJobs
+from transcription.ledger.jobs.job_store import RedisJobs
 from transcription.ledger.span_store import RedisSpans
 from transcription.settings import Settings
 from transcription.spans import Piece, Span

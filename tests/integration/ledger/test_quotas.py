@@ -10,9 +10,9 @@ from tests.ledger_client import LedgerClient
 from tests.ledger_clock import LedgerClock
 from tests.ledger_worker import LedgerWorker
 from transcription.errors import QuotaExceeded
-from transcription.ledger.connections import connect, connect_async
-from transcription.ledger.quotas import RedisQuotas
+from transcription.ledger.connections.clients import connect, connect_async
 from transcription.ledger.span_store import RedisSpans
+from transcription.ledger.tenants.quotas import RedisQuotas
 from transcription.settings import Settings
 from transcription.settings.security import Tier
 

@@ -14,9 +14,9 @@ from redis import Redis
 from transcription.computation import Claim, Timing
 from transcription.errors import DeadLetterNotFound, Fault, JobFinished, LeaseLost, Stopped
 from transcription.job import Audio, Failure, Status, Submission
-from transcription.ledger import submit_requests
-from transcription.ledger.connections import connect, connect_async
-from transcription.ledger.job_store import RedisJobs
+from transcription.ledger.connections.clients import connect, connect_async
+from transcription.ledger.jobs import submit_requests
+from transcription.ledger.jobs.job_store import RedisJobs
 from transcription.ledger.span_store import RedisSpans
 from transcription.options import Options, Priority
 from transcription.ports import WorkerInfo

@@ -9,8 +9,8 @@ from tests.ledger_steps import TIMING, ask, claim, complete, submission, submit
 from tests.platform import eventually_async
 from transcription.errors import MalformedRequest
 from transcription.job import Job, Status
-from transcription.ledger import change_feed
-from transcription.ledger.job_store import RedisJobs
+from transcription.ledger.jobs import change_feed
+from transcription.ledger.jobs.job_store import RedisJobs
 from transcription.ledger.span_store import RedisSpans
 from transcription.settings import Settings
 from transcription.spans import Piece, Span

@@ -11,9 +11,9 @@ from tests.ledger_worker import MODELS
 from transcription.errors import IdempotencyConflict, JobNotFound, LedgerUnavailable
 from transcription.job import Job, Outcome, Status
 from transcription.ledger.broker import CeleryQueue, celery_app, queue_of
-from transcription.ledger.connections import connect_broker
-from transcription.ledger.job_reader import JobReader
-from transcription.ledger.job_store import RedisJobs
+from transcription.ledger.connections.clients import connect_broker
+from transcription.ledger.jobs.job_reader import JobReader
+from transcription.ledger.jobs.job_store import RedisJobs
 from transcription.ledger.span_store import RedisSpans
 from transcription.settings import Settings
 from transcription.spans import Span

@@ -13,7 +13,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from transcription.ledger.answer_times import AnswerTimes
+from transcription.ledger.connections.answer_times import AnswerTimes
 
 TICK_S = 0.05
 LONGEST_S = 10.0

@@ -24,8 +24,7 @@ from transcription.errors import (
 from transcription.job import Job, Outcome, Status, Submission
 from transcription.ledger import backup_record, records, stats
 from transcription.ledger.archive import ArchiveReader
-from transcription.ledger.change_feed import Watch
-from transcription.ledger.connections import (
+from transcription.ledger.connections.errors import (
     RETRY_AFTER_S,
     is_fault,
     too_new,
@@ -33,11 +32,12 @@ from transcription.ledger.connections import (
     unavailable,
     unchanged,
 )
-from transcription.ledger.fail_fast import FailFastRedis
-from transcription.ledger.job_reader import JobReader
+from transcription.ledger.connections.fail_fast import FailFastRedis
+from transcription.ledger.jobs.change_feed import Watch
+from transcription.ledger.jobs.job_reader import JobReader
+from transcription.ledger.jobs.submit_requests import SubmitRequests
+from transcription.ledger.jobs.transcript_reader import TranscriptReader
 from transcription.ledger.scripts import PREFIX, Scripts, noting, pairs
-from transcription.ledger.submit_requests import SubmitRequests
-from transcription.ledger.transcript_reader import TranscriptReader
 from transcription.ports import Backlog, Mark, Page, ResultStore, Server
 from transcription.settings import Settings
 from transcription.transcript import Segment, Transcript

@@ -12,7 +12,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from transcription.errors import outage_endured
-from transcription.ledger.fail_fast import new_patience
+from transcription.ledger.connections.fail_fast import new_patience
 from transcription.ledger.scripts import CHANGED
 
 MAX_SILENCE_S = 2.0

@@ -29,8 +29,8 @@ from transcription.errors import (
 from transcription.job import Failure, Job, Progress, Status
 from transcription.ledger import records
 from transcription.ledger.archive import ArchiveReader
-from transcription.ledger.change_feed import Watch
-from transcription.ledger.connections import translated
+from transcription.ledger.connections.errors import translated
+from transcription.ledger.jobs.change_feed import Watch
 from transcription.ledger.scripts import Scripts, pairs
 from transcription.ports import Event, ResultStore
 from transcription.result_warning import WarningCode

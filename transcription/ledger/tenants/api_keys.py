@@ -22,9 +22,9 @@ from redis import Redis
 from transcription.access import ApiKey, Scope
 from transcription.errors import LedgerUnavailable
 from transcription.ledger.audit_heads import note
-from transcription.ledger.batches import Batches
-from transcription.ledger.connections import translated
-from transcription.ledger.fail_fast import FailFastRedis
+from transcription.ledger.connections.batches import Batches
+from transcription.ledger.connections.errors import translated
+from transcription.ledger.connections.fail_fast import FailFastRedis
 from transcription.ledger.scripts import PREFIX
 
 START = "mur_"

@@ -7,7 +7,7 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import ResponseError
 
-from transcription.ledger.connections import translated
+from transcription.ledger.connections.errors import translated
 from transcription.ledger.scripts import PREFIX, Scripts
 from transcription.ports import ResultStore
 from transcription.settings import Settings

@@ -11,10 +11,10 @@ from transcription.errors import JobNotFound, LedgerUnavailable, MalformedReques
 from transcription.job import Job, QueuePosition, Status
 from transcription.lanes import needed
 from transcription.ledger import records, stats
-from transcription.ledger.batches import Batches
-from transcription.ledger.connections import translated
-from transcription.ledger.fail_fast import FailFastRedis
-from transcription.ledger.made_jobs import MadeJobs
+from transcription.ledger.connections.batches import Batches
+from transcription.ledger.connections.errors import translated
+from transcription.ledger.connections.fail_fast import FailFastRedis
+from transcription.ledger.jobs.made_jobs import MadeJobs
 from transcription.ledger.scripts import PREFIX, Scripts, pairs
 from transcription.ports import Backlog, Lane, Page
 from transcription.settings import Settings

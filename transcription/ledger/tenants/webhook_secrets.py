@@ -16,7 +16,7 @@ import orjson
 from redis.asyncio import Redis
 
 from transcription.errors import QuotaExceeded
-from transcription.ledger.connections import translated
+from transcription.ledger.connections.errors import translated
 from transcription.ledger.scripts import PREFIX
 from transcription.webhook import PREFIX as START
 from transcription.webhook import PRIVATE, new_private_key, public_key

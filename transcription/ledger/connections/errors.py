@@ -1,4 +1,4 @@
-"""Connections to Redis, and what its errors become."""
+"""What Redis' errors mean: to a client of the platform, and to the code that looks whether a step was done."""
 
 import re
 from collections.abc import Iterator
@@ -6,22 +6,13 @@ from contextlib import contextmanager
 from typing import NoReturn
 
 import structlog
-from redis import Redis
-from redis.asyncio import BlockingConnectionPool
-from redis.asyncio import Redis as AsyncRedis
-from redis.asyncio.retry import Retry as AsyncRetry
-from redis.backoff import NoBackoff
 from redis.exceptions import BusyLoadingError, MaxConnectionsError, RedisError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
-from redis.retry import Retry
 
 from transcription.errors import LedgerFault, LedgerTooNew, LedgerUnavailable
-from transcription.ledger.answer_times import AnswerTimes
-from transcription.ledger.fail_fast import LONGEST_S, FailFastRedis, NotSent
-from transcription.settings import Ledger
+from transcription.ledger.connections.fail_fast import NotSent
 
-CONNECTIONS = 64
 RETRY_AFTER_S = 5
 UPGRADE_AFTER_S = 60
 log = structlog.get_logger()
@@ -29,57 +20,6 @@ log = structlog.get_logger()
 _TOO_NEW = re.compile(r"LEDGERTOONEW (\d+) (\d+)")
 # redis-py says so only in words: "Error 111 connecting to …", "Timeout connecting to server".
 _NOT_CONNECTED = re.compile(r"connecting to |No connection available")
-
-
-def connect(settings: Ledger, *, timeout_s: float = 10) -> Redis:
-    """A client for a worker: several threads may share it."""
-    return _connect(settings.url.get_secret_value(), timeout_s)
-
-
-def connect_broker(settings: Ledger) -> Redis:
-    """A client of the server that Celery's hints wait in, which may be another than the ledger's."""
-    return _connect(settings.broker())
-
-
-def _connect(url: str, timeout_s: float = 10) -> Redis:
-    return Redis.from_url(
-        url,
-        decode_responses=True,
-        socket_timeout=timeout_s,
-        socket_connect_timeout=2,
-        socket_keepalive=True,
-        health_check_interval=15,
-        retry=Retry(NoBackoff(), 1),
-    )
-
-
-def connect_async(settings: Ledger, times: AnswerTimes | None = None) -> FailFastRedis:
-    """A client for the API: it gives up after ``timeout_s``, because somebody waits. *times*: see FailFastRedis."""
-    longest_s = max(LONGEST_S, settings.timeout_s)  # the client itself is stricter
-    pool = BlockingConnectionPool.from_url(
-        settings.url.get_secret_value(),
-        max_connections=CONNECTIONS,
-        timeout=longest_s,
-        decode_responses=True,
-        socket_timeout=longest_s,
-        socket_connect_timeout=longest_s,
-        socket_keepalive=True,
-        health_check_interval=15,
-        retry=AsyncRetry(NoBackoff(), 0),
-    )
-    return FailFastRedis(pool, timeout_s=settings.timeout_s, times=times)
-
-
-def connect_waiting(settings: Ledger, *, longest_s: float) -> AsyncRedis:
-    """A client for commands that block, for *longest_s* at most."""
-    return AsyncRedis.from_url(
-        settings.url.get_secret_value(),
-        decode_responses=True,
-        socket_timeout=longest_s + LONGEST_S,
-        socket_connect_timeout=LONGEST_S,
-        socket_keepalive=True,
-        retry=AsyncRetry(NoBackoff(), 0),
-    )
 
 
 def unavailable(error: RedisError | OSError) -> NoReturn:

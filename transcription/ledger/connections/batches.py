@@ -6,7 +6,7 @@ from contextvars import Context
 from itertools import islice
 from typing import Generic, TypeVar
 
-from transcription.ledger.fail_fast import waiting as waiting_for_the_ledger
+from transcription.ledger.connections.fail_fast import waiting as waiting_for_the_ledger
 
 Key = TypeVar("Key")
 Found = TypeVar("Found")

@@ -6,7 +6,7 @@ from typing import Any
 from redis.asyncio import Redis
 
 from transcription.errors import QuotaExceeded
-from transcription.ledger.connections import translated
+from transcription.ledger.connections.errors import translated
 from transcription.ledger.records import ms
 from transcription.ledger.scripts import Scripts
 from transcription.settings.security import Tier

@@ -8,7 +8,7 @@ from transcription.job import Job, Status
 from transcription.known_speakers import recognized
 from transcription.ledger import records
 from transcription.ledger.archive import ArchiveReader
-from transcription.ledger.connections import translated
+from transcription.ledger.connections.errors import translated
 from transcription.ledger.scripts import Scripts, pairs
 from transcription.ports import Mark
 from transcription.speakers import Diarized, Turn

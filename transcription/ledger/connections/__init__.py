@@ -1,0 +1,1 @@
+"""Connections to Redis: opened, shared, given up in time, and what their errors mean."""

@@ -1,0 +1,1 @@
+"""Jobs for the API: submitted, read, listed, watched; their transcripts and events."""
