@@ -16,12 +16,13 @@ from transcription.errors import ModelUnavailable
 from transcription.ledger.broker import QUEUE, celery_app, queue_of
 from transcription.observability.logs import configure
 from transcription.settings import InvalidSettings, Settings, read_settings
-from worker import control, vital_threads
-from worker.celery_internals import WorkerQueues, leave_out
+from worker.consumer import control
+from worker.consumer.celery_internals import WorkerQueues, leave_out
+from worker.consumer.shared_transport import TRANSPORT
 from worker.diarizers.choice import ChosenDiarizer
 from worker.engines.choice import choose
+from worker.health import vital_threads
 from worker.runtime import WorkerRuntime
-from worker.shared_transport import TRANSPORT
 from worker.tasks import register
 
 

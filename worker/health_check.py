@@ -2,7 +2,7 @@
 A worker's heartbeat file, and whether it says that the worker is well: the image's health check asks it.
 
 The thread that renews leases writes the file; `python -IS worker/health_check.py [NAME]` reads it. A worker in
-quarantine isn't well (see `worker.quarantine`), but lives; `--alive` asks for the heartbeat alone, since starting a
+quarantine isn't well (see `health/quarantine.py`), but lives; `--alive` asks for the heartbeat alone, since starting a
 worker again mends no storage. An outage of the ledger stops no heartbeat. The check runs every few seconds beside a
 busy model, so it uses the standard library alone: 30 ms instead of the second that Celery takes to import.
 """

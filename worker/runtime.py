@@ -28,22 +28,22 @@ from transcription.ports import JobQueue, SpanStore, WorkerInfo
 from transcription.retry import History, Patience, Retry, classified, decide
 from transcription.settings import Settings
 from transcription.storage.stores import open_blobs
-from worker.admission import room
-from worker.celery_internals import ConsumedQueues
-from worker.diarization import DiarizationPipeline
+from worker.consumer.celery_internals import ConsumedQueues
+from worker.consumer.queues import Queues
+from worker.consumer.span_results import GivenUp, SpanFailed, SpanRefused, SpanResult
 from worker.diarizers.choice import ChosenDiarizer
+from worker.health.admission import room
+from worker.health.probes import Probes
+from worker.health.quarantine import Quarantine
 from worker.host_heartbeat import HostHeartbeat
 from worker.leases import Held, Leases
 from worker.metrics import counters, endpoint
 from worker.metrics.address import PORTS, address
 from worker.model_cache import ModelCache
-from worker.pipeline import Pipeline
-from worker.probes import Probes
-from worker.quarantine import Quarantine
-from worker.queues import Queues
+from worker.pipelines.diarization import DiarizationPipeline
+from worker.pipelines.sounds import Sounds
+from worker.pipelines.transcription import Pipeline
 from worker.revisions import Revisions
-from worker.sounds import Sounds
-from worker.span_results import GivenUp, SpanFailed, SpanRefused, SpanResult
 
 log = structlog.get_logger()
 

@@ -13,9 +13,9 @@ from celery import Celery, Task
 from celery.exceptions import Ignore, Retry
 
 from transcription.ledger.broker import PULL
-from worker.celery_internals import Shown, claim_first
+from worker.consumer.celery_internals import Shown, claim_first
+from worker.consumer.span_results import GivenUp, SpanFailed, SpanRefused
 from worker.runtime import WorkerRuntime
-from worker.span_results import GivenUp, SpanFailed, SpanRefused
 
 Runtime = Callable[[], WorkerRuntime]
 

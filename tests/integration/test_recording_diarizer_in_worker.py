@@ -13,9 +13,9 @@ from transcription.errors import EngineFailed
 from transcription.job import Status
 from transcription.media.recording import Recording
 from transcription.speakers import Diarized, Turn
-from worker.diarization import DiarizationPipeline
 from worker.diarizers.base import RecordingDiarizer
 from worker.diarizers.clustering import Speakers as Asked
+from worker.pipelines.diarization import DiarizationPipeline
 
 FOUND = Diarized((Turn(0.0, 2.1, 0), Turn(2.1, 4.0, 1)), ((1.0, 0.0), (0.0, 1.0)), 0.5)
 

@@ -29,9 +29,9 @@ from transcription.observability.memory import Memory
 from transcription.settings import Lease, Limits, Security, Settings, Worker
 from transcription.spans import Piece, Span
 from worker import runtime as runtime_module
-from worker.celery_internals import WorkerQueues
+from worker.consumer.celery_internals import WorkerQueues
+from worker.consumer.span_results import GivenUp, SpanFailed, SpanRefused, SpanResult
 from worker.runtime import WorkerRuntime
-from worker.span_results import GivenUp, SpanFailed, SpanRefused, SpanResult
 from worker.tasks import register
 
 

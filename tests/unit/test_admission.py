@@ -3,7 +3,7 @@
 import pytest
 
 from transcription.observability.memory import Memory
-from worker.admission import SPAN_BYTES, room
+from worker.health.admission import SPAN_BYTES, room
 
 GIB = 1 << 30
 

@@ -34,7 +34,7 @@ PLACES = {
     "api/server.py": ("uvicorn",),
     "murmur/backup/snapshot.py": ("redis",),
     "transcription/ledger/broker.py": ("celery", "kombu"),
-    "worker/celery_internals.py": ("celery", "kombu"),
+    "worker/consumer/celery_internals.py": ("celery", "kombu"),
     "worker/engines/stages.py": ("faster-whisper",),
 }
 """The one file for what we use of each package beyond its promise."""

@@ -10,10 +10,10 @@ from tests.platform import eventually
 from transcription.errors import BlobMissing, EngineFailed, ModelUnavailable, ScratchFailed, StorageUnavailable
 from transcription.settings import Settings
 from transcription.storage.disk import DiskBlobs
-from worker import quarantine
+from worker.health import quarantine
+from worker.health.probes import Probes, write_and_read
+from worker.health.quarantine import Quarantine
 from worker.model_cache import ModelCache
-from worker.probes import Probes, write_and_read
-from worker.quarantine import Quarantine
 
 
 @pytest.fixture(autouse=True)

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.platform import eventually
-from worker import queues as queues_module
-from worker.queues import Queues
+from worker.consumer import queues as queues_module
+from worker.consumer.queues import Queues
 
 
 class Consumer:

@@ -14,13 +14,13 @@ from transcription.options import Decoding
 from worker.batcher import Key
 from worker.engines.row import Context, Row
 from worker.engines.stages import Stage, Stages
-from worker.vital_threads import EXIT_THREAD_DIED
+from worker.health.vital_threads import EXIT_THREAD_DIED
 
 
 def test_process_ends_with_a_reason_when_a_thread_of_it_dies() -> None:
     program = (
         "import threading, time\n"
-        "from worker import vital_threads\n"
+        "from worker.health import vital_threads\n"
         "vital_threads.watch()\n"
         "threading.Thread(target=lambda: 1 / 0, name='keeper', daemon=True).start()\n"
         "time.sleep(60)\n"

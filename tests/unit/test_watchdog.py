@@ -30,7 +30,7 @@ def test_deaf(one_that_never_goes):
 """
 FORGOTTEN = """
 import threading
-from worker import vital_threads
+from worker.health import vital_threads
 
 def test_forgetful():
     found = threading.ExceptHookArgs([OSError, None, None, None])

@@ -21,7 +21,7 @@ from worker.engines.base import Engine
 from worker.leases import Held
 from worker.metrics import counters
 from worker.model_cache import ModelCache
-from worker.sounds import Sounds, touch_and_check
+from worker.pipelines.sounds import Sounds, touch_and_check
 
 
 @dataclass(frozen=True, slots=True)

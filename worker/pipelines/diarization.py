@@ -17,8 +17,8 @@ from worker.diarizers.clustering import Speakers
 from worker.diarizers.embedding import SPEECH
 from worker.diarizers.packing import pack, pack_diarized, unpack, unpack_diarized
 from worker.leases import Held
-from worker.pipeline import Clock
-from worker.sounds import Sounds, touch_and_check
+from worker.pipelines.sounds import Sounds, touch_and_check
+from worker.pipelines.transcription import Clock
 
 CHECKPOINT_S = 120.0
 """Speech that is heard between two writes."""

@@ -10,8 +10,8 @@ from transcription.errors import BlobMissing, MurmurationError
 from transcription.lanes import SPEAKERS
 from transcription.ports import BlobStore
 from transcription.settings import Settings
+from worker.health.quarantine import MODEL, SCRATCH, STORAGE
 from worker.model_cache import ModelCache
-from worker.quarantine import MODEL, SCRATCH, STORAGE
 
 SCRATCH_BYTES = 1 << 20
 REMEMBERED = 4
@@ -19,7 +19,7 @@ REMEMBERED = 4
 
 class Probes:
     """
-    The probes of one worker; see `worker.quarantine`.
+    The probes of one worker; see `quarantine.py`.
 
     Args:
         settings: Where the folders are that the worker writes to.

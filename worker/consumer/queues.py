@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from transcription.errors import LedgerUnavailable
 from transcription.ledger.broker import QUEUE, queue_of
-from worker.celery_internals import ConsumedQueues
+from worker.consumer.celery_internals import ConsumedQueues
 
 FOLLOW_INTERVAL_S = 1.0
 IDLE_S = 600.0

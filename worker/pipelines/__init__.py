@@ -1,0 +1,1 @@
+"""The ways of a span: one that transcribes it, one that hears who speaks; both on the same decoded sound."""
