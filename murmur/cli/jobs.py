@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from murmur.cli.common import AsJson, JobId, Url, connect, done, found, length, print_json, show
-from murmur.cli.formats import Format
 from murmur.cli.purge import purge as purge_queue
+from murmur.cli.recordings.formats import Format
 from murmur.client.client import Client
 from murmur.client.errors import ended
 from murmur.client.responses import RemoteJob, Status

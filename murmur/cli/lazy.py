@@ -11,15 +11,15 @@ from murmur.errors import CliError
 from murmur.packages import enable
 
 PLATFORM = {
-    "up": "murmur.cli.platform_commands",
-    "demo": "murmur.cli.platform_commands",
-    "check": "murmur.cli.platform_commands",
-    "purge-tenant": "murmur.cli.tenant",
-    "models": "murmur.cli.platform_commands",
-    "keys": "murmur.cli.keys",
-    "audit": "murmur.cli.audit",
-    "backup": "murmur.cli.backup",
-    "schema": "murmur.cli.schema",
+    "up": "murmur.cli.local.commands",
+    "demo": "murmur.cli.local.commands",
+    "check": "murmur.cli.local.commands",
+    "purge-tenant": "murmur.cli.ledger.tenant",
+    "models": "murmur.cli.local.commands",
+    "keys": "murmur.cli.ledger.keys",
+    "audit": "murmur.cli.ledger.audit",
+    "backup": "murmur.cli.ledger.backup",
+    "schema": "murmur.cli.ledger.schema",
     "worker": "murmur.platform.worker",
 }
 """

@@ -7,9 +7,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from murmur.cli import dead, jobs, transcribe_command, webhooks
+from murmur.cli import dead, jobs, webhooks
 from murmur.cli.common import AsJson, Url, connect, print_json
 from murmur.cli.lazy import CommandGroup
+from murmur.cli.recordings import commands as recordings_commands
 from murmur.cli.top import top as show_top
 from murmur.client.errors import ApiError, JobEnded
 from murmur.errors import CliError
@@ -71,7 +72,7 @@ def top(
 
 
 def _register() -> None:
-    transcribe_command.register(app)
+    recordings_commands.register(app)
     jobs.register(app)
     app.command()(top)
     app.add_typer(dead.app, name="dead")

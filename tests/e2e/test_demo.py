@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from demo import SAMPLES
-from murmur.cli.demo import show
+from murmur.cli.local.demo import show
 from murmur.errors import CliError
 from tests.platform import TestPlatform
 

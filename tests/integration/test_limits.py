@@ -16,7 +16,7 @@ from redis.asyncio import BlockingConnectionPool
 from api.auth import rate_limits
 from api.auth.moving_window import MovingWindows, Window
 from api.auth.rate_limits import AsyncLimiter, Limit, neighbourhood
-from murmur.cli.check import check
+from murmur.cli.local.check import check
 from murmur.client.client import Client
 from tests import audio_files
 from tests.api_client import Bench

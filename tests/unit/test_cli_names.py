@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from api.openapi.values import JOB
-from murmur.cli.formats import Format
-from murmur.cli.inputs import Source, media_in, sources
-from murmur.cli.outputs import stems, write
-from murmur.cli.transcribe import Plan, transcribe
+from murmur.cli.recordings.formats import Format
+from murmur.cli.recordings.inputs import Source, media_in, sources
+from murmur.cli.recordings.outputs import stems, write
+from murmur.cli.recordings.transcribe import Plan, transcribe
 from murmur.client.client import Client
 from murmur.client.errors import Unreachable
 from murmur.client.responses import RemoteJob

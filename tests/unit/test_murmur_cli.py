@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from murmur.cli import check as checking
 from murmur.cli import lazy
-from murmur.cli.formats import Format
-from murmur.cli.inputs import Source
+from murmur.cli.local import check as checking
 from murmur.cli.main import app
 from murmur.cli.purge import purge
-from murmur.cli.transcribe import Plan, planned
-from murmur.cli.transcribe_command import _options
+from murmur.cli.recordings.commands import _options
+from murmur.cli.recordings.formats import Format
+from murmur.cli.recordings.inputs import Source
+from murmur.cli.recordings.transcribe import Plan, planned
 from murmur.client.client import Client
 from murmur.client.errors import ApiError
 from murmur.errors import CliError

@@ -3,7 +3,7 @@
 import pytest
 from typer.testing import CliRunner
 
-from murmur.cli import keys
+from murmur.cli.ledger import keys
 from transcription.formats import as_verbose_json
 from transcription.ledger.records import segment
 from transcription.settings import Settings

@@ -18,8 +18,6 @@ from transcription.media.sandbox import Sandbox
 
 _REACH = "transcription.media.reach:attempts"
 
-_REACH = "transcription.media.reach:attempts"
-
 
 @dataclass(frozen=True, slots=True)
 class Finding:

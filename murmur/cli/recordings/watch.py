@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from murmur.cli.inputs import Source, media_in
+from murmur.cli.recordings.inputs import Source, media_in
 
 QUIET_S = 2.0
 POLL_S = 1.0

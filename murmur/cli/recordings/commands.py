@@ -6,12 +6,12 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from murmur.cli import watch as watching
 from murmur.cli.common import AsJson, Url, connect
-from murmur.cli.formats import CHOICES, Format, chosen
-from murmur.cli.inputs import sources
-from murmur.cli.transcribe import Plan
-from murmur.cli.transcribe import transcribe as run
+from murmur.cli.recordings import watch as watching
+from murmur.cli.recordings.formats import CHOICES, Format, chosen
+from murmur.cli.recordings.inputs import sources
+from murmur.cli.recordings.transcribe import Plan
+from murmur.cli.recordings.transcribe import transcribe as run
 from murmur.client.retry import PATIENCE_S
 from murmur.errors import CliError
 

@@ -3,7 +3,7 @@
 import typer
 
 from murmur.cli.common import AsJson, print_json
-from murmur.cli.keys import DataDir, Ledger, connected, operator
+from murmur.cli.ledger.connection import DataDir, Ledger, connected, operator
 from murmur.errors import CliError
 from transcription.ledger.audit_heads import note
 from transcription.ledger.connections.errors import translated

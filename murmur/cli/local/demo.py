@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from demo import SAMPLES, Sample
-from murmur.cli.transcribe import stage
+from murmur.cli.recordings.transcribe import stage
 from murmur.client.client import Client
 from murmur.client.errors import ApiError, JobEnded
 from murmur.client.responses import RemoteJob, Status

@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
-from murmur.cli.formats import Format
-from murmur.cli.inputs import Source
+from murmur.cli.recordings.formats import Format
+from murmur.cli.recordings.inputs import Source
 
 MAX_DEPTH = 64
 

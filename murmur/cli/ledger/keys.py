@@ -1,9 +1,6 @@
 """`murmur keys`: who may use the API. Straight against the ledger, so the first key needs no key."""
 
-import getpass
-import os
 import re
-import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -14,18 +11,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from pydantic import SecretStr
-from redis import Redis
 from rich.console import Console
 from rich.table import Table
 
 from murmur.cli.common import AsJson, print_json
+from murmur.cli.ledger.connection import DataDir, Ledger, connected, operator
 from murmur.errors import CliError
-from murmur.platform import ledger_server
-from murmur.platform.environment import load
 from transcription.access import DEFAULT_TENANT, ApiKey, Scope
-from transcription.errors import LedgerUnavailable
-from transcription.ledger.connections.clients import connect
 from transcription.ledger.tenants.api_keys import ApiKeyStore
 from transcription.settings import Settings, networks
 
@@ -38,9 +30,7 @@ def _renamed(url: str | None) -> str | None:
     return url
 
 
-Ledger = Annotated[str | None, typer.Option(help="The ledger's Redis URL [that of `murmur up`].")]
 LedgerUrl = Annotated[str | None, typer.Option(hidden=True, callback=_renamed)]
-DataDir = Annotated[Path | None, typer.Option(help="Where `murmur up` keeps its ledger [~/.murmur].")]
 
 NEVER = "never"
 _LENGTH = re.compile(r"(\d{1,5})([dhm])")
@@ -140,35 +130,9 @@ def revoke(
 
 
 @contextmanager
-def connected(url: str | None, data_dir: Path | None) -> Iterator[tuple[Redis, Settings]]:
-    """A client of the ledger that *url* names, else of the one that the settings or `murmur up` name."""
-    settings = load({"ledger": {"url": url}, "data_dir": data_dir})
-    ledger = settings.ledger
-    own = ledger_server.running_in(settings.data_dir / "ledger")
-    if own and "url" not in ledger.model_fields_set:
-        ledger = ledger.model_copy(update={"url": SecretStr(own)})
-        settings = settings.model_copy(update={"ledger": ledger})
-    client = connect(ledger)
-    try:
-        yield client, settings
-    except LedgerUnavailable as error:
-        raise CliError(f"{error.message}; --ledger or MURMUR_LEDGER__URL says where it is", status=1) from error
-    finally:
-        client.close()
-
-
-@contextmanager
 def _key_store(url: str | None, data_dir: Path | None) -> Iterator[tuple[ApiKeyStore, Settings]]:
     with connected(url, data_dir) as (client, settings):
         yield ApiKeyStore(client, by=operator(), audit_length=settings.ledger.audit_length), settings
-
-
-def operator() -> str:
-    """Who types this command, as the machine knows him."""
-    try:
-        return f"{getpass.getuser()}@{socket.gethostname()}"
-    except (OSError, KeyError):
-        return f"{os.getuid()}@{socket.gethostname()}"
 
 
 def _shape(key: ApiKey) -> dict[str, Any]:

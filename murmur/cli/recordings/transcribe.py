@@ -12,10 +12,10 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from murmur.cli import outputs
 from murmur.cli.common import print_json
-from murmur.cli.formats import Format
-from murmur.cli.inputs import Source
+from murmur.cli.recordings import outputs
+from murmur.cli.recordings.formats import Format
+from murmur.cli.recordings.inputs import Source
 from murmur.client.client import Client
 from murmur.client.errors import ApiError, JobEnded, ended
 from murmur.client.responses import RemoteJob, Status

@@ -9,10 +9,10 @@ from rich.console import Console
 from rich.text import Text
 
 from demo import SAMPLES
-from murmur.cli import check as checking
-from murmur.cli import demo as demonstration
-from murmur.cli import models as local_models
 from murmur.cli.common import AsJson, Url, connect, print_json
+from murmur.cli.local import check as checking
+from murmur.cli.local import demo as demonstration
+from murmur.cli.local import models as local_models
 from murmur.client.errors import ApiError
 from murmur.errors import CliError
 from murmur.platform import up as running

@@ -1,0 +1,1 @@
+"""Commands straight against the ledger: they need no API, and no key."""

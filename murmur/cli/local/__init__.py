@@ -1,0 +1,1 @@
+"""Commands that run or look after a platform on this machine."""

@@ -1,0 +1,1 @@
+"""`murmur transcribe` and `murmur watch`: recordings in, transcripts out."""
