@@ -4,16 +4,17 @@ from collections.abc import Collection
 
 from fastapi import APIRouter, FastAPI
 
-from api.dialects import microservice, mlx_mvp, openai, openai_server, production_scale, shared_paths
+from api.dialects import microservice, mlx_mvp, openai_server, production_scale, shared_paths
 from api.dialects.error_bodies import ErrorBodyMiddleware
-from api.dialects.openai_paths import OpenAIPathMiddleware
+from api.dialects.openai import routes as openai_routes
+from api.dialects.openai.paths import OpenAIPathMiddleware
 
 _OPENAI, _TRANSCRIBE = {"openai", "openai_server"}, {"whisper_serve", "production_scale"}
 # Paths that two products have: they are there for either.
 _SHARED = {"/v1/audio/transcriptions": _OPENAI, "/transcribe": _TRANSCRIBE}
 # By the product whose clients they serve.
 _ROUTERS = {
-    "openai": openai.router,
+    "openai": openai_routes.router,
     "openai_server": openai_server.router,
     "mlx_mvp": mlx_mvp.router,
     "production_scale": production_scale.router,
@@ -21,7 +22,7 @@ _ROUTERS = {
 }
 # Whose body an error has, by its path; everywhere else it is a problem.
 _SHAPES = {
-    r"/v1/(audio/.*|models(/.+)?|chat/completions)|/debug/audio-info": (_OPENAI, openai.error_body),
+    r"/v1/(audio/.*|models(/.+)?|chat/completions)|/debug/audio-info": (_OPENAI, openai_routes.error_body),
     r"/v1/transcribe": ({"mlx_mvp"}, mlx_mvp.busy),
     r"/transcribe": (_TRANSCRIBE, shared_paths.error_body),
 }

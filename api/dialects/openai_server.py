@@ -10,8 +10,10 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
 from api.dependencies import Caller, Platform, PlatformDep, Principal, incoming
-from api.dialects import chat, forms, openai_shapes
+from api.dialects import forms
 from api.dialects.containers import format_of
+from api.dialects.openai import chat
+from api.dialects.openai import shapes as openai_shapes
 from api.dialects.waiting import submit, transcribed
 from api.transcript_schemas import TEXT
 from api.uploads.form import Form

@@ -13,7 +13,9 @@ from fastapi import APIRouter, Request, Response
 from starlette.datastructures import MutableHeaders
 
 from api.dependencies import Caller, PlatformDep
-from api.dialects import forms, openai, openai_server, openai_shapes, production_scale, whisper_serve
+from api.dialects import forms, openai_server, production_scale, whisper_serve
+from api.dialects.openai import routes as openai_routes
+from api.dialects.openai import shapes as openai_shapes
 from api.dialects.waiting import submit
 from api.problems import documented
 from api.schemas import job_out
@@ -44,7 +46,7 @@ def _either(refusals: dict[int | str, dict[str, Any]]) -> dict[int | str, dict[s
 async def transcriptions(request: Request, platform: PlatformDep, caller: Caller) -> Response:
     """OpenAI's transcriptions, answered when done. JSON with `audio` in base64 is the OpenAI server's."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        return await openai.transcribe(request, platform, caller)
+        return await openai_routes.transcribe(request, platform, caller)
     out = await openai_server.transcribe(request, platform, caller)
     return Response(out.model_dump_json(), media_type="application/json")
 

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from redis import Redis
 
-from api.dialects import openai_stream
+from api.dialects.openai import stream as openai_stream
 from demo import SAMPLES
 from tests import audio_files
 from tests.ledger_worker import LedgerWorker

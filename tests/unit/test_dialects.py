@@ -11,10 +11,10 @@ import httpx
 import orjson
 import pytest
 
-from api.dialects.chat import ChatForm
 from api.dialects.containers import format_of
 from api.dialects.microservice_shapes import estimated_s, job_out
-from api.dialects.openai_stream import events
+from api.dialects.openai.chat import ChatForm
+from api.dialects.openai.stream import events
 from api.uploads.json_form import JsonForm
 from tests import audio_files
 from tests.api_client import Bench, bench
@@ -154,7 +154,7 @@ async def test_a_client_that_hangs_up_leaves_its_job(api: Bench, monkeypatch: py
 
 
 async def test_a_stream_s_events_come_while_the_job_runs(api: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("api.dialects.openai_stream.HEARTBEAT_S", 0.02)
+    monkeypatch.setattr("api.dialects.openai.stream.HEARTBEAT_S", 0.02)
     job = api.jobs.jobs[(await api.submit(WAV)).json()["id"]]
     stream = events(api.app.state.platform, job)
     assert await anext(stream) == b": working\n\n"

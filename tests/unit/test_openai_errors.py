@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from starlette.datastructures import MutableHeaders
 
-from api.dialects.openai import error_body
+from api.dialects.openai.routes import error_body
 from api.problems import STATUSES
 from tests import audio_files
 from tests.api_client import Bench, bench

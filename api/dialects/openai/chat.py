@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from api.dependencies import Platform
-from api.dialects import forms, openai, openai_stream
+from api.dialects import forms
+from api.dialects.openai import routes, stream
 from api.uploads.filenames import safe_name
 from api.uploads.json_form import JsonForm
 from transcription.errors import InvalidOption, MissingFile, MurmurationError
@@ -73,7 +74,7 @@ class ChatForm(JsonForm):
                 "no recording in this chat; send a content part "
                 '{"type": "input_audio", "input_audio": {"data": "<base64>", "format": "wav"}}, or \'audio\' in base64'
             ) from error
-        self.stream = openai.flag(self.fields.get("stream", False))
+        self.stream = routes.flag(self.fields.get("stream", False))
         _check_temperature(self.fields.get("temperature", 0))
         kind = _format(self.fields.get("messages"))
         if kind:
@@ -87,21 +88,21 @@ async def chunks(platform: Platform, job: Job, *, model: str) -> AsyncIterator[b
 
     def chunk(delta: dict[str, str], reason: str | None = None) -> bytes:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
-        return openai_stream.line({**shape, "choices": [choice]})
+        return stream.line({**shape, "choices": [choice]})
 
     yield chunk({"role": "assistant", "content": ""})
     begun = False
     try:
-        async for piece in openai_stream.pieces(platform, job):
+        async for piece in stream.pieces(platform, job):
             if piece is None:
-                yield openai_stream.HEARTBEAT
+                yield stream.HEARTBEAT
             elif isinstance(piece, Segment):
                 yield chunk({"content": piece.text if begun else piece.text.lstrip()})
                 begun = True
         yield chunk({}, "stop")
         yield b"data: [DONE]\n\n"
     except MurmurationError as error:
-        yield openai_stream.failed(error)
+        yield stream.failed(error)
 
 
 def _head(job: Job, model: str) -> dict[str, Any]:

@@ -14,9 +14,10 @@ from pydantic import TypeAdapter, ValidationError
 from starlette.datastructures import MutableHeaders
 
 from api.dependencies import Caller, Platform, PlatformDep, Principal
-from api.dialects import forms, openai_speakers
-from api.dialects.openai_shapes import FORM, OpenAIError, OpenAIErrorBody, answers
-from api.dialects.openai_stream import events
+from api.dialects import forms
+from api.dialects.openai import speakers
+from api.dialects.openai.shapes import FORM, OpenAIError, OpenAIErrorBody, answers
+from api.dialects.openai.stream import events
 from api.dialects.waiting import submit, transcribed
 from api.platform_schemas import ModelOut
 from api.routes.models import aliased, listed
@@ -55,10 +56,10 @@ _PROMPT_LENGTH = 4000
 _BAD_REQUEST = {415, 422}
 _STATUSES = {"model_not_served": 404}
 _CODES = {"model_not_served": "model_not_found"}
-_PARAMS = {"invalid_reference": openai_speakers.SAMPLES, "reference_without_speech": openai_speakers.SAMPLES}
+_PARAMS = {"invalid_reference": speakers.SAMPLES, "reference_without_speech": speakers.SAMPLES}
 _PARAMS |= {"missing_file": "file", "empty_file": "file", "too_many_files": "file", "model_not_served": "model"}
 _NAMED = re.compile(r"(?:unknown option '([^']+)'|(\w+): )")
-_FIELDS = {*Options.model_fields, *openai_speakers.KNOWN, "stream", "include"}
+_FIELDS = {*Options.model_fields, *speakers.KNOWN, "stream", "include"}
 _BOOL = TypeAdapter(bool)
 
 
@@ -112,7 +113,7 @@ async def transcribe(request: Request, platform: Platform, caller: Principal, *,
     )
     job = await submit(request, platform, tenant=caller.tenant, request_format=request_format)
     if stream_choice.stream:
-        write_events = openai_speakers.events if stream_choice.diarized else events
+        write_events = speakers.events if stream_choice.diarized else events
         return StreamingResponse(
             write_events(platform, job), media_type="text/event-stream", headers=_headers(job, stream_choice)
         )
@@ -165,8 +166,8 @@ def options(
     if deployment:
         fields.setdefault("model", deployment)
     brought = set(fields)
-    stream_choice.diarized = openai_speakers.asked(fields)
-    unused = set() if stream_choice.diarized else brought & set(openai_speakers.KNOWN)
+    stream_choice.diarized = speakers.asked(fields)
+    unused = set() if stream_choice.diarized else brought & set(speakers.KNOWN)
     fields = {name: value for name, value in fields.items() if name.partition("[")[0] not in IGNORED}
     harmless = {name for name in fields if name.partition("[")[0] in HARMLESS}
     stream_choice.ignored = tuple(sorted(harmless | unused))
@@ -204,7 +205,7 @@ def written(job: Job, transcript: Transcript) -> Response:
 
 def diarized(job: Job, transcript: Transcript) -> Response:
     """The transcript by speakers."""
-    body = orjson.dumps(openai_speakers.written(transcript))
+    body = orjson.dumps(speakers.written(transcript))
     return Response(body, headers=_headers(job), media_type="application/json")
 
 

@@ -7,8 +7,8 @@ from contextlib import aclosing
 from typing import Any
 
 from api.dependencies import Platform
-from api.dialects.openai_shapes import FORMAT
-from api.dialects.openai_stream import HEARTBEAT, HEARTBEAT_S, failed, lacking, line
+from api.dialects.openai.shapes import FORMAT
+from api.dialects.openai.stream import HEARTBEAT, HEARTBEAT_S, failed, lacking, line
 from api.dialects.waiting import completed_or_reason, patiently
 from transcription.errors import InvalidOption, MalformedRequest, MurmurationError
 from transcription.job import Job
