@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Self
 
 import httpx
+import pytest
 
 from murmur.platform.ledger_server import free_port
 from tests.platform import eventually
@@ -29,6 +30,13 @@ def nginx_excused() -> bool:
     """Whether there is no nginx on this machine, and nobody could be expected to have put it there."""
     installable = bool(os.environ.get("CI")) and os.geteuid() == 0 and shutil.which("apt-get") is not None
     return shutil.which("nginx", path=PATH) is None and not installable
+
+
+needs_nginx = [
+    pytest.mark.skipif(sys.platform != "linux", reason="needs more than one loopback address"),
+    pytest.mark.skipif(nginx_excused(), reason="no nginx here: apt install nginx-light"),
+]
+"""The marks of a module whose tests start nginx."""
 
 
 class Names:

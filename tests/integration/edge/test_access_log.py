@@ -1,19 +1,13 @@
 """What nginx writes a line about."""
 
 import json
-import sys
 from pathlib import Path
 
-import pytest
-
 from murmur.platform.ledger_server import free_port
-from tests.edge import Names, edge, nginx_excused, replicas
+from tests.edge import Names, edge, needs_nginx, replicas
 from tests.platform import eventually
 
-pytestmark = [
-    pytest.mark.skipif(sys.platform != "linux", reason="needs more than one loopback address"),
-    pytest.mark.skipif(nginx_excused(), reason="no nginx here: apt install nginx-light"),
-]
+pytestmark = needs_nginx
 ASKED = 300
 
 

@@ -2,7 +2,6 @@
 
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,13 +12,10 @@ import httpx
 import pytest
 
 from murmur.platform.ledger_server import free_port
-from tests.edge import ROOT, START, Edge, Names, Replica, edge, environment, nginx_excused, replicas
+from tests.edge import ROOT, START, Edge, Names, Replica, edge, environment, needs_nginx, replicas
 from tests.platform import eventually
 
-pytestmark = [
-    pytest.mark.skipif(sys.platform != "linux", reason="needs more than one loopback address"),
-    pytest.mark.skipif(nginx_excused(), reason="no nginx here: apt install nginx-light"),
-]
+pytestmark = needs_nginx
 
 SETTINGS = ROOT / "nginx" / "settings.sh"
 Told = Callable[..., "subprocess.CompletedProcess[str]"]

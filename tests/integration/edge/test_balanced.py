@@ -3,7 +3,6 @@
 import re
 import socket
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
@@ -11,13 +10,10 @@ from pathlib import Path
 import pytest
 
 from murmur.platform.ledger_server import free_port
-from tests.edge import RENDER, Edge, Names, edge, environment, nginx_excused, replicas
+from tests.edge import RENDER, Edge, Names, edge, environment, needs_nginx, replicas
 from tests.platform import eventually
 
-pytestmark = [
-    pytest.mark.skipif(sys.platform != "linux", reason="needs more than one loopback address"),
-    pytest.mark.skipif(nginx_excused(), reason="no nginx here: apt install nginx-light"),
-]
+pytestmark = needs_nginx
 
 Ask = Callable[..., tuple[int, str]]
 RATE = {"MURMUR_EDGE_REQUESTS_PER_S": "1", "MURMUR_EDGE_BURST": "5"}

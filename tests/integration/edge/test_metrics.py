@@ -1,7 +1,6 @@
 """What the edge sees is measured: a real nginx in front of replicas that die, and the process that reads its log."""
 
 import subprocess
-import sys
 from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,16 +9,13 @@ import httpx
 import pytest
 
 from murmur.platform.ledger_server import free_port
-from tests.edge import Names, edge, nginx_excused, replicas
+from tests.edge import Names, edge, needs_nginx, replicas
 from tests.edge_reader import Reader, Samples, edge_reader
 from tests.monitoring.server import needs
 from tests.platform import eventually
 from tests.unit.test_metrics_docs import documented
 
-pytestmark = [
-    pytest.mark.skipif(sys.platform != "linux", reason="needs more than one loopback address"),
-    pytest.mark.skipif(nginx_excused(), reason="no nginx here: apt install nginx-light"),
-]
+pytestmark = needs_nginx
 
 
 def test_requests_that_fail_at_the_edge_are_counted_although_no_replica_lives_to_count_them(tmp_path: Path) -> None:
