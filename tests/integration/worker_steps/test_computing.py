@@ -1,0 +1,134 @@
+"""What a step computes, and not again: the real ledger, real audio, an engine that a test scripts."""
+
+import pytest
+
+from demo import SAMPLES
+from tests import audio_files
+from tests.live_api import live_api
+from tests.platform import eventually
+from tests.scripted_engine import Script
+from tests.worker_site import LONG, SHORT, Site
+from transcription.job import Status
+from transcription.media.codecs.decode import decode
+from worker.consumer.span_results import SpanFailed
+
+
+@pytest.mark.parametrize("webhooks", [True, False])
+def test_a_worker_that_is_to_send_no_webhooks_takes_none(site: Site, webhooks: bool) -> None:
+    assert site.worker._webhook_dispatcher.is_alive() is webhooks
+
+
+def test_recording_is_decoded_its_language_told_and_its_words_written(site: Site, script: Script) -> None:
+    job = site.submit(SHORT)
+    done = site.step()
+    assert done
+    assert str(done).startswith(f"{job.computation}/0 ")
+    ended = site.client.get(job)
+    assert (ended.status, ended.language) == (Status.COMPLETED, "fr")
+    assert site.client.text(job) == " ".join(f"{start:.1f}" for start, _ in script.windows)
+    assert (script.detections, set(script.languages)) == (1, {"fr"})
+    assert ended.compute_s
+    assert ended.compute_s > 0
+    assert site.step() is None
+
+
+@pytest.mark.parametrize("exchanged", [False, True])
+def test_result_is_cached_unless_the_weights_in_memory_are_not_those_that_the_api_was_told_of(
+    site: Site, script: Script, monkeypatch: pytest.MonkeyPatch, exchanged: bool
+) -> None:
+    job = site.submit(SHORT)
+    if exchanged:
+        monkeypatch.setattr(site.worker._models, "_disk_revision", lambda _: "other weights")
+    site.step()
+    assert site.client.status(job) is Status.COMPLETED
+    with live_api(site.settings) as api:
+        again = api.post("/v1/jobs", files={"file": ("a.wav", SHORT)})
+    assert again.status_code == (202 if exchanged else 200)
+
+
+@pytest.mark.parametrize(("audio", "expected"), [(SHORT, {True}), (LONG, {False})], ids=["short", "long"])
+def test_only_a_recording_of_one_window_is_heard_in_its_own_length(
+    site: Site, script: Script, audio: bytes, expected: set[bool]
+) -> None:
+    site.submit(audio, fast_short="true")
+    assert site.steps()
+    assert set(script.fast_short) == expected
+
+
+def test_long_recording_is_cut_once_and_every_stretch_of_it_computed_once(site: Site, script: Script) -> None:
+    job = site.submit(LONG)
+    done: list[float] = []
+    script.before = lambda number: done.append(site.client.get(job).progress.audio_seconds_done) if number else None
+    assert site.step()
+    # The second window begins where the first one has ended, and so far the job has come.
+    assert done == [pytest.approx(script.windows[0][1], abs=1.0)]
+    script.before = lambda _: None
+    kept = list(site.settings.pcm_dir.iterdir())
+    assert [path.stem for path in kept] == [job.computation]
+    spans = 1 + site.steps()
+    assert spans == 2
+    assert site.client.status(job) is Status.COMPLETED
+    assert script.windows == sorted(script.windows)
+    assert len(set(script.windows)) == len(script.windows)
+    assert script.detections == 1
+    assert set(script.languages) == {"fr"}
+    assert not list(site.settings.pcm_dir.iterdir())
+
+
+@pytest.mark.parametrize("span_s", [20.0])
+def test_worker_without_the_decoded_sound_decodes_once_more_and_keeps_it(site: Site, script: Script) -> None:
+    job = site.submit(LONG)
+    site.step()
+    (kept,) = site.settings.pcm_dir.iterdir()
+    whole = kept.read_bytes()
+    kept.unlink()
+    assert site.step()
+    assert kept.read_bytes() == whole
+    site.steps()
+    assert site.client.status(job) is Status.COMPLETED
+    assert len(set(script.windows)) == len(script.windows)
+
+
+def test_what_was_written_before_an_error_is_not_computed_again(site: Site, script: Script) -> None:
+    job = site.submit(LONG, language="en")
+
+    def fail(number: int) -> None:
+        if number == 1:
+            script.before = lambda _: None
+            raise RuntimeError("boom")
+
+    script.before = fail
+    with pytest.raises(SpanFailed, match="boom"):
+        site.steps()
+    written = len(script.windows)
+    assert written >= 1
+    assert site.client.get(job).attempts == 1
+    site.steps()
+    site.come_back()
+    site.steps()
+    assert site.client.status(job) is Status.COMPLETED
+    assert len(set(script.windows)) == len(script.windows)
+    assert site.client.get(job).attempts == 2
+    assert site.client.get(job).progress.fraction == 1.0
+    assert site.client.text(job) == " ".join(f"{start:.1f}" for start, _ in sorted(script.windows))
+
+
+def test_what_a_worker_has_measured_of_itself_is_told(site: Site) -> None:
+    site.submit(SHORT, language="en")
+    site.step()
+    (worker,) = eventually(lambda: [one for one in site.client.backlog().workers if one.rate])
+    assert worker.rate
+    assert worker.rate > 0
+    assert worker.id == "w1"
+    assert (worker.slots, worker.models) == (4, ("demo",))
+
+
+def test_quiet_recording_is_made_louder_only_where_that_was_asked_for(site: Site, script: Script) -> None:
+    quiet = audio_files.recording(0.05 * decode(SAMPLES["short"].path, limit_s=60))
+    site.submit(quiet, language="en")
+    site.step()
+    plain, script.loudest = script.loudest, 0.0
+    site.submit(quiet, language="en", normalize="true")
+    site.step()
+    assert plain < 0.06
+    assert script.loudest > 2 * plain
