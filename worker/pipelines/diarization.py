@@ -17,8 +17,8 @@ from worker.diarizers.clustering import Speakers
 from worker.diarizers.embedding import SPEECH
 from worker.diarizers.packing import pack, pack_diarized, unpack, unpack_diarized
 from worker.leases import Held
+from worker.pipelines.clock import Clock
 from worker.pipelines.sounds import Sounds, touch_and_check
-from worker.pipelines.transcription import Clock
 
 CHECKPOINT_S = 120.0
 """Speech that is heard between two writes."""
@@ -66,12 +66,7 @@ class DiarizationPipeline:
                     piece, sound = find(held, clock, scratch)
                     with clock.measure("compute"):
                         self._hear(held, diarizer, piece, sound)
-        timing = Timing(
-            audio_s=claim.span.seconds,
-            decode_s=clock.spent["decode"],
-            vad_s=clock.spent["vad"],
-            compute_s=clock.spent["compute"],
-        )
+        timing = clock.timing(audio_s=claim.span.seconds)
         if self._spans.finish(claim, timing):
             self._sounds.forget(claim)
         else:

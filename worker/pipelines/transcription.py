@@ -2,9 +2,9 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any
 
 from transcription.computation import Facts, Timing
@@ -21,6 +21,7 @@ from worker.engines.base import Engine
 from worker.leases import Held
 from worker.metrics import counters
 from worker.model_cache import ModelCache
+from worker.pipelines.clock import Clock
 from worker.pipelines.sounds import Sounds, touch_and_check
 
 
@@ -39,22 +40,6 @@ class Work:
         span, holes = self.piece.span, self.sound.holes
         first, last = sample_at(span.start), sample_at(span.end)
         return (holes.held_at(last) - holes.held_at(first)) / RATE if holes.all else span.seconds
-
-
-@dataclass(slots=True)
-class Clock:
-    """Seconds spent on each stage."""
-
-    spent: dict[str, float] = field(default_factory=lambda: {"decode": 0.0, "vad": 0.0, "compute": 0.0})
-
-    @contextmanager
-    def measure(self, stage: str) -> Iterator[None]:
-        """Add the block's time to *stage*."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.spent[stage] += time.perf_counter() - start
 
 
 class Pipeline:
@@ -97,12 +82,7 @@ class Pipeline:
                 work = self._load(held, clock, scratch)
             with clock.measure("compute"):
                 written = self._transcribe(held, engine, work)
-        timing = Timing(
-            audio_s=work.sound_s,
-            decode_s=clock.spent["decode"],
-            vad_s=clock.spent["vad"],
-            compute_s=clock.spent["compute"],
-        )
+        timing = clock.timing(audio_s=work.sound_s)
         if self._spans.finish(claim, timing, windows=written):
             counters.transcribed(claim, held_s=time.monotonic() - held.claimed_at)
             self._sounds.forget(claim)
