@@ -22,7 +22,7 @@ def described() -> set[str]:
 
 def test_the_header_describes_every_key_that_a_script_or_a_store_uses() -> None:
     used = {name for path in LUA.rglob("*.lua") for name in re.findall(r"\bk\('([a-z]+)'", path.read_text("utf-8"))}
-    for path in LUA.parent.glob("*.py"):
+    for path in LUA.parent.rglob("*.py"):
         used |= set(re.findall(r"\{PREFIX\}([a-z_]+)", path.read_text("utf-8")))
     # Earlier versions', which a migration reads and deletes.
     assert used - {"models", "lengths"} <= described(), used - described()
