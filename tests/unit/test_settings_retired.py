@@ -5,7 +5,7 @@ from typer.testing import CliRunner
 
 from murmur.cli.ledger import keys
 from transcription.formats import as_verbose_json
-from transcription.ledger.records import segment
+from transcription.ledger.records.transcripts import segment
 from transcription.settings import Settings
 from transcription.settings.retired import RETIRED
 from transcription.transcript import Segment, Transcript

@@ -18,9 +18,10 @@ from transcription.computation import Claim, Facts, Hold, Timing
 from transcription.errors import LeaseLost, NameTaken, Stopped
 from transcription.job import Failure
 from transcription.lanes import ANY_LANGUAGE, SPEAKERS
-from transcription.ledger import archive, records, stats
+from transcription.ledger import archive, stats
 from transcription.ledger.connections.errors import is_fault, too_new, translated, unavailable, unchanged
-from transcription.ledger.records import ms
+from transcription.ledger.records import computations, transcripts, values
+from transcription.ledger.records.values import ms
 from transcription.ledger.scripts import PREFIX, Scripts, pairs
 from transcription.ledger.webhook_outbox import WAKE
 from transcription.options import Priority
@@ -69,7 +70,7 @@ class RedisSpans:
         while True:
             try:
                 fields = self._scripts.call("claim", *asked, *models)
-                return records.claim(pairs(fields)) if fields else None
+                return computations.claim(pairs(fields)) if fields else None
             except (RedisError, OSError) as error:
                 # A claim whose answer was lost may hold a span: the same request gets the same one.
                 if unchanged(error) or is_fault(error) or too_new(error) or time.monotonic() > ends:
@@ -98,9 +99,9 @@ class RedisSpans:
         facts: Facts = NO_FACTS,
     ) -> None:
         """Set where the recording was cut: see SpanStore."""
-        parts = [part for piece in pieces for part in records.piece(piece)]
+        parts = [part for piece in pieces for part in computations.piece(piece)]
         tracks = orjson.dumps([asdict(track) for track in facts.tracks]).decode()
-        found = (records.warnings_written(facts.warnings), tracks, facts.same_as or "")
+        found = (values.warnings_written(facts.warnings), tracks, facts.same_as or "")
         self._write(
             "prepared", claim, claim.computation, claim.token, language or "", probability or "", *found, *parts
         )
@@ -116,7 +117,7 @@ class RedisSpans:
         language: str | None = None,
     ) -> None:
         """Write one window's segments: see SpanStore."""
-        what = (window, records.written(segments), ms(audio_s), records.warnings_written(warnings), language or "")
+        what = (window, transcripts.written(segments), ms(audio_s), values.warnings_written(warnings), language or "")
         self._write("append", claim, *_name(claim), self._lease_ms, *what)
 
     def append_voices(self, claim: Claim, voices: bytes, *, window: int, audio_s: float) -> None:
@@ -126,14 +127,14 @@ class RedisSpans:
 
     def append_diarized(self, claim: Claim, found: Diarized) -> None:
         """Write who speaks when: see SpanStore."""
-        self._write("append", claim, *_name(claim), self._lease_ms, 0, records.diarized_written(found), 0, "")
+        self._write("append", claim, *_name(claim), self._lease_ms, 0, transcripts.diarized_written(found), 0, "")
 
     def voices(self, claim: Claim) -> list[Heard]:
         """What was heard in all spans of a diarization: see SpanStore."""
         with translated():
             rows = self._scripts.call("voices", claim.computation)
         return [
-            Heard(records.stretches(speech) or (), tuple(base64.b64decode(orjson.loads(one)) for one in windows))
+            Heard(computations.stretches(speech) or (), tuple(base64.b64decode(orjson.loads(one)) for one in windows))
             for speech, windows in rows
         ]
 

@@ -9,7 +9,7 @@ import orjson
 
 from transcription.job import Status
 from transcription.ledger import backup_record
-from transcription.ledger.records import seconds
+from transcription.ledger.records.values import seconds
 from transcription.ledger.scripts import BOUNDS_S, pairs
 from transcription.options import Priority
 from transcription.ports import Backlog, Lane, Latency, Server, Waiting, WorkerInfo

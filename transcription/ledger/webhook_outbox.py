@@ -7,7 +7,7 @@ from redis.asyncio import Redis
 
 from transcription.errors import JobNotFound, NoWebhook
 from transcription.ledger.connections.errors import translated
-from transcription.ledger.records import ms, seconds, warnings
+from transcription.ledger.records.values import ms, seconds, warnings
 from transcription.ledger.scripts import PREFIX, Scripts, pairs
 from transcription.settings import Settings
 from transcription.webhook import DeliveryLog, Message, PendingDelivery, Try, Verdict

@@ -27,10 +27,11 @@ from transcription.errors import (
     MalformedRequest,
 )
 from transcription.job import Failure, Job, Progress, Status
-from transcription.ledger import records
 from transcription.ledger.archive import ArchiveReader
 from transcription.ledger.connections.errors import translated
 from transcription.ledger.jobs.change_feed import Watch
+from transcription.ledger.records import jobs as job_records
+from transcription.ledger.records import values
 from transcription.ledger.scripts import Scripts, pairs
 from transcription.ports import Event, ResultStore
 from transcription.result_warning import WarningCode
@@ -133,7 +134,7 @@ class RedisEvents:
             if "archived" in pairs(one):
                 lasts[channel], entries = await self._archived(computation, mark.starts()[channel])
                 rows += [[channel, *entry] for entry in entries]
-        now = records.job(pairs(job_hash), pairs(comp), None, list(map(pairs, further)))
+        now = job_records.job(pairs(job_hash), pairs(comp), None, list(map(pairs, further)))
         if now.status is Status.CANCELED:
             return _ended_early(JobCanceled(f"job {job.id!r} was canceled"), now.status, seen)
         if "failed" in pairs(job_hash) and now.failure is not None:
@@ -235,7 +236,7 @@ def _expand(
             yield from _end(entry, job)
         return
     if fields["kind"] == "warning":
-        for number, warning in enumerate(records.warnings(fields["warnings"])):
+        for number, warning in enumerate(values.warnings(fields["warnings"])):
             if channel and warning.code is not WarningCode.SKIPPED:
                 continue  # it is said of the file, and the first channel has said it
             yield Event(f"{entry}.{number}", "warning", warning.shape())
@@ -249,8 +250,8 @@ def _expand(
     progress = job.progress  # of several channels together only how far they are now is known
     if not job.channels:
         progress = Progress(
-            audio_seconds_done=records.seconds(fields["done"]) or 0.0,
-            audio_seconds_total=records.seconds(fields["duration"]) or 0.0,
+            audio_seconds_done=values.seconds(fields["done"]) or 0.0,
+            audio_seconds_total=values.seconds(fields["duration"]) or 0.0,
         )
     shape = {
         "fraction": round(progress.fraction, 4),

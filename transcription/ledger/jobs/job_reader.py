@@ -10,11 +10,13 @@ from typing import Any
 from transcription.errors import JobNotFound, LedgerUnavailable, MalformedRequest
 from transcription.job import Job, QueuePosition, Status
 from transcription.lanes import needed
-from transcription.ledger import records, stats
+from transcription.ledger import stats
 from transcription.ledger.connections.batches import Batches
 from transcription.ledger.connections.errors import translated
 from transcription.ledger.connections.fail_fast import FailFastRedis
 from transcription.ledger.jobs.made_jobs import MadeJobs
+from transcription.ledger.records import jobs as job_records
+from transcription.ledger.records import values
 from transcription.ledger.scripts import PREFIX, Scripts, pairs
 from transcription.ports import Backlog, Lane, Page
 from transcription.settings import Settings
@@ -89,12 +91,12 @@ class JobReader:
                 await self.backlog()
 
     def _job(self, row: list[Any]) -> Job:
-        return records.job(pairs(row[0]), pairs(row[1]), self._queue(row), list(map(pairs, row[4])))
+        return job_records.job(pairs(row[0]), pairs(row[1]), self._queue(row), list(map(pairs, row[4])))
 
     def _queue(self, row: list[Any]) -> QueuePosition | None:
         if row[2] == "":
             return None
-        return self._queue_position(pairs(row[1])["lane"], int(row[2]), records.seconds(row[3]))
+        return self._queue_position(pairs(row[1])["lane"], int(row[2]), values.seconds(row[3]))
 
     def _queue_position(self, lane: str, position: int, ahead_s: float | None) -> QueuePosition:
         workers = self._lanes.get(lane)  # a lane's first jobs come before the first look at it
@@ -108,7 +110,7 @@ class JobReader:
 
     async def backlog(self) -> Backlog:
         """Figures for people, metrics and backpressure."""
-        gone_ms = records.ms(3 * self._settings.lease.renew_s)
+        gone_ms = values.ms(3 * self._settings.lease.renew_s)
         with translated():
             found = stats.backlog(await self._scripts.call("backlog", gone_ms))
         self._lanes = found.lanes

@@ -22,7 +22,7 @@ from transcription.errors import (
     outage_endured,
 )
 from transcription.job import Job, Outcome, Status, Submission
-from transcription.ledger import backup_record, records, stats
+from transcription.ledger import backup_record, stats
 from transcription.ledger.archive import ArchiveReader
 from transcription.ledger.connections.errors import (
     RETRY_AFTER_S,
@@ -37,6 +37,7 @@ from transcription.ledger.jobs.change_feed import Watch
 from transcription.ledger.jobs.job_reader import JobReader
 from transcription.ledger.jobs.submit_requests import SubmitRequests
 from transcription.ledger.jobs.transcript_reader import TranscriptReader
+from transcription.ledger.records import computations
 from transcription.ledger.scripts import PREFIX, Scripts, noting, pairs
 from transcription.ports import Backlog, Mark, Page, ResultStore, Server
 from transcription.settings import Settings
@@ -248,7 +249,7 @@ class RedisJobs:
     async def _letters(self, wanted: str) -> tuple[DeadLetter, ...]:
         with translated():
             rows = await self._scripts.call("letters", 1000, wanted)
-        return tuple(records.dead_letter(float(at) / 1000, pairs(comp), jobs) for at, comp, jobs in rows)
+        return tuple(computations.dead_letter(float(at) / 1000, pairs(comp), jobs) for at, comp, jobs in rows)
 
     async def retry(self, computation: str) -> None:
         """Try a dead letter again, with every option of its jobs. DeadLetterNotFound."""

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from transcription import lanes
 from transcription.job import Audio, Submission
-from transcription.ledger import records
+from transcription.ledger.records import computations, values
 from transcription.options import Decoding, Diarization, Options, Priority, fingerprint
 from transcription.settings import Settings
 
@@ -44,8 +44,8 @@ class SubmitRequests:
             "max_bytes": submission.max_bytes,
             "sha": audio.sha256,
             "bytes": audio.bytes,
-            "duration": records.ms(audio.duration_s),
-            "charged": False if submission.charged_s is None else records.ms(submission.charged_s),
+            "duration": values.ms(audio.duration_s),
+            "charged": False if submission.charged_s is None else values.ms(submission.charged_s),
             "filename": audio.filename,
             "model": submission.model,
             "revision": submission.revision,
@@ -94,7 +94,7 @@ class SubmitRequests:
                 **self._diarization(submission, submission.diarizer, sample, asked),
                 "sha": sample.sha256,
                 "filename": sample.filename,
-                "duration": records.ms(sample.duration_s),
+                "duration": values.ms(sample.duration_s),
             }
             for sample in submission.references
         ]
@@ -102,7 +102,7 @@ class SubmitRequests:
     def _diarization(self, submission: Submission, diarizer: str, audio: Audio, asked: Diarization) -> dict[str, Any]:
         model = lanes.SPEAKERS + diarizer
         return {
-            "kind": records.SPEAKERS,
+            "kind": computations.SPEAKERS,
             "computation": uuid.uuid4().hex,
             "fingerprint": self._own(submission, fingerprint(audio.sha256, model, _DIARIZED, asked)),
             "lane": self._settings.lane(model),

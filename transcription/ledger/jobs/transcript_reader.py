@@ -6,9 +6,9 @@ from transcription.channels import joined
 from transcription.errors import JobExpired
 from transcription.job import Job, Status
 from transcription.known_speakers import recognized
-from transcription.ledger import records
 from transcription.ledger.archive import ArchiveReader
 from transcription.ledger.connections.errors import translated
+from transcription.ledger.records import transcripts
 from transcription.ledger.scripts import Scripts, pairs
 from transcription.ports import Mark
 from transcription.speakers import Diarized, Turn
@@ -45,7 +45,7 @@ class TranscriptReader:
         if not comp:
             raise JobExpired.of(job.id)
         fields, spans = await self._archives.whole(computation, pairs(comp), spans)
-        return await asyncio.to_thread(records.transcript, fields, spans, turns, names)
+        return await asyncio.to_thread(transcripts.transcript, fields, spans, turns, names)
 
     async def _diarized(self, diarization: str) -> Diarized:
         """Who speaks when; nothing before that is known."""
@@ -54,7 +54,7 @@ class TranscriptReader:
         if pairs(comp).get("status") != Status.COMPLETED:
             return Diarized()
         _, spans = await self._archives.whole(diarization, pairs(comp), spans)
-        return await asyncio.to_thread(records.diarized, spans[-1])
+        return await asyncio.to_thread(transcripts.diarized, spans[-1])
 
     async def written(self, job: Job, mark: Mark) -> tuple[tuple[Segment, ...], Mark]:
         """The transcript's next segments after *mark*: see JobStore."""
@@ -67,5 +67,5 @@ class TranscriptReader:
         if span == "archived":
             archive = await self._archives.read(job.computation)
             rest = [part[mark[1] if mark[0] == at else 0 :] for at, part in enumerate(archive.spans) if at >= mark[0]]
-            return records.windows([one for part in rest for one in part]), (len(archive.spans), 0)
-        return records.windows(windows), (span, window)
+            return transcripts.windows([one for part in rest for one in part]), (len(archive.spans), 0)
+        return transcripts.windows(windows), (span, window)

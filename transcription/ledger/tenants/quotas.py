@@ -7,7 +7,7 @@ from redis.asyncio import Redis
 
 from transcription.errors import QuotaExceeded
 from transcription.ledger.connections.errors import translated
-from transcription.ledger.records import ms
+from transcription.ledger.records.values import ms
 from transcription.ledger.scripts import Scripts
 from transcription.settings.security import Tier
 

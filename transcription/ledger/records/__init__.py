@@ -1,0 +1,1 @@
+"""The ledger's hashes as the domain's values, and back."""
