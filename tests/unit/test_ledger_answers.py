@@ -8,14 +8,14 @@ import pytest
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 from redis.exceptions import TimeoutError as RedisTimeoutError
-from transcription.ledger.fail_fast import FailFastRedis, NotSent
 
 from api.metrics.ledger_answers import TICK_S, LedgerAnswers
 from tests.platform import running_ledger
 from tests.virtual_time import busy, run
-from transcription.ledger import shared_connection
-from transcription.ledger.connections import connect_async
+from transcription.ledger.connections import shared_connection
 from transcription.ledger.connections.answer_times import BOUNDS_S, AnswerTimes
+from transcription.ledger.connections.clients import connect_async
+from transcription.ledger.connections.fail_fast import FailFastRedis, NotSent
 from transcription.settings import Ledger
 
 
