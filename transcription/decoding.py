@@ -192,5 +192,5 @@ class Decoding(BaseModel):
 
     @field_validator("prompt", "hotwords", mode="before")
     @classmethod
-    def _blankis_none(cls, value: object) -> object:
+    def _blank_is_none(cls, value: object) -> object:
         return None if isinstance(value, str) and not value.strip() else value
