@@ -1,7 +1,6 @@
-"""The worker process: everything in it that lives as long as it does, and the way of one span through it."""
+"""The worker process: everything in it that lives as long as it does."""
 
 import os
-import random
 import socket
 import threading
 import time
@@ -13,7 +12,7 @@ import structlog
 from celery import Celery
 
 from transcription.computation import Claim
-from transcription.errors import Fault, LeaseLost, LedgerUnavailable, MurmurationError, Stopped
+from transcription.errors import LedgerUnavailable
 from transcription.housekeeping.maintenance import Maintenance
 from transcription.housekeeping.webhook_dispatcher import WebhookDispatcher
 from transcription.lanes import suits, traits
@@ -25,12 +24,11 @@ from transcription.observability.build import build
 from transcription.observability.memory import memory
 from transcription.observability.tracing import open_traces
 from transcription.ports import JobQueue, SpanStore, WorkerInfo
-from transcription.retry import History, Patience, Retry, classified, decide
 from transcription.settings import Settings
 from transcription.storage.stores import open_blobs
 from worker.consumer.celery_internals import ConsumedQueues
 from worker.consumer.queues import Queues
-from worker.consumer.span_results import GivenUp, SpanFailed, SpanRefused, SpanResult
+from worker.consumer.span_results import SpanResult
 from worker.diarizers.choice import ChosenDiarizer
 from worker.health.admission import room
 from worker.health.probes import Probes
@@ -44,12 +42,11 @@ from worker.pipelines.diarization import DiarizationPipeline
 from worker.pipelines.sounds import Sounds
 from worker.pipelines.transcription import Pipeline
 from worker.revisions import Revisions
+from worker.span_runner import SpanRunner
 
 log = structlog.get_logger()
 
-EXIT_NO_MEMORY = 71
 EXIT_DELAY_S = 3.0
-RATE_MEMORY = 0.8
 WAITING_PROBED = 2
 """Recordings of each class that wait, to look at when the store seems to be sick."""
 
@@ -71,7 +68,6 @@ class WorkerRuntime:
         self.name = name
         self._settings = settings
         self._started_at = time.time()
-        self._rate: float | None = None
         self._metrics_at = ""
         ledger = shared_client(settings.ledger.url.get_secret_value(), answered=counters.ledger_answers.observe)
         self._spans: SpanStore = RedisSpans(ledger, settings)
@@ -84,11 +80,11 @@ class WorkerRuntime:
         self._models_served = tuple(sorted(settings.served))
         self._decoder = Decoder(settings)
         sounds = Sounds(self._blobs, self._decoder, settings)
-        self._pipeline = Pipeline(
-            spans=self._spans, sounds=sounds, models=self._models, settings=settings, rate=lambda: self._rate
+        pipeline = Pipeline(
+            spans=self._spans, sounds=sounds, models=self._models, settings=settings, rate=lambda: self._runner.rate
         )
         self._diarizer = ChosenDiarizer(settings)
-        self._diarization = DiarizationPipeline(
+        diarization = DiarizationPipeline(
             spans=self._spans,
             sounds=sounds,
             diarizer=self._diarizer,
@@ -99,12 +95,10 @@ class WorkerRuntime:
         self._taken: dict[str, deque[Held]] = {}
         self._leaving = False
         self._revisions = Revisions(self._models.revision, self._models_served)
-        self._probes = Probes(
+        probes = Probes(
             settings, self._blobs, self._models, lambda: self._spans.waiting_audio(WAITING_PROBED), self._diarizer.get
         )
-        self._quarantine = Quarantine(
-            self._probes, changed=self._queues.consume, limit=settings.worker.quarantine_after
-        )
+        self._quarantine = Quarantine(probes, changed=self._queues.consume, limit=settings.worker.quarantine_after)
         self._leases = Leases(
             self._spans, settings.lease, steps=lambda: self._models.steps, calls=self._models.calls, info=self._info,
             host=HostHeartbeat(
@@ -118,6 +112,10 @@ class WorkerRuntime:
             self._spans, self._queue, self._blobs, settings, webhooks=self._webhook_dispatcher.wake
         )
         self._traces = open_traces("worker")
+        self._runner = SpanRunner(
+            settings.lease, spans=self._spans, leases=self._leases, pipeline=pipeline, diarization=diarization,
+            quarantine=self._quarantine, probes=probes, traces=self._traces,
+        )  # fmt: skip
 
     def start(self) -> None:
         """Begin to renew leases and to take care."""
@@ -201,7 +199,7 @@ class WorkerRuntime:
             request_id=claim.request_id, computation=claim.computation, span=claim.index, token=claim.token
         ):
             try:
-                return self._traced(held)
+                return self._runner.run(held)
             finally:
                 self._leases.remove(held)
 
@@ -226,72 +224,6 @@ class WorkerRuntime:
         """Cancel a job, as `celery control revoke` asks for it."""
         return self._spans.cancel(job_id)
 
-    def _traced(self, held: Held) -> SpanResult:
-        claim = held.claim
-        ids = {"murmur.computation": claim.computation, "murmur.request_id": claim.request_id}
-        with self._traces.span(
-            "span", parent=claim.traceparent, **ids, **{"murmur.span": claim.index, "murmur.attempt": claim.attempt}
-        ) as trace:
-            done = self._run(held)
-            trace.set_attributes({"murmur.audio_s": done.audio_s, "murmur.real_time_factor": done.real_time_factor})
-            return done
-
-    def _run(self, held: Held) -> SpanResult:
-        claim = held.claim
-        log.info("claimed", attempt=claim.attempt, suspect=claim.suspect, windows_done=claim.windows_done)
-        counters.claimed(claim)
-        try:
-            timing = (self._diarization if claim.diarization else self._pipeline).run(held)
-        except (LeaseLost, Stopped) as error:
-            counters.spans.labels("given_up").inc()
-            log.info("given up", reason=error.code)
-            # A write may have heard it before the next renewal does.
-            unwanted = held.unwanted or (isinstance(error, Stopped) and not held.lost and not held.handed_back)
-            raise GivenUp(error.message, canceled=unwanted) from error
-        except MemoryError:
-            # Nothing in this process can be trusted to have room now: it ends, and its spans are suspects.
-            log.exception("out of memory; the process exits")
-            os._exit(EXIT_NO_MEMORY)
-        except Exception as error:  # whatever it is, it's this span's alone
-            known = classified(error)
-            retry_in_s = self._report(held, known)
-            failed = SpanRefused if known.fault is Fault.INPUT else SpanFailed
-            raise failed(f"{claim.name}: {error}", retry_in_s=retry_in_s) from error
-        self._quarantine.passed(model=claim.model)
-        done = SpanResult(claim.name, timing.audio_s, timing.real_time_factor)
-        if claim.diarization:
-            counters.diarized(timing)
-        else:
-            counters.finished(timing)
-            self._update_rate(timing.audio_s, timing.decode_s + timing.vad_s + timing.compute_s)
-        log.info("finished", audio_s=timing.audio_s, real_time_factor=round(timing.real_time_factor, 4))
-        return done
-
-    def _report(self, held: Held, error: MurmurationError) -> float | None:
-        """Tell the ledger of a failed attempt; in how many seconds the next one is due, None: there is none."""
-        claim, lease = held.claim, self._settings.lease
-        history = History(attempt=claim.attempt, faults=claim.faults, faulting_s=claim.faulting_s)
-        patience = Patience(max_attempts=lease.max_attempts, platform_s=lease.platform_patience_s)
-        next_step = decide(error, history, patience, jitter=random.random())
-        facts = {"code": error.code, "fault": error.fault, "next": type(next_step).__name__}
-        if error.fault is Fault.INPUT:  # nothing of ours is wrong, so there is nothing to look for
-            log.info("failed", attempt=claim.attempt, **facts, error=error.message)
-        else:
-            log.warning("failed", attempt=claim.attempt, **facts, exc_info=error)
-        if error.fault is Fault.PLATFORM:
-            counters.spans.labels("platform_fault").inc()
-            self._probes.remember(claim.audio_sha256)
-            self._quarantine.met(error, model=claim.model)
-        else:
-            counters.spans.labels("failed").inc()
-            self._quarantine.passed(model=claim.model)
-        retry_in_s = next_step.delay_s if isinstance(next_step, Retry) else None
-        try:
-            self._spans.fail(claim, next_step.failure, retry_in_s=retry_in_s)
-        except (LeaseLost, Stopped, LedgerUnavailable) as unheard:
-            log.info("the failure counts no more", reason=unheard.code)
-        return retry_in_s
-
     @property
     def _computes(self) -> tuple[str, ...]:
         """The models that it serves, and what tells speakers apart."""
@@ -304,13 +236,6 @@ class WorkerRuntime:
         """Half of the places stay free for recordings that nobody works on."""
         further = sum(1 for held in self._leases.holding() if not held.claim.whole)
         return further < max(1, self._models.slots // 2)
-
-    def _update_rate(self, audio_s: float, spent_s: float) -> None:
-        """Measure this worker's speed: all places together, a moving average."""
-        if audio_s < 1 or spent_s <= 0:
-            return
-        rate = audio_s / spent_s * max(1, len(self._leases.holding()))
-        self._rate = rate if self._rate is None else RATE_MEMORY * self._rate + (1 - RATE_MEMORY) * rate
 
     def _serve_metrics(self) -> str:
         told = self._settings.worker
@@ -334,7 +259,7 @@ class WorkerRuntime:
             host=socket.gethostname(),
             pid=os.getpid(),
             started_at=self._started_at,
-            rate=self._rate,
+            rate=self._runner.rate,
             running=running,
             traits=self._traits,
             quarantine=self._quarantine.reason,

@@ -14,8 +14,8 @@ from transcription.errors import CorruptAudio, LedgerUnavailable
 from transcription.job import Status
 from transcription.ledger.broker import PULL, celery_app
 from transcription.settings import Settings
-from worker import runtime as runtime_module
 from worker.consumer.span_results import SpanFailed, SpanRefused
+from worker.span_runner import EXIT_NO_MEMORY
 from worker.tasks import register
 
 
@@ -102,7 +102,7 @@ def test_worker_without_memory_ends_at_once(site: Site, script: Script, ended: l
     site.submit(SHORT)
     with suppress(SystemExit):
         site.step()
-    assert ended == [runtime_module.EXIT_NO_MEMORY]
+    assert ended == [EXIT_NO_MEMORY]
 
 
 def test_outage_while_claiming_costs_one_step_and_no_job(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
