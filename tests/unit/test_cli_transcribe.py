@@ -9,10 +9,10 @@ import pytest
 from rich.console import Console
 
 from api.openapi.values import JOB
-from murmur.cli.formats import Format
-from murmur.cli.inputs import Source
-from murmur.cli.outputs import Ledger, digest, write
-from murmur.cli.transcribe import Plan, planned, transcribe
+from murmur.cli.recordings.formats import Format
+from murmur.cli.recordings.inputs import Source
+from murmur.cli.recordings.outputs import Ledger, digest, write
+from murmur.cli.recordings.transcribe import Plan, planned, transcribe
 from murmur.client.client import Client
 from murmur.client.responses import RemoteJob
 
