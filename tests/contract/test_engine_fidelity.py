@@ -14,7 +14,7 @@ from demo import SAMPLES
 from transcription.errors import EngineFailed, ModelUnavailable
 from transcription.media.audio import RATE, Samples
 from transcription.media.codecs.decode import decode
-from transcription.options import Decoding
+from transcription.options import Decoding, Segmentation
 from transcription.settings import Settings
 from transcription.spans import Span
 from transcription.transcript import Segment
@@ -268,3 +268,33 @@ def test_the_language_is_told_in_a_recording_s_own_length_and_that_encoding_used
     assert heard == [row.own_length(round(samples.size / RATE * 100))]
     heard_by(engine, samples, Decoding(), "de")
     assert heard[1:] == [row.FRAMES]
+
+
+@pytest.mark.parametrize("word_timestamps", [True, False])
+@pytest.mark.parametrize("vad_filter", [True, False])
+def test_what_a_text_without_timestamps_leaves_out_at_the_end_of_speech_is_heard_once_more(
+    engine: faster_whisper.FasterWhisper, monkeypatch: pytest.MonkeyPatch, word_timestamps: bool, vad_filter: bool
+) -> None:
+    samples = decode(SAMPLES["short"].path, limit_s=30)
+    decoding = Decoding(
+        segmentation=Segmentation.WORDS, word_timestamps=word_timestamps, vad_filter=vad_filter, beam_size=1
+    )
+    whole = heard_by(engine, samples, decoding, "en")
+    executor: Any = engine._batcher._executor
+    written, cut = executor._written, []
+
+    def stops_early(rows: Any) -> Any:
+        results = list(written(rows))
+        if not cut:
+            first = results[0]
+            cut.append(first.sequences_ids[0][: len(whole[0].tokens)])
+            results[0] = SimpleNamespace(
+                sequences_ids=cut[:1], scores=first.scores, no_speech_prob=first.no_speech_prob
+            )
+        return results
+
+    monkeypatch.setattr(executor, "_written", stops_early)
+    found = heard_by(engine, samples, decoding, "en")
+    assert [segment.text for segment in found] == [segment.text for segment in (whole if vad_filter else whole[:1])]
+    for one, other in zip(found, whole, strict=False):
+        assert (one.start, one.end) == pytest.approx((other.start, other.end), abs=0.3)

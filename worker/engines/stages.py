@@ -29,6 +29,12 @@ BEST_OF = 5
 LEAST_REST = 20
 """Frames that are worth another pass: in 0.2 s nobody says anything, but the model may make something up."""
 
+LOST_END = 300
+"""
+Frames after the last word of a text without timestamps that are heard once more: in speech nobody is silent for that
+long, so the model has left something out.
+"""
+
 MAX_PASSES = 32
 """Passes over one window, after which its rest is left out: 30 s of speech take a few."""
 
@@ -248,9 +254,9 @@ class Stages:
             )
             if not row.timed:
                 row.pieces = pieces_of_words(row.pieces[0], row.tokenizer, keep_words=row.decoding.word_timestamps)
-            ends = [word["end"] for piece in row.pieces for word in piece.get("words", ())]
-            if not row.ends_whole and ends and round(ends[-1] / SECONDS_PER_FRAME) >= started + LEAST_REST:
-                row.seek = round(ends[-1] / SECONDS_PER_FRAME)
+            end = _unheard_from(row, started)
+            if end is not None and end >= started + LEAST_REST:
+                row.seek = end
         return [self._end_pass(row) for row in rows]
 
     def _aligned(self, rows: Sequence[Row]) -> Sequence[Any]:
@@ -279,6 +285,17 @@ class Stages:
         if row.passes >= MAX_PASSES and row.seek + LEAST_REST < row.frames:
             _skip(row)
         return encode_key(row) if row.seek + LEAST_REST < row.frames else None
+
+
+def _unheard_from(row: Row, started: int) -> int | None:
+    """The frame from which on a pass that began at *started* has left sound out; None: it went to its end."""
+    if row.timed:
+        ends = [word["end"] for piece in row.pieces for word in piece.get("words", ())]
+        return None if row.ends_whole or not ends else round(ends[-1] / SECONDS_PER_FRAME)
+    if not row.pieces or not row.decoding.vad_filter:  # without it silence is sound too
+        return None
+    end = round(row.pieces[-1]["end"] / SECONDS_PER_FRAME)
+    return end if started + row.size - end >= LOST_END else None
 
 
 def _in_full(row: Row) -> Key:
