@@ -1,5 +1,6 @@
 """What operators read in Flower: a real one, started as compose starts it, that watches a real platform."""
 
+import json
 import os
 import re
 import subprocess
@@ -17,6 +18,7 @@ from redis.exceptions import NoPermissionError, RedisError
 from murmur.platform.ledger_server import free_port
 from tests.compose_files import filled
 from tests.platform import TestPlatform, eventually, ledger_binaries, running_platform
+from transcription.settings import Worker
 
 ROOT = Path(__file__).parents[2]
 SERVICES = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))["services"]
@@ -26,12 +28,15 @@ LIST = "tasks/datatable?draw=1&start=0&length=100&order[0][column]=0&columns[0][
 
 
 @contextmanager
-def flower(broker: str) -> Iterator[httpx.Client]:
-    """Run Flower; the client asks under its path."""
+def flower(broker: str, **variables: str) -> Iterator[httpx.Client]:
+    """Run Flower, with further variables; the client asks under its path."""
     port = free_port()
     argv = [sys.executable, "-m", *FLOWER["command"], "--address=127.0.0.1", f"--port={port}"]
     process = subprocess.Popen(
-        argv, env={**os.environ, "CELERY_BROKER_URL": broker}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        argv,
+        env={**os.environ, "CELERY_BROKER_URL": broker} | variables,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}/flower", timeout=5) as client:
@@ -65,7 +70,11 @@ def sees_the_worker(http: httpx.Client) -> bool:
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[TestPlatform, httpx.Client]]:
     """A platform, and the Flower that watches it."""
     directory = tmp_path_factory.mktemp("watched")
-    with running_platform(directory) as platform, flower(limited(platform.redis_url)) as http:
+    worker = Worker(metrics_port=free_port())
+    with (
+        running_platform(directory, worker=worker) as platform,
+        flower(limited(platform.redis_url), FLOWER_UNAUTHENTICATED_API="true") as http,
+    ):
         eventually(lambda: sees_the_worker(http), within_s=30, every_s=0.1)
         yield platform, http
 
@@ -74,6 +83,27 @@ def test_list_shows_the_result_line(watched: tuple[TestPlatform, httpx.Client]) 
     _, http = watched
     page = http.get("/tasks").raise_for_status().text
     assert {"State", "Name", "Result", "Exception", "Worker"} <= set(re.findall(r"<th[^>]*>([^<]*)</th>", page))
+
+
+def test_a_worker_has_one_name_in_flower_prometheus_logs_and_the_ledger(
+    watched: tuple[TestPlatform, httpx.Client],
+) -> None:
+    platform, http = watched
+    port = platform.settings.worker.metrics_port
+    with platform.client() as client:
+        in_ledger = {worker["id"] for worker in client.workers()}
+    in_prometheus = _names("murmur_replica_info", "replica", httpx.get(f"http://127.0.0.1:{port}/metrics").text)
+    of_flower_s_metrics = _names("flower_worker_online", "worker", http.get("/metrics").text)
+    lines = [json.loads(line.split("| ", 1)[1]) for line in list(platform.lines) if "| {" in line]
+    in_logs = {line["replica"] for line in lines if line["service"] == "worker"}
+    # It asks the workers themselves.
+    in_flower = eventually(lambda: set(http.get("/api/workers?refresh=1", timeout=30).raise_for_status().json()))
+    assert len(in_flower) == 1
+    assert in_flower == of_flower_s_metrics == in_prometheus == in_logs == in_ledger
+
+
+def _names(metric: str, label: str, text: str) -> set[str]:
+    return set(re.findall(rf'^{metric}{{.*\b{label}="([^"]+)".*}} 1\.0$', text, re.MULTILINE))
 
 
 @pytest.mark.parametrize(

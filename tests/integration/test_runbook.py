@@ -41,9 +41,12 @@ COMMANDS = list(
         line for block in re.findall(r"```sh\n(.*?)```", RUNBOOK, re.DOTALL) for line in block.strip().splitlines()
     )
 )
-HERE = [
-    line for line in COMMANDS if re.match(r"ask |docker compose exec (-T )?(api|redis) (murmur|python|redis-cli)", line)
-]
+INLINE = list(
+    dict.fromkeys(re.findall(r"`((?:ask|redis-cli|docker compose exec \w+ (?:murmur|redis-cli)) [^`]+)`", RUNBOOK))
+)
+"""Those that the explanations name."""
+ASKS = r"ask |docker compose exec (-T )?(api|redis) (murmur|python|redis-cli)"
+HERE = [line for line in (*COMMANDS, *INLINE) if re.match(ASKS, line)]
 
 
 @pytest.fixture
@@ -78,6 +81,8 @@ def run(shell: Path, redis_url: str, *lines: str) -> subprocess.CompletedProcess
 
 def test_the_commands_that_ask_the_platform_are_run_here_and_the_others_ask_docker_or_the_host() -> None:
     assert len(HERE) > 15
+    assert len(INLINE) > 5
+    assert [line for line in INLINE if line not in HERE] == []
     outside = (
         r"docker (compose (--profile backup )?(ps|logs|run)|stats|system|inspect"
         r"|compose exec [\w-]+ (env|df|du|ls|sh|wget)) ?|free "
@@ -95,11 +100,12 @@ def test_every_command_of_the_runbook_is_answered_where_keys_are_required(shell:
     def wrong(line: str, status: str) -> bool:
         # `check` says by its status that no worker lives here, `grep` that nothing is to be shown; no letter is dead.
         return status != "0" and not (
-            status == "1" and (line == "ask check" or "grep" in line or "COMPUTATION" in line)
+            status == "1" and (line == "ask check" or "grep" in line or re.search(r"COMPUTATION|JOB", line))
         )
 
     assert [(line, status) for line, status in zip(HERE, found, strict=True) if wrong(line, status)] == [], ran.stderr
     assert ran.stderr.count("no dead letter") == sum("COMPUTATION" in line for line in HERE)
+    assert ran.stderr.count("no job 'JOB'") == sum("JOB" in line for line in HERE)
     said = ran.stdout + ran.stderr
     assert not re.search(r"not here|NOAUTH|ERR |\bkey\b.*(missing|needed|required|may not)|unauth|forbidden", said), (
         said

@@ -28,7 +28,10 @@ OPERATED: Document = {
     "api": {"existingSecret": "own", "image": {"digest": DIGEST}, "autoscaling": {"enabled": False}},
     "worker": {"autoscaling": {"mode": "hpa"}},
     "redis": {"existingSecret": "password"},
-    "edge": {"gateway": {"enabled": True, "parentRefs": [{"name": "public", "namespace": "gateways"}]}},
+    "edge": {
+        "host": "murmuration.example.com",
+        "gateway": {"enabled": True, "parentRefs": [{"name": "public", "namespace": "gateways"}]},
+    },
     "network": {"edgeNamespaces": ["gateways"]},
     "priorityClasses": {"create": True},
     "monitoring": {

@@ -134,7 +134,9 @@ def test_the_chart_s_archive_gives_what_the_chart_gives(tmp_path: Path) -> None:
 
 
 def inside(expression: str) -> bool:
-    """Whether an alert asks for a job that a cluster has."""
+    """Whether an alert asks for what a cluster has, whose edge nobody measures."""
+    if re.search(r"\bnginx_|murmur_edge_", expression):
+        return False
     known = yaml.safe_load((ROOT / "monitoring" / "prometheus" / "prometheus.yml").read_text("utf-8"))["scrape_configs"]
     ours = {job["job_name"] for job in known} & {"api", "ledger", "worker"}
     asked = [set(jobs.split("|")) for jobs in re.findall(r'job=~?"([^"]+)"', expression)]
@@ -178,10 +180,17 @@ def test_jobs_are_scraped_under_the_names_that_alerts_and_dashboards_know() -> N
     found = profiles()["operated"]
     known = yaml.safe_load((ROOT / "monitoring" / "prometheus" / "prometheus.yml").read_text("utf-8"))["scrape_configs"]
     paths = {job["job_name"]: job.get("metrics_path", "/metrics") for job in known}
+    ours = {"targetLabel": "namespace", "replacement": "murmuration"}
+    outside = found["ScrapeConfig", "murmuration-worker-outside"]["spec"]
+    (there,) = next(job for job in known if job["job_name"] == "worker")["http_sd_configs"]
+    (here,) = outside["httpSDConfigs"]
+    assert here["url"] == there["url"].replace("api:8000", "murmuration-api.murmuration.svc")
+    assert outside["metricsPath"] == paths["worker"]
+    assert outside["relabelings"] == [{"targetLabel": "job", "replacement": "worker"}, ours]
     ledger = found["ScrapeConfig", "murmuration-ledger"]["spec"]
     assert ledger["metricsPath"] == paths["ledger"]
     assert ledger["staticConfigs"] == [{"targets": ["murmuration-api.murmuration.svc:80"]}]
-    assert ledger["relabelings"] == [{"targetLabel": "job", "replacement": "ledger"}]
+    assert ledger["relabelings"] == [{"targetLabel": "job", "replacement": "ledger"}, ours]
     for name in ("api", "worker"):
         spec = found["PodMonitor", f"murmuration-{name}"]["spec"]
         (endpoint,) = spec["podMetricsEndpoints"]
@@ -194,11 +203,22 @@ def test_jobs_are_scraped_under_the_names_that_alerts_and_dashboards_know() -> N
 def test_a_prometheus_without_the_operator_is_told_the_same_jobs() -> None:
     jobs = {job["job_name"]: job for job in yaml.safe_load((MANIFESTS / "scrape.yml").read_text("utf-8"))}
     assert set(jobs) == {"api", "ledger", "worker"}
-    assert jobs["ledger"]["static_configs"] == [{"targets": ["murmuration-api.murmuration.svc:80"]}]
+    ours = {"namespace": "murmuration"}  # the scaler asks for its own
+    assert jobs["ledger"]["static_configs"] == [{"targets": ["murmuration-api.murmuration.svc:80"], "labels": ours}]
+    (outside,) = jobs["worker"]["http_sd_configs"]
+    assert outside["url"] == "http://murmuration-api.murmuration.svc/metrics/targets"
     for name in ("api", "worker"):
-        (rule,) = jobs[name]["relabel_configs"]
-        assert (rule["action"], rule["regex"]) == ("keep", name)
-        assert rule["source_labels"] == ["__meta_kubernetes_pod_label_app_kubernetes_io_component"]
+        rule, namespace = jobs[name]["relabel_configs"]
+        assert namespace == {"target_label": "namespace", "replacement": "murmuration"}
+        assert rule["action"] == "keep"
+        assert rule["source_labels"][0] == "__meta_kubernetes_pod_label_app_kubernetes_io_component"
+        kept = [
+            component
+            for component in ("api", "worker", "redis", "")
+            if re.fullmatch(rule["regex"], ";".join((component, "")[: len(rule["source_labels"])]))
+        ]
+        assert kept == [name]
+    assert re.fullmatch(jobs["worker"]["relabel_configs"][0]["regex"], f";{outside['url']}")
 
 
 GIVEN = {"own", "password", "ledger", "bucket", "hub", "keys", "backups", "murmuration-api", "murmuration-redis"}
@@ -269,7 +289,8 @@ def test_every_value_is_in_the_schema_and_nothing_else_is_taken() -> None:
         nonlocal seen
         seen += 1
         if known.get("additionalProperties") is False:
-            assert set(value) - {"global"} == set(known["properties"]) - {"global"}
+            other = {"global", "minAvailable"}  # of a budget there is one or the other
+            assert set(value) - other == set(known["properties"]) - other
             for name, inner in value.items():
                 walk(known["properties"][name], inner)
 
@@ -283,7 +304,44 @@ def test_the_readme_explains_every_part_of_the_values() -> None:
     assert [name for name in values if f"`{name}" not in text] == []
 
 
+PUBLISHED: Document = {"host": "speech.example.org", "ingress": {"enabled": True}}
+ROUTED: Document = {"host": "speech.example.org", "gateway": {"enabled": True, "parentRefs": [{"name": "public"}]}}
 REFUSED: list[tuple[Document, str]] = [
+    ({"edge": PUBLISHED, "settings": {"MURMUR_PROFILE": "open"}}, "MURMUR_PROFILE can't be among the settings"),
+    ({"edge": PUBLISHED, "api": {"settings": {"MURMUR_SECURITY__REQUIRE_KEYS": False}}}, "REQUIRE_KEYS is off"),
+    ({"edge": {"ingress": {"enabled": True}}}, "needs edge.host"),
+    ({"edge": PUBLISHED | {"tlsSecret": ""}}, "needs edge.tlsSecret"),
+    ({"edge": PUBLISHED, "network": {"edgeNamespaces": []}}, "needs network.edgeNamespaces"),
+    ({"edge": ROUTED}, "where the Gateway's pods run"),
+    ({"edge": {"host": "https://a"}}, "host"),
+    (
+        {"monitoring": {"podMonitors": {"enabled": True}}, "network": {"monitoringNamespaces": []}},
+        "needs network.monitoringNamespaces",
+    ),
+    ({"externalRedis": {"existingSecret": "x"}}, "not used while redis.enabled"),
+    ({"blobs": {"endpoint": "https://minio"}}, "blobs.endpoint is not used"),
+    ({"blobs": {"existingSecret": "x"}}, "blobs.existingSecret is not used"),
+    ({"blobs": {"url": "s3://b"}, "data": {"existingClaim": "x"}}, "set one of them"),
+    ({"models": {"mode": "init", "existingClaim": "x"}}, "models.existingClaim is not used"),
+    ({"backup": {"enabled": True, "existingSecret": "x"}}, "backup.existingSecret is not used"),
+    ({"backup": {"url": "s3://b/c"}}, "no backup would be taken"),
+    ({"backup": {"schedule": "every day at three oclock"}}, "schedule"),
+    ({"backup": None}, "backup"),
+    ({"api": {"autoscaling": {"minReplicas": 20}}}, "api.autoscaling.minReplicas is 20 and maxReplicas 10"),
+    ({"worker": {"autoscaling": {"minReplicas": 60}}}, "worker.autoscaling.minReplicas is 60"),
+    ({"worker": {"autoscaling": {"fallbackReplicas": 60}}}, "fallbackReplicas is 60"),
+    ({"worker": {"autoscaling": {"mode": "keda", "prometheusAddress": "prometheus:9090"}}}, "prometheusAddress"),
+    ({"api": {"resources": {"requests": {"cpu": None}}}}, "needs api.resources.requests.cpu"),
+    ({"api": {"disruptionBudget": {"maxUnavailble": 1}}}, "maxUnavailble"),
+    ({"redis": {"maxMemory": "4gb"}}, "redis.maxMemory is 4gb and redis.resources.limits.memory 3Gi"),
+    ({"cache": {"maxMemory": "512mb"}}, "cache.maxMemory is 512mb"),
+    ({"redis": {"image": {"tag": "8 alpine"}}}, "tag"),
+    ({"priorityClasses": {"create": True, "serving": 10}}, "priorityClasses.serving must be above"),
+    ({"network": {"private": ["fd00::/8"]}}, "private"),
+    ({"network": {"pods": ["10.0.0.0/40"]}}, "pods"),
+    ({"worker": {"settings": {"MURMUR_WORKER__DRAIN_S": 900}}}, "set worker.drainSeconds"),
+    ({"worker": {"settings": {"HF_TOKEN": "hf_x"}}}, "HF_TOKEN is a secret"),
+    ({"settings": {"MURMUR_BLOBS__URL": "s3://b"}}, "set blobs.url"),
     ({"wroker": {}}, "wroker"),
     ({"worker": {"drainSeconds": "long"}}, "drainSeconds"),
     ({"worker": {"autoscaling": {"mode": "always"}}}, "mode"),
@@ -305,6 +363,71 @@ def test_values_that_cannot_be_meant_are_refused_with_a_sentence() -> None:
     for one, (values, word) in zip(told, REFUSED, strict=True):
         assert word in one.get("error", ""), values
     assert "helm" not in refused({"profile": "loose"}).lower()
+
+
+def test_all_that_is_wrong_is_said_at_once() -> None:
+    told = refused({"edge": {"ingress": {"enabled": True}}, "redis": {"maxMemory": "4gb"}, "backup": {"url": "s3://b"}})
+    assert [word in told for word in ("edge.host", "redis.maxMemory", "no backup would be taken")] == [True] * 3
+
+
+TAKEN: list[Document] = [
+    {"edge": PUBLISHED},
+    {"edge": ROUTED, "network": {"edgeNamespaces": ["envoy-gateway-system"]}},
+    {"profile": "open", "edge": PUBLISHED | {"allowOpen": True}},
+    {"api": {"disruptionBudget": {"minAvailable": "50%"}}, "worker": {"disruptionBudget": {"maxUnavailable": 0}}},
+    {"redis": {"maxMemory": "2gb", "resources": {"limits": {"memory": "4.5Gi"}}}},
+    {"redis": {"resources": {"limits": {"memory": 4294967296}}}},
+    {"network": {"pods": ["fd00:10:244::/56", "10.244.0.0/16"], "publicIPv6": ""}},
+    {"backup": {"enabled": True, "schedule": "@daily"}, "models": {"mode": "init"}},
+    {"backup": {"enabled": True, "schedule": "30 2 * * mon-fri"}, "priorityClasses": {"create": True}},
+    {"blobs": {"url": "s3://b/c", "region": "eu"}, "encryption": {"existingSecret": "keys"}},
+    {"worker": {"autoscaling": {"mode": "hpa"}}, "api": {"autoscaling": {"enabled": False}}},
+    {"redis": {"enabled": False}, "externalRedis": {"existingSecret": "x"}, "network": {"policies": False}},
+]
+
+
+def test_values_that_belong_together_give_documents_that_pass_the_schemas() -> None:
+    told = answers(*({"values": values} for values in TAKEN))
+    assert len(told) == len(TAKEN)
+    for one, values in zip(told, TAKEN, strict=True):
+        found = documents(one)
+        assert {key: wrong for key, document in found.items() if (wrong := faults(document))} == {}, values
+
+
+def test_a_budget_is_one_of_the_two_that_there_are() -> None:
+    (answer,) = answers({"values": TAKEN[3]})
+    found = documents(answer)
+    budgets = {name: found["PodDisruptionBudget", f"murmuration-{name}"]["spec"] for name in ("api", "worker")}
+    assert (budgets["api"]["minAvailable"], budgets["worker"]["maxUnavailable"]) == ("50%", 0)
+    assert "maxUnavailable" not in budgets["api"]
+
+
+def test_an_annotation_of_one_s_own_takes_the_chart_s_place() -> None:
+    name = "nginx.ingress.kubernetes.io/limit-rps"
+    own = {"host": "a.example.org", "ingress": {"enabled": True, "annotations": {name: "5", "own": "x"}}}
+    (answer,) = answers({"values": {"edge": own}})
+    text = answer["texts"]["edge.yaml"]
+    assert text.count(name) == 1
+    annotations = documents(answer)["Ingress", "murmuration-api"]["metadata"]["annotations"]
+    assert (annotations[name], annotations["own"]) == ("5", "x")
+    assert len(annotations) > 8
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"worker": {"tolerations": [{"key": "x", "operator": "Exists"}]}},
+        {"priorityClasses": {"create": True}},
+        {"image": {"pullSecrets": ["pull"]}},
+        {"models": {"existingClaim": "own"}},
+        {"settings": {"MURMUR_MODEL": "small"}},
+    ],
+)
+def test_any_other_job_that_fetches_models_has_another_name(changed: Document) -> None:
+    """A Job can't be changed: `helm upgrade` would fail."""
+    before, after = (documents(answer) for answer in answers({"values": {}}, {"values": changed}))
+    names = [next(name for kind, name in found if kind == "Job") for found in (before, after)]
+    assert len(set(names)) == 2
 
 
 def test_images_are_named_by_tag_or_digest_and_by_a_registry_of_ones_own() -> None:

@@ -157,6 +157,12 @@ def test_with_nothing_but_the_queue_in_view_a_claimed_hour_would_lose_its_worker
 # ---------------------------------------------------------------- the real expressions
 
 
+def ours(name: str, namespace: str = "murmuration") -> str:
+    """The series *name* of the platform in a namespace."""
+    metric, _, labels = name.rstrip("}").partition("{")
+    return f'{metric}{{{labels and labels + ","}namespace="{namespace}"}}'
+
+
 def series(values: list[float | None]) -> str:
     return " ".join("_" if value is None else repr(value) for value in values)
 
@@ -165,13 +171,20 @@ def promtool(tmp_path: Path, given: Mapping[str, list[float | None]], checks: li
     """Ask the real engine. A sample that isn't there for more than five minutes is no sample."""
     test = {
         "interval": f"{STEP_S}s",
-        "input_series": [{"series": name, "values": series(values)} for name, values in given.items()],
+        "input_series": [{"series": ours(name), "values": series(values)} for name, values in given.items()],
         "promql_expr_test": checks,
     }
+    asked(tmp_path, [test])
+
+
+def asked(tmp_path: Path, tests: list[dict[str, Any]], rules: Path | None = None) -> str:
+    """Have promtool run *tests*, with a file of rules or without; what it says where all of them pass."""
     cases = tmp_path / "cases.yml"
-    cases.write_text(yaml.safe_dump({"rule_files": [], "evaluation_interval": f"{STEP_S}s", "tests": [test]}), "utf-8")
+    told = {"rule_files": [str(rules)] if rules else [], "evaluation_interval": f"{STEP_S}s", "tests": tests}
+    cases.write_text(yaml.safe_dump(told), "utf-8")
     ran = subprocess.run([needs("promtool"), "test", "rules", cases], capture_output=True, text=True, check=False)
     assert ran.returncode == 0, (ran.stdout + ran.stderr)[-3000:]
+    return ran.stdout
 
 
 def check(query: str, at: int, value: float | None) -> dict[str, Any]:
@@ -206,6 +219,20 @@ def test_the_simulation_s_numbers_are_prometheus_s_own_of_the_chart_s_queries(tm
     promtool(tmp_path, given, checks)
 
 
+def test_another_platform_of_the_same_prometheus_is_not_counted(tmp_path: Path) -> None:
+    names = re.findall(r"murmur_\w+", BACKLOG["metadata"]["query"] + BUSY["metadata"]["query"])
+    test = {
+        "interval": f"{STEP_S}s",
+        "input_series": [
+            {"series": ours(name, namespace), "values": series([value] * 3)}
+            for name in names
+            for namespace, value in (("murmuration", 8.0), ("staging", 1e6))
+        ],
+        "promql_expr_test": [check(BACKLOG["metadata"]["query"], 30, 2.0), check(BUSY["metadata"]["query"], 30, 8.0)],
+    }
+    asked(tmp_path, [test])
+
+
 @pytest.mark.parametrize("missing", ["murmur_queue_audio_seconds", "murmur_running_audio_seconds"])
 def test_half_of_the_backlog_is_no_backlog(missing: str, tmp_path: Path) -> None:
     given: dict[str, list[float | None]] = {
@@ -236,6 +263,9 @@ def test_the_autoscaler_without_keda_asks_the_same_and_keeps_the_same_pace() -> 
     assert spec["behavior"] == BEHAVIOR
     assert (spec["minReplicas"], spec["maxReplicas"]) == (SCALER["minReplicaCount"], SCALER["maxReplicaCount"])
     (group,) = found["PrometheusRule", "murmuration-scaling"]["spec"]["groups"]
+    assert [rule["labels"] for rule in group["rules"]] == [{"namespace": "murmuration"}] * 2
+    chosen = {one["external"]["metric"]["selector"]["matchLabels"]["namespace"] for one in spec["metrics"]}
+    assert chosen == {"murmuration"}
     records = {rule["record"]: rule["expr"].strip() for rule in group["rules"]}
     external = {one["external"]["metric"]["name"]: one["external"]["target"] for one in spec["metrics"]}
     wanted = {records[name]: (target["type"], target["averageValue"]) for name, target in external.items()}

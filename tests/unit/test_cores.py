@@ -37,6 +37,15 @@ class TestQuota:
         root = machine(tmp_path, "4:cpu,cpuacct:/\n", cpu__cfs_quota_us="400000\n", cpu__cfs_period_us="100000\n")
         assert available(root) == 4
 
+    @pytest.mark.parametrize(("quota", "cores"), [("150000", 1), ("-1", 16)])
+    def test_a_container_of_cgroup_v1_finds_its_own_files_under_a_path_of_the_hosts(
+        self, tmp_path: Path, quota: str, cores: int
+    ) -> None:
+        """Docker mounts the group's own directory, but `/proc` names it as the host does; -1 is no quota."""
+        cgroup = "5:cpuset:/docker/0a1b\n4:cpu,cpuacct:/docker/0a1b\n0::/docker/0a1b\n"
+        files = {"cpu,cpuacct__cfs_quota_us": f"{quota}\n", "cpu,cpuacct__cfs_period_us": "100000\n"}
+        assert available(machine(tmp_path, cgroup, **files)) == cores
+
     def test_less_than_a_core_is_one(self, tmp_path: Path) -> None:
         assert available(machine(tmp_path, "0::/\n", cpu_max="50000 100000\n")) == 1
 

@@ -190,19 +190,41 @@ securityContext: { allowPrivilegeEscalation: false, readOnlyRootFilesystem: true
     - { name: tmp, mountPath: /tmp }
 {{- end -}}
 
+{{/* Of all platforms that a Prometheus may know, this one. */}}
+{{- define "murmuration.ours" -}}
+{namespace="{{ .Release.Namespace }}"}
+{{- end -}}
+
 {{/*
 Seconds that one worker would need for what waits and for what is claimed and not transcribed yet, at the mean of the
 speeds that workers have measured of themselves, the last one known; 1 where none was measured yet. Without a queue's
 figure it is nothing at all, and not 0: who scales must not take that for an empty queue.
 */}}
 {{- define "murmuration.backlogQuery" -}}
-(sum(murmur_queue_audio_seconds) + sum(murmur_running_audio_seconds))
-  / clamp_min(max(last_over_time(murmur_worker_speed_audio_seconds_per_second[1d])) or vector(1), 0.1)
+{{- $of := include "murmuration.ours" . -}}
+(sum(murmur_queue_audio_seconds{{ $of }}) + sum(murmur_running_audio_seconds{{ $of }}))
+  / clamp_min(max(last_over_time(murmur_worker_speed_audio_seconds_per_second{{ $of }}[1d])) or vector(1), 0.1)
 {{- end -}}
 
 {{/* Workers that hold something: fewer would be to take one's work away. */}}
 {{- define "murmuration.busyQuery" -}}
-sum(murmur_workers_busy)
+sum(murmur_workers_busy{{ include "murmuration.ours" . }})
+{{- end -}}
+
+{{/* A size of Redis' (1gb) or of Kubernetes' (3Gi) in bytes. */}}
+{{- define "murmuration.bytes" -}}
+{{- $unit := regexFind "[A-Za-z]+$" . | lower | trimSuffix "b" | trimSuffix "i" -}}
+{{- $each := get (dict "" 1 "k" 1024 "m" 1048576 "g" 1073741824 "t" 1099511627776) $unit | default 1 -}}
+{{- mulf (regexFind "^[0-9.]+" . | float64) $each | int64 -}}
+{{- end -}}
+
+{{/* Of the two that the API knows one may be set; minAvailable wins over the default of the other. */}}
+{{- define "murmuration.budget" -}}
+{{- if hasKey . "minAvailable" -}}
+minAvailable: {{ .minAvailable }}
+{{- else -}}
+maxUnavailable: {{ .maxUnavailable }}
+{{- end -}}
 {{- end -}}
 
 {{- define "murmuration.scaleBehavior" -}}
