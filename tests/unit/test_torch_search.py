@@ -8,6 +8,7 @@ import math
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from worker.engines.torch.attention import Attention, plain
+from worker.engines.torch.layout import slot_bytes, slots_now
 from worker.engines.torch.loop import BEAMS, Loop
 from worker.engines.torch.network import TEXT_POSITIONS, Cross, Decoder, Encoder, Layer, Linear, Network, Norm
 from worker.engines.torch.rules import Marks, Rules
@@ -294,3 +296,45 @@ def test_an_error_of_the_device_reaches_every_row_and_the_next_ones_are_written(
         assert_alike(written_by(loop, given[:1])[0], expected, given[0])
     finally:
         loop.close()
+
+
+def test_slots_for_which_there_is_no_memory_take_the_place_of_idle_ones(network: Network) -> None:
+    live: list[int] = []
+
+    def made(beams: int) -> Slots:
+        live[:] = running._groups
+        if live:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return slots_of(network, 2, beams)
+
+    running = Loop(made, lambda sounds: sounds, stream=torch.inference_mode, crowd=8)
+    try:
+        for width in (5, 10, 1, 5):
+            wish = Wish(7, Asked(START, 0, width, 0.0, True, 9))
+            with torch.inference_mode():
+                expected = Plainly(network, sound_of(7)).search(wish.asked)
+            assert_alike(written_by(running, [wish])[0], expected, wish)
+    finally:
+        running.close()
+
+
+@pytest.mark.parametrize(
+    ("free_gib", "reserved_gib", "beams", "slots"),
+    [(120, 0, 5, 64), (20, 0, 5, 28), (20, 0, 10, 17), (5, 0, 10, 4), (1, 4, 10, 4), (0.1, 0, 5, 1)],
+)
+def test_slots_are_as_many_as_there_is_memory_for(
+    monkeypatch: pytest.MonkeyPatch, free_gib: float, reserved_gib: float, beams: int, slots: int
+) -> None:
+    large: Any = SimpleNamespace(
+        device=SimpleNamespace(type="cuda"), dtype=torch.float16, width=1280, decoder=SimpleNamespace(layers=range(32))
+    )
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (int(free_gib * 2**30), 140 << 30))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: int(reserved_gib * 2**30))
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: 0)
+    assert slots_now(large, beams, 64) == slots
+
+
+def test_a_slot_of_large_takes_what_was_measured() -> None:
+    """64 slots, five beams, float16 on an H200: the worker held 42.8 GiB, of which 3.5 were weights and context."""
+    large: Any = SimpleNamespace(dtype=torch.float16, width=1280, decoder=SimpleNamespace(layers=range(32)))
+    assert slot_bytes(large) * 64 / 2**30 == pytest.approx(42.8 - 3.5, rel=0.1)

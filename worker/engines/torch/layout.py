@@ -15,6 +15,9 @@ BEAMS = 5
 SHARE = 0.6
 """Of the free memory, for slots; the rest is for encodings, batches in between and captured steps."""
 
+LATER_SHARE = 0.8
+"""The same of what is left when a search of another width is first asked for."""
+
 
 @dataclass(frozen=True, slots=True)
 class TorchLayout:
@@ -41,3 +44,12 @@ def layout(worker: Worker, network: Network) -> TorchLayout:
     batch = min(BATCH, slots)
     # So many rows are on their way that slots are never empty, though a batch is handed on when its last row ends.
     return TorchLayout(slots, batch, worker.model_workers or 2 * -(-slots // batch) + 1)
+
+
+def slots_now(network: Network, beams: int, most: int) -> int:
+    """Slots of so many *beams* that there is memory for at this moment: 1 to *most*; on a CPU *most*."""
+    if network.device.type != "cuda":
+        return most
+    free, _ = torch.cuda.mem_get_info(network.device)
+    free += torch.cuda.memory_reserved(network.device) - torch.cuda.memory_allocated(network.device)
+    return max(1, min(most, int(free * LATER_SHARE) // slot_bytes(network, beams)))

@@ -238,7 +238,7 @@ class Loop:
         if group is None:
             if not self._waiting[beams]:
                 return
-            group = self._groups[beams] = _Group(self._make_slots(beams))
+            group = self._groups[beams] = _Group(self._slots_of(beams))
         with self._changed:
             fresh = [self._waiting[beams].popleft() for _ in range(min(len(self._waiting[beams]), group.room))]
         group.place(fresh)
@@ -246,6 +246,15 @@ class Loop:
             group.step()
         for row, read in group.collect():
             _settle(row.future, read)
+
+    def _slots_of(self, beams: int) -> Slots:
+        """Slots of so many beams, in the place of those that nobody is in where there is no memory for both."""
+        try:
+            return self._make_slots(beams)
+        except torch.OutOfMemoryError:
+            self._groups = {number: group for number, group in self._groups.items() if group.active}
+            torch.cuda.empty_cache()
+            return self._make_slots(beams)
 
     def _fail(self, beams: int, error: Exception) -> None:
         group = self._groups.pop(beams, None)

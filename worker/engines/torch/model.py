@@ -15,6 +15,7 @@ from worker.engines.torch.align import aligned
 from worker.engines.torch.attention import quickest
 from worker.engines.torch.captured import Captured
 from worker.engines.torch.files import NotWhisper
+from worker.engines.torch.layout import slots_now
 from worker.engines.torch.loop import Loop
 from worker.engines.torch.mel import LogMel, Sound
 from worker.engines.torch.network import Network
@@ -150,7 +151,8 @@ class TorchModel:
         return wait
 
     def _make_slots(self, beams: int) -> Slots:
-        return Slots(self._network, self._marks, self._rules, self._attention, count=self.slots, beams=beams)
+        count = slots_now(self._network, beams, self.slots)
+        return Slots(self._network, self._marks, self._rules, self._attention, count=count, beams=beams)
 
     def _stream(self) -> Any:
         if self._network.device.type != "cuda":
