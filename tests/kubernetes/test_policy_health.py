@@ -66,9 +66,12 @@ def test_a_worker_that_is_to_go_finishes_the_span_that_it_holds(monkeypatch: pyt
 
 
 def test_new_settings_are_new_pods() -> None:
-    before = named("Deployment", "worker")["spec"]["template"]["metadata"]["annotations"]["checksum/settings"]
-    after = named("Deployment", "worker", "gpu")["spec"]["template"]["metadata"]["annotations"]["checksum/settings"]
-    assert before != after
+    for name in ("api", "worker"):
+        before, after = (
+            named("Deployment", name, profile)["spec"]["template"]["metadata"]["annotations"]["checksum/settings"]
+            for profile in ("base", "gpu")
+        )
+        assert before != after
 
 
 def test_a_rollout_and_a_drained_node_leave_enough_of_everything() -> None:

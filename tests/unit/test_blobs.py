@@ -71,6 +71,16 @@ async def test_sweep_takes_old_parts_and_old_blobs_that_nobody_holds(tmp_path: P
     await coming.abort()
 
 
+@pytest.mark.parametrize("end", ["commit", "abort"])
+async def test_room_that_was_promised_to_an_upload_is_free_again_however_it_ends(tmp_path: Path, end: str) -> None:
+    blobs = DiskBlobs(tmp_path)
+    upload = blobs.upload(expected_bytes=1000)
+    assert blobs.promised_bytes() == 1000
+    await upload.write(b"sound")
+    await getattr(upload, end)()
+    assert blobs.promised_bytes() == 0
+
+
 def test_sweep_of_a_store_that_was_never_used_finds_nothing(tmp_path: Path) -> None:
     assert DiskBlobs(tmp_path / "none").sweep(older_than_s=0, held=lambda _: ()) == 0
 

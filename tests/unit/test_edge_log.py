@@ -57,6 +57,13 @@ def test_a_client_that_leaves_is_no_failure_of_the_replica_and_one_that_was_pass
     assert value("murmur_edge_unreadable_lines_total") == 1
 
 
+@pytest.mark.parametrize("service", ["api", "nginx"])
+def test_first_error_of_all_is_an_increase_from_nothing(service: str) -> None:
+    """Prometheus sees no increase in a series that begins with its first error."""
+    labels = {"service": service, "upstream": "", "status": "502"}
+    assert EdgeMetrics().registry.get_sample_value("murmur_edge_requests_total", labels) == 0
+
+
 def test_addresses_of_replicas_that_are_long_gone_are_forgotten() -> None:
     metrics = EdgeMetrics()
     for number in range(3 * MOST_UPSTREAMS):

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from transcription.encryption.files import PLAIN
 from transcription.errors import BlobDamaged, BlobMissing, ScratchFailed, StorageUnavailable
 from transcription.retry import classified
 from transcription.storage.disk import DiskBlobs
+from transcription.storage.results import DiskResults
 from transcription.storage.verify import Verified, verify
 
 AUDIO = os.urandom(3_000_000)
@@ -24,6 +26,63 @@ def keep(blobs: DiskBlobs) -> str:
         return await one.commit()
 
     return asyncio.run(upload())
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """What was synced to the disk, and what was renamed, in their order; by inode."""
+    found, fsync, rename = list[tuple[str, int]](), os.fsync, Path.rename
+
+    def synced(descriptor: int) -> None:
+        found.append(("synced", os.fstat(descriptor).st_ino))
+        fsync(descriptor)
+
+    def renamed(path: Path, target: Path) -> Path:
+        found.append(("renamed", path.stat().st_ino))
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "rename", renamed)
+    return found
+
+
+def is_durable(path: Path, steps: list[tuple[str, int]]) -> bool:
+    """Whether the *steps* leave *path* whole on the disk whenever the power goes: its bytes, its name, its folder."""
+    file, folder = path.stat().st_ino, path.parent.stat().st_ino
+    needed = [("synced", file), ("renamed", file), ("synced", folder)]
+    return [step for step in steps if step in needed] == needed
+
+
+def test_recording_is_on_the_disk_under_its_name_before_it_is_accepted(
+    tmp_path: Path, steps: list[tuple[str, int]]
+) -> None:
+    path = DiskBlobs(tmp_path).fetch(keep(DiskBlobs(tmp_path)))
+    assert is_durable(path, steps)
+
+
+def test_result_is_on_the_disk_under_its_name_before_it_may_leave_the_ledger(
+    tmp_path: Path, steps: list[tuple[str, int]]
+) -> None:
+    store = DiskResults(tmp_path, PLAIN)
+    store.write("ab" * 16, b"what was said")
+    assert is_durable(tmp_path / "ab" / ("ab" * 16), steps)
+
+
+def test_what_is_damaged_and_results_that_were_never_finished_go_when_they_are_old(tmp_path: Path) -> None:
+    blobs, store = DiskBlobs(tmp_path), DiskResults(tmp_path / "results", PLAIN)
+    blobs.set_aside(keep(blobs))
+    store.write("ab" * 16, b"what was said")
+    begun = tmp_path / "results" / "parts" / "x.part"
+    begun.write_bytes(b"half")
+    (tmp_path / "results" / "ab" / "notes.txt").write_bytes(b"an operator's own")
+    assert list(store.old(older_than_s=3600)) == []
+    assert blobs.sweep(older_than_s=3600, held=lambda _: ()) == 0
+    for path in [*tmp_path.rglob("*")]:
+        os.utime(path, (1, 1))
+    assert list(store.old(older_than_s=3600)) == ["ab" * 16]
+    assert not begun.exists()
+    assert blobs.sweep(older_than_s=3600, held=lambda _: ()) == 1
+    assert list((tmp_path / "damaged").iterdir()) == []
 
 
 def test_upload_of_the_whole_recording_replaces_one_that_was_cut(tmp_path: Path) -> None:
