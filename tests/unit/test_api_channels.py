@@ -38,6 +38,7 @@ async def api(tmp_path: Path) -> AsyncIterator[Bench]:
         (STEREO, {"channels": "split", "diarize": "true"}, "diarize: with channels=split"),
         (STEREO, {"channel_names": "a,b"}, "channel_names: needs channels=split"),
         (STEREO, {"channels": "left"}, "channels: Input should be 'mix' or 'split'"),
+        (STEREO, {"audio_track": "5"}, "audio_track"),
         (MONO, {"languages": "de,xx"}, "languages: 'xx' is no language"),
         (MONO, {"languages": "de,en", "language": "fr"}, "languages: 'fr', the language, isn't among them"),
     ],

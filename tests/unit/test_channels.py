@@ -150,3 +150,14 @@ def test_channel_that_is_the_same_as_another_says_nothing_twice() -> None:
     again = replace(RIGHT, same_as=1)
     whole = joined([(LEFT, PLAIN), (again, replace(PLAIN, segments=()))])
     assert [one.channel for one in whole.segments] == [1, 1]
+
+
+def test_channel_that_is_the_same_as_another_is_never_written_twice() -> None:
+    hello = (Segment(0.0, 1.0, " hello"),)
+    once = Transcript(
+        segments=hello, language="en", language_probability=None, duration=2.0, task="transcribe", model="demo",
+        complete=True,
+    )  # fmt: skip
+    channels = [Channel(number=1, computation="a"), Channel(number=2, computation="b", same_as=1)]
+    found = joined([(channel, once) for channel in channels])
+    assert [(one.channel, one.text) for one in found.segments] == [(1, " hello")]

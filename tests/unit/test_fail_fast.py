@@ -1,12 +1,14 @@
 """How long the API waits for the ledger: by its own clock, once for each request, and never for its own lateness."""
 
 import asyncio
+from types import SimpleNamespace
 
 import pytest
 from pydantic import SecretStr
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from tests.virtual_time import busy, run
+from transcription.ledger.connections import fail_fast
 from transcription.ledger.connections.clients import connect_async
 from transcription.ledger.connections.fail_fast import FailFastRedis, NotSent, new_patience, one_patience
 from transcription.settings import Ledger
@@ -93,6 +95,25 @@ def test_who_waits_for_a_job_has_each_look_s_whole_time() -> None:
                 await answered(redis, 0.7)
 
     run(ask())
+
+
+def test_a_server_that_was_silent_is_left_alone_for_a_second_and_asked_again_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = [100.0]
+    monkeypatch.setattr(fail_fast, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+
+    async def ask() -> None:
+        redis = client()
+        await silent(redis)
+        for clock[0] in (100.1, 100.9):
+            with pytest.raises(NotSent, match="a moment ago"):
+                await answered(redis, 0.1)
+        clock[0] = 100.0 + fail_fast.SILENT_S
+        assert await answered(redis, 0.1) == pytest.approx(0.1)
+
+    run(ask())
+    assert fail_fast.SILENT_S == 1.0
 
 
 def test_a_slow_call_with_little_time_left_does_not_declare_the_server_silent_for_others() -> None:

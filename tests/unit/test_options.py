@@ -150,3 +150,9 @@ def test_every_option_that_can_change_the_transcript_changes_the_fingerprint_and
     assert len({plain, *names}) == len(names) + 1
     same = parse_options({"priority": "batch", "response_format": "srt", "ttl_s": 60, "webhook_url": "http://x"})
     assert fingerprint("a" * 64, "demo", "r1", same.decoding()) == plain
+
+
+@pytest.mark.parametrize("name", ["prompt", "hotwords"])
+def test_blank_text_is_no_text_and_shares_a_computation_with_it(name: str) -> None:
+    assert Options.model_validate({name: " \n"}).decoding() == Options().decoding()
+    assert getattr(Options.model_validate({name: " a "}), name) == " a "

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transcription.spans import ROUNDING_S, Piece, Span, cut, pieces, windows
+from transcription.spans import ROUNDING_S, Piece, Span, cut, pieces, span_length, windows
 
 
 @st.composite
@@ -118,3 +118,8 @@ def test_a_stretch_of_no_length_is_in_no_window() -> None:
 
 def test_what_rounding_adds_to_a_window_makes_no_second_one() -> None:
     assert windows([Span(0, 30 + ROUNDING_S)]) == [[Span(0, 30 + ROUNDING_S)]]
+
+
+@pytest.mark.parametrize(("rate", "length_s"), [(None, 300.0), (0.2, 60.0), (2.0, 120.0), (4.5, 270.0), (100.0, 300.0)])
+def test_spans_are_what_their_worker_computes_in_a_minute_within_bounds(rate: float | None, length_s: float) -> None:
+    assert span_length(300.0, rate) == length_s

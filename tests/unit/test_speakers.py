@@ -109,3 +109,11 @@ def test_no_word_is_lost_moved_or_left_without_a_speaker(
     assert all(a.start <= b.start and a.speaker != b.speaker for a, b in pairwise(found))
     if timed:
         assert [word.word for one in found for word in one.words] == [word.word for word in segment.words]
+
+
+def test_who_speaks_at_the_same_time_as_another_is_said_so_and_nobody_else() -> None:
+    both = [Turn(0, 2, 0, overlap=True), Turn(0, 2, 1, overlap=True), Turn(2, 6, 1)]
+    found = attribute([spoken("good morning. hello to all there")], both)
+    assert [(one.overlap, [word.overlap for word in one.words or ()]) for one in found] == [
+        (True, [True, True]), (False, [False] * 4),
+    ]  # fmt: skip

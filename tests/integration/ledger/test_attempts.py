@@ -134,3 +134,13 @@ def test_a_worker_leaves_what_it_had_a_fault_with_to_another_as_long_as_there_is
     spans.reap()
     # Both had one: whoever comes first takes it, and it has cost no attempt.
     assert worker.claim().attempt == 1
+
+
+def test_an_error_s_endless_text_fills_no_ledger(client: LedgerClient, worker: LedgerWorker, spans: RedisSpans) -> None:
+    job = client.new()
+    failure = Failure(code="engine_failed", message="boom " * 10_000, retryable=False)
+    spans.fail(worker.claim(), failure, retry_in_s=None)
+    told = client.get(job).failure
+    assert told is not None
+    assert told.message.startswith("boom boom")
+    assert len(told.message) <= 2000

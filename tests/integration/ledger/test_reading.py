@@ -11,6 +11,7 @@ from transcription.errors import MalformedRequest
 from transcription.job import Job, Status
 from transcription.ledger.jobs import change_feed
 from transcription.ledger.jobs.job_store import RedisJobs
+from transcription.ledger.records import jobs as job_records
 from transcription.ledger.span_store import RedisSpans
 from transcription.settings import Settings
 from transcription.spans import Piece, Span
@@ -116,3 +117,12 @@ def test_a_waiter_wakes_when_the_job_ends(
         return await asyncio.wait_for(waiting, 30)
 
     assert ask(settings, wait).status is Status.COMPLETED
+
+
+@pytest.mark.parametrize(
+    ("status", "ended"), [(Status.COMPLETED, 5.0), (Status.FAILED, 1.0), (Status.PROCESSING, None)]
+)
+def test_job_of_several_parts_is_complete_with_the_last_and_fails_with_the_first(
+    status: Status, ended: float | None
+) -> None:
+    assert job_records._ended({}, [{"completed": "1000"}, {"completed": "5000"}, {}], status) == ended
