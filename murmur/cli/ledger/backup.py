@@ -32,6 +32,7 @@ app = typer.Typer(
 )
 
 STDIO = "-"
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @app.command("create")
@@ -122,7 +123,7 @@ def _source(file: str) -> Iterator[BinaryIO]:
 @contextmanager
 def _opened(ledger: str | None, data_dir: Path | None) -> Iterator[tuple[Redis, Settings, FileEncryption]]:
     """What a backup is made of; signals that end the process are exceptions inside, so that nothing is left behind."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in _ENDING:
         signal.signal(number, _end)
     with connected(ledger, data_dir) as (client, settings):
         try:
@@ -132,6 +133,9 @@ def _opened(ledger: str | None, data_dir: Path | None) -> Iterator[tuple[Redis, 
 
 
 def _end(number: int, _: object) -> None:
+    # A shell that is told to stop tells us too, so a second signal comes while the first one's end is under way.
+    for other in _ENDING:
+        signal.signal(other, signal.SIG_IGN)
     sys.exit(128 + number)
 
 
