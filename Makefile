@@ -7,6 +7,7 @@ DATA_DIR ?=
 ARGS ?=
 # Of the tests, which wait for other processes half of their time: twice as many as a small machine has cores.
 PROCESSES ?= 4
+PLUGINS := -p anyio -p hypothesispytest -p randomly -p timeout -p xdist
 FUZZ_INPUTS ?= 10000
 FUZZ_SEED ?= 1
 # The first interpreter that starts and is new enough; `make PYTHON=/path/to/python` chooses another.
@@ -25,9 +26,15 @@ demo: $(VENV)/.local ## Transcribe a sample through the whole platform, then sto
 run: $(VENV)/.local ## Run the platform on 127.0.0.1:8000 until Ctrl-C (ARGS="--port 9000 --workers 2 --model small")
 	@$(BIN)/murmur up $(if $(DATA_DIR),--data-dir $(DATA_DIR)) $(ARGS)
 
+# Bytecode is kept even where the environment says not to: else every process compiles each file that it imports anew.
+test: export PYTHONDONTWRITEBYTECODE :=
+# Of every plugin that is found by itself pytest rewrites the assertions of its whole package: in each process of tests
+# seconds for the 350 files of Hypothesis and Schemathesis.
+test: export PYTEST_DISABLE_PLUGIN_AUTOLOAD := 1
 # A process of tests that dies is the end, with the test's name: xdist's replacement may wait for ever for its last test.
 test: $(VENV)/.dev ## Run the tests (ARGS="tests/unit -k formats", PROCESSES=2)
-	@$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder --max-worker-restart 0 $(ARGS)
+	@$(BIN)/python -m tests.compiled
+	@$(BIN)/python -m pytest $(PLUGINS) -n $(PROCESSES) --dist loadfile --no-loadscope-reorder --max-worker-restart 0 $(ARGS)
 
 clients: $(VENV)/.clients ## Install linters, generators and published clients, which tests/clients drives (npm; a minute)
 

@@ -4,6 +4,7 @@ Fixtures for every test: real servers, started once and emptied between tests.
 A server that can't be had fails the test that needs it: the locks bring one along.
 """
 
+import gc
 import os
 import signal
 import threading
@@ -25,9 +26,20 @@ LEDGER_SUITES = ("tests.integration.ledger.", "tests.integration.test_queue_plac
 
 
 def pytest_configure() -> None:
-    """Heed SIGINT: what a shell starts in the background ignores it, and so would every process that a test starts."""
+    """
+    Heed SIGINT: what a shell starts in the background ignores it, and so would every process that a test starts.
+
+    Nothing that is imported while tests are collected is garbage: looking for it would take a third of that time.
+    """
+    gc.disable()
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_finish() -> None:
+    """Set aside what the imports made: a test that collects garbage, as unloading a model does, needn't look at it."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)
