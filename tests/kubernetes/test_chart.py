@@ -314,6 +314,14 @@ REFUSED: list[tuple[Document, str]] = [
     ({"edge": PUBLISHED, "network": {"edgeNamespaces": []}}, "needs network.edgeNamespaces"),
     ({"edge": ROUTED}, "where the Gateway's pods run"),
     ({"edge": {"host": "https://a"}}, "host"),
+    ({"edge": {"host": "*.example.org"}}, "host"),
+    (
+        {"edge": ROUTED | {"gateway": {"enabled": True, "parentRefs": [{}]}}, "network": {"edgeNamespaces": ["gw"]}},
+        "name",
+    ),
+    ({"monitoring": {"edge": {"durations": "x"}}}, "not used without monitoring.edge.requests"),
+    ({"api": {"resources": None}}, "resources"),
+    ({"redis": {"storage": None}}, "storage"),
     (
         {"monitoring": {"podMonitors": {"enabled": True}}, "network": {"monitoringNamespaces": []}},
         "needs network.monitoringNamespaces",

@@ -4,7 +4,7 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from tests.kubernetes.charts import Document, profiles
+from tests.kubernetes.charts import Document, answers, documents, profiles
 from tests.kubernetes.rendered import LABELS, labels, named, of, settings_of
 from transcription.network.addresses import is_public
 
@@ -136,3 +136,11 @@ def test_a_service_leads_to_the_port_where_its_pods_listen(name: str, port: int)
     (listening,) = of(name)["ports"]
     assert way.get("targetPort", listening["name"]) == listening["name"]
     assert "type" not in spec  # within the cluster alone
+
+
+@pytest.mark.parametrize("part", ["api", "worker", "models", "backup"])
+def test_a_proxy_inside_can_be_reached_by_whom_it_is_for(part: str) -> None:
+    rule = {"to": [{"ipBlock": {"cidr": "10.1.2.3/32"}}], "ports": [{"port": 3128}]}
+    (answer,) = answers({"values": {"network": {"extraEgress": {part: [rule]}}, "backup": {"enabled": True}}})
+    policies = {name: found["spec"] for (kind, name), found in documents(answer).items() if kind == "NetworkPolicy"}
+    assert [name for name, spec in policies.items() if rule in spec.get("egress", ())] == [f"murmuration-{part}"]
