@@ -485,3 +485,12 @@ def test_a_recording_stays_as_long_as_its_result_where_that_is_set(
 def test_a_told_thread_ends_soon(spans: RedisSpans, settings: Settings) -> None:
     with caring(spans, settings) as thread:
         eventually(thread.is_alive)
+
+
+def test_a_sweep_ends_the_jobs_of_models_that_nobody_serves_any_more(
+    spans: RedisSpans, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(RedisSpans, "fail_unserved", lambda _: asked.append("unserved") or 0)
+    Maintenance(spans, Hints(), DiskBlobs(settings.blob_dir), settings).sweep()
+    assert asked == ["unserved"]

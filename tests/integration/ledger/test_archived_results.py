@@ -372,3 +372,12 @@ def test_a_stored_result_stays_for_those_who_hold_it_however_often_another_one_l
     site.client.forget(stays)
     site.archive()
     assert site.files() == []
+
+
+def test_what_lies_under_a_result_s_name_and_is_another_one_s_is_not_given_out(site: Site) -> None:
+    mine, theirs = finished(site.client, site.worker), finished(site.client, site.worker, "b")
+    site.archive()
+    site.store.write(mine.computation, site.store.read(theirs.computation))
+    with pytest.raises(ResultLost, match="another one's"):
+        site.reader.text(mine)
+    assert site.reader.text(theirs) == "b one b two b three"

@@ -126,3 +126,17 @@ def test_job_of_several_parts_is_complete_with_the_last_and_fails_with_the_first
     status: Status, ended: float | None
 ) -> None:
     assert job_records._ended({}, [{"completed": "1000"}, {"completed": "5000"}, {}], status) == ended
+
+
+def test_job_that_can_not_be_read_spoils_nobody_else_s_look_up(settings: Settings, redis_server: Redis) -> None:
+    broken, whole = (submit(settings, submission(letter * 64))[0] for letter in "ab")
+    redis_server.hset(f"murmur:job:{broken.id}", "options", "no JSON")
+
+    async def both(jobs: RedisJobs) -> list[Job | BaseException]:
+        asked = (jobs.get(one.id, tenant=one.tenant) for one in (broken, whole))
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    bad, good = ask(settings, both)
+    assert isinstance(bad, ValueError)
+    assert isinstance(good, Job)
+    assert good.id == whole.id
