@@ -117,6 +117,50 @@ def test_a_model_in_use_stays_until_it_is_given_back(make: Callable[..., ModelCa
     assert loader.made[0].closed
 
 
+def test_the_least_recently_used_stays_while_it_is_in_use_and_an_idle_one_goes(
+    make: Callable[..., ModelCache], loader: Loader
+) -> None:
+    cache = make(max_models=2)
+    with cache.get("a"):
+        with cache.get("b"):
+            pass
+        with cache.get("c"):
+            assert cache.names() == ("a", "c")
+    assert [engine.name for engine in loader.made if engine.closed] == ["b"]
+
+
+def test_a_model_that_could_not_be_loaded_is_loaded_when_its_weights_are_back(tmp_path: Path) -> None:
+    answers: list[Any] = [ModelUnavailable("the share is away"), FakeEngine("demo")]
+
+    def load(*_: object) -> Any:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    cache = ModelCache(Settings(data_dir=tmp_path), load=load)
+    with pytest.raises(ModelUnavailable, match="away"), cache.get("demo"):
+        pass
+    with cache.get("demo") as engine:
+        assert engine.name == "demo"
+    cache.close()
+
+
+def test_a_download_that_was_cut_is_no_model_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool] = []
+
+    def download(name: str, *, local_files_only: bool = False, **_: object) -> str:
+        asked.append(local_files_only)
+        if not local_files_only:
+            (tmp_path / "model.bin").touch()
+        return str(tmp_path)
+
+    monkeypatch.setattr(model_cache, "download_model", download)
+    for _ in range(2):
+        assert locate("base", Settings(data_dir=tmp_path)) == tmp_path
+    assert asked == [True, False, True]
+
+
 def test_a_model_in_constant_use_can_not_keep_another_out(make: Callable[..., ModelCache]) -> None:
     cache = make(max_models=1)
     order: list[str] = []

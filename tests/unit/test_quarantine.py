@@ -3,6 +3,8 @@
 import asyncio
 import threading
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -71,6 +73,63 @@ def test_a_model_that_cannot_be_loaded_is_withdrawn_alone() -> None:
     assert subject.without(("demo", "large-v3")) == ("demo",)
     part.broken.clear()
     eventually(lambda: subject.without(("demo", "large-v3")) == ("demo", "large-v3"))
+
+
+def test_a_disk_that_can_not_be_written_closes_the_worker() -> None:
+    part = Part()
+    part.broken.set()
+    subject = Quarantine(part, limit=1)
+    subject.met(ScratchFailed("no disk"), model="demo")
+    assert not subject.open
+    assert subject.without(("demo",)) == ()
+    subject.close()
+
+
+class Pauses:
+    """Stands where the probing thread waits: nobody waits, and how long is kept."""
+
+    def __init__(self, most: int) -> None:
+        self.asked: list[float] = []
+        self._most = most
+
+    def wait(self, length_s: float) -> bool:
+        self.asked.append(length_s)
+        return len(self.asked) >= self._most
+
+    def set(self) -> None:
+        """Nothing waits."""
+
+
+def waiting(subject: Quarantine, monkeypatch: pytest.MonkeyPatch, most: int) -> Pauses:
+    monkeypatch.setattr(quarantine, "random", SimpleNamespace(uniform=lambda _, longest: longest))
+    pauses = Pauses(most)
+    subject._closed = cast("Any", pauses)
+    return pauses
+
+
+def test_pauses_between_probes_grow_and_have_a_longest(monkeypatch: pytest.MonkeyPatch) -> None:
+    part = Part()
+    part.broken.set()
+    subject = Quarantine(part, limit=1)
+    pauses = waiting(subject, monkeypatch, 7)
+    subject.met(ScratchFailed("no disk"), model="demo")
+    eventually(lambda: len(pauses.asked) == 7)
+    assert pauses.asked == [0.0, 0.01, 0.02, 0.04, 0.05, 0.05, 0.05]
+
+
+def test_where_spans_fail_though_the_probe_passes_the_pauses_go_on_growing_until_one_succeeds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    subject = Quarantine(Part(), limit=1)
+    pauses = waiting(subject, monkeypatch, 99)
+    for number in range(1, 4):
+        subject.met(ScratchFailed("no disk"), model="demo")
+        eventually(lambda number=number: len(pauses.asked) == number and subject.open)  # type: ignore[misc]
+    assert pauses.asked == [0.0, 0.01, 0.02]
+    subject.passed(model="demo")
+    subject.met(ScratchFailed("no disk"), model="demo")
+    eventually(lambda: len(pauses.asked) == 4 and subject.open)
+    assert pauses.asked[-1] == 0.0
 
 
 def test_an_error_that_no_probe_knows_closes_nothing() -> None:
