@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from transcription.errors import UrlNotAllowed
+from transcription.network import lookups
 from transcription.network.guard import client, opened
 
 pytestmark = pytest.mark.anyio
@@ -100,3 +101,17 @@ async def test_own_networks_are_out_of_reach_unless_they_are_allowed(servers: tu
     with pytest.raises(UrlNotAllowed):
         await ask(f"{target.url}/a", allow_private=False)
     assert target.asked == []
+
+
+async def test_host_whose_first_address_refuses_is_reached_by_its_second(
+    servers: tuple[Server, Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, _ = servers
+
+    async def addresses(*_: object, **__: object) -> list[str]:
+        return ["127.0.0.2", "127.0.0.1"]  # nobody listens at the first
+
+    monkeypatch.setattr(lookups, "addresses", addresses)
+    port = target.server_address[1]
+    assert await ask(f"http://two.example:{port}/talk.mp3") == 200
+    assert target.asked[0][1]["Host"] == f"two.example:{port}"
