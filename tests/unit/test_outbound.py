@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from transcription.errors import UrlNotAllowed
-from transcription.network import lookups
 from transcription.network.guard import client, opened
+from transcription.network.lookups import Lookups
 
 pytestmark = pytest.mark.anyio
 
@@ -111,7 +111,7 @@ async def test_host_whose_first_address_refuses_is_reached_by_its_second(
     async def addresses(*_: object, **__: object) -> list[str]:
         return ["127.0.0.2", "127.0.0.1"]  # nobody listens at the first
 
-    monkeypatch.setattr(lookups, "addresses", addresses)
+    monkeypatch.setattr(Lookups, "addresses", addresses)
     port = target.server_address[1]
     assert await ask(f"http://two.example:{port}/talk.mp3") == 200
     assert target.asked[0][1]["Host"] == f"two.example:{port}"
