@@ -106,6 +106,7 @@ def machine_with(*cards: Card, status: int = 0) -> Iterator[None]:
     gpus._driver.cache_clear()
     try:
         with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(gpus, "library_is_here", lambda: True)
             patch.setattr(pynvml, "_LoadNvmlLibrary", lambda: None)
             patch.setattr(pynvml, "_nvmlGetFunctionPointer", Nvml(cards, status=status))
             yield

@@ -1,5 +1,8 @@
 """Which GPUs and instances there are, asked of NVIDIA's library through pynvml."""
 
+import subprocess
+import sys
+
 import pytest
 
 pytest.importorskip("pynvml", reason="the extra `cuda` isn't installed")
@@ -88,3 +91,15 @@ def test_figures_are_those_of_visible_devices_and_a_missing_one_is_zero() -> Non
 def test_without_a_driver_that_answers_there_are_no_devices(status: int) -> None:
     with machine_with(WHOLE, status=status):
         assert devices({}) == gpus({}) == without_instances() == []
+
+
+def test_nothing_is_imported_for_a_driver_that_is_not_there() -> None:
+    program = """
+import sys
+from transcription.observability import gpus
+gpus.library_is_here = lambda: False
+assert gpus.devices({}) == gpus.gpus({}) == gpus.without_instances() == []
+assert "pynvml" not in sys.modules
+"""
+    ended = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 0, ended.stderr

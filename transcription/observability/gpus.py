@@ -4,18 +4,17 @@ NVIDIA's GPUs, as their driver's library reports them; none without a driver or 
 A device is what one process may be given: a card, or an instance of a card that is divided (MIG).
 """
 
+import ctypes
 import functools
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
-try:
-    import pynvml
-except ImportError:  # only where there may be a GPU: the extra `cuda`
-    pynvml = None
-
+LIBRARY = "libnvidia-ml.so.1"
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 OLD_INSTANCE = re.compile(r"MIG-GPU-[0-9a-fA-F-]+/\d+/\d+")
 """How drivers before R470 call an instance: card, GPU instance, compute instance."""
@@ -82,24 +81,44 @@ def without_instances() -> list[str]:
     return [card.index for card in _cards() if _is_divided(card) and not _parts(card)] if _driver() else []
 
 
+def library_is_here() -> bool:
+    """Whether the driver's library can be opened. Importing pynvml to hear that it can't takes a seventh of a start."""
+    if sys.platform != "linux":
+        return True  # pynvml knows where others keep it
+    try:
+        ctypes.CDLL(LIBRARY)
+    except OSError:
+        return False
+    return True
+
+
+@functools.cache
+def _nvml() -> Any:
+    """The module `pynvml`, which only the extra `cuda` brings; None without it."""
+    try:
+        return import_module("pynvml")
+    except ImportError:
+        return None
+
+
 @functools.cache
 def _driver() -> bool:
     """Whether there is a driver; it stays open as long as the process lives."""
-    if pynvml is None:
+    if not library_is_here() or _nvml() is None:
         return False
     try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
+        _nvml().nvmlInit()
+    except _nvml().NVMLError:
         return False
     return True
 
 
 def _cards() -> Iterator[Device]:
     """The machine's cards; one that was lost, or that we may not use, isn't there."""
-    for number in range(_asked(pynvml.nvmlDeviceGetCount) or 0):
-        handle = _asked(pynvml.nvmlDeviceGetHandleByIndex, number)
+    for number in range(_asked(_nvml().nvmlDeviceGetCount) or 0):
+        handle = _asked(_nvml().nvmlDeviceGetHandleByIndex, number)
         if handle is not None:
-            yield Device(_asked(pynvml.nvmlDeviceGetUUID, handle) or str(number), str(number), handle)
+            yield Device(_asked(_nvml().nvmlDeviceGetUUID, handle) or str(number), str(number), handle)
 
 
 def _named(name: str, cards: list[Device]) -> list[Device] | None:
@@ -122,23 +141,23 @@ def _parts(card: Device) -> list[Device]:
 
 
 def _is_divided(card: Device) -> bool:
-    mode = _asked(pynvml.nvmlDeviceGetMigMode, card.handle)
-    return bool(mode) and mode[0] == pynvml.NVML_DEVICE_MIG_ENABLE
+    mode = _asked(_nvml().nvmlDeviceGetMigMode, card.handle)
+    return bool(mode) and mode[0] == _nvml().NVML_DEVICE_MIG_ENABLE
 
 
 def _instances(card: Device) -> list[Device]:
     found = []
-    for number in range(_asked(pynvml.nvmlDeviceGetMaxMigDeviceCount, card.handle) or 0):
-        handle = _asked(pynvml.nvmlDeviceGetMigDeviceHandleByIndex, card.handle, number)  # there are gaps
-        name = None if handle is None else _asked(pynvml.nvmlDeviceGetUUID, handle)
+    for number in range(_asked(_nvml().nvmlDeviceGetMaxMigDeviceCount, card.handle) or 0):
+        handle = _asked(_nvml().nvmlDeviceGetMigDeviceHandleByIndex, card.handle, number)  # there are gaps
+        name = None if handle is None else _asked(_nvml().nvmlDeviceGetUUID, handle)
         if name:
             found.append(Device(name, f"{card.index}:{number}", handle))
     return found
 
 
 def _figures(device: Device) -> Gpu:
-    memory = _asked(pynvml.nvmlDeviceGetMemoryInfo, device.handle)
-    load = _asked(pynvml.nvmlDeviceGetUtilizationRates, device.handle)
+    memory = _asked(_nvml().nvmlDeviceGetMemoryInfo, device.handle)
+    load = _asked(_nvml().nvmlDeviceGetUtilizationRates, device.handle)
     return Gpu(
         index=device.index,
         used_bytes=int(memory.used) if memory else 0,
@@ -149,6 +168,6 @@ def _figures(device: Device) -> Gpu:
 
 def _asked(question: Callable[..., Any], *given: Any) -> Any:
     """What the library says; None where it has no answer."""
-    with suppress(pynvml.NVMLError):
+    with suppress(_nvml().NVMLError):
         return question(*given)
     return None
