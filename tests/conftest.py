@@ -64,6 +64,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("ledger_url", list(ledger_binaries()), indirect=True, scope="session")
 
 
+@pytest.fixture
+def anyio_backend() -> str:
+    """What tests that are coroutines run on: the API's own loop, not trio's too."""
+    return "asyncio"
+
+
 @pytest.fixture(autouse=True)
 def _threads_die_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a test sets to hear of dead threads, as a worker does, is set for that test alone."""

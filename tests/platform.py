@@ -23,6 +23,9 @@ from transcription.settings import Limits, Settings
 
 T = TypeVar("T")
 
+BLOBS_SECRET = "known to the API and the worker"
+"""Signs the links of a platform whose worker shares no disk with it."""
+
 LEAST_PATIENCE_S = 30.0
 """No wait gives up sooner: on a machine that others keep busy nothing can be told from less."""
 

@@ -18,11 +18,6 @@ AUDIO = random.Random(7).randbytes(3_500_000)
 SHA256 = hashlib.sha256(AUDIO).hexdigest()
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @pytest.fixture(params=["disk", "bucket"])
 def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> BlobStore:
     """A store of each kind, empty."""

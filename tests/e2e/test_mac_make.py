@@ -12,34 +12,12 @@ from urllib.parse import urlsplit
 
 import psutil
 import pytest
-from pydantic import SecretStr
 
 from demo import SAMPLES
-from murmur.platform.ledger_server import free_port
-from murmur.platform.local import PlatformConfig
-from tests.platform import TestPlatform, eventually
+from tests.platform import BLOBS_SECRET, TestPlatform, eventually
 from tests.ready_model import with_ready_model
-from transcription.settings import Blobs, Limits, Settings
 
 ROOT = Path(__file__).parents[2]
-SECRET = "signs the links of both sides"
-
-
-@pytest.fixture(scope="module")
-def api_alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestPlatform]:
-    """A ledger with a password, and an API without a worker."""
-    settings = Settings(
-        data_dir=tmp_path_factory.mktemp("api"),
-        model="demo",
-        limits=Limits(max_memory_percent=100, min_free_disk_bytes=0),
-        blobs=Blobs(secret=SecretStr(SECRET)),
-    )
-    platform = TestPlatform(settings, PlatformConfig(workers=0, port=free_port()))
-    try:
-        platform.start()
-        yield platform
-    finally:
-        platform.stop()
 
 
 def checkout(directory: Path, *variables: str) -> None:
@@ -76,7 +54,7 @@ def test_a_mac_s_worker_has_its_secrets_from_files_and_shows_them_on_no_command_
         "MURMUR_BLOBS__SECRET_FILE=secrets/blobs",
     ]
     checkout(tmp_path, *variables)
-    for name, text in (("redis_password", ledger.password), ("blobs", SECRET)):
+    for name, text in (("redis_password", ledger.password), ("blobs", BLOBS_SECRET)):
         (tmp_path / "secrets").mkdir(exist_ok=True)
         (tmp_path / "secrets" / name).write_text(f"{text}\n")
     data = with_ready_model(tmp_path / "data")
@@ -87,7 +65,7 @@ def test_a_mac_s_worker_has_its_secrets_from_files_and_shows_them_on_no_command_
         assert job.status.value == "completed"
         shown = [" ".join(one.cmdline()) for one in psutil.Process(process.pid).children(recursive=True)]
         assert any("worker" in line for line in shown)
-        assert not any(ledger.password in line or SECRET in line for line in shown)
+        assert not any(ledger.password in line or BLOBS_SECRET in line for line in shown)
     # Nobody makes up a second secret beside the file's.
     assert "MURMUR_BLOBS__SECRET=" not in (tmp_path / ".env").read_text()
 

@@ -16,7 +16,6 @@ from typing import Protocol
 import ctranslate2
 import httpx
 import pytest
-from pydantic import SecretStr
 
 from demo import SAMPLES
 from murmur.cli.main import main
@@ -25,31 +24,10 @@ from murmur.errors import CliError
 from murmur.platform import launchd
 from murmur.platform.data_dir import claimed
 from murmur.platform.environment import borrow
-from murmur.platform.ledger_server import free_port
-from murmur.platform.local import PlatformConfig
 from murmur.platform.log_file import LogFile
-from tests.platform import TestPlatform, eventually
+from tests.platform import BLOBS_SECRET, TestPlatform, eventually
 from tests.ready_model import with_ready_model
-from transcription.settings import Blobs, Limits, Settings
-
-SECRET = "known to the API and the worker"
-
-
-@pytest.fixture(scope="module")
-def api_alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestPlatform]:
-    """A ledger and an API without a worker."""
-    settings = Settings(
-        data_dir=tmp_path_factory.mktemp("api"),
-        model="demo",
-        limits=Limits(max_memory_percent=100, min_free_disk_bytes=0),
-        blobs=Blobs(secret=SecretStr(SECRET)),
-    )
-    platform = TestPlatform(settings, PlatformConfig(workers=0, port=free_port()))
-    try:
-        platform.start()
-        yield platform
-    finally:
-        platform.stop()
+from transcription.settings import Settings
 
 
 @contextmanager
@@ -76,7 +54,7 @@ def fast_matrices() -> dict[str, str]:
 @pytest.mark.timeout(240)
 def test_mlx_worker_without_a_shared_disk_transcribes_the_api_s_jobs(api_alone: TestPlatform, tmp_path: Path) -> None:
     flags = ["--engine", "mlx", "--audio", api_alone.url, "--slots", "2"]
-    variables = {"MURMUR_BLOBS__SECRET": SECRET} | fast_matrices()
+    variables = {"MURMUR_BLOBS__SECRET": BLOBS_SECRET} | fast_matrices()
     with native_worker(api_alone, tmp_path, *flags, **variables) as log, api_alone.client() as client:
         eventually(client.ready, within_s=90)
         (worker,) = client.workers()

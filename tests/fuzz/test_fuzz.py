@@ -33,11 +33,6 @@ INPUTS = int(os.environ.get("FUZZ_INPUTS", "150"))
 SEED = int(os.environ.get("FUZZ_SEED", "1"))
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 class InstantJobs(MemoryJobs):
     """Whoever waits for a result has it at once."""
 

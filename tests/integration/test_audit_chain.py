@@ -14,11 +14,6 @@ pytestmark = pytest.mark.anyio
 Damage = Callable[[list[str]], list[str]]
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 async def written(redis_url: str, root: Path, *, processes: int = 1, submits: int = 4) -> Path:
     log = root / "audit.jsonl"
     key = bearer(redis_url, "acme")

@@ -23,11 +23,6 @@ FLOOR = 85 * MB
 EACH = 6 * MB
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 class Disk:
     """A disk of 100 MB that really holds what is written; ``least`` is the least that was free at any look."""
 

@@ -23,11 +23,6 @@ pytestmark = pytest.mark.anyio
 SECRET = "0123456789abcdef"
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 def encrypted(redis_url: str, tmp_path: Path) -> Settings:
     settings = settings_for(redis_url, tmp_path / "data", require_keys=False)
     keys = Encryption(key_file=str(key_file(tmp_path / "keys", "k1")))

@@ -23,11 +23,6 @@ LEAST_REQUESTS = 600
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 async def api(redis_url: str, tmp_path: Path) -> AsyncIterator[Bench]:
     closed = {"metrics": "key", "stats": "key", "admin": "key", "docs": "closed"}
     async with secured(settings_for(redis_url, tmp_path / "data", **closed), jobs=InstantJobs()) as running:

@@ -17,11 +17,6 @@ pytestmark = pytest.mark.anyio
 READ = frozenset({Scope.READ})
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 def header(secret: str) -> dict[str, str]:
     return {"X-API-Key": secret}
 

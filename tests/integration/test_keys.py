@@ -25,11 +25,6 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 async def api(redis_url: str, tmp_path: Path) -> AsyncIterator[Bench]:
     async with secured(settings_for(redis_url, tmp_path / "data", audit_log=str(tmp_path / "audit.jsonl"))) as running:
         yield running

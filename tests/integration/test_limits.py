@@ -35,11 +35,6 @@ TIERS = {
 }
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 async def submit(api: Bench, key: dict[str, str], audio: bytes = WAV) -> httpx.Response:
     return await api.http.post("/v1/jobs", files={"file": ("a.wav", audio)}, headers=key)
 

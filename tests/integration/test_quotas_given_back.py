@@ -20,11 +20,6 @@ pytestmark = pytest.mark.anyio
 TIERS = {"both": {"concurrent_jobs": 10, "audio_s_per_day": 1000}}
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 def taken(redis: Redis) -> tuple[int, int]:
     """Jobs that count, and seconds of audio."""
     used = sum(int(redis.get(key) or 0) for key in redis.keys("murmur:used:acme:*"))

@@ -23,11 +23,6 @@ PATHS = (
 )  # fmt: skip
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @pytest.mark.parametrize("root", ["/murmur", "/internal", "/static", "/health", "/v1"])
 async def test_nobody_may_more_below_a_root_path(redis_url: str, tmp_path: Path, root: str) -> None:
     settings = settings_for(redis_url, tmp_path, metrics="key", stats="key", docs="key")

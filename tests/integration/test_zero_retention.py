@@ -30,11 +30,6 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 def settings(redis_url: str, tmp_path: Path) -> Settings:
     return api_settings(redis_url, tmp_path).model_copy(update={"retention": Retention(delete_after_read=True)})
 

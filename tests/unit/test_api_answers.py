@@ -1,7 +1,6 @@
 """What clients are told: validators that match behind a proxy, states by their own names, waits that end honestly."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,17 +15,6 @@ from transcription.job import Failure, Job, Progress, QueuePosition, Status
 pytestmark = pytest.mark.anyio
 WAV = audio_files.wav(0.2)
 SYNC = [("/v1/audio/transcriptions", "file"), ("/v1/transcribe", "file"), ("/api/v1/transcribe", "file")]
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
-async def api(tmp_path: Path) -> AsyncIterator[Bench]:
-    async with bench(tmp_path) as running:
-        yield running
 
 
 async def job_of(api: Bench, **options: str) -> str:

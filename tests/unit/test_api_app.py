@@ -27,17 +27,6 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
-async def api(tmp_path: Path) -> AsyncIterator[Bench]:
-    async with bench(tmp_path) as running:
-        yield running
-
-
-@pytest.fixture
 def untouched_logging() -> Iterator[None]:
     """Logging as it was, after the test."""
     loggers = [logging.getLogger(name) for name in (None, "uvicorn", "uvicorn.error", "uvicorn.access")]

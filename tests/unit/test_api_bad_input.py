@@ -18,11 +18,6 @@ GOOD = audio_files.wav(0.2)
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 async def api(tmp_path: Path) -> AsyncIterator[Bench]:
     async with bench(tmp_path, max_upload_bytes=200_000, max_duration_s=60) as running:
         yield running

@@ -19,11 +19,6 @@ STEREO = audio_files.wav(channels=2)
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 async def api(tmp_path: Path) -> AsyncIterator[Bench]:
     async with bench(tmp_path, max_channels=3) as running:
         yield running

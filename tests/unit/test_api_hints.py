@@ -10,11 +10,6 @@ from tests.platform import eventually_async
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 class SlowQueue:
     """A queue whose broker hangs until it is let go."""
 

@@ -4,31 +4,18 @@ import asyncio
 import base64
 import os
 import time
-from collections.abc import AsyncIterator
 from datetime import datetime
-from pathlib import Path
 
 import anyio
 import pytest
 
 from tests import audio_files
-from tests.api_client import Bench, bench
+from tests.api_client import Bench
 from tests.platform import eventually_async
 from transcription.job import Status
 from transcription.options import ResponseFormat
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
-async def api(tmp_path: Path) -> AsyncIterator[Bench]:
-    async with bench(tmp_path) as running:
-        yield running
 
 
 async def test_submitted_recording_is_a_durable_job_with_its_place_and_urls(api: Bench) -> None:

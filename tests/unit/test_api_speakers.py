@@ -1,28 +1,15 @@
 """Who speaks, over HTTP: what is refused, and when, against a ledger in memory."""
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from tests import audio_files
-from tests.api_client import Bench, bench
+from tests.api_client import Bench
 from tests.memory_jobs import WORKER
 from tests.platform import eventually_async
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
-async def api(tmp_path: Path) -> AsyncIterator[Bench]:
-    async with bench(tmp_path) as running:
-        yield running
 
 
 async def test_where_no_worker_can_tell_speakers_apart_the_question_is_refused(api: Bench) -> None:

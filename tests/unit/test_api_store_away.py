@@ -3,7 +3,7 @@
 import errno
 import shutil
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,24 +11,13 @@ import pytest
 from api.jobs import machine
 from api.jobs.intake import store_errors
 from tests import audio_files
-from tests.api_client import Bench, bench
+from tests.api_client import Bench
 from transcription.errors import BlobMissing, CorruptAudio, ScratchFailed, StorageUnavailable
 from transcription.storage.disk import DiskUpload
 
 pytestmark = pytest.mark.anyio
 
 Deed = Callable[[Path], None]
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
-async def api(tmp_path: Path) -> AsyncIterator[Bench]:
-    async with bench(tmp_path) as running:
-        yield running
 
 
 def taken_away(blobs: Path) -> None:

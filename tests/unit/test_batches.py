@@ -11,11 +11,6 @@ from transcription.ledger.connections.batches import Batches
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 class _Store:
     """Answers in upper case, as soon as it may; notes what each call was asked for."""
 

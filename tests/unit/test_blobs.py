@@ -19,11 +19,6 @@ pytestmark = pytest.mark.anyio
 OLD = 7200
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 def files(root: Path) -> list[str]:
     return sorted(path.name for path in root.rglob("*") if path.is_file())
 

@@ -5,12 +5,11 @@ import base64
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from tests import audio_files
-from tests.api_client import Bench, bench
+from tests.api_client import Bench
 from transcription.errors import BadBase64
 from transcription.formats import as_verbose_json
 from transcription.job import Failure, Status
@@ -22,17 +21,6 @@ pytestmark = pytest.mark.anyio
 
 GOOD = audio_files.wav(0.3)
 FILE = {"file": ("a.wav", GOOD)}
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
-async def api(tmp_path: Path) -> AsyncIterator[Bench]:
-    async with bench(tmp_path) as running:
-        yield running
 
 
 async def test_head_is_answered_as_get_without_the_body(api: Bench) -> None:

@@ -14,11 +14,6 @@ PAGES = ["migrating.md", "production-checklist.md", "api.md"]
 ELSEWHERE = {"MURMUR_WORKER_CPUS"}
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 def text(page: str) -> str:
     return (ROOT / "docs" / page).read_text(encoding="utf-8")
 

@@ -36,17 +36,6 @@ SYNC = [
 ]
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
-async def api(tmp_path: Path) -> AsyncIterator[Bench]:
-    async with bench(tmp_path) as running:
-        yield running
-
-
 async def ask(api: Bench, path: str, field: str, **more: Any) -> tuple[asyncio.Task[httpx.Response], Job]:
     """Send a recording to a synchronous route; the pending answer, and the job that came of it."""
     answer = asyncio.create_task(api.http.post(path, files={field: ("talk.wav", WAV)}, **more))

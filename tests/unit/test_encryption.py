@@ -32,11 +32,6 @@ SIZES = [0, 1, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 3 * CHUNK_BYTES, 3
 STORED = CHUNK_BYTES + 16
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 def key_file(path: Path, *names: str) -> Path:
     """A file of new master keys; keys that are there already stay."""
     old = dict(line.split() for line in path.read_text().splitlines()) if path.exists() else {}

@@ -28,11 +28,6 @@ BOUNDARY = {"content-type": "multipart/form-data; boundary=XX"}
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 async def api(tmp_path: Path) -> AsyncIterator[Bench]:
     async with bench(tmp_path / "data", max_upload_bytes=2_000_000, max_duration_s=60) as running:
         yield running

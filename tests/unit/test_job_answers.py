@@ -1,29 +1,16 @@
 """What is sent for a job is made once, and never for another state of it."""
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 
 import httpx
 import pytest
 
 from api.jobs.answers import JobAnswers
 from tests import audio_files
-from tests.api_client import Bench, bench
+from tests.api_client import Bench
 from transcription.ledger.jobs.made_jobs import MadeJobs
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
-async def api(tmp_path: Path) -> AsyncIterator[Bench]:
-    async with bench(tmp_path) as running:
-        yield running
 
 
 async def _a_job(api: Bench) -> str:

@@ -15,11 +15,6 @@ from transcription.errors import MurmurationError
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 async def api(tmp_path: Path) -> AsyncIterator[Bench]:
     async with bench(tmp_path, max_duration_s=1.0) as made:
         yield made

@@ -1,8 +1,5 @@
 """Pages of other origins, and names that suddenly lead to this machine, may not use an API on the loopback address."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import httpx
 import pytest
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -11,23 +8,12 @@ from starlette.types import Receive, Scope, Send
 
 from api.middleware.origins import TrustedHosts, trusted_hosts
 from tests import audio_files
-from tests.api_client import Bench, bench
+from tests.api_client import Bench
 from transcription.settings import Api
 
 pytestmark = pytest.mark.anyio
 WAV = {"file": ("a.wav", audio_files.wav(0.2))}
 HOSTS = ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "localhost.evil", "10.0.0.1", ""]
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
-async def api(tmp_path: Path) -> AsyncIterator[Bench]:
-    async with bench(tmp_path) as running:
-        yield running
 
 
 @pytest.mark.parametrize("host", HOSTS)

@@ -13,11 +13,6 @@ from transcription.network.lookups import Lookups
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 class Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
 

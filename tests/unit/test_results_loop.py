@@ -2,30 +2,17 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests import audio_files
-from tests.api_client import Bench, bench
+from tests.api_client import Bench
 from transcription.formats import WRITERS
 from transcription.options import ResponseFormat
 from transcription.transcript import Transcript
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
-async def api(tmp_path: Path) -> AsyncIterator[Bench]:
-    async with bench(tmp_path) as running:
-        yield running
 
 
 async def test_others_are_answered_while_a_huge_transcript_is_written(

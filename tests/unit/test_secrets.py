@@ -3,7 +3,7 @@
 import json
 import logging
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import structlog
 from pydantic import SecretStr
 
 from tests import audio_files
-from tests.api_client import Bench, bench
+from tests.api_client import Bench
 from transcription.observability import logs
 from transcription.settings import Ledger, Settings
 
@@ -21,17 +21,6 @@ pytestmark = pytest.mark.anyio
 ROOT = Path(__file__).parents[2]
 PASSWORD = "correct-horse"
 PROMPT = "the patient's name is Ada"
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
-async def api(tmp_path: Path) -> AsyncIterator[Bench]:
-    async with bench(tmp_path) as running:
-        yield running
 
 
 @pytest.fixture
