@@ -49,6 +49,10 @@ def _counted_together(api: Api) -> None:
     assert sample(text, "process_start_time_seconds") == pytest.approx(family[0].create_time(), abs=1)
     assert sample(text, "process_cpu_seconds_total") >= sum(sum(one.cpu_times()[:2]) for one in family) / 2
     assert sample(text, "murmur_api_process_starts_total") == 2
+    # Each of them asked the ledger, and brings what it counted to the others' within its next tick.
+    counted = "murmur_ledger_answer_duration_seconds_count"
+    eventually(lambda: sample(httpx.get(f"{api.url}/metrics").text, counted) >= asked)
+    assert sample(text, "murmur_event_loop_lag_seconds_count") > 0
     served = [one for one in api.children() if sum(one.cpu_times()[:2]) > 0]
     assert len(served) == 2
     job = httpx.post(f"{api.url}/v1/jobs", files={"file": ("a.wav", audio_files.wav())}, timeout=60).json()["id"]
