@@ -4,6 +4,7 @@ import http.server
 import threading
 from collections.abc import Iterator
 
+import httpx
 import pytest
 
 from transcription.errors import UrlNotAllowed
@@ -110,3 +111,26 @@ async def test_host_whose_first_address_refuses_is_reached_by_its_second(
     port = target.server_address[1]
     assert await ask(f"http://two.example:{port}/talk.mp3") == 200
     assert target.asked[0][1]["Host"] == f"two.example:{port}"
+
+
+async def test_certificate_is_asked_for_by_the_url_s_name_though_an_address_is_connected_to(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def addresses(*_: object, **__: object) -> list[str]:
+        return ["192.0.2.7"]
+
+    monkeypatch.setattr(Lookups, "addresses", addresses)
+    asked: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        return httpx.Response(200)
+
+    async with (
+        httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http,
+        opened(http, "GET", "https://talks.example/a", allow_private=True, headers={}),
+    ):
+        pass
+    (request,) = asked
+    assert (request.url.host, request.headers["host"]) == ("192.0.2.7", "talks.example")
+    assert request.extensions["sni_hostname"] == "talks.example"
