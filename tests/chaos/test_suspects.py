@@ -15,7 +15,7 @@ from transcription.settings import Lease, Worker
 
 LEASE = Lease(ttl_s=3, renew_s=1, stall_s=30)
 BATCH = 8
-LONG_S, WINDOW_S, SLOWER = (720.0, 0.5, 1.5) if os.environ.get("CHAOS_LONG") else (360.0, 0.4, 4.0)
+LONG_S, WINDOW_S, SLOWER = (720.0, 0.5, 1.5) if os.environ.get("CHAOS_LONG") else (180.0, 0.8, 4.0)
 """
 How long a recording of the batch is, what the engine takes for a window of it, and how many times as long as
 undisturbed the batch may take: beside other tests the two can't be compared closely.
