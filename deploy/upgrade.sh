@@ -105,7 +105,11 @@ if [ -n "$gaps" ] && [ "$gap" = no ]; then
     exit 3
 fi
 
-[ "$build" = no ] || docker compose build
+# A balancer that runs keeps the image that it was made with.
+others=
+if there balancer; then others=$(printf '%s\n' "$services" | grep -vx balancer); fi
+# shellcheck disable=SC2086  # names, one word each
+[ "$build" = no ] || docker compose build $others
 
 # Which schema version the ledger has, and which one this version writes. An older version can't read a newer one's.
 has=$(schema "$before") writes=$(schema "$MURMUR_VERSION")

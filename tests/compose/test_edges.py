@@ -28,12 +28,13 @@ FILES = "docker-compose.yml:docker-compose.edges.yml"
 @pytest.fixture(scope="module")
 def edges(stack: Stack) -> Iterator[Stack]:
     """The stack with two nginx."""
-    image = json.loads(_told(stack, "config", "--format", "json"))["services"]["balancer"]["image"]
+    image = json.loads(_told(stack, "config", "--format", "json"))["services"]["nginx"]["image"]
     if not _can_balance(image):
         pytest.skip(f"the image {image} isn't here, or has no stream module")
     stack.compose("stop", "nginx")
     stack.compose("rm", "-f", "nginx")
     with stack.told(COMPOSE_FILE=FILES):
+        stack.compose("build", "balancer")
         whole(stack, 2, 1)
         yield stack
         stack.compose("rm", "-sf", "balancer", "nginx")

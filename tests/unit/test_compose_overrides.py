@@ -78,6 +78,7 @@ def test_behind_a_balancer_there_are_two_nginx_which_nobody_outside_reaches() ->
     assert mounts(balancer) == {"/etc/nginx/murmur": "./nginx:ro"}
     assert "environment" not in balancer
     assert balancer["image"] != nginx["image"]
+    assert balancer["build"]["dockerfile_inline"] == f"FROM {nginx['image']}"
     same = ("user", "read_only", "cap_drop", "security_opt", "restart", "healthcheck", "logging", "stop_signal")
     assert {name: balancer[name] for name in same} == {name: nginx[name] for name in same}
     assert not any("balancer" in one.get("depends_on", ()) for one in services.values())
