@@ -6,6 +6,7 @@ import statistics
 import struct
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,8 +44,9 @@ class Figures:
     All that was measured.
 
     ``short_cpu_ms`` is the API's CPU time for a submit of 10 s of FLAC, its probe's included, and ``probe_cpu_ms`` the
-    probe's alone. ``polls_ms`` were measured while *crowd* uploads came at once. ``huge`` has by the way (to the API,
-    through nginx) the seconds that the huge one took, and the curve of the API's resident bytes meanwhile.
+    probe's alone. ``polls_ms`` were measured while *crowd* uploads came at once, and ``crowd_errors`` says what those of
+    them met that failed. ``huge`` has by the way (to the API, through nginx) the seconds that the huge one took, and the
+    curve of the API's resident bytes meanwhile.
     """
 
     sizes: list[Uploads]
@@ -54,7 +56,7 @@ class Figures:
     huge: dict[str, tuple[float, list[int]]]
     crowd: int
     polls_ms: list[float]
-    crowd_errors: int
+    crowd_errors: Counter[str]
 
 
 def wav(size: int, number: int) -> Iterator[bytes]:
@@ -119,7 +121,7 @@ async def _measure(
             kind.per_s.append(per_s)
             kind.cpu_ms.append(cpu_ms)
     short_ms, probe_ms = await _short(stack.api, seconds, numbers)
-    polls, errors = await _beside(stack, crowd, numbers) if crowd else ([], 0)
+    polls, errors = await _beside(stack, crowd, numbers) if crowd else ([], Counter())
     return Figures(
         sizes=kinds,
         short_cpu_ms=short_ms,
@@ -169,8 +171,8 @@ def _probes_s(service: Service) -> float:
     return sum(one.user + one.system + one.children_user + one.children_system for one in times)
 
 
-async def _beside(stack: Stack, crowd: int, numbers: Iterator[int]) -> tuple[list[float], int]:
-    """What polls took in ms while so many uploads came at once, and how many of these failed."""
+async def _beside(stack: Stack, crowd: int, numbers: Iterator[int]) -> tuple[list[float], Counter[str]]:
+    """What polls took in ms while so many uploads came at once, and what those of these met that failed."""
     connection = Connection.to(stack.api.url)
     body = b"".join(wav(100_000, next(numbers)))
     job = (await connection.request("POST", "/v1/jobs", body, content_type="audio/wav")).headers["location"]
@@ -183,7 +185,8 @@ async def _beside(stack: Stack, crowd: int, numbers: Iterator[int]) -> tuple[lis
         await asyncio.sleep(0.005)
     connection.close()
     ends = await asyncio.gather(*coming, return_exceptions=True)
-    return took, sum(not isinstance(end, Answer) or end.status != 202 for end in ends)
+    met = (str(end.status) if isinstance(end, Answer) else repr(end) for end in ends)
+    return took, Counter(what for what in met if what != "202")
 
 
 async def _huge(service: Service, url: str, size: int, numbers: Iterator[int]) -> tuple[float, list[int]]:
@@ -222,5 +225,7 @@ def table(figures: Figures) -> str:
             f"| polls beside {figures.crowd} uploads of 1 MB at once, median and p99 ms "
             f"| {statistics.median(figures.polls_ms):.1f}, {p99(figures.polls_ms):.1f} | |"
         )
-        lines.append(f"| of these uploads failed | {figures.crowd_errors} | 0 |")
+        lines.append(
+            f"| of these uploads failed | {figures.crowd_errors.total()} {dict(figures.crowd_errors) or ''} | 0 |"
+        )
     return "\n".join(lines)
