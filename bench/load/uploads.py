@@ -44,9 +44,9 @@ class Figures:
     All that was measured.
 
     ``short_cpu_ms`` is the API's CPU time for a submit of 10 s of FLAC, its probe's included, and ``probe_cpu_ms`` the
-    probe's alone. ``polls_ms`` were measured while *crowd* uploads came at once; ``crowd_errors`` says what those of them
-    met that failed. ``huge`` has by the way (to the API, through nginx) the seconds that the huge one took, and the curve
-    of the API's resident bytes meanwhile.
+    probe's alone. ``polls_ms`` were measured while *crowd* uploads came at once; ``crowd_errors`` says what those of
+    them met that failed. ``huge`` has by the way (to the API, through nginx) the seconds that the huge one took, and
+    the curve of the API's resident bytes meanwhile.
     """
 
     sizes: list[Uploads]
