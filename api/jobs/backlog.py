@@ -2,8 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextvars import Context
 
 from transcription.errors import LedgerUnavailable
 from transcription.ledger.connections.fail_fast import waiting
@@ -22,36 +21,32 @@ class BacklogView:
     def __init__(self, jobs: JobStore, *, max_age_s: float = MAX_AGE_S) -> None:
         self._jobs = jobs
         self._max_age_s = max_age_s
-        self._lock = asyncio.Lock()
+        self._reading: asyncio.Task[Backlog | LedgerUnavailable] | None = None
         self._known: Backlog | LedgerUnavailable | None = None
         self._known_at = float("-inf")
         self._last_workers: tuple[WorkerInfo, ...] = ()
 
     async def now(self) -> Backlog:
         """The figures, at most a second old. LedgerUnavailable."""
-        async with self._turn():
-            if self._known is None or time.monotonic() - self._known_at > self._max_age_s:
-                self._known = await self._read()
-                self._known_at = time.monotonic()
-        if isinstance(self._known, LedgerUnavailable):
-            raise self._known.with_traceback(None)
-        return self._known
-
-    @asynccontextmanager
-    async def _turn(self) -> AsyncIterator[None]:
-        with waiting():
-            await self._lock.acquire()
-        try:
-            yield
-        finally:
-            self._lock.release()
+        known = self._known
+        if known is None or time.monotonic() - self._known_at > self._max_age_s:
+            if self._reading is None or self._reading.done():
+                # For many, so nothing of this request sticks to it, least of all how long it has waited already.
+                self._reading = asyncio.get_running_loop().create_task(self._read(), context=Context())
+            with waiting():
+                known = await asyncio.shield(self._reading)
+        if isinstance(known, LedgerUnavailable):
+            raise known.with_traceback(None)
+        return known
 
     async def _read(self) -> Backlog | LedgerUnavailable:
+        found: Backlog | LedgerUnavailable
         try:
             found = await self._jobs.backlog()
+            self._last_workers = found.workers or self._last_workers
         except LedgerUnavailable as error:
-            return error
-        self._last_workers = found.workers or self._last_workers
+            found = error
+        self._known, self._known_at = found, time.monotonic()
         return found
 
     @property

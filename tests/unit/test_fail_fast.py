@@ -7,7 +7,7 @@ import pytest
 from pydantic import SecretStr
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from tests.virtual_time import busy, run
+from tests.virtual_time import busy, compute, run
 from transcription.ledger.connections import fail_fast
 from transcription.ledger.connections.clients import connect_async
 from transcription.ledger.connections.fail_fast import FailFastRedis, NotSent, new_patience, one_patience
@@ -58,6 +58,21 @@ def test_time_in_which_the_process_was_busy_itself_is_not_the_ledger_s() -> None
             await asyncio.sleep(0.01)  # fine: no time passes
             busy(0.3)
         assert await call > 0.8
+
+    run(ask())
+
+
+def test_time_that_the_process_computes_in_small_pieces_is_not_the_ledger_s_either() -> None:
+    async def ask() -> None:
+        redis = client()
+        with one_patience():
+            for _ in range(6):  # 0.3 s each, of which the ledger's are 0.1
+                call = asyncio.create_task(answered(redis, 0.3))
+                for _ in range(20):
+                    compute(0.01)
+                    await asyncio.sleep(0.001)  # fine: no time passes
+                await call
+            assert redis.patience_s == pytest.approx(0.2, abs=0.1)
 
     run(ask())
 

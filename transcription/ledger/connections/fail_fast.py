@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
+from time import thread_time
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -31,11 +32,17 @@ class NotSent(RedisConnectionError):
 
 
 class Lateness:
-    """How late this process's loop is with everything, all in all: as long as its timers came behind their time."""
+    """
+    How late this process's loop is with everything, all in all.
+
+    That is what it computes itself, and where its timers come far behind their time, as where other processes keep it
+    from its core, all of that interval.
+    """
 
     def __init__(self) -> None:
         self._total_s = 0.0
         self._due_at = 0.0
+        self._computed_s = 0.0
         self._users = 0
 
     @asynccontextmanager
@@ -62,12 +69,15 @@ class Lateness:
 
     def until(self, now: float) -> float:
         """Seconds that the loop was late with until *now*."""
-        late_s = now - self._due_at if self._due_at else 0.0
+        if not self._due_at:
+            return self._total_s
+        late_s = now - self._due_at
         # Where a tick is late, there was no rest in all of its interval.
-        return self._total_s + (TICK_S + late_s if late_s > TICK_S / 2 else 0.0)
+        return self._total_s + (TICK_S + late_s if late_s > TICK_S / 2 else thread_time() - self._computed_s)
 
     def _tick(self, clock: asyncio.AbstractEventLoop) -> None:
         self._total_s = self.until(clock.time())
+        self._computed_s = thread_time()
         self._due_at = clock.time() + TICK_S if self._users else 0.0
         if self._users:
             clock.call_at(self._due_at, self._tick, clock)
