@@ -12,11 +12,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.compose.load import Load
-from tests.compose.scenarios import AFTER_S, Scenario, killed, with_another_image_of_nginx
+from tests.compose.scenarios import Scenario, killed, with_another_image_of_nginx
 from tests.compose.stack import Stack
-from tests.compose.table import Run, append
-from tests.compose.test_operations import RUNS, results, whole
+from tests.compose.test_operations import RUNS, assert_served, results, whole
 from tests.platform import eventually
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
@@ -74,21 +72,7 @@ SCENARIOS = [
 def test_clients_get_their_answers_while_an_nginx_goes(
     edges: Stack, scenario: Scenario, run: int, results: Path
 ) -> None:
-    with ExitStack() as after:
-        with Load(edges.url) as load:
-            scenario.do(edges, after)
-            ended = time.monotonic()
-            eventually(lambda: time.monotonic() - ended > AFTER_S, within_s=AFTER_S + 5)
-            if len(load.answers) < scenario.requests:
-                load.goes_on(scenario.requests - len(load.answers))
-        lost = load.lost()
-        found = Run.of(scenario.name, load.answers, jobs=len(load.accepted), lost=len(lost), resumed=load.resumed)
-    append(results, found)
-    print(run, found)
-    assert lost == []
-    assert load.events_doubled == 0
-    failed = [answer for answer in load.answers if not answer.ok]
-    assert scenario.may_fail is None or found.failed <= scenario.may_fail, failed[:10]
+    assert_served(edges, scenario, run, results)
 
 
 def logged(stack: Stack, request_id: str) -> list[dict[str, str]]:
