@@ -19,6 +19,7 @@ class Script:
 
     `before` is called with each window's number in its span; `cancelled` is what the worker gave the engine to ask.
     `spoken` is told of each window of a multilingual recording; `detected` is what comes of asking for the language.
+    `skipped` says in which windows, by number, the model gets no further, and where.
     """
 
     windows: list[tuple[float, float]] = field(default_factory=list)
@@ -27,6 +28,7 @@ class Script:
     detected: str = "fr"
     fast_short: list[bool] = field(default_factory=list)
     loudest: float = 0.0
+    skipped: dict[int, Span] = field(default_factory=dict)
     spoken: str | None = None
     asked_among: list[tuple[str, ...]] = field(default_factory=list)
     before: Callable[[int], None] = lambda _: None
@@ -71,6 +73,8 @@ class ScriptedEngine:
         script.fast_short.append(decoding.fast_short)
         for number, window in enumerate(windows):
             script.before(number)
+            if number in script.skipped:
+                skipped(script.skipped[number])
             first = window.stretches[0].start
             script.windows.append((first, window.stretches[-1].end))
             script.loudest = max(script.loudest, float(abs(window.samples).max()))

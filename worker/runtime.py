@@ -174,13 +174,20 @@ class WorkerRuntime:
             if claim is None:
                 return None
             held = self._leases.add(claim)
-            priority, jobs = self._spans.whose(claim)
         except LedgerUnavailable as error:
             log.warning("ledger unavailable", error=error.message)
             return None
-        taken = _taken(claim, priority, jobs)
+        taken = _taken(claim, *self._whose(claim))
         self._taken.setdefault(taken.id, deque()).append(held)
         return taken
+
+    def _whose(self, claim: Claim) -> tuple[str, list[str]]:
+        """For whom a span is; an outage just now hides their names, and what is claimed is worked on all the same."""
+        try:
+            return self._spans.whose(claim)
+        except LedgerUnavailable as error:
+            log.warning("ledger unavailable", error=error.message)
+            return claim.priority.value, []
 
     def work(self, task_id: str) -> SpanResult:
         """

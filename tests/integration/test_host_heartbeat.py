@@ -116,3 +116,32 @@ def test_a_process_whose_place_another_has_hears_so(mates: list[Mate], spans: Re
     mates[0].beat()
     with pytest.raises(NameTaken):
         mates[2].beat()
+
+
+def test_a_dead_mate_is_told_of_no_more(mates: list[Mate], redis_server: Redis, tmp_path: Path) -> None:
+    (left,) = tmp_path.glob("murmur-workers-*/w3.json")
+    os.utime(left, (time.time() - 2 * EVERY_S,) * 2)  # it was killed, and could take nothing away
+    silenced(redis_server)
+    mates[0].beat()
+    assert heard(redis_server) == {"w1", "w2"}
+
+
+def test_a_worker_that_was_started_again_is_not_spoken_for_by_what_was_told_of_the_one_before(
+    mates: list[Mate], spans: RedisSpans
+) -> None:
+    again = Mate(spans, "w3", pid=2)
+    for _ in range(2):
+        again.beat(started_at=2.0)
+    assert again.alone == 2
+    mates[0].beat()
+    again.beat()
+    assert again.alone == 2
+
+
+def test_a_folder_of_another_user_is_not_trusted(
+    mates: list[Mate], redis_server: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "getuid", lambda: 54321)
+    silenced(redis_server)
+    mates[2].beat()
+    assert heard(redis_server) == {"w3"}

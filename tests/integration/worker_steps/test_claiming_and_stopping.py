@@ -8,12 +8,14 @@ from tests.ledger_worker import LedgerWorker
 from tests.platform import eventually
 from tests.scripted_engine import Script
 from tests.worker_site import LONG, SHORT, Site
+from transcription.errors import Stopped
 from transcription.job import Status
 from transcription.ledger.connections.clients import connect
 from transcription.ledger.span_store import RedisSpans
 from transcription.observability.memory import Memory
 from transcription.settings import Settings
 from worker import runtime as runtime_module
+from worker.consumer.span_results import GivenUp
 
 
 def test_a_worker_without_memory_for_a_second_span_leaves_it_to_others(
@@ -46,6 +48,29 @@ def test_job_that_nobody_wants_any_more_is_left_in_the_middle_of_a_span(site: Si
     assert site.client.status(job) is Status.CANCELED
     assert site.worker._leases.holding() == []
     assert site.client.backlog().running_spans == 0
+
+
+@pytest.mark.parametrize(("told", "canceled"), [("cancel", True), ("stop", False)])
+def test_celery_hears_of_a_canceled_span_and_of_one_that_was_handed_back_what_each_is(
+    site: Site, script: Script, monkeypatch: pytest.MonkeyPatch, told: str, canceled: bool
+) -> None:
+    job = site.submit(SHORT, language="en")
+
+    def tell(_: int) -> None:
+        if told == "cancel":
+            site.client.cancel(job)
+        else:
+            site.worker.stop()
+            eventually(script.cancelled)
+            raise Stopped("as every engine does")
+
+    monkeypatch.setattr(site.worker._leases, "_renew", lambda: None)  # the span's own write hears of it first
+    script.before = tell
+    taken = site.worker.take()
+    assert taken
+    with pytest.raises(GivenUp) as end:
+        site.worker.work(taken.id)
+    assert end.value.canceled is canceled
 
 
 @pytest.mark.parametrize("span_s", [20.0])

@@ -1,5 +1,8 @@
 """What a step computes, and not again: the real ledger, real audio, an engine that a test scripts."""
 
+import threading
+from typing import Any
+
 import pytest
 
 from demo import SAMPLES
@@ -10,7 +13,10 @@ from tests.scripted_engine import Script
 from tests.worker_site import LONG, SHORT, Site
 from transcription.job import Status
 from transcription.media.codecs.decode import decode
+from transcription.result_warning import WarningCode
+from transcription.spans import Span
 from worker.consumer.span_results import SpanFailed
+from worker.pipelines import sounds as sounds_module
 
 
 @pytest.mark.parametrize("webhooks", [True, False])
@@ -29,6 +35,7 @@ def test_recording_is_decoded_its_language_told_and_its_words_written(site: Site
     assert (script.detections, set(script.languages)) == (1, {"fr"})
     assert ended.compute_s
     assert ended.compute_s > 0
+    assert [track.codec for track in ended.tracks] == ["flac"]
     assert site.step() is None
 
 
@@ -121,6 +128,74 @@ def test_what_a_worker_has_measured_of_itself_is_told(site: Site) -> None:
     assert worker.rate > 0
     assert worker.id == "w1"
     assert (worker.slots, worker.models) == (4, ("demo",))
+
+
+def test_speed_of_a_worker_is_that_of_all_its_places_and_changes_slowly(site: Site) -> None:
+    for language in ("en", "de"):
+        site.submit(SHORT, language=language)
+    first, second = site.worker.take(), site.worker.take()
+    assert first
+    assert second
+    together = 2 / site.worker.work(first.id).real_time_factor
+    assert site.worker._runner.rate == pytest.approx(together)
+    alone = 1 / site.worker.work(second.id).real_time_factor
+    rate = site.worker._runner.rate
+    assert abs(rate - together) < abs(rate - alone)
+    assert min(together, alone) < rate < max(together, alone)
+
+
+@pytest.mark.parametrize("span_s", [80.0])
+def test_part_in_which_the_model_got_no_further_is_told_once(site: Site, script: Script) -> None:
+    job = site.submit(LONG, language="en")
+    script.skipped = {1: Span(20.0, 21.5)}
+    assert site.steps() == 1
+    assert len(script.windows) > 2
+    (warning,) = site.client.get(job).warnings
+    assert (warning.code, warning.start, warning.seconds) == (WarningCode.SKIPPED, 20.0, 1.5)
+
+
+def test_silence_is_transcribed_only_where_that_was_asked_for(site: Site, script: Script) -> None:
+    for vad_filter in ("true", "false"):
+        site.submit(SHORT, language="en", vad_filter=vad_filter)
+        assert site.step()
+    speech, everything = script.windows
+    assert everything == (0.0, pytest.approx(SAMPLES["short"].duration_s, abs=0.1))
+    assert speech[1] - speech[0] < everything[1] - 0.1
+
+
+@pytest.mark.parametrize("span_s", [20.0])
+def test_spans_of_one_recording_that_begin_together_decode_it_once(
+    site: Site, script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.submit(LONG, language="en")
+    site.step()
+    for kept in site.settings.pcm_dir.iterdir():
+        kept.unlink()  # as on another host
+    decode, touch = site.worker._decoder.decode, sounds_module.touch_and_check
+    decoded: list[str] = []
+    begun, waited_for = threading.Event(), threading.Event()
+
+    def slowly(*args: Any, **keywords: Any) -> Any:
+        decoded.append(threading.current_thread().name)
+        begun.set()
+        assert waited_for.wait(30)
+        return decode(*args, **keywords)
+
+    def touched(held: Any) -> None:
+        if threading.current_thread().name == "second":
+            waited_for.set()
+        touch(held)
+
+    monkeypatch.setattr(site.worker._decoder, "decode", slowly)
+    monkeypatch.setattr(sounds_module, "touch_and_check", touched)
+    threads = [threading.Thread(target=site.step, name=name) for name in ("first", "second")]
+    threads[0].start()
+    assert begun.wait(30)
+    threads[1].start()
+    for thread in threads:
+        thread.join(60)
+    assert decoded == ["first"]
+    assert len(set(script.windows)) == len(script.windows) == 3
 
 
 def test_quiet_recording_is_made_louder_only_where_that_was_asked_for(site: Site, script: Script) -> None:

@@ -14,7 +14,7 @@ from transcription.errors import CorruptAudio, LedgerUnavailable
 from transcription.job import Status
 from transcription.ledger.broker import PULL, celery_app
 from transcription.settings import Settings
-from worker.consumer.span_results import SpanFailed, SpanRefused
+from worker.consumer.span_results import GivenUp, SpanFailed, SpanRefused
 from worker.span_runner import EXIT_NO_MEMORY
 from worker.tasks import register
 
@@ -77,6 +77,26 @@ def test_celery_logs_a_client_s_fault_as_one_line_and_ours_with_its_traceback(
     app.close()
 
 
+@pytest.mark.parametrize(
+    ("outcome", "state"),
+    [
+        (SpanFailed("c/0: boom", retry_in_s=2.0), "RETRY"),
+        (SpanFailed("c/0: boom"), "FAILURE"),
+        (GivenUp("c/0 was handed back", canceled=False), "IGNORED"),
+    ],
+)
+def test_celery_tells_an_attempt_that_is_tried_again_from_the_last_one_and_from_what_was_given_up(
+    settings: Settings, outcome: Exception, state: str
+) -> None:
+    class Runtime:
+        def work(self, _: str) -> None:
+            raise outcome
+
+    with celery_app(settings) as app:
+        register(app, Runtime)  # type: ignore[arg-type]
+        assert app.tasks[PULL].apply(task_id="one").state == state
+
+
 @pytest.mark.parametrize("left", ["noise", "half"])
 def test_audio_that_was_damaged_is_called_so_whatever_the_decoder_makes_of_it(site: Site, left: str) -> None:
     job = site.submit(SHORT)
@@ -115,6 +135,20 @@ def test_outage_while_claiming_costs_one_step_and_no_job(site: Site, monkeypatch
         patched.setattr(site.worker._spans, "claim", away)
         assert site.step() is None
     assert site.step()
+    assert site.client.status(job) is Status.COMPLETED
+
+
+def test_outage_right_after_a_claim_leaves_no_span_that_is_held_and_not_worked_on(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = site.submit(SHORT)
+
+    def away(*_: Any, **__: Any) -> None:
+        raise LedgerUnavailable("away", retry_after_s=1)
+
+    monkeypatch.setattr(site.worker._spans, "whose", away)
+    assert site.step()
+    assert site.worker._leases.holding() == []
     assert site.client.status(job) is Status.COMPLETED
 
 
