@@ -152,9 +152,9 @@ class Rounds:
             connection.close()
 
 
-def soak(*, seconds: float, find_s: float = 30.0, look_s: float = LOOK_S) -> Soak:
+def soak(*, seconds: float, find_s: float = 30.0, look_s: float = LOOK_S, **settings: str) -> Soak:
     """Find the sustainable rate for *find_s*, then hold 70 % of it for *seconds*."""
-    kept = {"RETENTION__RESULT_TTL_S": str(KEPT_S), "RETENTION__TOMBSTONE_TTL_S": str(KEPT_S)}
+    kept = settings | {"RETENTION__RESULT_TTL_S": str(KEPT_S), "RETENTION__TOMBSTONE_TTL_S": str(KEPT_S)}
     kept["LEDGER__AUDIT_LENGTH"] = str(AUDIT)
     with tempfile.TemporaryDirectory() as directory, running(Path(directory), worker=True, **kept) as stack:
         pin(os.getpid(), OTHER_CORE)
@@ -245,8 +245,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="bench.load.soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--find", type=float, default=30, help="seconds in which the sustainable rate is measured")
+    parser.add_argument("--server", default="uvicorn", help="the API's HTTP server: uvicorn or granian")
     given = parser.parse_args()
-    found = soak(seconds=60 * given.minutes, find_s=given.find)
+    found = soak(seconds=60 * given.minutes, find_s=given.find, API__SERVER=given.server)
     print(table(found), flush=True)
     if found.unaccounted() or found.grown():
         raise SystemExit("the soak failed: a job isn't accounted for, or something grew")
