@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ctranslate2 import StorageView
+from ctranslate2.models import Whisper
 
 pytest.importorskip("torch", reason="torch isn't installed: pip install 'murmuration[torch]'")
 pytest.importorskip("safetensors", reason="safetensors isn't installed: pip install 'murmuration[torch]'")
@@ -255,6 +257,16 @@ def _parts(tensors: Any, linear: str) -> list[tuple[torch.Tensor, torch.Tensor]]
 @pytest.fixture(scope="module")
 def ct2(data: Path, engines: tuple[Engine, Engine]) -> Path:
     return model_cache.locate("demo", settings_of("torch", data))
+
+
+def test_encodings_are_those_of_ctranslate2_to_the_precision_of_float32(ct2: Path) -> None:
+    mel = np.random.default_rng(1).standard_normal((2, 80, 3000)).astype(np.float32)
+    network = read_network(ct2, device="cpu", compute_type="float32")
+    with torch.inference_mode():
+        ours = network.encoder(torch.from_numpy(mel)).numpy()
+    theirs = np.asarray(Whisper(str(ct2), compute_type="float32").encode(StorageView.from_array(mel)))
+    # Half precision is off by some 3e-4 of what is largest.
+    assert np.abs(ours - theirs).max() < 2e-5 * np.abs(theirs).max()
 
 
 def test_hugging_faces_directory_holds_the_same_model(
