@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import httpx
@@ -96,6 +97,28 @@ async def test_uploads_that_say_their_length_are_refused_before_their_body_where
     assert disk.least >= FLOOR
     # What was kept is given back.
     assert api.app.state.platform.submissions.blobs.promised_bytes() == 0
+
+
+def test_what_is_being_written_counts_once_for_another_upload_that_has_its_own_promise(
+    tmp_path: Path, disk: Disk
+) -> None:
+    room_ = room.DiskRoom(tmp_path, floor_bytes=FLOOR)
+    one, other = room_.promise(7 * MB), room_.promise(7 * MB)
+
+    def write() -> None:
+        with other.taken(7 * MB):
+            (tmp_path / "other.part").write_bytes(bytes(7 * MB))
+
+    with ThreadPoolExecutor() as pool:
+        with one.taken(7 * MB):
+            (tmp_path / "one.part").write_bytes(bytes(7 * MB))
+            writing = pool.submit(write)
+            wait([writing], timeout=0.2)  # it asks now, or later: both are well
+        writing.result(30)
+    assert disk.free(Path()) == DISK - 14 * MB
+    with pytest.raises(DiskFull), room_.promise(0).taken(2 * MB):
+        pass
+    assert room_.promised_bytes == 0
 
 
 async def test_room_that_was_promised_to_one_upload_is_not_taken_by_another(tmp_path: Path, disk: Disk) -> None:

@@ -22,7 +22,7 @@ class DiskRoom:
     def __init__(self, root: Path, *, floor_bytes: int) -> None:
         self._root = root
         self._floor = floor_bytes
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
         self._promised = 0
         self._in_writing = 0
 
@@ -33,35 +33,42 @@ class DiskRoom:
 
     def promise(self, count: int) -> "Promise":
         """Keep *count* bytes for an upload."""
-        with self._lock:
+        with self._changed:
             self._promised += count
         return Promise(self, count)
 
     def give_back(self, count: int) -> None:
-        """What was promised isn't needed any more, or has been written."""
-        with self._lock:
+        """What was promised isn't needed any more."""
+        with self._changed:
             self._promised -= count
 
     @contextmanager
     def taken(self, count: int, *, own: int) -> Iterator[None]:
-        """Let the block write *count* bytes, of which *own* were promised. DiskFull: others need them, or the floor."""
-        if not self._floor:
-            yield
-            return
-        with self._lock:
-            left = free_bytes(self._root) - self._in_writing - (self._promised - own) - count
-            if left < self._floor:
-                raise DiskFull(
-                    f"{self._floor >> 20} MiB of the uploads' disk must stay free "
-                    "(MURMUR_LIMITS__MIN_FREE_DISK_BYTES), and this upload needs them",
-                    retry_after_s=RETRY_AFTER_S,
-                )
+        """Let the block write *count* bytes for whom *own* are promised. DiskFull: others need them, or the floor."""
+        with self._changed:
+            # What is just being written counts as such, and may be missing on the disk already: nobody is refused for
+            # bytes that count twice.
+            while not self._has_room(count, own):
+                if not self._in_writing:
+                    raise DiskFull(
+                        f"{self._floor >> 20} MiB of the uploads' disk must stay free "
+                        "(MURMUR_LIMITS__MIN_FREE_DISK_BYTES), and this upload needs them",
+                        retry_after_s=RETRY_AFTER_S,
+                    )
+                self._changed.wait()
+            self._promised -= min(count, own)
             self._in_writing += count
         try:
             yield
         finally:
-            with self._lock:
+            with self._changed:
                 self._in_writing -= count
+                self._changed.notify_all()
+
+    def _has_room(self, count: int, own: int) -> bool:
+        if not self._floor:
+            return True
+        return free_bytes(self._root) - self._in_writing - (self._promised - own) - count >= self._floor
 
 
 class Promise:
@@ -75,16 +82,13 @@ class Promise:
     def taken(self, count: int) -> Iterator[None]:
         """Let the block write *count* bytes. DiskFull."""
         with self._room.taken(count, own=self._left):
+            self._left -= min(count, self._left)
             yield
-        self._give_back(min(count, self._left))
 
     def end(self) -> None:
         """Give back what wasn't written."""
-        self._give_back(self._left)
-
-    def _give_back(self, count: int) -> None:
-        self._left -= count
-        self._room.give_back(count)
+        left, self._left = self._left, 0
+        self._room.give_back(left)
 
 
 def free_bytes(root: Path) -> int:
