@@ -15,17 +15,18 @@ from tests.api_client import Bench
 from tests.memory_jobs import MemoryJobs, MemoryQueue
 from transcription.access import Scope
 from transcription.ledger.tenants.api_keys import ApiKeyStore
-from transcription.settings import Ledger, Limits, Security, Settings
+from transcription.settings import Api, Ledger, Limits, Security, Settings
 
 WAV = audio_files.wav(0.2)
 LAN = ("10.0.0.7", 4000)
 
 
 def settings_for(redis_url: str, root: Path, **security: Any) -> Settings:
-    """Settings with keys required, unless *security* says otherwise."""
+    """Settings with keys required, unless *security* says otherwise. Nobody sweeps but the test."""
     return Settings(
         model="demo",
         data_dir=root,
+        api=Api(housekeeping=False),
         ledger=Ledger(url=SecretStr(redis_url)),
         limits=Limits(min_free_disk_bytes=0, max_memory_percent=100),
         security=Security.model_validate({"require_keys": True, **security}),
