@@ -3,12 +3,13 @@
 import importlib.metadata
 import json
 import os
+import re
 import subprocess
 import sys
 import sysconfig
 import venv
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -37,25 +38,35 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """
-    An interpreter that has the wheel and what it needs, and no way to the checkout.
-
-    In CI the packages are installed anew, from their lock, which takes minutes; elsewhere they are this environment's.
-    """
+    """An interpreter that has the wheel, the packages of its lock and no others, and no way to the checkout."""
     home = tmp_path_factory.mktemp("home")
     venv.create(home, with_pip=False)
     python = home / "bin" / "python"
+    # Linked, as this environment had each of them installed by its hash: to unpack them anew would take a minute.
+    link(locked("local"), Path(sysconfig.get_path("purelib", vars={"base": str(home)})))
     pip = [sys.executable, "-m", "pip", "--python", str(python)]
     pip += ["install", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    if os.environ.get("CI"):
-        locked = ["--require-hashes", "-r", str(ROOT / "requirements" / "local.txt")]
-        subprocess.run([*pip, *locked], check=True, timeout=600)
-    else:
-        # A folder that a path file names is searched for packages; path files in it, as the checkout's, aren't read.
-        packages = Path(sysconfig.get_path("purelib", vars={"base": str(home)}))
-        (packages / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
     subprocess.run([*pip, str(wheel)], check=True, timeout=120)
     return python
+
+
+def locked(lock: str) -> list[str]:
+    """The packages of a lock that this machine needs; this environment has them in those very versions."""
+    lines = re.findall(r"^(\w.*?) \\$", (ROOT / f"requirements/{lock}.txt").read_text("utf-8"), re.MULTILINE)
+    wanted = [one for line in lines if (one := Requirement(line)).marker is None or one.marker.evaluate()]
+    assert len(wanted) > 50
+    assert all(importlib.metadata.version(one.name) in one.specifier for one in wanted)
+    return [one.name for one in wanted]
+
+
+def link(names: Iterable[str], folder: Path) -> None:
+    """Let *folder* have packages of this environment: those of *names*."""
+    here = Path(sysconfig.get_path("purelib"))
+    for name in names:
+        files = {Path(str(file)).parts[0] for file in importlib.metadata.files(name) or ()}
+        for file in files - {"..", "__pycache__"}:
+            if not (folder / file).exists():  # several may have modules in one package
+                (folder / file).symlink_to(here / file)
 
 
 def run(python: Path, *arguments: str, cwd: Path, timeout_s: float = 60) -> str:
@@ -105,13 +116,11 @@ def test_a_project_with_modules_of_such_names_is_left_alone(python: Path, projec
 
 
 def test_the_base_install_is_client_and_command_line_and_names_the_extra(wheel: Path, tmp_path: Path) -> None:
-    here, bare = Path(sysconfig.get_path("purelib")), tmp_path / "bare"
+    bare = tmp_path / "bare"
     needed = set(needs(wheel))
     assert len(needed) <= 18
     bare.mkdir()
-    for name in needed:
-        for file in {Path(str(file)).parts[0] for file in importlib.metadata.files(name) or ()} - {".."}:
-            (bare / file).symlink_to(here / file)
+    link(needed, bare)
     zipfile.ZipFile(wheel).extractall(bare)
     code = "import sys; sys.path.insert(0, sys.argv.pop(1)); from murmur.cli.main import main; main()"
     assert "transcribe" in run(Path(sys.executable), "-S", "-c", code, str(bare), "--help", cwd=tmp_path)
