@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import httpx
-from moto.server import ThreadedMotoServer
 
 
 @contextmanager
 def bucket_server(address: str = "127.0.0.1") -> Iterator[str]:
     """Yield the URL of a server that listens on *address*."""
+    from moto.server import ThreadedMotoServer  # a second, and most of the tests' processes need none
+
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer(ip_address=address, port=0, verbose=False)
     server.start()

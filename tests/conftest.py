@@ -14,7 +14,7 @@ import pytest
 import structlog
 from redis import Redis
 
-from tests import ready_model
+from tests import run_directory
 from tests.buckets import bucket_server, credentials, new_bucket
 from tests.ledger_clock import LedgerClock, moved
 from tests.platform import TestPlatform, ledger_binaries, running_ledger, running_platform
@@ -33,7 +33,7 @@ def pytest_configure() -> None:
     Nothing that is imported while tests are collected is garbage: looking for it would take a third of that time.
     """
     gc.disable()
-    ready_model.share()
+    run_directory.share()
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -1,8 +1,6 @@
 """The API behind a real socket: in a thread for most tests, as a process for those that measure or kill it."""
 
-import os
 import socket
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -14,8 +12,11 @@ import uvicorn
 from pydantic import SecretStr
 
 from api.app import create_app
+from murmur.platform.ledger_server import free_port
+from murmur.platform.processes import Process, Program
 from tests import in_process
 from tests.platform import eventually
+from tests.warm import start as warm
 from transcription.settings import Api, Ledger, Limits, Settings
 
 ROOT = Path(__file__).parents[1]
@@ -56,13 +57,11 @@ def live_api(settings: Settings) -> Iterator[httpx.Client]:
 
 
 @contextmanager
-def api_process(settings: Settings) -> Iterator[tuple[httpx.Client, subprocess.Popen[bytes]]]:
+def api_process(settings: Settings) -> Iterator[tuple[httpx.Client, Process]]:
     """Serve the API as an operator would, by its environment; give a client and the process."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("MURMUR_")},
+        "PYTHONUNBUFFERED": "1",
         "MURMUR_MODEL": settings.model,
         "MURMUR_DATA_DIR": str(settings.data_dir),
         "MURMUR_LEDGER__URL": settings.ledger.url.get_secret_value(),
@@ -71,14 +70,20 @@ def api_process(settings: Settings) -> Iterator[tuple[httpx.Client, subprocess.P
         "MURMUR_API__HOUSEKEEPING": str(settings.api.housekeeping),
         "MURMUR_API__PORT": str(port),
     }
-    process = subprocess.Popen([sys.executable, "-m", "api.main"], cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)
+    process = api_of(environment)
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
             eventually(lambda: _answers(client), within_s=60, every_s=0.1)
             yield client, process
     finally:
         process.terminate()
-        process.wait(20)
+        assert process.wait(20)
+
+
+def api_of(environment: dict[str, str]) -> Process:
+    """The API as a process with *environment* besides ours; what it writes is nobody's."""
+    program = Program(name="api", argv=[sys.executable, "-m", "api.main"], env=environment, directory=ROOT)
+    return warm.running(program, lambda *_: None)
 
 
 def _answers(client: httpx.Client) -> bool:

@@ -18,7 +18,9 @@ from murmur.client.client import Client
 from murmur.platform import ledger_server
 from murmur.platform.ledger_server import free_port
 from murmur.platform.local import LocalPlatform, PlatformConfig
+from murmur.platform.processes import Process
 from tests.ready_model import with_ready_model
+from tests.warm import start as warm
 from transcription.settings import Limits, Settings
 
 T = TypeVar("T")
@@ -104,14 +106,16 @@ class TestPlatform(LocalPlatform):
     """
     A platform of real processes: a ledger's server, an API, workers with the demo model.
 
-    What dies stays dead until the test calls `restart_exited()`. ``lines`` is what the processes wrote.
+    What dies stays dead until the test calls `restart_exited()`. ``lines`` is what the processes wrote. API and workers
+    are forked from a warm process, if they aren't to be started *as_users* start them.
     """
 
     __test__ = False
 
-    def __init__(self, settings: Settings, layout: PlatformConfig) -> None:
+    def __init__(self, settings: Settings, layout: PlatformConfig, *, as_users: bool = False) -> None:
         self.lines: list[str] = []
-        super().__init__(settings, layout, sink=self._keep, say=lambda text: self._keep("murmur", text))
+        run = Process if as_users else warm.running
+        super().__init__(settings, layout, sink=self._keep, say=lambda text: self._keep("murmur", text), run=run)
 
     @property
     def redis_url(self) -> str:
@@ -133,7 +137,7 @@ class TestPlatform(LocalPlatform):
 
 @contextmanager
 def running_platform(
-    directory: Path, *, workers: int = 1, ready: bool = True, **settings: Any
+    directory: Path, *, workers: int = 1, ready: bool = True, as_users: bool = False, **settings: Any
 ) -> Iterator[TestPlatform]:
     """
     Run a platform of one's own; the session's is the fixture `platform`.
@@ -142,6 +146,7 @@ def running_platform(
         directory: Its data directory.
         workers: How many.
         ready: Whether the demo model lies there already, which else the first start writes and measures.
+        as_users: Whether the programs are started by their command lines, and not forked from a warm process.
         settings: Parts or values of Settings that differ, as ``lease=Lease(ttl_s=2)``.
     """
     # A busy machine must not turn uploads away in the middle of a test.
@@ -150,7 +155,7 @@ def running_platform(
     whole = Settings(data_dir=directory, **given)
     if ready and not whole.worker.engine.startswith("tests."):
         with_ready_model(directory)
-    platform = TestPlatform(whole, PlatformConfig(workers=workers, port=free_port()))
+    platform = TestPlatform(whole, PlatformConfig(workers=workers, port=free_port()), as_users=as_users)
     try:
         platform.start()
         platform.until_ready(90)

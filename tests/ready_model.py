@@ -1,19 +1,16 @@
 """Data directories in which the demo model lies ready and its encoder is chosen: made once a run, then copied."""
 
-import atexit
 import fcntl
-import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from functools import cache
 from pathlib import Path
 
+from tests.run_directory import run_directory
+
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("models", "encoders")
-SHARED = "TESTS_READY_MODEL"
-"""The variable that tells the processes of a run where the one is that all of them copy."""
 # In a process of its own: what a test's process has loaded stays loaded.
 LOAD = (
     "import sys; from transcription.settings import Settings; from worker.model_cache import load; "
@@ -29,17 +26,10 @@ def with_ready_model(directory: Path) -> Path:
     return directory
 
 
-def share() -> None:
-    """Name the directory of a run; called in the process that starts the others, before it does."""
-    if SHARED not in os.environ:
-        os.environ[SHARED] = directory = tempfile.mkdtemp(prefix="murmur-ready-")
-        atexit.register(shutil.rmtree, directory, ignore_errors=True)
-
-
 @cache
 def _made() -> Path:
-    share()
-    directory = Path(os.environ[SHARED])
+    directory = run_directory() / "ready"
+    directory.mkdir(exist_ok=True)
     with (directory / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # who comes second waits for the first
         if not (directory / "made").exists():

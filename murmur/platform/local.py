@@ -58,6 +58,7 @@ class LocalPlatform:
         say: Takes the platform's own sentences.
         lock: Descriptor of the data directory's lock, which the ledger's server then holds too.
         deaths: Quick deaths in a row after which a child is given up.
+        run: Makes a running process of the API's or a worker's program.
     """
 
     def __init__(
@@ -69,12 +70,13 @@ class LocalPlatform:
         say: Callable[[str], None],
         lock: int | None = None,
         deaths: int = QUICK_DEATHS,
+        run: Callable[[Program, Sink], Process] = Process,
     ) -> None:
         self.settings = settings
         self.layout = layout
         self.embedded = "url" not in settings.ledger.model_fields_set
         self._sink = ledger_server.without_advice(sink)
-        self.supervisor = Supervisor(self._sink, say, deaths=deaths)
+        self.supervisor = Supervisor(self._sink, say, deaths=deaths, run=run)
         self._lock = () if lock is None else (lock,)
         self._device_of: dict[str, str] = {}
 

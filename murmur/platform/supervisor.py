@@ -34,12 +34,21 @@ class Supervisor:
         sink: Takes the programs' lines.
         say: Takes the supervisor's own sentences.
         deaths: How many quick deaths in a row are too many.
+        run: Makes a running process of a program.
     """
 
-    def __init__(self, sink: Sink, say: Callable[[str], None], *, deaths: int = QUICK_DEATHS) -> None:
+    def __init__(
+        self,
+        sink: Sink,
+        say: Callable[[str], None],
+        *,
+        deaths: int = QUICK_DEATHS,
+        run: Callable[[Program, Sink], Process] = Process,
+    ) -> None:
         self._sink = sink
         self._say = say
         self._deaths = deaths
+        self._make = run
         self._managed: dict[str, ManagedProcess] = {}
 
     def start(self, program: Program) -> Process:
@@ -106,7 +115,7 @@ class Supervisor:
             managed.last_lines[:] = [line]
             self._sink(name, line)
 
-        managed.process = Process(managed.program, listen)
+        managed.process = self._make(managed.program, listen)
         return managed.process
 
     def _handle_exit(self, managed: ManagedProcess, process: Process, status: int) -> None:

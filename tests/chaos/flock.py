@@ -15,6 +15,7 @@ from murmur.platform.ledger_server import address, free_port, server_program
 from murmur.platform.local import LocalPlatform, PlatformConfig
 from murmur.platform.processes import Process
 from tests.platform import eventually
+from tests.warm import start as warm
 from transcription.settings import Lease, Limits, Settings, Worker
 
 APIS = ("api1", "api2")
@@ -50,7 +51,6 @@ class Flock:
             worker=Worker.model_validate({"slots": 4, "span_s": 60, "engine": engine, "model_workers": 1, **worker}),
         )
         self.directory, self.temporary = directory, directory / "tmp"
-        self.memory_kb: dict[str, int] = {}
         self._window_s = window_s
         self.processes: dict[str, Process] = {}
         self._lock = threading.Lock()
@@ -78,10 +78,7 @@ class Flock:
         self.temporary.mkdir(parents=True, exist_ok=True)
         own = {"STUB_WINDOW_S": str(self._window_s), "TMPDIR": str(self.temporary), **self.env.get(name, {})}
         program = replace(program, env={**program.env, **own})
-        if name in self.memory_kb:
-            limit = ["sh", "-c", f'ulimit -v {self.memory_kb[name]}; exec "$0" "$@"']
-            program = replace(program, argv=[*limit, *program.argv])
-        self.processes[name] = Process(program, self._keep)
+        self.processes[name] = warm.running(program, self._keep)
 
     def restart_exited(self) -> None:
         """Start again the workers that have died, as a supervisor would."""

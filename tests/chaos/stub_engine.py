@@ -4,6 +4,7 @@ tells whether any window was lost, doubled or mixed up. A prompt makes it misbeh
 import ctypes
 import hashlib
 import os
+import resource
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -21,6 +22,7 @@ from worker.batcher import ModelCall
 WINDOW_TAKES_S = float(os.environ.get("STUB_WINDOW_S", "0.05"))
 PACES = {"slow": 60.0, "steady": 0.5, "long": 4.0}
 HOG: list[bytearray] = []
+MOST_BYTES = 8_000_000_000
 
 
 def said(samples: Samples) -> str:
@@ -78,6 +80,8 @@ def misbehave(prompt: str | None) -> None:
     if prompt == "segfault":
         ctypes.string_at(0)
     if prompt == "eat":
+        # Of the whole process: what is at fault isn't the only one that gets no memory any more.
+        resource.setrlimit(resource.RLIMIT_AS, (MOST_BYTES, resource.RLIM_INFINITY))
         while True:
             HOG.append(bytearray(64 << 20))
     if prompt == "hang":

@@ -22,7 +22,7 @@ def used(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestPlatform]:
     (root / "data" / "ledger").mkdir(mode=0o755, parents=True)
     recording = root / "a.wav"
     recording.write_bytes(audio_files.wav(0.2))
-    with running_platform(root / "data", workers=1, ready=False) as running, running.client() as client:
+    with running_platform(root / "data", workers=1, ready=False, as_users=True) as running, running.client() as client:
         client.submit(recording)
         yield running
 

@@ -1,8 +1,5 @@
 """A release that changes the ledger's layout serves nobody before the release before has stopped."""
 
-import os
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +13,7 @@ from typer.testing import CliRunner
 from api.takeover import LISTEN, WAITS
 from murmur.cli.main import app as cli
 from murmur.platform.ledger_server import free_port
-from tests.live_api import ROOT
+from tests.live_api import api_of
 from tests.platform import eventually
 from transcription.ledger import schema_step
 
@@ -46,7 +43,7 @@ def new_release(redis_url: str, tmp_path: Path) -> Iterator[str]:
     """The API as a process; its address, at which nobody may listen yet."""
     port = free_port()
     told = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("MURMUR_")},
+        "PYTHONUNBUFFERED": "1",
         "MURMUR_MODEL": "demo",
         "MURMUR_DATA_DIR": str(tmp_path / "data"),
         "MURMUR_LEDGER__URL": redis_url,
@@ -55,12 +52,12 @@ def new_release(redis_url: str, tmp_path: Path) -> Iterator[str]:
         "MURMUR_API__PORT": str(port),
         "TMPDIR": str(tmp_path),
     }
-    process = subprocess.Popen([sys.executable, "-m", "api.main"], cwd=ROOT, env=told, stdout=subprocess.DEVNULL)
+    process = api_of(told)
     try:
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
-        process.wait(30)
+        assert process.wait(30)
 
 
 def test_it_waits_for_its_turn_then_holds_requests_and_answers_them(

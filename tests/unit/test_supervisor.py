@@ -10,7 +10,7 @@ import pytest
 
 from murmur.errors import CliError
 from murmur.platform import supervisor as module
-from murmur.platform.processes import Program
+from murmur.platform.processes import Process, Program, Sink
 from murmur.platform.supervisor import Supervisor
 from tests.platform import eventually
 
@@ -38,23 +38,17 @@ def tended(supervisor: Supervisor) -> bool:
     return False
 
 
-def starts(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    found: list[float] = []
-    real = module.Process  # type: ignore[attr-defined]
-
-    def noting(*args: object) -> object:
-        found.append(time.monotonic())
-        return real(*args)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(module, "Process", noting)
-    return found
-
-
 def test_pause_after_each_quick_death_is_twice_the_one_before_and_the_last_is_the_end(
-    supervisor: Supervisor, said: list[str], monkeypatch: pytest.MonkeyPatch
+    said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "FIRST_PAUSE_S", 0.2)
-    began = starts(monkeypatch)
+    began: list[float] = []
+
+    def noting(program: Program, sink: Sink) -> Process:
+        began.append(time.monotonic())
+        return Process(program, sink)
+
+    supervisor = Supervisor(lambda *_: None, said.append, deaths=4, run=noting)
     supervisor.start(program("print('no disk', flush=True); raise SystemExit(3)"))
     with pytest.raises(CliError) as given_up:
         eventually(lambda: tended(supervisor), within_s=60)

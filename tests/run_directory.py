@@ -1,0 +1,33 @@
+"""The directory that all processes of one run of the tests share, for what is made once and used by each of them."""
+
+import atexit
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+VARIABLE, OWNER = "TESTS_RUN", "owner"
+
+
+def share() -> None:
+    """Make the directory of a run; called in the process that starts the others, before it does."""
+    if VARIABLE not in os.environ:
+        os.environ[VARIABLE] = made = tempfile.mkdtemp(prefix="murmur-tests-")
+        (Path(made) / OWNER).write_text(str(os.getpid()))
+        atexit.register(_remove, made, os.getpid())
+
+
+def run_directory() -> Path:
+    """The directory of this run, which goes when the process does that made it."""
+    share()
+    return Path(os.environ[VARIABLE])
+
+
+def owner() -> int:
+    """The process that made the directory: when it has ended, the run has."""
+    return int((run_directory() / OWNER).read_text())
+
+
+def _remove(made: str, owner_: int) -> None:
+    if os.getpid() == owner_:  # not in a fork
+        shutil.rmtree(made, ignore_errors=True)
