@@ -179,6 +179,7 @@ async def test_metrics_are_prometheus_text_by_route_template(api: Bench) -> None
     job = (await api.submit(audio_files.wav())).json()
     await api.http.get(job["urls"]["self"])
     await api.http.get("/no/such/place")
+    await api.http.request("BREW", "/no/such/place")
     api.forget_backlog()
     answer, ledger = [await api.http.get(path) for path in ("/metrics", "/metrics/ledger")]
     assert answer.headers["content-type"].startswith("text/plain")
@@ -190,6 +191,8 @@ async def test_metrics_are_prometheus_text_by_route_template(api: Bench) -> None
     assert samples["murmur_http_requests_total", "/v1/jobs", "202", "POST"] == 1
     assert samples["murmur_http_requests_total", "/v1/jobs/{job_id}", "200", "GET"] == 1
     assert samples["murmur_http_requests_total", "404", "GET", "unmatched"] == 1
+    assert samples["murmur_http_requests_total", "404", "OTHER", "unmatched"] == 1
+    assert samples["murmur_http_requests_in_flight",] == 1  # the one that asks
     assert samples["murmur_submits_total", "new"] == 1
     assert samples["murmur_upload_bytes_total",] == len(audio_files.wav())
     assert samples["murmur_jobs", "queued"] == 1
@@ -270,6 +273,7 @@ async def test_answers_carry_the_headers_that_keep_browsers_out_of_trouble(api: 
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["x-frame-options"] == "DENY"
     assert headers["referrer-policy"] == "no-referrer"
+    assert headers["cache-control"] == "no-store"
     assert "default-src 'none'" in headers["content-security-policy"]
     assert "content-security-policy" not in (await api.http.get("/docs")).headers
 
@@ -288,6 +292,20 @@ async def test_request_line_is_json_and_holds_no_audio_and_no_prompt(api: Bench,
     assert line["level"] == "info"
     assert {"request_id", "processing_time_ms", "client_ip", "timestamp"} <= line.keys()
     assert "secret" not in stream.getvalue()
+
+
+async def test_health_that_is_bad_has_a_line_in_the_log_and_a_good_one_has_none(
+    api: Bench, untouched_logging: None
+) -> None:
+    stream = StringIO()
+    logs.configure(level="INFO", style="json", service="api", stream=stream)
+    await api.http.get("/health/ready")
+    assert '"request"' not in stream.getvalue()
+    api.jobs.workers = ()
+    api.forget_backlog()
+    await api.http.get("/health/ready")
+    (line,) = (json.loads(text) for text in stream.getvalue().splitlines() if '"request"' in text)
+    assert (line["status"], line["path"], line["level"]) == (503, "/health/ready", "warning")
 
 
 async def test_a_line_has_no_field_of_the_request_before_it_on_the_same_connection(

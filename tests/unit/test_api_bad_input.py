@@ -286,6 +286,7 @@ async def test_audio_is_taken_by_its_content_whatever_its_name(api: Bench, case:
         ("a\u202egpj.mp3", "agpj.mp3"),
         ("..", "audio"),
         ("ж" * 4000 + ".mp3", "ж" * 125 + ".mp3"),
+        ("C:\\" + "Users\\" * 400 + "talk.mp3", "talk.mp3"),
         ("r\u00e9union \u2014 1.mp3", "r\u00e9union \u2014 1.mp3"),
     ],
 )

@@ -146,6 +146,7 @@ async def test_samples_that_are_too_large_are_refused_before_they_are_looked_at(
     files = {"file": ("a.wav", RECORDING), "known_speakers[Anna]": ("x.wav", b"\0" * (4 << 20 | 1))}
     answer = await api.http.post("/v1/jobs", files=files, data={"diarize": "true"})
     assert answer.json()["code"] == "invalid_reference"
+    assert f"the limit is {4 << 20}" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,13 @@ async def test_before_any_worker_has_come_the_question_is_to_be_asked_again(api:
     assert answer.status_code >= 500
 
 
+async def test_while_the_only_worker_is_being_restarted_speakers_can_still_be_asked_for(api: Bench) -> None:
+    assert (await api.submit(audio_files.wav(), diarize="true")).status_code == 202
+    api.jobs.workers = ()
+    api.forget_backlog()
+    assert (await api.submit(audio_files.wav(2), diarize="true")).status_code == 202
+
+
 async def test_job_goes_to_what_most_workers_have(api: Bench) -> None:
     others = [replace(WORKER, id=f"w{n}", diarizer="other@2") for n in (2, 3)]
     api.jobs.workers = (WORKER, *others)

@@ -73,6 +73,14 @@ async def test_lists_are_understood_as_clients_write_them(api: Bench, fields: di
     assert "word" in answer.json()["options"]["timestamp_granularities"]
 
 
+async def test_fields_that_a_browser_sends_empty_are_as_if_it_had_not_sent_them(api: Bench) -> None:
+    empty = {"language": "", "model": " ", "temperature": "", "ttl_s": "", "webhook_url": "", "num_speakers": ""}
+    answer = await api.http.post("/v1/jobs", files=FILE, data={**empty, "prompt": "Anna"})
+    assert answer.status_code == 202, answer.text
+    plain = await api.http.post("/v1/jobs", files=FILE, data={"prompt": "Anna"})
+    assert answer.json()["options"] == plain.json()["options"]
+
+
 async def test_a_data_url_is_base64_however_it_is_cut(api: Bench) -> None:
     text = "data:audio/wav;base64," + base64.b64encode(GOOD).decode()
     body = json.dumps({"audio": text}).replace("/", "\\/").encode()

@@ -120,3 +120,11 @@ def test_the_endpoint_tells_the_process_and_its_state_and_a_taken_port_is_no_rea
     assert found["murmur_worker_spans_held"] == 3
     assert found["process_resident_memory_bytes"] > 10 << 20
     assert "murmur_worker_model_loads_total" in found
+
+
+def test_each_part_that_keeps_a_worker_from_claiming_has_a_figure_and_the_well_ones_too() -> None:
+    state = endpoint.State(held=0, slots=1, models=0, unfit=("storage", "model base"))
+    found = endpoint.registry("w1@here", lambda: state)
+    parts = ("storage", "scratch", "model base")
+    figures = [found.get_sample_value("murmur_worker_quarantined", {"part": part}) for part in parts]
+    assert figures == [1.0, 0.0, 1.0]

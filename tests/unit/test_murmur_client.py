@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -128,6 +129,8 @@ def test_a_patient_client_tries_again_and_sends_the_whole_file(server: Server) -
         assert client.submit(io.BytesIO(b"sound")).id == "j1"
     assert len(server.bodies) == 2
     assert all(b"sound" in body for body in server.bodies)
+    first, again = (headers["Idempotency-Key"] for _, headers, _ in server.requests)
+    assert first == again != ""  # so that both make one job
 
 
 UNKNOWN = (503, {"Retry-After": "0"}, {"code": "outcome_unknown", "job_id": "j1"})
@@ -255,6 +258,27 @@ def test_streams_that_only_ever_break_off_are_given_up(server: Server, monkeypat
     server.answers = [(200, {}, b"retry: 1000\n\n")]
     with Client(server.url, patience_s=0.1) as client, pytest.raises(ApiError, match="broke off"):
         list(client.events("j1"))
+
+
+@pytest.mark.parametrize("colour", ["sync", "async"])
+def test_following_a_long_job_may_break_off_as_often_as_it_gets_on(
+    server: Server, monkeypatch: pytest.MonkeyPatch, colour: str
+) -> None:
+    clock = iter(range(0, 100_000, 10))
+    monkeypatch.setattr(retry, "FIRST_PAUSE_S", 0.0)
+    monkeypatch.setattr(retry, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    kinds = ["segment"] * 6 + ["done"]
+    server.answers = [(200, {}, sse((f"{number}-0.0", kind, {}))) for number, kind in enumerate(kinds)]
+
+    async def followed() -> list[str]:
+        async with AsyncClient(server.url, patience_s=45) as client:
+            return [event.type async for event in client.events("j1")]
+
+    if colour == "async":
+        assert asyncio.run(followed()) == kinds
+    else:
+        with Client(server.url, patience_s=45) as client:
+            assert [event.type for event in client.events("j1")] == kinds
 
 
 def test_webhooks_are_looked_at_and_replayed(server: Server) -> None:

@@ -162,3 +162,11 @@ def test_scratch_is_sick_when_it_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(OSError, match=r"File exists|Not a directory"):
         write_and_read(tmp_path / "file")
+
+
+def test_scratch_is_sick_when_it_gives_back_something_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_bytes", lambda _: b"something else")
+        with pytest.raises(OSError, match="doesn't give back"):
+            write_and_read(tmp_path)
+    assert list(tmp_path.iterdir()) == []
