@@ -5,12 +5,13 @@
 # Twice as many run for a moment. The old ones are told to stop when every new one is healthy and nginx has had time
 # to hear of it; then they finish what they have in hand. When a new one doesn't become healthy, the old ones stay.
 # Where a new API changes the ledger's layout, which the old one couldn't read, it waits until that has stopped
-# (api/takeover.py); requests wait for it for a second or two.
+# (api/takeover.py). Before that, uploads go to the new ones, where they wait until the old ones have received what they
+# were receiving, for ROLL_UPLOADS_S (20) at most; then other requests wait too, for a second or two.
 # Build before (docker compose build). COMPOSE_FILE, COMPOSE_PROJECT_NAME and COMPOSE_ENV_FILES count as always.
 set -eu
 
 service=${1:?which service? e.g. deploy/roll.sh api}
-patience_s=${ROLL_PATIENCE_S:-120}
+patience_s=${ROLL_PATIENCE_S:-120} uploads_s=${ROLL_UPLOADS_S:-20}
 cd "$(dirname "$0")/.."
 
 old=$(docker compose ps -q "$service")
@@ -53,23 +54,46 @@ while [ -n "$(unready)" ]; do
     waited=$((waited + 1))
 done
 
-# nginx asks a server that it couldn't reach again, and the name server, after two seconds.
-[ "$step" = same ] || for id in $new; do docker exec "$id" touch /tmp/murmur-listen; done
-sleep 3
-
-# nginx asks the new ones alone before the old ones are told to stop, and again everybody when they are gone.
-asks() { # asks ["ADDRESS ADDRESS"]
+# nginx asks these alone, and everybody again at the end.
+asks() { # asks [EDGE_ONLY="ADDRESS ADDRESS" [EDGE_ONLY_UPLOADS="ADDRESS ADDRESS"]]
     [ "$service" = api ] || return 0
     for id in $(docker compose ps -q nginx); do
-        docker exec -e EDGE_ONLY="${1:-}" "$id" sh /etc/nginx/murmur/start.sh apply 2>/dev/null ||
+        docker exec -e "${1:-EDGE_ONLY=}" -e "${2:-EDGE_ONLY_UPLOADS=}" "$id" sh /etc/nginx/murmur/start.sh apply 2>/dev/null ||
             echo "nginx doesn't take the change; a request may fail" >&2
     done
 }
 networks='{{range $name, $of := .NetworkSettings.Networks}}{{$name}} {{$of.IPAddress}}{{"\n"}}{{end}}'
+addresses() { docker inspect -f "$networks" "$@" | sed -n 's/^[^ ]*_front \([0-9.]*\)$/\1:8000/p' | tr '\n' ' '; }
+# How many submits each old one hasn't answered, where there are any. A release that doesn't count them has none.
+look='import urllib.request as u
+asked = u.Request("http://127.0.0.1:8000/metrics", headers={"Accept": "text/plain"})
+lines = u.urlopen(asked, timeout=4).read().decode().splitlines()
+print(*(line.split()[1] for line in lines if line.startswith("murmur_submits_in_flight ")))'
+receiving() { for id in $old; do docker exec "$id" python -IS -c "$look" 2>/dev/null || :; done | grep -vxE '|0(\.0)?' || :; }
+
 # shellcheck disable=SC2086  # ids, one word each
-only=$(docker inspect -f "$networks" $new | sed -n 's/^[^ ]*_front \([0-9.]*\)$/\1:8000/p' | tr '\n' ' ')
+serving=$(addresses $old) coming=$(addresses $new)
 trap asks EXIT
-asks "$only"
+if [ "$step" = held ]; then
+    # What an old one goes on receiving beyond the step it can hand to nobody: so uploads go to the new ones, where they
+    # wait until the old ones have none any more. Everything else waits for the step alone.
+    asks "EDGE_ONLY=$serving"
+    sleep 2
+    for id in $new; do docker exec "$id" touch /tmp/murmur-listen; done
+    sleep 1
+    asks "EDGE_ONLY=$serving" "EDGE_ONLY_UPLOADS=$coming"
+    waited=0
+    sleep 1
+    while [ -n "$(receiving)" ] && [ "$waited" -lt "$uploads_s" ]; do
+        sleep 1
+        waited=$((waited + 1))
+    done
+else
+    # nginx asks a server that it couldn't reach again, and the name server, after two seconds.
+    sleep 3
+fi
+# The new ones alone before the old ones are told to stop.
+asks "EDGE_ONLY=$coming"
 sleep 1
 # shellcheck disable=SC2086
 docker stop $old >/dev/null &

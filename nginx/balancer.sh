@@ -7,7 +7,14 @@ set -eu
 run=${EDGE_RUN_DIR:-/tmp/edge}
 resolver=${EDGE_RESOLVER:-$(sed -n 's/^nameserver[ \t]*//p' /etc/resolv.conf | head -n 1)}
 case $resolver in *:*:*) resolver="[$resolver]" ;; esac
-to=${EDGE_NGINX:-nginx}
+# Names, which are followed, or addresses; several are separated by spaces.
+http=${EDGE_NGINX:-nginx:8082} https=${EDGE_NGINX_HTTPS:-nginx:8444}
+servers() {
+    for server in $1; do
+        case $server in *[!0-9.:]*) follow=' resolve' ;; *) follow='' ;; esac
+        echo "        server $server$follow max_fails=1 fail_timeout=2s;"
+    done
+}
 modules=$(nginx -V 2>&1 | sed -n 's/.*--modules-path=\([^ ]*\).*/\1/p')
 module=$modules/ngx_stream_module.so
 mkdir -p "$run"
@@ -35,12 +42,12 @@ stream {
     upstream http {
         zone http 128k;
         hash \$neighbour consistent;
-        server $to:8082 resolve max_fails=1 fail_timeout=2s;
+$(servers "$http")
     }
     upstream https {
         zone https 128k;
         hash \$neighbour consistent;
-        server $to:8444 resolve max_fails=1 fail_timeout=2s;
+$(servers "$https")
     }
     proxy_protocol on;
     proxy_buffer_size 64k;

@@ -66,14 +66,21 @@ fi
 if at_least 1.27.4; then reload='keepalive_min_timeout 75s;'; else reload=''; fi
 
 # These alone, while others are stopped (deploy/roll.sh): a request whose try fails while the name's addresses change
-# gets 502. The name is followed meanwhile, so that it is known when this ends.
+# gets 502. The name is followed meanwhile, so that it is known when this ends. EDGE_ONLY_UPLOADS: what brings a body
+# alone goes there, and the rest where it went before.
+only() { # only NAME "SERVER SERVER"
+    echo "upstream $1 { zone $1 256k; least_conn;"
+    for server in $2; do echo "server $server max_fails=0;"; done
+    echo '}'
+}
 if [ -n "${EDGE_ONLY:-}" ]; then
-    {
-        echo 'upstream chosen { zone chosen 256k; least_conn;'
-        for server in $EDGE_ONLY; do echo "server $server max_fails=0;"; done
-        echo '}'
-    } >>"$conf/upstream.conf"
+    only chosen "$EDGE_ONLY" >>"$conf/upstream.conf"
     target=chosen
+fi
+uploads=$target
+if [ -n "${EDGE_ONLY_UPLOADS:-}" ]; then
+    only uploads "$EDGE_ONLY_UPLOADS" >>"$conf/upstream.conf"
+    uploads=uploads
 fi
 
 # Where errors of nginx's own become problems: in the server, and again in a location that has an error_page itself.
@@ -149,6 +156,8 @@ $hsts
 set \$plain "\$scheme \$uri";
 if (\$plain = "http /-/edge") { set \$plain ""; }
 if (\$plain ~ "^http ") { return 308 https://\$host$port\$request_uri; }
+# Plain HTTP on the port of HTTPS.
+error_page 497 =308 https://\$host$port\$request_uri;
 listen ${EDGE_HTTPS_LISTEN:-8443} ssl$http2;
 $balanced
 $on
@@ -165,7 +174,7 @@ fi
 [ -z "$hsts" ] || echo "$hsts" >>"$conf/answer.conf"
 
 sed -e "s|@run@|$run|g" -e "s|@conf@|$conf|g" -e "s|@listen@|${EDGE_LISTEN:-8080}|g" -e "s|@resolver@|$resolver|g" \
-    -e "s|@target@|$target|g" -e "s|@reload@|$reload|g" -e "s|@max_body@|$max_body|g" -e "s|@rate@|$rate|g" -e "s|@burst@|$burst|g" \
+    -e "s|@target@|$target|g" -e "s|@uploads@|$uploads|g" -e "s|@reload@|$reload|g" -e "s|@max_body@|$max_body|g" -e "s|@rate@|$rate|g" -e "s|@burst@|$burst|g" \
     -e "s|@connections@|$connections|g" -e "s|@flower@|${EDGE_FLOWER:-flower:5555}|g" \
     -e "s|@grafana@|${EDGE_GRAFANA:-grafana:3000}|g" -e "s|@log@|${EDGE_LOG:-/dev/stdout}|g" \
     -e "s|@counted@|$counted|g" -e "s|@status@|${EDGE_STATUS_LISTEN:-8081}|g" \

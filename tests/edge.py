@@ -3,6 +3,7 @@
 import os
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -26,10 +27,14 @@ PATH = os.environ["PATH"] + ":/usr/sbin"
 HERE = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
 
 
+def installable() -> bool:
+    """Whether `.ci/run` could have installed what is missing."""
+    return bool(os.environ.get("CI")) and os.geteuid() == 0 and shutil.which("apt-get") is not None
+
+
 def nginx_excused() -> bool:
     """Whether there is no nginx on this machine, and nobody could be expected to have put it there."""
-    installable = bool(os.environ.get("CI")) and os.geteuid() == 0 and shutil.which("apt-get") is not None
-    return shutil.which("nginx", path=PATH) is None and not installable
+    return shutil.which("nginx", path=PATH) is None and not installable()
 
 
 needs_nginx = [
@@ -176,13 +181,34 @@ def environment(
     }
 
 
+def certificate(folder: Path) -> Path:
+    """Write `tls.crt` and `tls.key` for 127.0.0.1 into a new folder; the certificate's path."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("no openssl here to make a certificate")
+    folder.mkdir()
+    files = ["-keyout", str(folder / "tls.key"), "-out", str(folder / "tls.crt")]
+    make = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    subprocess.run([*make, "-addext", "subjectAltName=IP:127.0.0.1", *files], check=True, capture_output=True)
+    return folder / "tls.crt"
+
+
+def negotiated(port: int, context: ssl.SSLContext) -> str | None:
+    """The protocol that is agreed on with what answers on *port*."""
+    with (
+        socket.create_connection(("127.0.0.1", port), timeout=10) as plain,
+        context.wrap_socket(plain, server_hostname="127.0.0.1") as secure,
+    ):
+        return secure.selected_alpn_protocol()
+
+
 @contextmanager
-def edge(run: Path, *, names: Names, port: int, **settings: str) -> Iterator[Edge]:
+def edge(run: Path, *, names: Names, port: int, start: Path = START, **settings: str) -> Iterator[Edge]:
     """Start nginx as the container does, in front of what *names* says, on *port*."""
     running = Edge(run, free_port())
     told = environment(run, listen=running.port, names=names, port=port, settings=settings, status=running.status_port)
     with (run / "error.log").open("wb") as errors:
-        process = subprocess.Popen(["/bin/sh", str(START)], env=told, stderr=errors)
+        process = subprocess.Popen(["/bin/sh", str(start)], env=told, stderr=errors)
     try:
         eventually(lambda: _answers(running.url, process), within_s=10)
         yield running

@@ -68,7 +68,8 @@ class SubmissionService:
         """
         began = time.perf_counter()
         try:
-            job, outcome = await self._submit(incoming, tenant, idempotency_key, request_format or RequestFormat())
+            with self.meters.submits_in_flight.track_inprogress():
+                job, outcome = await self._submit(incoming, tenant, idempotency_key, request_format or RequestFormat())
         except MurmurationError as error:
             self.meters.refused(error.code)
             raise

@@ -53,6 +53,12 @@ class ApiMetrics:
             registry=self.registry,
             multiprocess_mode="livesum",
         )
+        self.submits_in_flight = Gauge(
+            "murmur_submits_in_flight",
+            "Submits that are being received, or aren't accepted yet.",
+            registry=self.registry,
+            multiprocess_mode="livesum",
+        )
         self._submits = Counter("murmur_submits", "Jobs accepted, by outcome.", ("outcome",), registry=self.registry)
         self._submit_seconds = Histogram(
             "murmur_submit_duration_seconds",

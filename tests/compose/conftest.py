@@ -16,13 +16,15 @@ from transcription.media.codecs.decode import decode
 
 
 @pytest.fixture(scope="session")
-def stack(_no_settings_from_outside: None) -> Iterator[Stack]:
-    """The whole stack, built from this checkout, with two API replicas and one worker."""
+def stack(tmp_path_factory: pytest.TempPathFactory, _no_settings_from_outside: None) -> Iterator[Stack]:
+    """The whole stack, built from this checkout, with two API replicas, one worker, and a `.env` of its own."""
     if not os.environ.get("TEST_COMPOSE"):
         pytest.skip("`make test-compose` runs these: they build images and take minutes")
     if not engine_answers():
         pytest.skip("no Docker engine with Compose answers here")
-    running = Stack()
+    variables = tmp_path_factory.mktemp("stack") / ".env"
+    variables.touch()
+    running = Stack(COMPOSE_ENV_FILES=str(variables))
     running.compose("down", "-v", "--remove-orphans")
     try:
         running.compose("up", "-d", "--build", timeout_s=1800)

@@ -50,14 +50,14 @@ def upgrade_of_code(stack: Stack, after: ExitStack) -> None:
         _upgrade(stack)
 
 
-def upgrade_of_settings(stack: Stack, after: ExitStack) -> None:
-    """A setting each of the API, of workers, and of both."""
+def upgrade_of_settings(stack: Stack, _: ExitStack) -> None:
+    """A setting each of the API, of workers, and of both, in the file of variables."""
     changed = {
         "MURMUR_LIMITS__MAX_UPLOAD_BYTES": str((1 << 30) + next(_NUMBERS)),
         "MURMUR_WORKER__SPAN_S": str(60 + next(_NUMBERS)),
         "MURMUR_LIMITS__MAX_DURATION_S": str(36000 + next(_NUMBERS)),
     }
-    after.enter_context(stack.told(**changed))
+    stack.keep(**changed)
     _upgrade(stack, "--no-build")
 
 

@@ -72,6 +72,12 @@ class Stack:
         finally:
             self.environment = before
 
+    def keep(self, **variables: str) -> None:
+        """Write settings into the stack's file of variables, as an operator does."""
+        file = Path(self.environment["COMPOSE_ENV_FILES"])
+        others = [line for line in file.read_text("utf-8").splitlines() if line.partition("=")[0] not in variables]
+        file.write_text("\n".join([*others, *(f"{name}={value}" for name, value in variables.items()), ""]), "utf-8")
+
     def refused(self, *words: str) -> str:
         """What `docker compose` writes when it fails with these words, as it must."""
         try:

@@ -1,26 +1,30 @@
 """Two nginx behind a balancer: another image of nginx fails no request, and what holds for one address still holds."""
 
 import json
+import ssl
 import subprocess
 import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import httpx
 import pytest
 
+from murmur.platform.ledger_server import free_port
 from tests.compose.scenarios import Scenario, killed, with_another_image_of_nginx
 from tests.compose.stack import Stack
 from tests.compose.test_operations import RUNS, assert_served, results, whole
+from tests.edge import certificate
 from tests.platform import eventually
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
 __all__ = ["results"]
 
 FILES = "docker-compose.yml:docker-compose.edges.yml"
+TLS_FILES = "docker-compose.yml:docker-compose.tls.yml:docker-compose.edges.yml:docker-compose.edges-tls.yml"
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +112,41 @@ def test_one_address_has_one_limit_however_many_nginx_there_are(edges: Stack) ->
     eventually(lambda: {asked() for _ in range(20)} == {200}, within_s=30, every_s=1)
     assert set(answers) == {200, 429}
     assert answers[200] <= 21 + took_s
+
+
+@pytest.fixture
+def https(edges: Stack, tmp_path: Path) -> Iterator[httpx.Client]:
+    """A client of the same by HTTPS, which knows the certificate."""
+    trusted, port = certificate(tmp_path / "tls"), free_port()
+    (tmp_path / "tls" / "tls.key").chmod(0o644)
+    with edges.told(COMPOSE_FILE=TLS_FILES, MURMUR_TLS_DIR=str(trusted.parent), MURMUR_HTTPS_PORT=str(port)):
+        edges.compose("up", "-d", "--no-build", timeout_s=300)
+        context = ssl.create_default_context(cafile=str(trusted))
+        with httpx.Client(base_url=f"https://127.0.0.1:{port}", verify=context, timeout=10) as http:
+            eventually(lambda: answers(http), within_s=90, every_s=0.5)
+            yield http
+    edges.compose("up", "-d", "--no-build", timeout_s=300)
+    eventually(edges.settled, within_s=120, every_s=0.5)
+
+
+def answers(http: httpx.Client) -> bool:
+    with suppress(httpx.TransportError):
+        return http.get("/health/ready").is_success
+    return False
+
+
+def test_https_ends_in_nginx_which_knows_who_the_client_is_and_the_balancer_has_no_key(
+    edges: Stack, https: httpx.Client
+) -> None:
+    request_id = f"whose-{uuid.uuid4().hex}"
+    claims = {"X-Request-ID": request_id, "X-Forwarded-For": "8.8.8.8", "Forwarded": "for=8.8.8.8"}
+    assert https.get("/v1/models", headers=claims).is_success
+    told = eventually(lambda: logged(edges, request_id), within_s=20, every_s=1)
+    assert {one["client_ip"] for one in told} == {edges.host()}
+    assert https.get("/metrics").status_code == 404
+    plain = httpx.get(f"{edges.url}/v1/models", timeout=10)
+    assert (plain.status_code, plain.headers["location"]) == (308, f"{https.base_url}v1/models")
+    edges.refused("exec", "-T", "balancer", "test", "-e", "/etc/nginx/tls/tls.key")
 
 
 def test_nobody_but_the_balancer_is_published(edges: Stack) -> None:

@@ -17,6 +17,7 @@ import pytest
 from redis import Redis
 
 from tests import audio_files
+from tests.api_processes import sample
 from tests.live_api import api_process, api_settings, live_api
 from tests.platform import eventually
 from transcription.storage.disk import DiskBlobs
@@ -89,6 +90,22 @@ def test_upload_that_falls_silent_is_given_up_with_408(api: httpx.Client, data_d
     assert (status, problem["code"]) == (408, "upload_incomplete")
     assert "0.5 s" in str(problem["detail"])
     eventually(lambda: not files(data_dir))
+
+
+def test_an_upload_is_counted_while_it_comes_and_no_longer(api: httpx.Client) -> None:
+    def counted() -> float:
+        return sample(api.get("/metrics").text, "murmur_submits_in_flight")
+
+    with connection(api) as raw:
+        raw.sendall(head("audio/wav", Content_Length=2_000_000) + audio_files.wav(1))
+
+        def comes() -> bool:
+            raw.sendall(b"\0" * 100)
+            return counted() == 1
+
+        eventually(comes)
+        assert answer(raw)[0] == 408
+    eventually(lambda: counted() == 0)
 
 
 def test_too_large_upload_is_refused_by_its_header_before_a_byte_of_it_is_sent(

@@ -97,6 +97,7 @@ def test_a_ledger_of_a_newer_release_is_refused(redis_server: Redis, redis_url: 
     assert ran.exit_code != 0
     assert "going back needs the backup" in f"{ran.exception}{ran.output}"
     assert not redis_server.exists(HELD)
+    redis_server.delete(SCHEMA)  # the next module's API may be there already, and would refuse this ledger
 
 
 def test_a_hold_that_nobody_lifts_ends_by_itself(earlier: Redis, redis_url: str) -> None:

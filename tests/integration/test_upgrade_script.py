@@ -24,7 +24,11 @@ case "$*" in
     *config-hash*) if [ "$(last "$@")" = "$DIFFERS" ]; then echo other; else echo files; fi ;;
     *Config.Image*a1) echo "murmuration-api:$RUNS" ;;
     *Config.Image*) last "$@" ;;
+    inspect*NetworkSettings*" a1 a2") printf 'x_back 10.0.0.9\nx_front 10.0.1.1\nx_front 10.0.1.2\n' ;;
     inspect*NetworkSettings*) printf 'x_back 10.0.0.9\nx_front 10.0.1.3\nx_front 10.0.1.4\n' ;;
+    "exec a"*"python -IS"*murmur_submits_in_flight*)
+        echo "uploads $2" >>"$FAKE/calls"
+        if [ "$(grep -c "^uploads $2" "$FAKE/calls")" -gt "${UPLOADS:-0}" ]; then echo 0.0; else echo 1.0; fi ;;
     inspect*Health*) echo healthy ;;
     inspect*.Image*) if [ "$(last "$@")" = "$OLD_IMAGE" ]; then echo old; else echo new; fi ;;
     *ledger.schema*murmuration-api:old) echo "$OLD_SCHEMA" ;;
@@ -40,8 +44,9 @@ BUILD, HOLD, ROLL, REST = (
     "compose up -d --no-recreate --no-build --scale api=4 api",
     "compose up -d --no-build",
 )
-ASKED = "exec -e EDGE_ONLY={} n1 sh /etc/nginx/murmur/start.sh apply"
-STOPPED = [ASKED.format("10.0.1.3:8000 10.0.1.4:8000 "), "stop a1 a2", "rm a1 a2", ASKED.format("")]
+ASKED = "exec -e EDGE_ONLY={} -e EDGE_ONLY_UPLOADS={} n1 sh /etc/nginx/murmur/start.sh apply"
+OLD, NEW = "10.0.1.1:8000 10.0.1.2:8000 ", "10.0.1.3:8000 10.0.1.4:8000 "
+STOPPED = [ASKED.format(NEW, ""), "stop a1 a2", "rm a1 a2", ASKED.format("", "")]
 TRIED = "exec n1 sh /etc/nginx/murmur/start.sh apply"
 WAITS = ("test -e /tmp/murmur-waits", "touch /tmp/murmur-listen")
 RELOADED = ["compose kill -s HUP prometheus", "compose kill -s HUP alertmanager"]
@@ -141,11 +146,26 @@ def test_a_step_of_the_ledger_is_done_when_the_old_release_takes_nothing_more(wo
     status, _, done = upgrade(world, STEP="held")
     assert status == 0
     begun = done.index(ROLL)
-    assert done[begun + 1 : begun + 5] == [f"exec {new} {what}" for what in WAITS for new in ("a3", "a4")]
+    waits, listen = ([f"exec {new} {what}" for new in ("a3", "a4")] for what in WAITS)
+    uploads = [ASKED.format(OLD, NEW), "uploads a1", "uploads a2"]
+    before = [*waits, ASKED.format(OLD, ""), *listen, *uploads, STOPPED[0]]
+    assert done[begun + 1 : begun + 1 + len(before)] == before
     # The old ones are told first; whoever waits for their end writes last.
-    assert done[begun + 5] == STOPPED[0]
-    assert set(done[begun + 6 : begun + 8]) == {STOPPED[1], "exec a3 murmur schema release"}
-    assert done[begun + 8 : begun + 11] == [*STOPPED[2:], REST]
+    rest = done[begun + 1 + len(before) :]
+    assert set(rest[:2]) == {STOPPED[1], "exec a3 murmur schema release"}
+    assert rest[2:5] == [*STOPPED[2:], REST]
+
+
+@pytest.mark.parametrize(("uploads", "looks"), [("3", 4), ("1000", 21)])
+def test_a_step_of_the_ledger_waits_for_uploads_under_way_and_not_for_ever(
+    world: Path, uploads: str, looks: int
+) -> None:
+    status, _, done = upgrade(world, STEP="held", UPLOADS=uploads)
+    assert status == 0
+    assert done.count("uploads a1") == done.count("uploads a2") == looks
+    last = len(done) - done[::-1].index("uploads a2") - 1
+    assert done[last + 1] == ASKED.format(NEW, "")
+    assert done.index("exec a3 murmur schema release") > last
 
 
 def test_an_older_release_than_the_ledgers_is_refused_before_anything_is_replaced(world: Path) -> None:

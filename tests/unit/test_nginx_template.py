@@ -69,7 +69,7 @@ def test_every_way_to_the_api_is_limited_by_address() -> None:
     ways = [
         block
         for block in re.split(r"^\s*location ", TEMPLATE, flags=re.MULTILINE)[1:]
-        if "proxy_pass http://$api" in block
+        if re.search(r"proxy_pass http://\$(?:api|uploads);", block)
     ]
     assert len(ways) == 3
     # What comes here has been limited on its way: `/` alone leads here, after its own try.

@@ -146,6 +146,17 @@ def test_those_that_are_named_are_asked_alone_until_the_next_change(
     eventually(lambda: answers(502), within_s=20)
 
 
+def test_uploads_alone_go_to_those_that_are_named_for_them(tmp_path: Path) -> None:
+    port = free_port()
+    with Names() as names, replicas(2, port) as (old, new):
+        names.addresses = [old.address]
+        only = f"{new.address}:{port}"
+        with edge(tmp_path, names=names, port=port, EDGE_ONLY_UPLOADS=only) as nginx, nginx.client() as http:
+            looks = {http.get("/echo").json()["replica"] for _ in range(4)}
+            sent = {http.post("/v1/jobs", content=b"audio").json()["replica"] for _ in range(4)}
+    assert (looks, sent) == ({old.address}, {new.address})
+
+
 def test_a_stop_answers_what_is_under_way_and_waits_for_nothing_longer_than_it_may(
     tmp_path: Path, replica: Replica
 ) -> None:

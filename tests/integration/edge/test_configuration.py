@@ -1,7 +1,5 @@
 """What the edge is configured by: the API's own limits, numbers that are checked, a certificate."""
 
-import shutil
-import socket
 import ssl
 import subprocess
 from pathlib import Path
@@ -12,7 +10,19 @@ import pytest
 from api.middleware.requests import _SANE_ID
 from api.uploads.json_form import JsonForm
 from murmur.platform.ledger_server import free_port
-from tests.edge import RENDER, ROOT, START, Edge, Names, Replica, edge, environment, needs_nginx
+from tests.edge import (
+    RENDER,
+    ROOT,
+    START,
+    Edge,
+    Names,
+    Replica,
+    certificate,
+    edge,
+    environment,
+    needs_nginx,
+    negotiated,
+)
 from tests.platform import eventually
 from transcription.errors import TooLarge
 from transcription.settings import Limits
@@ -45,32 +55,18 @@ def test_setting_that_is_no_number_is_refused_by_its_name(
 def test_certificate_that_is_mounted_opens_https_with_http_2(
     tmp_path: Path, names: Names, port: int, two: list[Replica]
 ) -> None:
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("no openssl here to make a certificate")
-    (tmp_path / "tls").mkdir()
-    files = ["-keyout", str(tmp_path / "tls/tls.key"), "-out", str(tmp_path / "tls/tls.crt")]
-    make = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
-    subprocess.run([*make, "-addext", "subjectAltName=IP:127.0.0.1", *files], check=True, capture_output=True)
+    trusted = certificate(tmp_path / "tls")
     secure = free_port()
     settings = {"EDGE_HTTPS_LISTEN": f"127.0.0.1:{secure}", "MURMUR_HTTPS_PORT": str(secure)}
     with edge(tmp_path, names=names, port=port, **settings) as nginx:
         plain = httpx.post(f"{nginx.url}/v1/jobs?a=b", headers={"Host": "stt.example"})
         assert (plain.status_code, plain.headers["location"]) == (308, f"https://stt.example:{secure}/v1/jobs?a=b")
-        context = ssl.create_default_context(cafile=str(tmp_path / "tls/tls.crt"))
+        context = ssl.create_default_context(cafile=str(trusted))
         answer = httpx.get(f"https://127.0.0.1:{secure}/echo", verify=context)
         assert answer.json()["headers"]["x-forwarded-proto"] == "https"
         for path in ("/echo", "/metrics"):  # the API's answer, and nginx's own
             answer = httpx.get(f"https://127.0.0.1:{secure}{path}", verify=context)
             assert answer.headers["strict-transport-security"] == "max-age=31536000"
         context.set_alpn_protocols(["h2", "http/1.1"])
-        protocol = eventually(lambda: _negotiated(secure, context))
+        protocol = eventually(lambda: negotiated(secure, context))
         assert protocol == "h2"
-
-
-def _negotiated(port: int, context: ssl.SSLContext) -> str | None:
-    with (
-        socket.create_connection(("127.0.0.1", port)) as plain,
-        context.wrap_socket(plain, server_hostname="127.0.0.1") as secure,
-    ):
-        return secure.selected_alpn_protocol()
