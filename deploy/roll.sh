@@ -55,10 +55,11 @@ while [ -n "$(unready)" ]; do
 done
 
 # nginx asks these alone, and everybody again at the end.
-asks() { # asks [EDGE_ONLY="ADDRESS ADDRESS" [EDGE_ONLY_UPLOADS="ADDRESS ADDRESS"]]
+asks() { # asks [EDGE_ONLY="ADDRESS ADDRESS" [EDGE_ELSE="ADDRESS ADDRESS" [EDGE_ONLY_UPLOADS="ADDRESS ADDRESS"]]]
     [ "$service" = api ] || return 0
     for id in $(docker compose ps -q nginx); do
-        docker exec -e "${1:-EDGE_ONLY=}" -e "${2:-EDGE_ONLY_UPLOADS=}" "$id" sh /etc/nginx/murmur/start.sh apply 2>/dev/null ||
+        docker exec -e "${1:-EDGE_ONLY=}" -e "${2:-EDGE_ELSE=}" -e "${3:-EDGE_ONLY_UPLOADS=}" "$id" \
+            sh /etc/nginx/murmur/start.sh apply 2>/dev/null ||
             echo "nginx doesn't take the change; a request may fail" >&2
     done
 }
@@ -76,12 +77,13 @@ serving=$(addresses $old) coming=$(addresses $new)
 trap asks EXIT
 if [ "$step" = held ]; then
     # What an old one goes on receiving beyond the step it can hand to nobody: so uploads go to the new ones, where they
-    # wait until the old ones have none any more. Everything else waits for the step alone.
-    asks "EDGE_ONLY=$serving"
+    # wait until the old ones have none any more. Everything else waits for the step alone. A connection that a client keeps
+    # brings one more request to a process of nginx that was told so, after the old ones have gone: then the new ones.
+    asks "EDGE_ONLY=$serving" "EDGE_ELSE=$coming"
     sleep 2
     for id in $new; do docker exec "$id" touch /tmp/murmur-listen; done
     sleep 1
-    asks "EDGE_ONLY=$serving" "EDGE_ONLY_UPLOADS=$coming"
+    asks "EDGE_ONLY=$serving" "EDGE_ELSE=$coming" "EDGE_ONLY_UPLOADS=$coming"
     waited=0
     sleep 1
     while [ -n "$(receiving)" ] && [ "$waited" -lt "$uploads_s" ]; do

@@ -66,15 +66,16 @@ fi
 if at_least 1.27.4; then reload='keepalive_min_timeout 75s;'; else reload=''; fi
 
 # These alone, while others are stopped (deploy/roll.sh): a request whose try fails while the name's addresses change
-# gets 502. The name is followed meanwhile, so that it is known when this ends. EDGE_ONLY_UPLOADS: what brings a body
-# alone goes there, and the rest where it went before.
-only() { # only NAME "SERVER SERVER"
+# gets 502. The name is followed meanwhile, so that it is known when this ends. EDGE_ELSE: whom to ask where none of these
+# can be reached. EDGE_ONLY_UPLOADS: what brings a body goes there alone, and the rest where it went before.
+only() { # only NAME "SERVER SERVER" ["SERVER SERVER"]
     echo "upstream $1 { zone $1 256k; least_conn;"
     for server in $2; do echo "server $server max_fails=0;"; done
+    for server in ${3:-}; do echo "server $server max_fails=0 backup;"; done
     echo '}'
 }
 if [ -n "${EDGE_ONLY:-}" ]; then
-    only chosen "$EDGE_ONLY" >>"$conf/upstream.conf"
+    only chosen "$EDGE_ONLY" "${EDGE_ELSE:-}" >>"$conf/upstream.conf"
     target=chosen
 fi
 uploads=$target

@@ -63,8 +63,8 @@ def assert_served(stack: Stack, scenario: Scenario, run: int, results: Path) -> 
         lost = load.lost()
         found = Run.of(scenario.name, load.answers, jobs=len(load.accepted), lost=len(lost), resumed=load.resumed)
     append(results, found)
-    print(run, found)
     failed = [answer for answer in load.answers if not answer.ok]
+    print(run, found, *failed[:10], sep="\n")
     assert lost == []
     assert load.events_doubled == 0
     assert scenario.may_fail is None or found.failed <= scenario.may_fail, failed[:10]

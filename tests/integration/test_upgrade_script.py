@@ -44,9 +44,9 @@ BUILD, HOLD, ROLL, REST = (
     "compose up -d --no-recreate --no-build --scale api=4 api",
     "compose up -d --no-build",
 )
-ASKED = "exec -e EDGE_ONLY={} -e EDGE_ONLY_UPLOADS={} n1 sh /etc/nginx/murmur/start.sh apply"
+ASKED = "exec -e EDGE_ONLY={} -e EDGE_ELSE={} -e EDGE_ONLY_UPLOADS={} n1 sh /etc/nginx/murmur/start.sh apply"
 OLD, NEW = "10.0.1.1:8000 10.0.1.2:8000 ", "10.0.1.3:8000 10.0.1.4:8000 "
-STOPPED = [ASKED.format(NEW, ""), "stop a1 a2", "rm a1 a2", ASKED.format("", "")]
+STOPPED = [ASKED.format(NEW, "", ""), "stop a1 a2", "rm a1 a2", ASKED.format("", "", "")]
 TRIED = "exec n1 sh /etc/nginx/murmur/start.sh apply"
 WAITS = ("test -e /tmp/murmur-waits", "touch /tmp/murmur-listen")
 RELOADED = ["compose kill -s HUP prometheus", "compose kill -s HUP alertmanager"]
@@ -147,8 +147,8 @@ def test_a_step_of_the_ledger_is_done_when_the_old_release_takes_nothing_more(wo
     assert status == 0
     begun = done.index(ROLL)
     waits, listen = ([f"exec {new} {what}" for new in ("a3", "a4")] for what in WAITS)
-    uploads = [ASKED.format(OLD, NEW), "uploads a1", "uploads a2"]
-    before = [*waits, ASKED.format(OLD, ""), *listen, *uploads, STOPPED[0]]
+    uploads = [ASKED.format(OLD, NEW, NEW), "uploads a1", "uploads a2"]
+    before = [*waits, ASKED.format(OLD, NEW, ""), *listen, *uploads, STOPPED[0]]
     assert done[begun + 1 : begun + 1 + len(before)] == before
     # The old ones are told first; whoever waits for their end writes last.
     rest = done[begun + 1 + len(before) :]
@@ -164,7 +164,7 @@ def test_a_step_of_the_ledger_waits_for_uploads_under_way_and_not_for_ever(
     assert status == 0
     assert done.count("uploads a1") == done.count("uploads a2") == looks
     last = len(done) - done[::-1].index("uploads a2") - 1
-    assert done[last + 1] == ASKED.format(NEW, "")
+    assert done[last + 1] == ASKED.format(NEW, "", "")
     assert done.index("exec a3 murmur schema release") > last
 
 

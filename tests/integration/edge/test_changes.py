@@ -157,6 +157,18 @@ def test_uploads_alone_go_to_those_that_are_named_for_them(tmp_path: Path) -> No
     assert (looks, sent) == ({old.address}, {new.address})
 
 
+def test_others_are_asked_where_those_that_are_named_can_not_be_reached(tmp_path: Path) -> None:
+    port = free_port()
+    with Names() as names, replicas(2, port) as (old, new):
+        names.addresses = []
+        told = {"EDGE_ONLY": f"{old.address}:{port}", "EDGE_ELSE": f"{new.address}:{port}"}
+        with edge(tmp_path, names=names, port=port, **told) as nginx, nginx.client() as http:
+            assert {http.get("/echo").json()["replica"] for _ in range(6)} == {old.address}
+            old.kill()
+            assert {http.get("/echo").json()["replica"] for _ in range(6)} == {new.address}
+            assert http.post("/v1/jobs", content=b"audio").json()["replica"] == new.address
+
+
 def test_a_stop_answers_what_is_under_way_and_waits_for_nothing_longer_than_it_may(
     tmp_path: Path, replica: Replica
 ) -> None:
