@@ -47,7 +47,7 @@ while [ -n "$(unready)" ]; do
         echo "$service: not healthy after $patience_s s; the old containers stay. Last words:" >&2
         for id in $(unready); do docker logs --tail 5 "$id" >&2; done
         for id in $new; do docker rm -f "$id" >/dev/null; done
-        [ "$step" = same ] || murmur schema release
+        [ "$step" = same ] || murmur schema cancel
         exit 1
     fi
     sleep 1

@@ -83,6 +83,21 @@ def test_it_waits_for_its_turn_then_holds_requests_and_answers_them(
     assert earlier.get(SCHEMA) == str(schema_step.ours())
 
 
+def test_the_step_is_done_before_anybody_who_waits_begins(earlier: Redis, redis_url: str) -> None:
+    """A large ledger's takes longer than a request may wait for an answer."""
+    command(redis_url, "hold")
+    assert command(redis_url, "release") == (0, "")
+    assert earlier.get(SCHEMA) == str(schema_step.ours())
+    assert not earlier.exists(HELD)
+
+
+def test_a_step_that_is_given_up_leaves_the_ledger_as_it_is(earlier: Redis, redis_url: str) -> None:
+    command(redis_url, "hold")
+    assert command(redis_url, "cancel") == (0, "")
+    assert earlier.get(SCHEMA) == str(schema_step.ours() - 1)
+    assert not earlier.exists(HELD)
+
+
 def test_nothing_is_held_back_where_there_is_no_step_to_do(redis_server: Redis, redis_url: str) -> None:
     assert command(redis_url, "hold") == (0, "same")
     redis_server.set(SCHEMA, schema_step.ours())

@@ -168,6 +168,13 @@ def test_a_step_of_the_ledger_waits_for_uploads_under_way_and_not_for_ever(
     assert done.index("exec a3 murmur schema release") > last
 
 
+def test_a_step_of_the_ledger_is_given_up_with_new_containers_that_do_not_start(world: Path) -> None:
+    status, said, done = upgrade(world, STEP="held", FAIL="murmur-waits", ROLL_PATIENCE_S="1")
+    assert (status, "the old containers stay" in said) == (1, True)
+    assert done[-3:] == ["rm -f a3", "rm -f a4", "compose run --rm -T --no-deps api murmur schema cancel"]
+    assert not any("release" in one or one.startswith("stop") for one in done)
+
+
 def test_an_older_release_than_the_ledgers_is_refused_before_anything_is_replaced(world: Path) -> None:
     assert upgrade(world, HELD="1")[::2] == (1, [BUILD, HOLD])
 

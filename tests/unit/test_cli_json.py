@@ -10,7 +10,7 @@ from murmur.cli.main import app
 
 # What answers nothing: it runs until it is ended, does something on this Mac, or has formats of its own.
 WITHOUT = {
-    "schema hold", "schema release",  # a word, for deploy/roll.sh
+    "schema hold", "schema release", "schema cancel",  # a word, for deploy/roll.sh
     "up", "demo", "worker", "worker install-service", "worker uninstall-service", "result", "watch",
     "backup schedule",
 }  # fmt: skip

@@ -14,9 +14,10 @@ from importlib.resources import files
 from redis import Redis
 
 from transcription.ledger.connections.errors import translated
-from transcription.ledger.scripts import PREFIX
+from transcription.ledger.scripts import PREFIX, Scripts
 
 LONGEST_HOLD_S = 600
+_GONE_MS = 60_000
 _SCHEMA, _HELD = f"{PREFIX}schema", f"{PREFIX}schema_held"
 
 
@@ -41,8 +42,18 @@ def hold(client: Redis) -> None:
         client.set(_HELD, "1", ex=LONGEST_HOLD_S)
 
 
-def release(client: Redis) -> None:
-    """Let them begin. LedgerUnavailable."""
+def release(client: Redis, *, audit_length: int) -> None:
+    """Do this release's step, then let the processes begin that wait: no request pays for it. LedgerUnavailable."""
+    with translated():
+        try:
+            # Any script does it first.
+            Scripts(client, audit_length=audit_length).call("backlog", _GONE_MS)
+        finally:
+            client.delete(_HELD)
+
+
+def cancel(client: Redis) -> None:
+    """Hold nothing back any more, and do nothing: the release before goes on. LedgerUnavailable."""
     with translated():
         client.delete(_HELD)
 

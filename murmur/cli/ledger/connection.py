@@ -24,7 +24,7 @@ DataDir = Annotated[Path | None, typer.Option(help="Where `murmur up` keeps its 
 
 
 @contextmanager
-def connected(url: str | None, data_dir: Path | None) -> Iterator[tuple[Redis, Settings]]:
+def connected(url: str | None, data_dir: Path | None, *, timeout_s: float = 10) -> Iterator[tuple[Redis, Settings]]:
     """A client of the ledger that *url* names, else of the one that the settings or `murmur up` name."""
     settings = load({"ledger": {"url": url}, "data_dir": data_dir})
     ledger = settings.ledger
@@ -32,7 +32,7 @@ def connected(url: str | None, data_dir: Path | None) -> Iterator[tuple[Redis, S
     if own and "url" not in ledger.model_fields_set:
         ledger = ledger.model_copy(update={"url": SecretStr(own)})
         settings = settings.model_copy(update={"ledger": ledger})
-    client = connect(ledger)
+    client = connect(ledger, timeout_s=timeout_s)
     try:
         yield client, settings
     except LedgerUnavailable as error:

@@ -41,9 +41,16 @@ def hold(ledger: Ledger = None, data_dir: DataDir = None) -> None:
 
 @app.command("release")
 def release(ledger: Ledger = None, data_dir: DataDir = None) -> None:
-    """Let an API that waits change the ledger now."""
+    """Change the ledger now, and let the API begin that waits for it."""
+    with connected(ledger, data_dir, timeout_s=schema_step.LONGEST_HOLD_S) as (client, settings):
+        schema_step.release(client, audit_length=settings.ledger.audit_length)
+
+
+@app.command("cancel")
+def cancel(ledger: Ledger = None, data_dir: DataDir = None) -> None:
+    """Give the change up: the release before goes on, and nothing is held back."""
     with connected(ledger, data_dir) as (client, _):
-        schema_step.release(client)
+        schema_step.cancel(client)
 
 
 COMMANDS = {"schema": app}
