@@ -125,7 +125,7 @@ def test_what_the_balancer_cannot_read_it_hands_on_as_it_came_behind_who_sends_i
     with socket.create_server(("127.0.0.1", 0)) as behind:
         here = f"127.0.0.1:{behind.getsockname()[1]}"
         with balancer(tmp_path, [here], [here], ports=ports):
-            for port in ports:
+            for port in ports:  # fine: two of them
                 with socket.create_connection(("127.0.0.1", port), timeout=10, source_address=("127.0.8.1", 0)) as raw:
                     raw.sendall(hello)
                     said = f"PROXY TCP4 127.0.8.1 127.0.0.1 {raw.getsockname()[1]} {port}\r\n".encode() + hello
