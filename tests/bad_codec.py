@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import resource
 import signal
 import time
 from typing import Any
@@ -41,5 +42,6 @@ _WAYS: dict[str, Any] = {
     "fill the disk": _fill,
     "hang": lambda *_: time.sleep(600),
     "refuse": _refuse,
+    "core size": lambda *_: resource.getrlimit(resource.RLIMIT_CORE)[0],
     "read": lambda descriptor: os.read(descriptor, 100).decode(),
 }

@@ -156,6 +156,15 @@ def test_the_embedded_ledger_is_this_machine_s_alone_forgets_nothing_and_tells_n
     assert Path(argv[1]).stat().st_mode & 0o777 == 0o600
 
 
+def test_the_embedded_ledger_s_password_is_made_once_and_its_owner_s_alone(tmp_path: Path) -> None:
+    found = ledger_server.password_in(tmp_path / "ledger")
+    assert len(found) >= 32
+    assert ledger_server.password_in(tmp_path / "ledger") == found
+    (file,) = (tmp_path / "ledger").iterdir()
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "ledger").stat().st_mode & 0o777 == 0o700
+
+
 def test_a_port_that_another_process_takes_in_the_same_moment_costs_one_more_try(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -1,5 +1,6 @@
 """A file on its way in."""
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -19,3 +20,17 @@ def test_a_large_upload_reaches_the_disk_as_it_comes_and_not_all_at_its_end(
         file.write(bytes(1 << 20))
     file.close()
     assert synced == [32 << 20, 64 << 20]
+
+
+def test_an_upload_is_its_owner_s_and_group_s_alone_and_whole_though_the_disk_takes_little_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content, write = os.urandom(100), os.write
+    file = PartFile(tmp_path / "a.part", DiskRoom(tmp_path, floor_bytes=0).promise(len(content)))
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:7]))
+        assert file.write(content) == len(content)
+    file.close()
+    assert file.path.read_bytes() == content
+    assert file.sha256 == hashlib.sha256(content).hexdigest()
+    assert file.path.stat().st_mode & 0o007 == 0

@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -84,6 +84,22 @@ def test_a_codec_writes_no_more_than_its_file_may_hold(sandbox: Sandbox, tmp_pat
     with pytest.raises(CorruptAudio):
         run(sandbox, "fill the disk", tmp_path)
     assert (tmp_path / "upload").stat().st_size <= 1 << 20
+
+
+def test_a_codec_that_crashes_leaves_no_copy_of_the_recording_in_a_core_file(tmp_path: Path) -> None:
+    asked = Sandbox("tests.bad_codec:misbehave", memory_bytes=256 << 20, confined=False)  # or it couldn't be asked
+    try:
+        assert run(asked, "core size", tmp_path) == 0
+    finally:
+        asked.close()
+
+
+def test_files_that_were_looked_at_stay_open_nowhere(sandbox: Sandbox, tmp_path: Path) -> None:
+    run(sandbox, "read", tmp_path)
+    before = zygote().num_fds()
+    for _ in range(5):
+        run(sandbox, "read", tmp_path)
+    eventually(lambda: zygote().num_fds() <= before)
 
 
 def test_a_codec_that_hangs_is_given_up_and_killed(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -188,6 +204,55 @@ def test_what_the_decoder_refuses_is_refused_through_the_sandbox(decoder: Decode
         path.write_bytes(audio)
         with pytest.raises(error):
             decoder.decode(path, sound.empty())
+
+
+REPORT: dict[str, object] = {"samples": 10, "holes": [], "warnings": [], "tracks": []}
+
+
+@pytest.mark.parametrize(
+    ("written", "report"),
+    [
+        (0, REPORT),
+        (10, {**REPORT, "samples": 11}),
+        (10, {**REPORT, "samples": -1}),
+        (10, {**REPORT, "samples": "10"}),
+        (10, {**REPORT, "holes": [[20, 5]]}),
+        (10, {**REPORT, "tracks": None}),
+        (10, {}),
+    ],
+)
+def test_what_can_not_be_true_of_a_file_is_the_file_s_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: int, report: dict[str, object]
+) -> None:
+    (tmp_path / "a").write_bytes(b"it has taken its decoder over")
+    decoder = Decoder(Settings(data_dir=tmp_path))
+
+    def run(descriptors: list[int], **_: Any) -> dict[str, object]:
+        os.write(descriptors[1], bytes(2 * written))
+        return report
+
+    monkeypatch.setattr(decoder._sandbox, "run", run)
+    with pytest.raises(CorruptAudio):
+        decoder.decode(tmp_path / "a", sound.empty())
+
+
+def test_a_slow_decoder_gets_on_as_long_as_samples_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a").write_bytes(b"a recording")
+    decoder, told = Decoder(Settings(data_dir=tmp_path)), list[str]()
+
+    def run(descriptors: list[int], *, moving: Callable[[], bool], **_: Any) -> dict[str, object]:
+        moves = []
+        for samples in (5, 0, 5):
+            os.write(descriptors[1], bytes(2 * samples))
+            moves.append(moving())
+        assert moves == [True, False, True]
+        return REPORT
+
+    monkeypatch.setattr(decoder._sandbox, "run", run)
+    decoder.decode(
+        tmp_path / "a", sound.empty(), progressed=lambda: told.append("moves"), check=lambda: told.append("asked")
+    )
+    assert told == ["asked", "moves", "asked", "asked", "moves"]
 
 
 def test_a_job_that_nobody_wants_any_more_is_not_decoded_to_its_end(tmp_path: Path) -> None:

@@ -50,6 +50,25 @@ def test_a_file_that_is_not_whole_is_none(tmp_path: Path, rest: bytes) -> None:
         Scratch(tmp_path).found("one")
 
 
+def test_sound_of_one_recording_is_never_taken_for_another_s(tmp_path: Path) -> None:
+    with Scratch(tmp_path).draft("one", waiting=lambda: None) as draft:
+        draft.keep(decode(draft))
+    (tmp_path / "one.pcm").rename(tmp_path / "two.pcm")
+    with pytest.raises(BlobMissing):
+        Scratch(tmp_path).found("two")
+
+
+def test_a_recording_that_was_made_louder_stays_so_for_its_further_spans(tmp_path: Path) -> None:
+    with Scratch(tmp_path).draft("one", waiting=lambda: None) as draft:
+        recording = decode(draft)
+        recording.normalize()
+        draft.keep(recording)
+        louder = recording[:]
+    found = Scratch(tmp_path).found("one")[:]
+    assert np.array_equal(found, louder)
+    assert abs(found).max() > 2 * SOUND.max() / 32768
+
+
 def test_many_who_ask_for_a_recording_have_it_decoded_once(tmp_path: Path) -> None:
     decoded, found, waits = [], [], threading.Semaphore(0)
 
@@ -89,7 +108,7 @@ import sys, time
 from pathlib import Path
 from transcription.media.scratch import Scratch
 with Scratch(Path(sys.argv[1])).draft("one", waiting=lambda: None) as draft:
-    draft.file.write(b"half")
+    draft.file.write(b"half" * 5000)  # more than the next one writes
     print("there", flush=True)
     time.sleep(60)
 """
