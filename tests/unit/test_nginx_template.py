@@ -51,6 +51,10 @@ def test_idle_clients_and_slow_readers_are_let_go() -> None:
     assert 30 <= seconds(directive("keepalive_timeout")) <= 300
 
 
+def test_a_replica_whose_host_is_gone_is_noticed_though_its_answers_may_take_an_hour() -> None:
+    assert directive("proxy_socket_keepalive") == "on"
+
+
 def test_edge_does_not_say_which_version_it_is() -> None:
     assert directive("server_tokens") == "off"
 

@@ -65,6 +65,10 @@ def test_sane_request_id_is_passed_on_and_any_other_replaced(shared: Edge, http:
     assert any(line["request_id"] == "mine:1.2_3-4" and line["path"] == "/echo" for line in logged)
 
 
+def test_replica_is_not_told_to_close_which_would_lose_its_answer_to_an_upload(http: httpx.Client) -> None:
+    assert http.get("/echo").json()["headers"].get("connection", "") != "close"
+
+
 def test_client_can_not_choose_the_address_that_the_api_sees(http: httpx.Client) -> None:
     headers = http.get("/echo", headers={"X-Forwarded-For": "8.8.8.8", "X-Forwarded-Proto": "https"}).json()["headers"]
     assert headers["x-forwarded-for"] == "127.0.0.1"
