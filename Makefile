@@ -5,8 +5,8 @@ BIN := $(VENV)/bin
 # One directory for every command, ~/.murmur, unless this one says otherwise.
 DATA_DIR ?=
 ARGS ?=
-# Of the tests, which wait for other processes half of their time: twice as many as a small machine has cores.
-PROCESSES ?= 4
+# Of the tests, which wait for other processes most of their time: three times as many as a small machine has cores.
+PROCESSES ?= 6
 PLUGINS := -p anyio -p hypothesispytest -p randomly -p timeout -p xdist
 FUZZ_INPUTS ?= 10000
 FUZZ_SEED ?= 1

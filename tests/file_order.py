@@ -4,17 +4,17 @@ from pathlib import Path
 
 import pytest
 
-FIRST = ("chaos", "browser", "contract", "e2e", "monitoring", "recordings", "integration")
-"""Folders whose tests wait for processes, or compute; what isn't named here is done in a moment."""
+LONG = ("chaos", "browser", "contract", "e2e", "monitoring", "recordings")
+"""Folders of long files. Some wait for processes and some compute: one in the company of the other wastes no core."""
 
 
 # After pytest-randomly, whose order stays within each group; `--no-loadscope-reorder` has xdist keep to it.
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Sort the files by the time that their folders take."""
+    """Long files, in the order that they have; then those of integration; then what is done in a moment."""
     items.sort(key=lambda item: _place(item.path))
 
 
 def _place(file: Path) -> int:
     folder = file.relative_to(Path(__file__).parent).parts[0]
-    return FIRST.index(folder) if folder in FIRST else len(FIRST)
+    return 0 if folder in LONG else 1 if folder == "integration" else 2
