@@ -20,7 +20,7 @@ from tests.ledger_clock import LedgerClock, moved
 from tests.platform import TestPlatform, ledger_binaries, running_ledger, running_platform
 from transcription.ledger import scripts
 
-pytest_plugins = ("tests.file_order", "tests.watchdog", "tests.stray_exits")
+pytest_plugins = ("tests.certificates", "tests.file_order", "tests.watchdog", "tests.stray_exits")
 
 LAST_LINES = 100
 LEDGER_SUITES = ("tests.integration.ledger.", "tests.integration.test_queue_place", "tests.integration.test_fairness")

@@ -1,9 +1,11 @@
 """The directory that all processes of one run of the tests share, for what is made once and used by each of them."""
 
 import atexit
+import fcntl
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 VARIABLE, OWNER = "TESTS_RUN", "owner"
@@ -26,6 +28,16 @@ def run_directory() -> Path:
 def owner() -> int:
     """The process that made the directory: when it has ended, the run has."""
     return int((run_directory() / OWNER).read_text())
+
+
+def made_once(name: str, make: Callable[[], str]) -> str:
+    """What *make* gives, called by the first process of the run that asks for *name*; others wait for it."""
+    file = run_directory() / name
+    with file.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not file.exists():
+            file.write_text(make(), "utf-8")
+    return file.read_text("utf-8")
 
 
 def _remove(made: str, owner_: int) -> None:
