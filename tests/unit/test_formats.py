@@ -80,6 +80,15 @@ def test_every_format_says_the_channel_by_its_name_or_its_number() -> None:
     assert not {"channel", "language"} & set(as_verbose_json(TALK)["segments"][0])
 
 
+def test_formats_with_room_for_it_say_who_speaks_and_whether_over_others() -> None:
+    named = Segment(0.0, 1.0, " Hello.", speaker="Anna", words=(Word(0.0, 1.0, " Hello.", 0.9, "Anna", overlap=True),))
+    talk = transcript(named, Segment(1.0, 2.0, " Who?"))
+    assert as_tsv(talk) == "start\tend\ttext\tspeaker\n0\t1000\tHello.\tAnna\n1000\t2000\tWho?\t\n"
+    first, second = as_verbose_json(talk)["segments"]
+    assert (first["speaker"], first["overlap"], first["words"][0]["overlap"]) == ("Anna", False, True)
+    assert "speaker" not in second
+
+
 def test_silence_is_valid_in_every_format() -> None:
     empty = transcript()
     assert as_json(empty)["text"] == ""
@@ -160,8 +169,8 @@ def test_words_that_were_asked_for_are_an_empty_list_where_nothing_was_said() ->
 
 
 def test_vtt_tells_what_is_lacking_as_a_comment() -> None:
-    assert as_vtt(replace(transcript(Segment(0, 1, " Ja.")), warnings=(HOLE,))) == (
-        "WEBVTT\n\nNOTE warning: damaged at 3.0 s: a hole\n\n00:00:00.000 --> 00:00:01.000\nJa.\n"
+    assert as_vtt(replace(transcript(Segment(0, 1, " Ja.")), warnings=(HOLE, HOLE))) == (
+        "WEBVTT\n" + 2 * "\nNOTE warning: damaged at 3.0 s: a hole\n" + "\n00:00:00.000 --> 00:00:01.000\nJa.\n"
     )
 
 

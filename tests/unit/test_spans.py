@@ -81,6 +81,9 @@ def test_windows_are_filled_with_the_stretches_that_follow_each_other() -> None:
         pytest.param([(240, 260)], 400, [250], id="late, where there is none before"),
         pytest.param([(40, 50), (290, 310)], 400, [300], id="none of less than half the target"),
         pytest.param([(40, 60), (290, 310)], 400, [50, 300], id="one of half the target"),
+        pytest.param([(75, 85), (105, 115)], 200, [110], id="the last, where it is nearer"),
+        pytest.param([(95, 105), (185, 195), (225, 235)], 330, [100, 190], id="by what is behind the cut before"),
+        pytest.param([(95, 105), (135, 145), (295, 305)], 400, [100, 300], id="none so soon after another"),
         pytest.param([(95, 105), (195, 205), (295, 305)], 324, [100, 200], id="a rest of less than a quarter"),
         pytest.param([(95, 105), (195, 205), (295, 305)], 325, [100, 200, 300], id="a rest of a quarter"),
         pytest.param([(70, 80)], 150, [], id="one span of up to one and a half"),
@@ -98,6 +101,11 @@ def test_a_recording_is_cut_in_the_middle_of_the_silence_that_is_nearest_to_the_
 
 def test_times_of_pieces_are_those_that_the_ledger_keeps() -> None:
     assert pieces([Span(0.12345, 1.23456)], 2.34567, target_s=60) == [Piece(Span(0.0, 2.346), (Span(0.123, 1.235),))]
+
+
+def test_a_cut_between_two_milliseconds_is_at_one_of_them() -> None:
+    first, second = pieces([Span(0, 100.001), Span(100.002, 200)], 200, target_s=100)
+    assert first.span.end == second.span.start == round(second.span.start, 3)
 
 
 def test_speech_that_begins_at_a_cut_is_in_the_piece_behind_it() -> None:
