@@ -121,6 +121,16 @@ def test_what_is_being_written_counts_once_for_another_upload_that_has_its_own_p
     assert room_.promised_bytes == 0
 
 
+def test_a_write_that_hangs_makes_no_other_upload_wait_for_ever(
+    tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "LONGEST_WAIT_S", 0.05)
+    room_ = room.DiskRoom(tmp_path, floor_bytes=FLOOR)
+    with room_.promise(12 * MB).taken(12 * MB), pytest.raises(DiskFull), room_.promise(0).taken(5 * MB):
+        pass
+    assert disk.least == DISK
+
+
 async def test_room_that_was_promised_to_one_upload_is_not_taken_by_another(tmp_path: Path, disk: Disk) -> None:
     blobs = DiskBlobs(tmp_path, floor_bytes=FLOOR)
     promised, other = blobs.upload(expected_bytes=12 * MB), blobs.upload()

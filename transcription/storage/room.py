@@ -9,6 +9,8 @@ from pathlib import Path
 from transcription.errors import DiskFull
 
 RETRY_AFTER_S = 60
+LONGEST_WAIT_S = 10.0
+"""How long a write waits for others to end: a share that hangs holds no more threads than its own writes do."""
 
 
 class DiskRoom:
@@ -49,13 +51,12 @@ class DiskRoom:
             # What is just being written counts as such, and may be missing on the disk already: nobody is refused for
             # bytes that count twice.
             while not self._has_room(count, own):
-                if not self._in_writing:
+                if not (self._in_writing and self._changed.wait(LONGEST_WAIT_S)):
                     raise DiskFull(
                         f"{self._floor >> 20} MiB of the uploads' disk must stay free "
                         "(MURMUR_LIMITS__MIN_FREE_DISK_BYTES), and this upload needs them",
                         retry_after_s=RETRY_AFTER_S,
                     )
-                self._changed.wait()
             self._promised -= min(count, own)
             self._in_writing += count
         try:
