@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from api.app import create_app
 from tests import in_process
 from tests.memory_jobs import MemoryJobs, MemoryQueue
-from transcription.settings import Limits, Settings
+from transcription.settings import Api, Limits, Settings
 
 
 @dataclass
@@ -39,10 +39,10 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench(root: Path, **limits: float) -> AsyncIterator[Bench]:
+async def bench(root: Path, *, api: Api | None = None, **limits: float) -> AsyncIterator[Bench]:
     """Run the API's lifespan around a client."""
     limited = Limits.model_validate({"min_free_disk_bytes": 0, "max_memory_percent": 100.0, **limits})
-    settings = Settings(model="demo", data_dir=root, limits=limited)
+    settings = Settings(model="demo", data_dir=root, limits=limited, api=api or Api())
     jobs, queue = MemoryJobs(), MemoryQueue()
     app = create_app(settings, jobs=jobs, queue=queue, probe=in_process.look(settings))
     transport = httpx.ASGITransport(app)

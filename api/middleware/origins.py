@@ -14,7 +14,11 @@ from api import problems
 from transcription.errors import Forbidden
 from transcription.settings import Api
 
-_READABLE = ["x-request-id", "location", "retry-after", "etag", "content-disposition", "murmur-complete"]
+_METHODS = ["GET", "POST", "PATCH", "DELETE"]
+_READABLE = [
+    "x-request-id", "location", "retry-after", "etag", "content-disposition", "murmur-complete", "murmur-warnings",
+    "murmur-job", "idempotent-replayed", "ratelimit", "ratelimit-policy", "warning",
+]  # fmt: skip
 _PREFLIGHT_S = 600
 _HARMLESS = {"GET", "HEAD", "OPTIONS"}
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
@@ -34,7 +38,7 @@ def install(app: FastAPI, settings: Api) -> None:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=list(settings.cors_origins),
-            allow_methods=["GET", "POST", "DELETE"],
+            allow_methods=_METHODS,
             allow_headers=["*"],
             expose_headers=_READABLE,
             max_age=_PREFLIGHT_S,

@@ -200,6 +200,10 @@ def test_worker_elsewhere_has_the_api_delete_what_nobody_holds(api_settings: Set
         url = str(client.base_url)
         source = ApiSource(url, secret=SECRET, ttl_s=9)
         assert source.sweep(older_than_s=0, held=lambda _: {held}) == 1
+        fresh = stored(ours, b"its job is about to be submitted")
+        source.sweep(older_than_s=0, held=lambda _: {held})
+        source._client.close()
+    assert ours.fetch(fresh)
     assert ours.fetch(held)
     with pytest.raises(BlobMissing):
         ours.fetch(unheld)

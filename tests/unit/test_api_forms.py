@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.uploads.form import Form
+from api.uploads.form import MAX_SAMPLES_BYTES, Form
 from api.uploads.json_form import JsonForm
 from api.uploads.multipart import MultipartForm
 from transcription.errors import BadBase64, MalformedRequest, MurmurationError
@@ -95,3 +95,17 @@ def test_samples_with_escaped_slashes_have_room() -> None:
     form = JsonForm()
     assert feed(form, b'{"audio":"","known_speakers":{"Ann":"' + sample + b'"}}', 65_536) == b""
     assert form.fields["known_speakers"] == {"Ann": sample.replace(b"\\", b"").decode()}
+
+
+def test_samples_in_json_are_refused_at_the_first_byte_too_many() -> None:
+    form, taken = JsonForm(), 0
+
+    def send() -> None:
+        nonlocal taken
+        for chunk in [b'{"known_speakers":{"Ann":"', *[b"A" * (1 << 20)] * (MAX_SAMPLES_BYTES >> 19)]:
+            list(form.feed(chunk))
+            taken += len(chunk)
+
+    with pytest.raises(MalformedRequest, match="samples of known speakers"):
+        send()
+    assert MAX_SAMPLES_BYTES - (1 << 20) <= taken <= MAX_SAMPLES_BYTES + 100

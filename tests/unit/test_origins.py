@@ -1,5 +1,7 @@
 """Pages of other origins, and names that suddenly lead to this machine, may not use an API on the loopback address."""
 
+from pathlib import Path
+
 import httpx
 import pytest
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -8,11 +10,15 @@ from starlette.types import Receive, Scope, Send
 
 from api.middleware.origins import TrustedHosts, trusted_hosts
 from tests import audio_files
-from tests.api_client import Bench
+from tests.api_client import Bench, bench
 from transcription.settings import Api
 
 pytestmark = pytest.mark.anyio
 WAV = {"file": ("a.wav", audio_files.wav(0.2))}
+ASKED_FIRST = ("PUT", "PATCH", "DELETE")
+"""Methods for which a browser asks before it sends anything."""
+
+FOR_BROWSERS = ("access-control-", "content-security-", "cross-origin-", "referrer-", "x-content-", "x-frame-")
 HOSTS = ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "localhost.evil", "10.0.0.1", ""]
 
 
@@ -43,6 +49,27 @@ async def test_a_page_of_another_origin_changes_nothing(api: Bench, origin: str)
         assert (answer.status_code, answer.json()["code"]) == (403, "forbidden"), (method, path)
     assert job in api.jobs.jobs
     assert len(api.jobs.submissions) == 1
+
+
+async def test_a_page_of_a_named_origin_may_use_every_route_and_read_every_header_that_is_ours(tmp_path: Path) -> None:
+    mine = "https://mine.example"
+    ordinary = {"content-type", "content-length", "date", "vary", "cache-control"}
+    async with bench(tmp_path, api=Api(cors_origins=(mine,))) as api:
+        methods = {way.upper() for path in api.app.openapi()["paths"].values() for way in path} & set(ASKED_FIRST)
+        assert methods >= {"PATCH", "DELETE"}
+        for method in methods:
+            asked = {"Origin": mine, "Access-Control-Request-Method": method}
+            answer = await api.http.options("/v1/jobs/abc", headers=asked)
+            assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, mine), method
+        first = await api.http.post("/v1/jobs", files=WAV, headers={"Origin": mine, "Idempotency-Key": "one"})
+        again = await api.http.post("/v1/jobs", files=WAV, headers={"Origin": mine, "Idempotency-Key": "one"})
+        api.jobs.finish(first.json()["id"])
+        result = await api.http.get(f"{first.json()['urls']['self']}/result?format=text", headers={"Origin": mine})
+        for answer in (first, again, result):
+            readable = set(answer.headers["access-control-expose-headers"].lower().replace(" ", "").split(","))
+            others = {name for name in answer.headers if not name.startswith(FOR_BROWSERS)}
+            assert others - readable == others & ordinary
+            assert {"retry-after", "x-request-id"} <= readable
 
 
 @pytest.mark.parametrize("origin", ["http://localhost", "https://localhost"])

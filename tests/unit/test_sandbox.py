@@ -1,6 +1,7 @@
 """The sandbox: a decoder that crashes, hangs or grows ends alone, and sees nothing that isn't its own."""
 
 import os
+import resource
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -87,11 +88,14 @@ def test_a_codec_writes_no_more_than_its_file_may_hold(sandbox: Sandbox, tmp_pat
 
 
 def test_a_codec_that_crashes_leaves_no_copy_of_the_recording_in_a_core_file(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))  # as where somebody looks for crashes
     asked = Sandbox("tests.bad_codec:misbehave", memory_bytes=256 << 20, confined=False)  # or it couldn't be asked
     try:
         assert run(asked, "core size", tmp_path) == 0
     finally:
         asked.close()
+        resource.setrlimit(resource.RLIMIT_CORE, (soft, hard))
 
 
 def test_files_that_were_looked_at_stay_open_nowhere(sandbox: Sandbox, tmp_path: Path) -> None:

@@ -3,20 +3,24 @@
 import threading
 from typing import Any
 
+import numpy as np
 import pytest
 
 from demo import SAMPLES
-from tests import audio_files
+from tests import audio_files, sound
 from tests.live_api import live_api
 from tests.platform import eventually
 from tests.scripted_engine import Script
 from tests.worker_site import LONG, SHORT, Site
 from transcription.job import Status
+from transcription.media.audio import RATE
 from transcription.media.codecs.decode import decode
+from transcription.media.timeline import Hole
 from transcription.result_warning import WarningCode
-from transcription.spans import Span
+from transcription.spans import Piece, Span
 from worker.consumer.span_results import SpanFailed
 from worker.pipelines import sounds as sounds_module
+from worker.pipelines.transcription import Work
 
 
 @pytest.mark.parametrize("webhooks", [True, False])
@@ -161,6 +165,12 @@ def test_silence_is_transcribed_only_where_that_was_asked_for(site: Site, script
     speech, everything = script.windows
     assert everything == (0.0, pytest.approx(SAMPLES["short"].duration_s, abs=0.1))
     assert speech[1] - speech[0] < everything[1] - 0.1
+
+
+def test_silence_that_no_file_holds_is_no_work() -> None:
+    held = sound.recording(np.zeros(5 * RATE, np.float32), holes=[Hole(at=2 * RATE, samples=60 * RATE)])
+    spans = [Span(0.0, 1.0), Span(1.0, 63.0), Span(63.0, 65.0), Span(0.0, 65.0)]
+    assert [Work(Piece(span, ()), held, "en", whole=False).sound_s for span in spans] == [1.0, 2.0, 2.0, 5.0]
 
 
 @pytest.mark.parametrize("span_s", [20.0])
