@@ -88,6 +88,7 @@ def assert_alike(ours: list[Segment], theirs: list[Segment]) -> None:
         assert (one.words is None) == (other.words is None)
         pairs += zip(one.words or (), other.words or (), strict=True)
     assert [a.word for a, _ in pairs] == [b.word for _, b in pairs]
+    assert [a.probability for a, _ in pairs] == pytest.approx([b.probability for _, b in pairs], abs=1e-3)
     far = [(a, b) for a, b in pairs if abs(a.start - b.start) > 0.0201 or abs(a.end - b.end) > 0.0201]
     # CTranslate2 sums a path's costs in float32, and takes another one where two cost the same.
     assert len(far) <= len(pairs) // 20, far

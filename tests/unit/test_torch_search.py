@@ -20,50 +20,22 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
+from tests.tiny_network import HEADS, IDS, MARKS, WIDTH, tiny_network
 from worker.engines.torch.attention import Attention, plain
 from worker.engines.torch.layout import slot_bytes, slots_now
 from worker.engines.torch.loop import BEAMS, Loop
-from worker.engines.torch.network import TEXT_POSITIONS, Cross, Decoder, Encoder, Layer, Linear, Network, Norm
-from worker.engines.torch.rules import Marks, Rules
+from worker.engines.torch.network import Network
+from worker.engines.torch.rules import Rules
 from worker.engines.torch.slots import Asked, Slots, Written
 
-WIDTH, HEADS, LAYERS, IDS = 16, 2, 2, 90
-MARKS = Marks(size=IDS, end=30, start=31, no_speech=35, timestamps=39)
 NOT_FIRST, NEVER = (3, 30), (7, 31, 32, 33, 34, 35, 36, 37)
 START = (31, 32, 34)
 """The tokens that a transcript begins with: its mark, a language, a task."""
 
 
-def linear(out: int, wide: int, dice: torch.Generator) -> Linear:
-    return Linear(torch.randn(out, wide, generator=dice) * wide**-0.5, torch.randn(out, generator=dice) * 0.1)
-
-
-def norm(dice: torch.Generator) -> Norm:
-    return Norm(1 + 0.1 * torch.randn(WIDTH, generator=dice), 0.1 * torch.randn(WIDTH, generator=dice))
-
-
-def layer(dice: torch.Generator) -> Layer:
-    return Layer(
-        norm(dice), linear(3 * WIDTH, WIDTH, dice), linear(WIDTH, WIDTH, dice),
-        Cross(norm(dice), linear(WIDTH, WIDTH, dice), linear(2 * WIDTH, WIDTH, dice), linear(WIDTH, WIDTH, dice)),
-        norm(dice), linear(4 * WIDTH, WIDTH, dice), linear(WIDTH, 4 * WIDTH, dice),
-    )  # fmt: skip
-
-
 @pytest.fixture(scope="module")
 def network() -> Network:
-    dice = torch.Generator().manual_seed(3)
-    # Strong embeddings and positions: what comes next depends on all that came before. The last norm's bias makes ends
-    # as likely as times, so that texts are of every length.
-    last = Norm(torch.ones(WIDTH), 0.5 * torch.randn(WIDTH, generator=dice))
-    decoder = Decoder(
-        torch.randn(IDS, WIDTH, generator=dice), torch.randn(TEXT_POSITIONS, WIDTH, generator=dice),
-        tuple(layer(dice) for _ in range(LAYERS)), last, HEADS,
-    )  # fmt: skip
-    decoder.embedding[MARKS.end] += 2.5 * last.bias
-    nothing = torch.zeros(1)
-    encoder = Encoder((nothing, nothing), (nothing, nothing), nothing, (), norm(dice), HEADS)
-    return Network(encoder, decoder, mels=80, alignment_heads=(), suppressed_first=NOT_FIRST)
+    return replace(tiny_network(), suppressed_first=NOT_FIRST)
 
 
 def slots_of(network: Network, count: int, beams: int) -> Slots:
