@@ -3,6 +3,7 @@
 import asyncio
 import os
 import shutil
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from typing import Any, TypeVar
 from unittest import mock
 
 import psutil
+from redis import Redis
 
 from murmur.client.client import Client
 from murmur.platform import ledger_server
@@ -89,6 +91,17 @@ def running_ledger(directory: Path, binary: Path | None = None) -> Iterator[ledg
         yield server
     finally:
         server.process.stop()
+
+
+@contextmanager
+def stopped(redis: Redis) -> Iterator[None]:
+    """Freeze the ledger's server, as a hung disk or a paused virtual machine does."""
+    pid = int(redis.info("server")["process_id"])
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
 
 
 def group_alive(group: int) -> bool:

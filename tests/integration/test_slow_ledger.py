@@ -1,12 +1,9 @@
 """What clients hear while the ledger is slow, silent or gone: soon, all at once, and only what is true."""
 
 import asyncio
-import os
-import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +19,7 @@ from tests import audio_files
 from tests.deaf_proxy import DeafProxy, deaf_proxy
 from tests.ledger_worker import LedgerWorker
 from tests.live_api import api_settings, live_api
-from tests.platform import eventually, ledger_binaries, running_ledger
+from tests.platform import eventually, ledger_binaries, running_ledger, stopped
 from transcription.ledger.connections.clients import connect, connect_async
 from transcription.ledger.span_store import RedisSpans
 from transcription.settings import Ledger, Security
@@ -33,17 +30,6 @@ CROWD, OTHERS, AT_ONCE = 200, 40, 5
 """How many submit, how many ask each other route, and how many routes are asked at the same time."""
 BUSY_MACHINE_S = 30.0
 """One after the other the last would wait for minutes; together they wait for one call, and for this busy machine."""
-
-
-@contextmanager
-def stopped(redis: Redis) -> Iterator[None]:
-    """Freeze the server, as a hung disk or a paused virtual machine does."""
-    pid = int(redis.info("server")["process_id"])
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 @pytest.fixture
