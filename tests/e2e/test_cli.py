@@ -15,7 +15,7 @@ import pytest
 from demo import SAMPLES
 from murmur.cli.main import main
 from murmur.platform.ledger_server import free_port
-from tests.platform import TestPlatform, eventually
+from tests.platform import TestPlatform, eventually, running_platform
 from transcription.job import Status
 
 
@@ -97,8 +97,9 @@ def test_jobs_are_listed_shown_and_canceled(murmur: Murmur, platform: TestPlatfo
     assert len(late.err.splitlines()) == 1
 
 
-def test_a_platform_that_works_passes_the_check(murmur: Murmur, platform: TestPlatform) -> None:
-    done = murmur("check", "--url", platform.url)
+def test_a_platform_that_works_passes_the_check(murmur: Murmur, tmp_path: Path) -> None:
+    with running_platform(tmp_path, as_users=True) as platform:  # it looks for the worker's command line
+        done = murmur("check", "--url", platform.url)
     assert done.status == 0, done.out
     parts = [line.split()[:2] for line in done.out.splitlines()]
     assert parts[:4] == [["ok", "API"], ["ok", "ledger"], ["ok", "workers"], ["ok", "model"]]
