@@ -35,7 +35,7 @@ from worker.audio.speech import detect_speech
 from worker.audio.windows import Window
 from worker.engines.base import Engine
 from worker.engines.torch.files import Ct2Tensors
-from worker.engines.torch.mel import LogMel
+from worker.engines.torch.mel import LogMel, Sound
 from worker.engines.torch.rules import Marks, Rules
 from worker.engines.torch.weights import read_network
 
@@ -258,6 +258,16 @@ def _parts(tensors: Any, linear: str) -> list[tuple[torch.Tensor, torch.Tensor]]
 @pytest.fixture(scope="module")
 def ct2(data: Path, engines: tuple[Engine, Engine]) -> Path:
     return model_cache.locate("demo", settings_of("torch", data))
+
+
+def test_a_later_pass_hears_its_window_from_its_own_frame_on(engines: tuple[Engine, Engine]) -> None:
+    model = engines[1]._whisper.model  # type: ignore[attr-defined]
+    window, rest = (Sound(windows_of("short")[0].samples[:160_000], model.n_mels) for _ in range(2))
+    whole, later = model.encode([(window, 0, 1000), (window, 400, 600)])
+    rest.mel = window.mel[:, 400:1000]
+    (alone,) = model.encode([(rest, 0, 600)])
+    assert torch.allclose(later, alone, atol=1e-4)
+    assert not torch.allclose(later, whole, atol=1e-1)
 
 
 def test_encodings_are_those_of_ctranslate2_to_the_precision_of_float32(ct2: Path) -> None:
