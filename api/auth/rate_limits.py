@@ -20,6 +20,7 @@ from slowapi.wrappers import LimitGroup
 from api.auth.moving_window import Counted, MovingWindows, Window
 from transcription.access import Principal
 from transcription.errors import RateLimited
+from transcription.ledger.connections.clients import NO_NOTICES
 from transcription.settings import Settings
 from transcription.settings.security import Tier
 
@@ -67,6 +68,7 @@ class AsyncLimiter(Limiter):
             timeout=_TIMEOUT_S,
             socket_timeout=_TIMEOUT_S,
             socket_connect_timeout=_TIMEOUT_S,
+            maint_notifications_config=NO_NOTICES,
             retry=Retry(NoBackoff(), 0),
         )
         self._pool = pool

@@ -5,6 +5,7 @@ from redis.asyncio import BlockingConnectionPool
 from redis.asyncio import Redis as AsyncRedis
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
+from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
 
 from transcription.ledger.connections.answer_times import AnswerTimes
@@ -12,6 +13,11 @@ from transcription.ledger.connections.fail_fast import LONGEST_S, FailFastRedis
 from transcription.settings import Ledger
 
 CONNECTIONS = 64
+NO_NOTICES = MaintNotificationsConfig(enabled=False)
+"""
+No notices of a server's maintenance: a pool that takes them doesn't look whether a connection was closed meanwhile. So
+after a server's restart each of its connections failed once more, seconds after the server was back.
+"""
 
 
 def connect(settings: Ledger, *, timeout_s: float = 10) -> Redis:
@@ -31,6 +37,7 @@ def _connect(url: str, timeout_s: float = 10) -> Redis:
         socket_timeout=timeout_s,
         socket_connect_timeout=2,
         socket_keepalive=True,
+        maint_notifications_config=NO_NOTICES,
         health_check_interval=15,
         retry=Retry(NoBackoff(), 1),
     )
@@ -47,6 +54,7 @@ def connect_async(settings: Ledger, times: AnswerTimes | None = None) -> FailFas
         socket_timeout=longest_s,
         socket_connect_timeout=longest_s,
         socket_keepalive=True,
+        maint_notifications_config=NO_NOTICES,
         health_check_interval=15,
         retry=AsyncRetry(NoBackoff(), 0),
     )
@@ -61,5 +69,6 @@ def connect_waiting(settings: Ledger, *, longest_s: float) -> AsyncRedis:
         socket_timeout=longest_s + LONGEST_S,
         socket_connect_timeout=LONGEST_S,
         socket_keepalive=True,
+        maint_notifications_config=NO_NOTICES,
         retry=AsyncRetry(NoBackoff(), 0),
     )

@@ -11,6 +11,8 @@ from redis.connection import parse_url
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
 
+from transcription.ledger.connections.clients import NO_NOTICES
+
 PATIENCE_S = 20.0
 OPTIONS: dict[str, Any] = {
     "decode_responses": True,
@@ -18,6 +20,7 @@ OPTIONS: dict[str, Any] = {
     "socket_connect_timeout": 2,
     "socket_keepalive": True,
     "health_check_interval": 15,
+    "maint_notifications_config": NO_NOTICES,
 }
 
 
