@@ -9,7 +9,7 @@ from typing import Any
 from transcription.computation import DeadLetter
 from transcription.errors import DeadLetterNotFound, IdempotencyConflict, JobFinished, JobNotFound, LedgerUnavailable
 from transcription.job import Failure, Job, Outcome, Progress, QueuePosition, Status, Submission
-from transcription.ports import Backlog, Mark, Page, Server, WorkerInfo
+from transcription.ports import Backlog, Lane, Mark, Page, Server, WorkerInfo
 from transcription.speakers import Turn, attribute
 from transcription.transcript import Segment, Transcript, Word
 
@@ -39,6 +39,7 @@ class MemoryJobs:
     def __init__(self) -> None:
         self.jobs: dict[str, Job] = {}
         self.workers: tuple[WorkerInfo, ...] = (WORKER,)
+        self.lanes: dict[str, Lane] = {}
         self.pending_audio_s = 0.0
         self.down = False
         self.broken: Exception | None = None
@@ -207,6 +208,7 @@ class MemoryJobs:
             counters={"submitted": 4, "new": 2, "joined": 1, "cached": 1},
             workers=self.workers,
             dead=0,
+            lanes=self.lanes,
         )
 
     async def server(self) -> Server:

@@ -201,7 +201,7 @@ def test_worker_elsewhere_has_the_api_delete_what_nobody_holds(api_settings: Set
         source = ApiSource(url, secret=SECRET, ttl_s=9)
         assert source.sweep(older_than_s=0, held=lambda _: {held}) == 1
         fresh = stored(ours, b"its job is about to be submitted")
-        source.sweep(older_than_s=0, held=lambda _: {held})
+        source.discard(fresh, older_than_s=0)
         source._client.close()
     assert ours.fetch(fresh)
     assert ours.fetch(held)

@@ -218,6 +218,40 @@ def test_a_worker_that_could_not_work_is_refused_with_one_sentence(
         assert reason in output
 
 
+START = """
+import worker.app
+
+def broken(*_):
+    raise RuntimeError("nobody foresaw this")
+
+class Sender:
+    pool_cls, hostname, options = "threads", "w1@here", {}
+
+worker.app.WorkerRuntime = broken
+worker.app._start(Sender())
+"""
+
+
+def test_a_worker_that_can_not_start_ends_and_never_looks_as_if_it_lived(tmp_path: Path) -> None:
+    environment = {
+        **os.environ,
+        "MURMUR_MODEL": "demo",
+        "MURMUR_WORKER__ENGINE": STUB,
+        "MURMUR_DATA_DIR": str(tmp_path),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", START],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "nobody foresaw this" in done.stdout + done.stderr
+
+
 def test_a_worker_started_as_everybody_types_it_works(tmp_path: Path, redis_url: str) -> None:
     from tests.ledger_client import LedgerClient
     from transcription.job import Status

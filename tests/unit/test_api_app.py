@@ -20,7 +20,7 @@ from tests import audio_files
 from tests.api_client import Bench, bench
 from tests.memory_jobs import WORKER, MemoryJobs
 from transcription.observability import logs
-from transcription.ports import Backlog
+from transcription.ports import Backlog, Lane
 from transcription.settings import Settings
 
 pytestmark = pytest.mark.anyio
@@ -214,8 +214,13 @@ async def test_metrics_as_json_for_those_who_ask(api: Bench) -> None:
 
 async def test_stats_count_jobs_queue_workers_and_cache(api: Bench) -> None:
     await api.submit(audio_files.wav())
+    api.jobs.lanes = {
+        "demo": Lane(workers=1, rate=2.0, unserved=0, pending=4),
+        "demo\nlanguage=de": Lane(workers=0, rate=0.0, unserved=3, pending=3),
+    }
     api.forget_backlog()
     body = (await api.http.get("/stats")).json()
+    assert body["queue"]["unserved"] == [{"model": "demo", "needs": ["language=de"], "recordings": 3}]
     assert body["jobs"]["queued"] == 1
     assert body["queue"]["oldest_age_s"] == 2.5
     assert body["cache"] == {"hits": 1, "joined": 1, "hit_ratio": 0.25}

@@ -32,6 +32,7 @@ def test_retried_dead_letter_begins_anew_and_keeps_what_was_written(
     assert client.status(job) is Status.FAILED
     client.retry(job)
     assert client.letters() == ()
+    assert (client.get(job).failure, client.get(job).started_at) == (None, None)
     again = [worker.claim(), worker.claim()]
     assert {(one.index, one.attempt, one.windows_done) for one in again} == {(1, 1, 1), (2, 1, 0)}
     assert nothing_for(worker)
