@@ -145,7 +145,7 @@ def test_https_ends_in_nginx_which_knows_who_the_client_is_and_the_balancer_has_
     assert {one["client_ip"] for one in told} == {edges.host()}
     assert https.get("/metrics").status_code == 404
     plain = httpx.get(f"{edges.url}/v1/models", timeout=10)
-    assert (plain.status_code, plain.headers["location"]) == (308, f"{https.base_url}v1/models")
+    assert (plain.status_code, plain.headers["location"]) == (308, str(https.base_url.join("/v1/models")))
     edges.refused("exec", "-T", "balancer", "test", "-e", "/etc/nginx/tls/tls.key")
 
 
