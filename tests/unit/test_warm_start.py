@@ -12,6 +12,7 @@ import pytest
 
 from murmur.platform import processes
 from murmur.platform.processes import Process, Program, Started
+from tests import run_directory
 from tests.platform import eventually
 from tests.warm import start as warm
 
@@ -58,7 +59,10 @@ def test_a_signal_that_ends_it_is_its_status(tmp_path: Path, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["warm.start", "processes.start"])
-def test_it_ends_with_who_started_it(tmp_path: Path, how: str) -> None:
+def test_it_ends_with_who_started_it_and_so_does_what_forked_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.delenv(run_directory.VARIABLE)  # a run of its own
     code = (
         "import time; from pathlib import Path; from murmur.platform import processes;"
         "from tests.warm import start as warm;"
@@ -69,5 +73,6 @@ def test_it_ends_with_who_started_it(tmp_path: Path, how: str) -> None:
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as starter:
         assert starter.stdout is not None
         child = psutil.Process(int(starter.stdout.readline()))
+        family = [child, psutil.Process(child.ppid())]
         starter.kill()
-    eventually(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
+    eventually(lambda: not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in family))

@@ -19,12 +19,14 @@ import os
 import re
 import runpy
 import select
+import shutil
 import signal
 import socket
 import sys
 import tempfile
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 from transcription.media import libc
@@ -71,8 +73,7 @@ def main() -> None:
         if os.fork():
             os._exit(0)
         request = _Forks(listener, os.pidfd_open(int(owner))).serve()
-    if request is not None:
-        _become(module, request)
+    _become(module, request)
 
 
 class _Forks:
@@ -84,8 +85,8 @@ class _Forks:
         self._woken, self._wake = os.pipe()
         self._pids: dict[socket.socket, int] = {}
 
-    def serve(self) -> Request | None:
-        """Until the owner has ended, which gives None; in each fork what it shall become."""
+    def serve(self) -> Request:
+        """Serve until the owner has ended, and this process with it; in each fork give what it shall become."""
         for end in (self._woken, self._wake):
             os.set_blocking(end, False)
         signal.set_wakeup_fd(self._wake)
@@ -93,7 +94,9 @@ class _Forks:
         while True:
             ready, _, _ = select.select([self._listener, self._owner, self._woken, *self._pids], [], [])
             if self._owner in ready:
-                return None
+                shutil.rmtree(Path(self._listener.getsockname()).parent, ignore_errors=True)
+                # At once: libraries would wait for threads that they had before the fork. Its programs end with it.
+                os._exit(0)
             if self._woken in ready:
                 os.read(self._woken, 4096)
                 self._reap()
