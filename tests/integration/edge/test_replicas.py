@@ -1,11 +1,12 @@
 """Replicas behind the edge that come, go and die."""
 
 import json
+import select
 import socket
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -16,6 +17,8 @@ from tests.edge_answers import answering, problem, reaches
 from tests.platform import eventually
 
 pytestmark = needs_nginx
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
 
 
 @contextmanager
@@ -92,7 +95,7 @@ def test_get_that_a_replica_died_with_is_answered_by_another(tmp_path: Path) -> 
 
 
 def test_get_that_no_try_answered_is_tried_once_more_and_a_post_is_not(tmp_path: Path) -> None:
-    said, asked = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok", Counter[bytes]()
+    asked = Counter[bytes]()
 
     def serve() -> None:
         """Hang up on the first request of each method, and answer later ones."""
@@ -103,7 +106,7 @@ def test_get_that_no_try_answered_is_tried_once_more_and_a_post_is_not(tmp_path:
                     method = connection.recv(65536).partition(b" ")[0]
                     asked[method] += 1
                     if asked[method] > 1:
-                        connection.sendall(said)
+                        connection.sendall(OK)
 
     with socket.create_server(("127.0.0.1", 0)) as listener, Names() as names:
         threading.Thread(target=serve, daemon=True).start()
@@ -112,6 +115,45 @@ def test_get_that_no_try_answered_is_tried_once_more_and_a_post_is_not(tmp_path:
             assert [http.get("/v1/jobs/a").text, http.delete("/v1/jobs/a").text] == ["ok", "ok"]
             assert http.post("/v1/jobs", content=b"audio").status_code == 502
         assert asked == {b"GET": 2, b"DELETE": 2, b"POST": 1}
+
+
+def test_get_is_tried_once_more_when_nobody_took_its_connection_in_time(tmp_path: Path) -> None:
+    """As where a replica's host has just gone: nothing refuses the connection."""
+    waiting_for: list[socket.socket] = []
+    over = threading.Event()
+
+    def serve() -> None:
+        over.wait(0.5)  # the first try lasts a second
+        listener.listen(16)
+        while not over.is_set():
+            readable, _, _ = select.select([listener, *waiting_for], [], [], 0.05)
+            for one in readable:
+                if one is listener:
+                    waiting_for.append(listener.accept()[0])
+                    continue
+                waiting_for.remove(one)
+                with one, suppress(OSError):
+                    if one.recv(65536):
+                        one.sendall(OK)
+
+    with socket.socket() as listener, Names() as names, ExitStack() as queue:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        names.addresses = ["127.0.0.1"]
+        with edge(tmp_path, names=names, port=listener.getsockname()[1]) as nginx, nginx.client() as http:
+            for _ in range(2):  # all that may wait: whoever comes now isn't heard
+                one = queue.enter_context(socket.socket())
+                one.setblocking(False)
+                one.connect_ex(listener.getsockname())
+            server = threading.Thread(target=serve)
+            server.start()
+            try:
+                assert http.get("/echo").text == "ok"
+            finally:
+                over.set()
+                server.join()
+                for one in waiting_for:
+                    one.close()
 
 
 def test_replica_that_is_told_to_stop_finishes_what_it_has_while_others_take_the_rest(tmp_path: Path) -> None:
