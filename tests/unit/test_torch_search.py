@@ -240,6 +240,27 @@ def test_a_row_that_moves_takes_everything_along(network: Network, beams: int) -
     assert_alike(ours, expected, Wish(2, asked))
 
 
+def test_a_row_that_has_ended_keeps_its_text_while_others_are_written(network: Network) -> None:
+    asked = Asked(START, 0, 5, 0.0, True, 60)
+    rows = list(range(6))
+    ended: dict[int, list[float]] = {}
+    with torch.inference_mode():
+        slots = slots_of(network, 6, 5)
+        slots.place(rows, [sound_of(50 + row) for row in rows], [asked] * 6)
+        for _ in range(64):
+            slots.step(6, 128, drawing=False)
+            for row in rows:
+                if bool(slots.done[row]) and row not in ended:
+                    ended[row] = result_of(slots, row)
+        assert len(ended) == 6
+        assert {row: result_of(slots, row) for row in ended} == ended
+
+
+def result_of(slots: Slots, row: int) -> list[float]:
+    tokens, figures = slots.results(torch.tensor([row]))
+    return [*tokens[0, : 1 + int(tokens[0, 0])].tolist(), *figures[0].tolist()]
+
+
 def tensors_of(slots: Slots) -> dict[str, Tensor]:
     """Every tensor of *slots* that has a row for each of them."""
     found: dict[str, Any] = {}
