@@ -6,6 +6,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from tests.recordings import corpus
@@ -44,7 +45,7 @@ def share(recording: Recording, place: Callable[[float], float], *, off_s: float
         heard += 1
         begin = place(second) - off_s
         around = _levels(cut(recording, begin, begin + 1 + 2 * off_s))
-        found += any(_alike(wanted, around[at : at + wanted.size]) for at in range(around.size - wanted.size + 1))
+        found += _is_in(wanted, around)
     return found / heard
 
 
@@ -95,7 +96,9 @@ def _levels(samples: NDArray[np.floating]) -> Levels:
     return np.sqrt(np.mean(np.square(whole, dtype=np.float64), axis=1))
 
 
-def _alike(a: Levels, b: Levels) -> bool:
-    a, b = a - a.mean(), b - b.mean()
-    power = float(np.sqrt((a @ a) * (b @ b)))
-    return power > 0 and float(a @ b) / power > ALIKE
+def _is_in(wanted: Levels, around: Levels) -> bool:
+    """Whether a stretch of *around* goes up and down as *wanted* does."""
+    stretches = sliding_window_view(around, wanted.size)
+    a, b = wanted - wanted.mean(), stretches - stretches.mean(axis=1, keepdims=True)
+    power = np.sqrt((a @ a) * np.einsum("ij,ij->i", b, b))
+    return bool(np.any((power > 0) & (b @ a > ALIKE * power)))
