@@ -58,6 +58,11 @@ async def _wait(request: Request) -> Response:
     return JSONResponse({"replica": os.environ["REPLICA"]})
 
 
+async def _found(request: Request) -> Response:
+    """Answer with the status that a job's name says."""
+    return Response(status_code=int(request.path_params["status"]))
+
+
 async def _events(_: Request) -> Response:
     async def stream() -> AsyncIterator[str]:
         for number in range(3):
@@ -80,6 +85,7 @@ app = Starlette(
         Route("/wait", _wait),
         Route("/events", _events),
         Route("/large", _large),
+        Route("/v1/jobs/{status:int}", _found),
         Route("/{path:path}", _echo, methods=["GET", "POST"]),
     ]
 )

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 
+import obstore
 import pytest
 
 from tests.live_api import live_api
@@ -15,7 +16,7 @@ from transcription.settings import Settings
 from transcription.storage import s3
 from transcription.storage.cached import CachedBlobs
 from transcription.storage.disk import DiskBlobs
-from transcription.storage.s3 import S3Source
+from transcription.storage.s3 import RESULTS, S3Source
 from transcription.storage.signed_links import ROOT, ApiSource, sign, valid
 from transcription.storage.stores import open_blobs
 
@@ -96,6 +97,30 @@ def test_sweep_of_a_bucket_deletes_what_is_old_and_held_by_nobody(host: Callable
     assert host("another").fetch(held)
     with pytest.raises(BlobMissing):
         host("another").fetch(unheld)
+
+
+def test_sweep_leaves_what_came_in_once_more_since_it_looked_and_what_lies_in_other_folders(
+    bucket: str, bucket_endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, others = S3Source(bucket, endpoint=bucket_endpoint), S3Source(f"{bucket}-of-others", endpoint=bucket_endpoint)
+    path, name = tmp_path / "audio", "a" * 64
+    path.write_bytes(b"somebody's")
+    ours.write(name, path)
+    others.write(name, path)
+    obstore.put(ours.store, f"{RESULTS}aa/{name}", b"a result")
+    later = ours.before(-60)
+    times = iter((later, ours.before(3600)))
+    monkeypatch.setattr(ours, "before", lambda _: next(times))
+    asked: list[str] = []
+    assert ours.sweep(older_than_s=0, held=lambda names: asked.extend(names) or ()) == 1  # type: ignore[func-returns-value]
+    assert b"".join(ours.read(name)) == b"somebody's", "the second look found it younger than the first"
+    assert asked == [name]
+    monkeypatch.setattr(ours, "before", lambda _: later)
+    ours.sweep(older_than_s=0, held=lambda _: ())
+    with pytest.raises(BlobMissing):
+        list(ours.read(name))
+    assert b"".join(others.read(name)) == b"somebody's"
+    assert bytes(obstore.get(ours.store, f"{RESULTS}aa/{name}").bytes()) == b"a result"
 
 
 def test_sweep_of_a_bucket_goes_by_the_bucket_s_clock(

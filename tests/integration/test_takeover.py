@@ -1,5 +1,6 @@
 """A release that changes the ledger's layout serves nobody before the release before has stopped."""
 
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,15 +8,17 @@ from pathlib import Path
 
 import httpx
 import pytest
+from pydantic import SecretStr
 from redis import Redis
 from typer.testing import CliRunner
 
-from api.takeover import LISTEN, WAITS
+from api.takeover import LISTEN, WAITS, wait_for_turn
 from murmur.cli.main import app as cli
 from murmur.platform.ledger_server import free_port
 from tests.live_api import api_of
 from tests.platform import eventually
 from transcription.ledger import schema_step
+from transcription.settings import Ledger, Settings
 
 SCHEMA, HELD = "murmur:schema", "murmur:schema_held"
 
@@ -58,6 +61,13 @@ def new_release(redis_url: str, tmp_path: Path) -> Iterator[str]:
     finally:
         process.terminate()
         assert process.wait(30)
+
+
+def test_a_ledger_that_cannot_be_asked_holds_nobody_back(tmp_path: Path) -> None:
+    settings = Settings(ledger=Ledger(url=SecretStr(f"redis://127.0.0.1:{free_port()}/0")))
+    with socket.socket() as listener:
+        wait_for_turn(settings, listener, folder=tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_it_waits_for_its_turn_then_holds_requests_and_answers_them(

@@ -58,6 +58,8 @@ def test_recording_at_a_url_becomes_the_same_job_as_one_that_is_sent(api: httpx.
     sent = api.post("/v1/jobs", files={"file": AUDIO}, data={"language": "en"}).json()
     assert sent["audio"]["sha256"] == job["audio"]["sha256"]
     assert files.received[0].headers["host"] == f"127.0.0.1:{files.port}"
+    # What came is stored as it came: zipped, it would be no recording.
+    assert files.received[0].headers["accept-encoding"] == "identity"
 
 
 def test_name_comes_from_the_client_else_from_the_server(api: httpx.Client, files: Receiver) -> None:
@@ -96,6 +98,8 @@ def test_url_that_leads_inside_is_refused_by_default_and_every_url_where_it_isn_
 ) -> None:
     with api_with(redis_url, tmp_path, {}) as api:
         refused(api.post("/v1/jobs", json={"url": url(files)}), "url_not_allowed")
+        # Nobody learns from the answer which names there are inside.
+        refused(api.post("/v1/jobs", json={"url": "http://no-such-host.invalid/a.wav"}), "url_not_allowed")
     with api_with(redis_url, tmp_path, {"url_ingestion": False, "allow_private_addresses": True}) as api:
         said = refused(api.post("/v1/jobs", json={"url": url(files)}), "url_not_allowed")
         assert "MURMUR_OUTBOUND__URL_INGESTION" in said
@@ -126,7 +130,8 @@ def test_what_is_no_recording_is_refused(api: httpx.Client, files: Receiver, tmp
         status(404),
         status(206, AUDIO),
     ]
-    refused(api.post("/v1/jobs", json={"url": url(files)}), "unsupported_media", 415)
+    said = refused(api.post("/v1/jobs", json={"url": url(files)}), "unsupported_media", 415)
+    assert "leads to text/html" in said
     refused(api.post("/v1/jobs", json={"url": url(files)}), "unsupported_media", 415)
     refused(api.post("/v1/jobs", json={"url": url(files)}), "empty_file", 400)
     assert "404" in refused(api.post("/v1/jobs", json={"url": url(files)}), "url_unreachable")

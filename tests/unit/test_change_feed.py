@@ -78,21 +78,23 @@ class _Connections:
 def test_connection_that_is_silent_when_asked_is_replaced_and_all_who_wait_look_again() -> None:
     connections = _Connections()
 
-    async def wait() -> int:
+    async def wait() -> list[tuple[int, int, bool]]:
         watch = Watch(cast("Any", connections))
-        looks = 0
+        looks = []
 
         async def look() -> None:
-            nonlocal looks
-            looks += 1
+            opened = connections.opened
+            looks.append((len(opened), opened[-1].pings if opened else 0, watch._listening))
 
         async with aclosing(watch.checks("c", look, longest_s=lambda: 60.0)) as checks:
             async for _ in checks:
                 if len(connections.opened) >= 2:
                     break
         await watch.close()
+        assert not watch._waiters
         return looks
 
     looks = asyncio.run(asyncio.wait_for(wait(), 30))
     assert connections.opened[0].pings == 1
-    assert looks >= 3, "at first, when it is listened to, and when that ends"
+    assert 3 <= len(looks) <= 5, "at first, when it is listened to, when that ends, and when it is listened to again"
+    assert (1, 1, False) in looks, "when that ends, nobody waits for the next connection, which may never come"

@@ -3,16 +3,20 @@
 import socket
 import urllib.request
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from murmur.platform.ledger_server import free_port
 from tests.platform import eventually
-from transcription.computation import Timing
+from transcription.computation import Claim, Timing
+from transcription.options import Priority
 from worker.batcher import Batcher, Key
 from worker.metrics import counters, endpoint
 from worker.metrics.address import address
+from worker.pipelines.clock import Clock
 
 
 def value(name: str, **labels: str) -> float:
@@ -66,6 +70,25 @@ def test_a_committed_span_counts_its_audio_its_time_and_its_real_time_factor() -
     counters.finished(Timing(audio_s=100.0, decode_s=1.0, vad_s=2.0, compute_s=4.0))
     counters.finished(Timing(audio_s=0.0))
     assert (audio(), vad(), factors(), of_all()) == (100.0, 2.0, 1, 1)
+    counters.diarized(Timing(audio_s=100.0, compute_s=4.0))
+    assert audio() == 100.0, "where it is transcribed it counts already"
+
+
+def test_a_stage_that_is_gone_through_in_parts_took_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, seconds = Clock(), iter((0.0, 1.0, 5.0, 7.0))
+    monkeypatch.setattr("worker.pipelines.clock.time.perf_counter", lambda: next(seconds))
+    for _ in range(2):
+        with clock.measure("compute"):
+            pass
+    monkeypatch.undo()
+    assert clock.timing(audio_s=9.0).compute_s == 3.0
+
+
+def test_a_recording_took_until_its_last_span_was_computed() -> None:
+    claim = cast("Claim", SimpleNamespace(age_s=100.0, priority=Priority.BATCH))
+    seconds = rise("murmur_transcript_duration_seconds_sum", priority=claim.priority.value)
+    counters.transcribed(claim, held_s=30.0)
+    assert seconds() == 130.0
 
 
 def test_a_model_that_cannot_be_loaded_counts_as_an_error() -> None:

@@ -132,6 +132,22 @@ def test_model_that_is_not_on_this_host_yet_has_no_revision_and_the_demo_its_own
     assert revisions.known == {"demo": REVISION}
 
 
+def test_weights_that_are_exchanged_are_told_whatever_went_wrong_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.revisions.LOOK_INTERVAL_S", 0.001)
+    found = iter(("first", OSError("EIO"), "second", SystemExit()))
+
+    def revision(_: str) -> str:
+        one = next(found)
+        if isinstance(one, str):
+            return one
+        raise one
+
+    revisions = Revisions(revision, ("base",))
+    with pytest.raises(SystemExit):
+        revisions.run()
+    assert revisions.known == {"base": "second"}
+
+
 @pytest.mark.parametrize(
     ("said", "revision"), [({"demo": "by the worker"}, "by the worker"), ({}, REVISION), ({"base": "b"}, REVISION)]
 )

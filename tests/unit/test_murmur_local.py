@@ -30,6 +30,7 @@ def test_settings_survive_the_way_through_the_environment(monkeypatch: pytest.Mo
         lease=Lease(ttl_s=3, renew_s=0.5),
         ledger=Ledger(url=SecretStr("redis://:secret@host/1"), wait_aof=True),
     )
+    assert "**" not in "".join(exported(settings).values())
     for name, value in exported(settings).items():
         monkeypatch.setenv(name, value)
     assert Settings() == settings

@@ -51,6 +51,7 @@ def test_json_is_compressed_for_those_who_can(http: httpx.Client) -> None:
     small = http.get("/large", headers={"Accept-Encoding": "gzip"})
     assert small.headers["content-encoding"] == "gzip"
     assert small.num_bytes_downloaded < 2000
+    assert "accept-encoding" in small.headers["vary"].lower()  # so that no cache gives it to those who can't
     assert "content-encoding" not in http.get("/large", headers={"Accept-Encoding": "identity"}).headers
 
 
@@ -73,6 +74,7 @@ def test_client_can_not_choose_the_address_that_the_api_sees(http: httpx.Client)
     headers = http.get("/echo", headers={"X-Forwarded-For": "8.8.8.8", "X-Forwarded-Proto": "https"}).json()["headers"]
     assert headers["x-forwarded-for"] == "127.0.0.1"
     assert headers["x-forwarded-proto"] == "http"
+    assert headers["host"] == http.base_url.netloc.decode()  # links that the API gives lead back here
 
 
 def test_a_load_balancer_in_front_may_name_the_client_and_nobody_else_may(
