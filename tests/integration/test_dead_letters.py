@@ -121,4 +121,5 @@ def test_operator_lists_shows_retries_and_drops_on_the_command_line(
     assert "no dead letter" in said
     worker.fail()
     assert murmur("drop", name) == (0, "", "")
+    assert api.get(f"/v1/jobs/{job['id']}").json()["status"] == "failed"  # a retry empties the list too
     assert murmur("list") == (0, "", "")

@@ -1,5 +1,6 @@
 """A program that hangs is ended: by the image's health check from outside, and by its own watch of the event loop."""
 
+import json
 import os
 import signal
 import socket
@@ -46,6 +47,20 @@ def test_what_lives_and_is_not_well_is_not_ended(script: Path, tmp_path: Path) -
     state = tmp_path / "state"
     for at in (0.0, 1000.0):
         assert looked(script, state, restart_unwell.ALIVE, at) == (0.0, 60.0)
+
+
+def test_what_lives_is_told_to_docker_as_unwell_and_noted_as_no_reason_to_end_it(
+    script: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["restart_unwell.py", str(script)])
+    noted = []
+    for status in (1, restart_unwell.ALIVE, 0):
+        (tmp_path / "status").write_text(str(status))
+        noted.append(
+            (restart_unwell.main(), json.loads((tmp_path / "murmur-health.json").read_text())["since"] is None)
+        )
+    assert noted == [(1, False), (1, True), (0, True)]
 
 
 def test_what_has_never_been_well_has_longer(script: Path, tmp_path: Path) -> None:

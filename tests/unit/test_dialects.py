@@ -53,6 +53,27 @@ async def test_a_synchronous_route_is_a_job_that_the_client_waits_for(api: Bench
     assert (await answer).json()["text"] == "Hello there, you <all>."
 
 
+async def test_a_path_that_answers_at_once_keeps_the_transcript_for_who_comes_for_it(api: Bench) -> None:
+    assert (await api.http.post("/transcribe", files={"file": ("talk.wav", WAV)})).status_code == 202
+    (job,) = api.jobs.jobs.values()
+    assert job.options.ttl_s is None
+
+
+async def test_of_a_long_prompt_the_end_is_kept_as_whisper_does(api: Bench) -> None:
+    answer, job = await ask(api, "/v1/audio/transcriptions", "file", data={"prompt": "x" * 4000 + " the end"})
+    assert (len(job.options.prompt or ""), (job.options.prompt or "")[-7:]) == (4000, "the end")
+    api.jobs.finish(job.id)
+    await answer
+
+
+async def test_a_second_that_has_begun_counts(api: Bench) -> None:
+    answer, job = await ask(api, "/v1/audio/transcriptions", "file")
+    api.jobs.finish(job.id)
+    transcript = await api.jobs.transcript(api.jobs.jobs[job.id])
+    assert transcript.duration % 1
+    assert (await answer).json()["usage"] == {"type": "duration", "seconds": int(transcript.duration) + 1}
+
+
 @pytest.mark.parametrize(("path", "field"), SYNC)
 async def test_an_answer_says_in_a_header_what_its_transcript_lacks(api: Bench, path: str, field: str) -> None:
     answer, job = await ask(api, path, field)

@@ -27,6 +27,8 @@ def test_whatever_is_wrong_with_a_file_or_a_field_is_a_bad_request(kind: type[Mu
     # `except BadRequestError` catches 400 alone.
     assert status not in {415, 422}
     assert set(body["error"]) == {"message", "type", "param", "code"}
+    types = {429: "rate_limit_error"} | dict.fromkeys((500, 502, 503, 504, 507), "server_error")
+    assert body["error"]["type"] == types.get(status, "invalid_request_error")
 
 
 @pytest.mark.anyio

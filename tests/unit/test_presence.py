@@ -17,9 +17,10 @@ def request(*messages: str) -> Request:
     sent = iter(messages)
 
     async def receive() -> Any:
-        for kind in sent:
-            return {"type": kind}
-        await asyncio.Event().wait()
+        kind = next(sent, None)
+        if kind is None:
+            await asyncio.Event().wait()
+        return {"type": kind}
 
     return Request({"type": "http"}, receive)
 

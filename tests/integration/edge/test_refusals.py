@@ -40,7 +40,8 @@ def test_refusal_of_the_api_reaches_a_client_that_is_still_sending(http: httpx.C
 
 
 @pytest.mark.parametrize(
-    "path", ["/metrics", "/metrics/ledger", "/admin", "/admin/dead", "/v1/admin/dead", "/v1/admin", "/api/v1/admin/dead"]
+    "path",
+    ["/metrics", "/metrics/ledger", "/admin", "/admin/dead", "/v1/admin/dead", "/v1/admin", "/api/v1/admin/dead"],
 )
 def test_figures_and_administration_are_closed(http: httpx.Client, path: str) -> None:
     answer = http.get(path)
