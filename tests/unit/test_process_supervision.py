@@ -18,7 +18,7 @@ Supervised = Callable[[str], processes.Processes]
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Seconds that the test sets, in place of the machine's."""
     now = [1000.0]
-    monkeypatch.setattr(processes.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("api.processes.time.monotonic", lambda: now[0])
     return now
 
 

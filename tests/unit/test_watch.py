@@ -13,6 +13,7 @@ from rich.console import Console
 
 from murmur.cli import top as top_module
 from murmur.cli.recordings import watch
+from murmur.cli.recordings.inputs import media_in
 from murmur.client.client import Client
 from murmur.client.errors import ApiError
 
@@ -70,7 +71,7 @@ def test_once_waits_for_what_is_still_growing_and_then_ends(folder: Folder) -> N
 
 def test_a_file_that_vanishes_ends_no_watch(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     folder.write("a.wav")
-    there = watch.media_in
+    there = media_in
     monkeypatch.setattr(watch, "media_in", lambda directory: [directory / "gone.wav", *there(directory)])
     assert folder.yielded(once=True) == [["a.wav"]]
 
