@@ -18,24 +18,31 @@ from tests import run_directory
 from tests.buckets import bucket_server, credentials, new_bucket
 from tests.ledger_clock import LedgerClock, moved
 from tests.platform import TestPlatform, ledger_binaries, running_ledger, running_platform
+from tests.warm import zygotes
 from transcription.ledger import scripts
 
 pytest_plugins = ("tests.certificates", "tests.file_order", "tests.watchdog", "tests.stray_exits")
 
 LAST_LINES = 100
+HEEDED = {
+    signal.SIGHUP: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler, signal.SIGQUIT: signal.SIG_DFL
+}  # fmt: skip
+"""By signal: what a process does that nobody has told to ignore it."""
 LEDGER_SUITES = ("tests.integration.ledger.", "tests.integration.test_queue_place", "tests.integration.test_fairness")
 
 
 def pytest_configure() -> None:
     """
-    Heed SIGINT: what a shell starts in the background ignores it, and so would every process that a test starts.
+    Heed signals: what a shell starts in the background ignores some, and so would every process that a test starts.
 
     Nothing that is imported while tests are collected is garbage: looking for it would take a third of that time.
     """
     gc.disable()
     run_directory.share()
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number, handler in HEEDED.items():
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
+    zygotes.install()
 
 
 def pytest_collection_finish() -> None:

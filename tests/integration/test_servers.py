@@ -23,6 +23,11 @@ from transcription.settings import Ledger, Settings
 
 WAITING = 12
 """Clients of each kind: that one process got none of them is as good as impossible."""
+POLLING = 4
+NOTICED_S = {"uvicorn": 20, "granian": 75}
+"""Until a client that left is let go. Granian may miss one that leaves before the API listens: its 60 s end it."""
+BROKEN = {"uvicorn": 0, "granian": POLLING}
+"""Connections that may break at a stop. Granian closes its listener with those in it that it hasn't taken yet."""
 
 
 @pytest.fixture
@@ -42,9 +47,9 @@ def test_both_servers_wake_those_who_wait_let_go_of_those_who_leave_and_answer_a
     settings = Settings(model="demo", ledger=Ledger(url=SecretStr(ledger.url)))
     with two_processes(ledger, tmp_path / "data", server=server) as api:
         asyncio.run(_waiting_clients_of_both_processes_are_woken(api, RedisSpans(connect(settings.ledger), settings)))
-        asyncio.run(_those_who_leave_are_let_go(api))
+        asyncio.run(_those_who_leave_are_let_go(api, within_s=NOTICED_S[server]))
         asyncio.run(_slow_upload_is_taken_and_a_broken_one_leaves_nothing(api, tmp_path / "data"))
-        _polls_meet_nothing_but_answers_and_refused_connections_at_a_stop(api)
+        _polls_meet_nothing_but_answers_and_refused_connections_at_a_stop(api, BROKEN[server])
 
 
 async def _submit(http: httpx.AsyncClient, seconds: float) -> str:
@@ -69,7 +74,7 @@ async def _waiting_clients_of_both_processes_are_woken(api: Api, spans: RedisSpa
         assert time.monotonic() - began < 30  # and not when their 60 seconds are over
 
 
-async def _those_who_leave_are_let_go(api: Api) -> None:
+async def _those_who_leave_are_let_go(api: Api, *, within_s: float) -> None:
     async with _many(api) as http:
         job = await _submit(http, 3.0)
         paths = [f"/v1/jobs/{job}?wait=60", f"/v1/jobs/{job}/events"] * WAITING
@@ -78,7 +83,7 @@ async def _those_who_leave_are_let_go(api: Api) -> None:
         for one in waits:
             one.cancel()
         await asyncio.gather(*waits, return_exceptions=True)
-        await asyncio.to_thread(eventually, lambda: api.in_flight() <= 1, 20)
+        await asyncio.to_thread(eventually, lambda: api.in_flight() <= 1, within_s)
 
 
 async def _slow_upload_is_taken_and_a_broken_one_leaves_nothing(api: Api, directory: Path) -> None:
@@ -103,7 +108,7 @@ async def _slow_upload_is_taken_and_a_broken_one_leaves_nothing(api: Api, direct
     assert not await asyncio.to_thread(lambda: [*directory.rglob("*.part")])
 
 
-def _polls_meet_nothing_but_answers_and_refused_connections_at_a_stop(api: Api) -> None:
+def _polls_meet_nothing_but_answers_and_refused_connections_at_a_stop(api: Api, broken: int) -> None:
     met: Counter[str] = Counter()
     over = threading.Event()
 
@@ -116,7 +121,7 @@ def _polls_meet_nothing_but_answers_and_refused_connections_at_a_stop(api: Api) 
             except httpx.TransportError as error:
                 met[type(error).__name__] += 1
 
-    clients = [threading.Thread(target=poll) for _ in range(4)]
+    clients = [threading.Thread(target=poll) for _ in range(POLLING)]
     for one in clients:
         one.start()
     try:
@@ -126,5 +131,5 @@ def _polls_meet_nothing_but_answers_and_refused_connections_at_a_stop(api: Api) 
             one.join(30)
     finally:
         over.set()
-    assert set(met) == {"404"}, met
+    assert met.total() - met["404"] <= broken, met
     assert api.process.wait(30) == 0

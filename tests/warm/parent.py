@@ -4,9 +4,9 @@ A process that has imported what a program imports, and becomes that program in 
     python -m tests.warm.parent MODULE SOCKET OWNER
 
 The command returns when somebody listens at SOCKET; that one stays in the background until the process OWNER has ended.
-Whoever connects sends one message: JSON with the program's arguments, environment and directory, and the descriptor for
-its output. The answer is the program's process id, and, when it has ended, its status as `subprocess.Popen` has it. A
-program ends with whoever started it, and with this process.
+Whoever connects sends one message: JSON with the program's arguments, environment and directory, and descriptors for
+its input and its output. The answer is the program's process id, and, when it has ended, its status as
+`subprocess.Popen` has it. A program ends with whoever started it, and with this process.
 
 What is forked has everything that it would have by itself: a session, its own standard streams, the signals'
 defaults. Modules that look at their program's settings when they are imported aren't imported here.
@@ -29,6 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from tests.warm import zygotes
 from transcription.media import libc
 
 IMPORTED = {
@@ -42,6 +43,7 @@ IMPORTED = {
         "worker.consumer.shared_transport", "worker.runtime", "worker.tasks",
     ),
     "tests.warm.told": (),
+    "transcription.media.zygote": ("transcription.media.codecs.decode", "transcription.media.codecs.probe"),
 }  # fmt: skip
 """By the module that is run: what it imports before it reads its settings, or without looking at them."""
 
@@ -107,16 +109,16 @@ class _Forks:
 
     def _fork(self) -> Request | None:
         connection, _ = self._listener.accept()
-        message, descriptors, _, _ = socket.recv_fds(connection, MOST_BYTES, 1)
+        message, descriptors, _, _ = socket.recv_fds(connection, MOST_BYTES, 2)
         if not message:
             connection.close()
             return None
-        (output,) = descriptors
         parent, pid = os.getpid(), os.fork()
         if pid == 0:
-            self._be_born(parent, connection, output)
+            self._be_born(parent, connection, *descriptors)
             return Request(**json.loads(message))
-        os.close(output)
+        for descriptor in descriptors:
+            os.close(descriptor)
         self._pids[connection] = pid
         connection.send(str(pid).encode())
         return None
@@ -132,7 +134,7 @@ class _Forks:
             with connection:
                 _say(connection, os.waitstatus_to_exitcode(status))
 
-    def _be_born(self, parent: int, connection: socket.socket, output: int) -> None:
+    def _be_born(self, parent: int, connection: socket.socket, given: int, output: int) -> None:
         """Let go, in a fork, of everything that is its parent's, and take what is its own."""
         libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if os.getppid() != parent:
@@ -143,11 +145,10 @@ class _Forks:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         for one in (self._listener, connection, *self._pids):
             one.close()
-        null = os.open(os.devnull, os.O_RDONLY)
-        os.dup2(null, 0)
+        os.dup2(given, 0)
         os.dup2(output, 1)
         os.dup2(output, 2)
-        for descriptor in (self._owner, self._woken, self._wake, null, output):
+        for descriptor in (self._owner, self._woken, self._wake, given, output):
             os.close(descriptor)
 
 
@@ -159,6 +160,8 @@ def _say(connection: socket.socket, status: int) -> None:
 
 
 def _become(module: str, request: Request) -> None:
+    if module != zygotes.MODULE:
+        zygotes.install()
     os.umask(request.umask)
     if request.directory is not None:
         os.chdir(request.directory)

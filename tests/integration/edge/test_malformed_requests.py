@@ -142,10 +142,12 @@ def test_no_generated_request_is_answered_by_a_page_of_nginx_or_an_error_of_ours
         asked += 1
         if not said:
             continue  # it hung up without a word, which is an answer too
+        assert b"<html" not in said.lower(), (request[:80], said[:300])
         head = said.partition(b"\r\n\r\n")[0]
+        if b"HTTP/" not in request.partition(b"\r\n")[0].upper():
+            continue  # in the HTTP of 1991, which names no version, an answer is a body alone
         status = int(head.split()[1]) if head.startswith(b"HTTP/") else 0
         assert 0 < status < 500 or status in {501, 505}, (request[:80], said[:200])
-        assert b"<html" not in said.lower(), (request[:80], said[:300])
     assert asked > 300
     log = (shared.run / "error.log").read_text()[before:]
     bad = [line for line in log.splitlines() if "[error]" in line or "[crit]" in line or "[alert]" in line]
