@@ -109,12 +109,12 @@ def test_sweep_leaves_what_came_in_once_more_since_it_looked_and_what_lies_in_ot
     others.write(name, path)
     obstore.put(ours.store, f"{RESULTS}aa/{name}", b"a result")
     later = ours.before(-60)
-    times = iter((later, ours.before(3600)))
-    monkeypatch.setattr(ours, "before", lambda _: next(times))
+    times, ages = iter((later, ours.before(3600))), list[float]()
+    monkeypatch.setattr(ours, "before", lambda seconds: ages.append(seconds) or next(times))  # type: ignore[func-returns-value]
     asked: list[str] = []
-    assert ours.sweep(older_than_s=0, held=lambda names: asked.extend(names) or ()) == 1  # type: ignore[func-returns-value]
+    assert ours.sweep(older_than_s=7, held=lambda names: asked.extend(names) or ()) == 1  # type: ignore[func-returns-value]
     assert b"".join(ours.read(name)) == b"somebody's", "the second look found it younger than the first"
-    assert asked == [name]
+    assert (asked, ages) == ([name], [7, 7])
     monkeypatch.setattr(ours, "before", lambda _: later)
     ours.sweep(older_than_s=0, held=lambda _: ())
     with pytest.raises(BlobMissing):
