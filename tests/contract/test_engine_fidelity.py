@@ -21,7 +21,7 @@ from transcription.transcript import Segment
 from worker import model_cache
 from worker.audio.windows import Window
 from worker.batcher import Key
-from worker.engines import faster_whisper, row, stages
+from worker.engines import faster_whisper, passes, row, stages
 from worker.engines.cpu_layout import CpuLayout
 from worker.engines.row import Attempt, best
 from worker.engines.stages import Stages
@@ -240,7 +240,7 @@ def test_what_comes_out_doubtful_in_its_own_length_is_heard_in_full(
         lengths.extend(one.heard for one in rows)
         return written(rows)  # type: ignore[no-any-return]
 
-    made = stages._attempt
+    made = passes.attempt
 
     def worse(of: row.Row, result: Any, temperature: float) -> Attempt:
         attempt = made(of, result, temperature)
@@ -248,7 +248,7 @@ def test_what_comes_out_doubtful_in_its_own_length_is_heard_in_full(
         return replace(attempt, **{figure: bad}) if of.heard < row.FRAMES else attempt
 
     monkeypatch.setattr(executor, "_written", doubtful)
-    monkeypatch.setattr(stages, "_attempt", worse)
+    monkeypatch.setattr(passes, "attempt", worse)
     samples = decode(SAMPLES["short"].path, limit_s=30)
     expected = heard_by(engine, samples, Decoding(), "en")
     assert heard_by(engine, samples, Decoding(fast_short=True), "en") == expected

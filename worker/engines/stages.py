@@ -1,7 +1,5 @@
 """The stages of a window in faster-whisper's model: encode, tell the language, decode, align the words."""
 
-import threading
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
 from enum import IntEnum
@@ -12,28 +10,21 @@ import numpy as np
 from faster_whisper import WhisperModel
 from faster_whisper.audio import pad_or_trim
 from faster_whisper.tokenizer import Tokenizer
-from faster_whisper.transcribe import get_compression_ratio, get_ctranslate2_storage, get_suppressed_tokens
+from faster_whisper.transcribe import get_ctranslate2_storage, get_suppressed_tokens
 
 from transcription.errors import EngineFailed
 from transcription.options import Decoding, Segmentation
-from transcription.spans import Span
-from transcription.transcript import Segment, Word
 from worker.batcher import Key, OutOfMemory
+from worker.engines import passes
 from worker.engines.encoders.base import Encoder
 from worker.engines.encoders.ctranslate2 import CTranslate2Encoder
+from worker.engines.encoders.kept import Encodings
 from worker.engines.row import FRAMES, Attempt, Floats, LanguageRow, Row, best, untouched_on_error
 from worker.engines.segmentation import pieces_of_words
 
-SECONDS_PER_FRAME = 0.01
 BEST_OF = 5
 LEAST_REST = 20
 """Frames that are worth another pass: in 0.2 s nobody says anything, but the model may make something up."""
-
-LOST_END = 300
-"""
-Frames after the last word of a text without timestamps that are heard once more: in speech nobody is silent for that
-long, so the model has left something out.
-"""
 
 MAX_PASSES = 32
 """Passes over one window, after which its rest is left out: 30 s of speech take a few."""
@@ -41,7 +32,6 @@ MAX_PASSES = 32
 LATEST_FIRST_TIMESTAMP = 50
 """In steps of 20 ms: the first segment of a window begins in its first second."""
 
-REMEMBERED = 32
 PREPENDED = "\"'“¿([{-"
 APPENDED = "\"'.。,，!！?？:：”)]}、"
 
@@ -76,7 +66,7 @@ class Stages:
         self._whisper = whisper
         self._limits = {Stage.ENCODE: encode_batch}
         self._decode_batch = decode_batch
-        self._encodings = _Encodings()
+        self._encodings = Encodings()
 
     def limit(self, stage: int) -> int:
         """Rows to compute together."""
@@ -122,7 +112,7 @@ class Stages:
 
     def _encoded(self, rows: Sequence[Row | LanguageRow]) -> list[Any]:
         """What the encoder makes of rows that are heard in one length, shape (1, heard / 2, width) each."""
-        features = np.stack([pad_or_trim(_heard(row), row.heard) for row in rows])
+        features = np.stack([pad_or_trim(passes.heard(row), row.heard) for row in rows])
         return [encoding[np.newaxis] for encoding in self.encoder.encode(features)]
 
     def _decode_key(self, row: Row) -> Key:
@@ -163,7 +153,7 @@ class Stages:
 
     def _decode(self, rows: Sequence[Row]) -> list[Key | None]:
         attempts = [
-            _attempt(row, result, row.temperature) for row, result in zip(rows, self._written(rows), strict=True)
+            passes.attempt(row, result, row.temperature) for row, result in zip(rows, self._written(rows), strict=True)
         ]
         for row, attempt in zip(rows, attempts, strict=True):
             row.attempts.append(attempt)
@@ -210,7 +200,7 @@ class Stages:
             row.pieces, row.seek = [], started
             row.attempts = [replace(one, stuck=True) if one is attempt else one for one in row.attempts]
             return self._unstick(row)
-        if (row.decoding.word_timestamps or not row.timed) and any(text_tokens(row)):
+        if (row.decoding.word_timestamps or not row.timed) and any(passes.text_tokens(row)):
             return Key(Stage.ALIGN, (*row.tokenizer.sot_sequence, row.heard))
         return self._end_pass(row)
 
@@ -222,12 +212,12 @@ class Stages:
             return self._decode_key(row)
         if not all(one.stuck for one in row.attempts):
             return self._assess(row)
-        return self._end_pass(_skip(row))
+        return self._end_pass(passes.skip(row))
 
     def _split(self, row: Row, attempt: Attempt) -> None:
         started = row.seek
         if not row.timed:
-            times = started * SECONDS_PER_FRAME, (started + row.size) * SECONDS_PER_FRAME
+            times = started * passes.SECONDS_PER_FRAME, (started + row.size) * passes.SECONDS_PER_FRAME
             tokens = [token for token in attempt.tokens if token < row.tokenizer.eot]
             row.pieces = [{"seek": started, "start": times[0], "end": times[1], "tokens": tokens}] if tokens else []
             row.seek, row.ends_whole = started + row.size, True
@@ -235,9 +225,9 @@ class Stages:
         row.pieces, row.seek, row.ends_whole = self._whisper._split_segments_by_timestamps(  # noqa: SLF001
             tokenizer=row.tokenizer,
             tokens=list(attempt.tokens),
-            time_offset=started * SECONDS_PER_FRAME,
+            time_offset=started * passes.SECONDS_PER_FRAME,
             segment_size=row.size,
-            segment_duration=row.size * SECONDS_PER_FRAME,
+            segment_duration=row.size * passes.SECONDS_PER_FRAME,
             seek=started,
         )
 
@@ -254,7 +244,7 @@ class Stages:
             )
             if not row.timed:
                 row.pieces = pieces_of_words(row.pieces[0], row.tokenizer, keep_words=row.decoding.word_timestamps)
-            end = _unheard_from(row, started)
+            end = passes.unheard_from(row, started)
             if end is not None and end >= started + LEAST_REST:
                 row.seek = end
         return [self._end_pass(row) for row in rows]
@@ -264,7 +254,7 @@ class Stages:
         results: Sequence[Any] = self._whisper.model.align(
             self._together(rows),
             rows[0].tokenizer.sot_sequence,
-            [text_tokens(row) for row in rows],
+            [passes.text_tokens(row) for row in rows],
             [row.size for row in rows],
         )
         return results
@@ -277,38 +267,20 @@ class Stages:
             if piece["start"] == piece["end"] or not text.strip():
                 continue
             row.context.add(piece["tokens"])
-            row.segments.append(_segment(piece, text, attempt))
+            row.segments.append(passes.segment(piece, text, attempt))
         row.context.end_pass(row.attempts[-1].temperature)
         row.encoding = None
         row.heard = FRAMES
         row.passes += 1
         if row.passes >= MAX_PASSES and row.seek + LEAST_REST < row.frames:
-            _skip(row)
+            passes.skip(row)
         return encode_key(row) if row.seek + LEAST_REST < row.frames else None
-
-
-def _unheard_from(row: Row, started: int) -> int | None:
-    """The frame from which on a pass that began at *started* has left sound out; None: it went to its end."""
-    if row.timed:
-        ends = [word["end"] for piece in row.pieces for word in piece.get("words", ())]
-        return None if row.ends_whole or not ends else round(ends[-1] / SECONDS_PER_FRAME)
-    if not row.pieces or not row.decoding.vad_filter:  # without it silence is sound too
-        return None
-    end = round(row.pieces[-1]["end"] / SECONDS_PER_FRAME)
-    return end if started + row.size - end >= LOST_END else None
 
 
 def _in_full(row: Row) -> Key:
     """Hear once more, in the length that the model was trained for, what came out unreliable in its own."""
     row.heard, row.encoding, row.attempts = FRAMES, None, []
     return encode_key(row)
-
-
-def _skip(row: Row) -> Row:
-    """Leave out the rest of the window, and take note of it."""
-    row.skipped.append(Span(row.seek * SECONDS_PER_FRAME, row.frames * SECONDS_PER_FRAME))
-    row.seek = row.frames
-    return row
 
 
 class _Aligned(WhisperModel):  # type: ignore[misc]
@@ -320,71 +292,9 @@ class _Aligned(WhisperModel):  # type: ignore[misc]
         self.tokens_per_second = whisper.tokens_per_second
 
 
-class _Encodings:
-    """Encodings that were needed to tell the language and will be needed again; each is handed out once."""
-
-    def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[bytes, int], Floats] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def put(self, sound: tuple[bytes, int], encoding: Floats) -> None:
-        with self._lock:
-            self._kept[sound] = encoding
-            if len(self._kept) > REMEMBERED:
-                self._kept.popitem(last=False)
-
-    def get(self, sound: tuple[bytes, int]) -> Floats | None:
-        with self._lock:
-            return self._kept.pop(sound, None)
-
-
-def _heard(row: Row | LanguageRow) -> Floats:
-    """The frames of this pass."""
-    if isinstance(row, LanguageRow):
-        # Cut as for the first pass, which takes the encoding over.
-        return row.features[:, : min(FRAMES, row.features.shape[-1] - 1)]
-    row.size = min(FRAMES, row.frames - row.seek)
-    return row.features[:, row.seek : row.seek + row.size]
-
-
-def _attempt(row: Row, result: Any, temperature: float) -> Attempt:
-    tokens = result.sequences_ids[0]
-    text = row.tokenizer.decode(tokens).strip()
-    return Attempt(
-        tokens=tuple(tokens),
-        temperature=temperature,
-        avg_logprob=result.scores[0] * len(tokens) / (len(tokens) + 1),
-        compression_ratio=get_compression_ratio(text),
-        no_speech_prob=result.no_speech_prob,
-    )
-
-
-def text_tokens(row: Row) -> list[int]:
-    """What was written in this pass, without times."""
-    return [token for piece in row.pieces for token in piece["tokens"] if token < row.tokenizer.eot]
-
-
 def _suppressed(tokenizer: Tokenizer) -> list[int]:
     """Tokens that are never written: brackets, notes, and all that isn't text."""
     found = getattr(tokenizer, "suppressed", None)
     if found is None:
         found = tokenizer.suppressed = list(get_suppressed_tokens(tokenizer, [-1]))
     return found
-
-
-def _segment(piece: dict[str, Any], text: str, attempt: Attempt) -> Segment:
-    words = piece.get("words")
-    return Segment(
-        start=piece["start"],
-        end=piece["end"],
-        text=text,
-        tokens=tuple(piece["tokens"]),
-        temperature=attempt.temperature,
-        avg_logprob=attempt.avg_logprob,
-        compression_ratio=attempt.compression_ratio,
-        no_speech_prob=attempt.no_speech_prob,
-        words=None
-        if words is None
-        else tuple(Word(word["start"], word["end"], word["word"], float(word["probability"])) for word in words),
-        low_confidence=attempt.low_confidence,
-    )

@@ -6,8 +6,9 @@ from typing import Any
 from transcription.options import Decoding, Segmentation
 from worker.batcher import Key
 from worker.engines.encoders.base import Encoder
+from worker.engines.passes import text_tokens
 from worker.engines.row import FRAMES, LanguageRow, Row
-from worker.engines.stages import BEST_OF, Stage, Stages, text_tokens
+from worker.engines.stages import BEST_OF, Stage, Stages
 from worker.engines.torch.slots import Asked
 
 
