@@ -6,6 +6,7 @@ import re
 import signal
 import time
 from pathlib import Path
+from typing import Literal
 
 import httpx
 import pytest
@@ -203,10 +204,12 @@ def test_the_fleet_shows_workers_and_queue(platform: TestPlatform, page: Page) -
     expect(page.locator(".tiles")).to_contain_text("From the cache")
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1200])
-def test_no_view_has_a_fault_that_axe_knows(platform: TestPlatform, page: Page, theme: str, width: int) -> None:
-    page.emulate_media(color_scheme="light" if theme == "light" else "dark", reduced_motion="reduce")
+# Contrast is a theme's, and what overlaps a width's: every pair of them shows no more.
+@pytest.mark.parametrize(("width", "theme"), [(390, "light"), (1200, "dark")])
+def test_no_view_has_a_fault_that_axe_knows(
+    platform: TestPlatform, page: Page, width: int, theme: Literal["light", "dark"]
+) -> None:
+    page.emulate_media(color_scheme=theme, reduced_motion="reduce")
     page.set_viewport_size({"width": width, "height": 800})
     send(page, platform.url, LONG.path)
     expect(page.get_by_role("button", name="Download")).to_be_visible()
