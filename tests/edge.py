@@ -17,7 +17,9 @@ import httpx
 import pytest
 
 from murmur.platform.ledger_server import free_port
+from murmur.platform.processes import Program
 from tests.platform import eventually
+from tests.warm import start as warm
 
 ROOT = Path(__file__).parents[1]
 START = ROOT / "nginx" / "start.sh"
@@ -89,11 +91,13 @@ class Replica:
     def __init__(self, address: str, port: int) -> None:
         self.address = address
         self.url = f"http://{address}:{port}"
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.edge_backend", address, str(port)],
-            cwd=ROOT,
-            env={**os.environ, "REPLICA": address},
+        program = Program(
+            name=address,
+            argv=[sys.executable, "-m", "tests.edge_backend", address, str(port)],
+            env={"REPLICA": address},
+            directory=ROOT,
         )
+        self.process = warm.running(program, lambda *_: None)
 
     def ready(self) -> bool:
         """Whether it answers."""
@@ -109,12 +113,12 @@ class Replica:
     def stop(self) -> None:
         """SIGTERM, and wait for its end."""
         self.process.terminate()
-        self.process.wait(20)
+        assert self.process.wait(20)
 
     def kill(self) -> None:
         """SIGKILL."""
         self.process.kill()
-        self.process.wait(20)
+        assert self.process.wait(20)
 
 
 @contextmanager

@@ -42,6 +42,10 @@ IMPORTED = {
         "celery.worker.consumer", "celery.worker.strategy", "worker.consumer.control",
         "worker.consumer.shared_transport", "worker.runtime", "worker.tasks",
     ),
+    "tests.edge_backend": (
+        "api.server", "starlette.applications", "uvicorn.lifespan.on", "uvicorn.loops.auto",
+        "uvicorn.protocols.http.auto", "uvicorn.protocols.websockets.auto",
+    ),
     "tests.warm.told": (),
     "transcription.media.zygote": ("transcription.media.codecs.decode", "transcription.media.codecs.probe"),
 }  # fmt: skip

@@ -12,7 +12,7 @@ from tests.warm import zygotes
 from tests.warm.forked import Forked, Streams, parent
 from tests.warm.parent import IMPORTED
 
-OURS = ("MURMUR_", "STUB_", "TMPDIR")
+OURS = ("MURMUR_", "REPLICA", "STUB_", "TMPDIR")
 """Variables that no library reads while it is imported. Others, as OMP_NUM_THREADS, must be set for who forks, too."""
 
 
