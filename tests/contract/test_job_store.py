@@ -62,6 +62,8 @@ async def test_an_idempotency_key_gives_the_same_job_for_the_same_payload_and_re
     assert not await store.knows("other", tenant=first.tenant)
     with pytest.raises(IdempotencyConflict):
         await store.submit(submission("b", idempotency_key="k"))
+    with pytest.raises(IdempotencyConflict):  # of the same computation, but not the same job
+        await store.submit(submission(idempotency_key="k", options=Options(language="en", ttl_s=600)))
 
 
 async def test_jobs_are_listed_newest_first_page_by_page(store: JobStore) -> None:

@@ -98,5 +98,8 @@ def test_a_webhook_is_verified() -> None:
     assert verify_webhook(body, headers, secret)
     assert not verify_webhook(body + b" ", headers, secret)
     assert not verify_webhook(body, headers, "whsec_" + "QUFB" * 8)
-    assert not verify_webhook(body, {**headers, "Webhook-Timestamp": str(now - 900)}, secret)
+    for at in (now - 900, now + 900):
+        again = base64.b64encode(hmac.new(key, f"m.{at}.".encode() + body, hashlib.sha256).digest()).decode()
+        told = {**headers, "Webhook-Timestamp": str(at), "Webhook-Signature": f"v1,{again}"}
+        assert not verify_webhook(body, told, secret)
     assert not verify_webhook(body, {}, secret)

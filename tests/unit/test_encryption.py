@@ -174,13 +174,22 @@ def test_another_provider_of_keys_is_named_by_a_setting_and_asked_once_for_a_fil
     assert Kms.calls == 2
 
 
-@pytest.mark.parametrize("text", ["", "k1", "k1 AAAA", "k1 !!!!", "a b c", "# k1 only a remark"])
+@pytest.mark.parametrize(
+    "text", ["", "k1", "k1 AAAA", f"k1 {'A' * 22}==", "k1 !!!!", "a b c", "# k1 only a remark", f"# {'A' * 43}="]
+)
 def test_a_key_file_that_is_none_is_refused_by_the_setting_s_name(tmp_path: Path, text: str) -> None:
     (tmp_path / "keys").write_text(text)
     with pytest.raises(ValueError, match="MURMUR_ENCRYPTION__KEY_FILE"):
         open_provider(Encryption(key_file=str(tmp_path / "keys")))
-    with pytest.raises(ValueError, match="MURMUR_ENCRYPTION__PROVIDER"):
-        open_provider(Encryption(provider="no.such:thing"))
+    for wrong in ("no.such:thing", f"{__name__}:NoSuch"):
+        with pytest.raises(ValueError, match="MURMUR_ENCRYPTION__PROVIDER"):
+            open_provider(Encryption(provider=wrong))
+
+
+def test_a_provider_whose_wrapped_keys_have_no_room_writes_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Kms, "wrap", lambda _, key: key * 40)
+    with pytest.raises(ValueError, match="at most"):
+        FileEncryption(Kms()).sealer()
 
 
 async def test_a_stored_recording_is_encrypted_verified_and_found_damaged(

@@ -1,0 +1,160 @@
+"""What both clients ask for, and what they make of an answer, without a server."""
+
+import asyncio
+import inspect
+import json
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import httpx
+import pytest
+
+from murmur.client.async_client import AsyncClient
+from murmur.client.client import Client
+from murmur.client.errors import ApiError, JobFailed, NotFound, Unavailable
+from murmur.client.responses import RemoteEvent
+from murmur.client.uploads import Upload, Watched
+
+JOB = {"id": "j1", "status": "queued", "created_at": "2026-01-02T03:04:05Z"}
+FAILED = JOB | {"status": "failed", "error": {"code": "engine_failed", "message": "boom"}}
+
+
+class Platform:
+    """Answers each request with the next of *answers*, the last one for ever, and keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.answers: list[httpx.Response] = []
+        self.asked: list[httpx.Request] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.asked.append(request)
+        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+
+
+class Asks:
+    """Has one of the clients ask; an async one's answer is waited for, a stream is read to its end."""
+
+    def __init__(self, colour: str) -> None:
+        self.colour = colour
+
+    def __call__(self, ask: Callable[[Any], Any], url: str = "http://murmur", **options: Any) -> Any:
+        if self.colour == "async":
+            return asyncio.run(self._awaited(ask, url, options))
+        with Client(url, **options) as client:
+            found = ask(client)
+            return list(found) if inspect.isgenerator(found) else found
+
+    async def _awaited(self, ask: Callable[[Any], Any], url: str, options: dict[str, Any]) -> Any:
+        async with AsyncClient(url, **options) as client:
+            found = ask(client)
+            return [one async for one in found] if inspect.isasyncgen(found) else await found
+
+
+@pytest.fixture
+def platform(monkeypatch: pytest.MonkeyPatch) -> Platform:
+    platform = Platform()
+    for name in ("Client", "AsyncClient"):
+        made = partial(getattr(httpx, name), transport=httpx.MockTransport(platform))
+        monkeypatch.setattr(httpx, name, made)
+    monkeypatch.setattr("murmur.client.retry.FIRST_PAUSE_S", 0.0)
+    return platform
+
+
+@pytest.fixture(params=["sync", "async"])
+def asks(request: pytest.FixtureRequest) -> Asks:
+    return Asks(request.param)
+
+
+def refused(asks: Asks, platform: Platform, *answer: httpx.Response) -> ApiError:
+    platform.answers = list(answer)
+    with pytest.raises(ApiError) as caught:
+        asks(lambda client: client.job("j1"), patience_s=0)
+    return caught.value
+
+
+def stream(*events: str, status: int = 200) -> httpx.Response:
+    return httpx.Response(status, text="".join(f"{event}\n\n" for event in events))
+
+
+def test_refusals_are_understood_whoever_writes_them(asks: Asks, platform: Platform) -> None:
+    expired = refused(asks, platform, httpx.Response(410, json={"code": "job_expired", "job_id": "j1"}))
+    assert isinstance(expired, NotFound)
+    assert expired.job_id is None
+    page = refused(asks, platform, httpx.Response(502, html="<h1>Bad Gateway</h1>"))
+    assert isinstance(page, Unavailable)
+    assert (page.code, page.retry_after) == ("http_502", None)
+    pause = {"5": 5.0, "0.5": 0.5, "Fri, 27 Nov 2026 07:00:00 GMT": None}
+    for said, seconds in pause.items():
+        assert refused(asks, platform, httpx.Response(503, headers={"retry-after": said})).retry_after == seconds
+
+
+def test_health_that_is_bad_is_an_answer_and_is_asked_once(asks: Asks, platform: Platform) -> None:
+    platform.answers = [httpx.Response(503, json={"ledger": False})]
+    assert asks(lambda client: client.health()) == {"ledger": False}
+    platform.answers = [httpx.Response(502), httpx.Response(200, json={})]
+    with pytest.raises(Unavailable):
+        asks(lambda client: client.health())
+    assert len(platform.asked) == 2
+
+
+def test_a_call_says_who_asks_and_what_for(asks: Asks, platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MURMUR_API_KEY", "secret")
+    platform.answers = [httpx.Response(200, json=JOB)]
+    asks(lambda client: client.job("j1", wait=30), url="http://murmur/base/", timeout_s=60)
+    asks(lambda client: client.result("j1", "text", partial=True))
+    held, half = platform.asked
+    assert str(held.url) == "http://murmur/base/v1/jobs/j1?wait=30"
+    assert held.extensions["timeout"]["read"] == 90
+    assert held.headers["authorization"] == "Bearer secret"
+    assert dict(half.url.params) == {"format": "text", "partial": "true"}
+
+
+def test_every_try_of_a_submit_has_one_key(asks: Asks, platform: Platform) -> None:
+    platform.answers = [httpx.Response(503), httpx.Response(202, json=JOB)]
+    asks(lambda client: client.submit(b"sound"))
+    keys = [request.headers["idempotency-key"] for request in platform.asked]
+    assert len(keys) == 2
+    assert len(set(keys)) == 1
+    assert keys[0]
+
+
+def test_a_wait_asks_for_no_longer_than_is_left(asks: Asks, platform: Platform) -> None:
+    platform.answers = [httpx.Response(200, json=JOB | {"status": "completed"})]
+    asks(lambda client: client.wait("j1", seconds=3))
+    assert float(platform.asked[0].url.params["wait"]) <= 3
+
+
+def test_events_are_followed_past_comments_and_breaks_to_where_nothing_is_left(asks: Asks, platform: Platform) -> None:
+    first = 'event: progress\nid: 1.0\ndata: {"fraction": 0.5}'
+    platform.answers = [stream(": working", first), stream(status=204)]
+    told: list[RemoteEvent] = asks(lambda client: client.events("j1"))
+    assert [(event.id, event.type) for event in told] == [("1.0", "progress")]
+    assert [request.headers.get("last-event-id") for request in platform.asked] == [None, "1.0"]
+
+
+def test_a_stream_of_a_job_that_fails_raises_why_also_by_the_name_of_the_first_version(
+    asks: Asks, platform: Platform
+) -> None:
+    segment = f"event: segment\nid: 1.0\ndata: {json.dumps({'start': 0, 'end': 1, 'text': ' a'})}"
+    failure = 'event: error\nid: 1.1\ndata: {"code": "engine_failed", "message": "boom", "retryable": false}'
+    platform.answers = [httpx.Response(202, json=JOB), stream(segment, failure), httpx.Response(200, json=FAILED)]
+    with pytest.raises(JobFailed, match="boom"):
+        asks(lambda client: client.stream(b"sound"))
+
+
+def test_a_sample_that_is_a_data_url_is_sent_as_it_is_and_progress_begins_anew_with_a_try(tmp_path: Any) -> None:
+    known = {"Anna": "data:audio/wav;base64,AAAA", "Bob": b"\0\0\0"}
+    with Upload(audio="https://a/b", options={"known_speakers": known, "prompt": None}).request() as sent:
+        assert sent["json"] == {
+            "url": "https://a/b",
+            "known_speakers": {"Anna": known["Anna"], "Bob": "data:application/octet-stream;base64,AAAA"},
+        }
+    told: list[tuple[int, int | None]] = []
+    (tmp_path / "a.wav").write_bytes(b"sound")
+    with (tmp_path / "a.wav").open("rb") as file:
+        watched = Watched(file, lambda *counts: told.append(counts))
+        for _ in range(2):
+            watched.seek(0)
+            watched.read()
+    assert told == [(5, 5), (5, 5)]
