@@ -108,6 +108,7 @@ def test_sample_that_cannot_be_used_fails_the_job_and_is_named(platform: Platfor
     diarize_all(platform, leaving="e")
     claim = platform.claim(SPEAKERS)
     assert claim.diarization.reference
+    assert claim.diarization.num_speakers == 1
     message = "no speech is heard in the sample"
     why = Failure(code="reference_without_speech", message=message, fault=Fault.INPUT)
     platform.spans.fail(claim, why, retry_in_s=None)

@@ -8,8 +8,8 @@ import pytest
 from demo import DIALOGUE
 from tests import sound
 from tests.integration.test_diarization_ledger import SPEAKERS, Platform
-from transcription.computation import Claim
-from transcription.errors import EngineFailed
+from transcription.computation import Claim, Timing
+from transcription.errors import EngineFailed, Stopped
 from transcription.job import Status
 from transcription.media.recording import Recording
 from transcription.speakers import Diarized, Turn
@@ -85,6 +85,23 @@ def test_what_was_found_is_not_computed_again_by_who_takes_over(worker: Worker) 
     claim = worker.platform.claim(SPEAKERS)
     worker.platform.spans.release(claim)
     worker.work()
+    assert len(worker.diarizer.asked) == 1
+
+
+def test_what_was_written_before_a_worker_stopped_is_not_computed_again(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker.platform.submit("j1")
+
+    def stop(claim: Claim, timing: Timing) -> bool:
+        worker.platform.spans.release(claim)
+        raise Stopped("the worker stops")
+
+    with monkeypatch.context() as stopping:
+        stopping.setattr(worker.platform.spans, "finish", stop)
+        with pytest.raises(Stopped):
+            worker.work()
+    assert not worker.work().closing
     assert len(worker.diarizer.asked) == 1
 
 

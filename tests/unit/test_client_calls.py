@@ -85,8 +85,8 @@ def test_refusals_are_understood_whoever_writes_them(asks: Asks, platform: Platf
     assert isinstance(page, Unavailable)
     assert (page.code, page.retry_after) == ("http_502", None)
     pause = {"5": 5.0, "0.5": 0.5, "Fri, 27 Nov 2026 07:00:00 GMT": None}
-    for said, seconds in pause.items():
-        assert refused(asks, platform, httpx.Response(503, headers={"retry-after": said})).retry_after == seconds
+    answers = {said: httpx.Response(503, headers={"retry-after": said}) for said in pause}
+    assert {said: refused(asks, platform, answer).retry_after for said, answer in answers.items()} == pause
 
 
 def test_health_that_is_bad_is_an_answer_and_is_asked_once(asks: Asks, platform: Platform) -> None:

@@ -14,8 +14,8 @@ import pytest
 from tests import audio_files
 from transcription.encryption.files import PLAIN, Broken, FileEncryption
 from transcription.encryption.keys import KeyFile, open_provider
-from transcription.encryption.sealed import CHUNK_BYTES, HEADER_BYTES, sealed_size
-from transcription.encryption.stream import seal, unseal
+from transcription.encryption.sealed import CHUNK_BYTES, HEADER_BYTES, MAGIC, sealed_size
+from transcription.encryption.stream import main, seal, unseal
 from transcription.errors import BlobDamaged, StorageUnavailable
 from transcription.media.codecs.decode import decode_into
 from transcription.media.recording import Recording
@@ -170,7 +170,7 @@ def test_another_provider_of_keys_is_named_by_a_setting_and_asked_once_for_a_fil
         assert read(found, path) == b"sound"
     assert Kms.calls == 1
     fresh = FileEncryption(open_provider(Encryption(provider=f"{__name__}:Kms")))
-    assert read(fresh, path) == b"sound"
+    assert [read(fresh, path) for _ in range(2)] == [b"sound"] * 2
     assert Kms.calls == 2
 
 
@@ -190,6 +190,13 @@ def test_a_provider_whose_wrapped_keys_have_no_room_writes_no_file(monkeypatch: 
     monkeypatch.setattr(Kms, "wrap", lambda _, key: key * 40)
     with pytest.raises(ValueError, match="at most"):
         FileEncryption(Kms()).sealer()
+
+
+def test_a_restore_that_fails_ends_with_a_sentence_and_a_status(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["stream", "open"])
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(MAGIC)))
+    with pytest.raises(SystemExit, match="stream: the header is cut off"):
+        main()
 
 
 async def test_a_stored_recording_is_encrypted_verified_and_found_damaged(
