@@ -17,7 +17,7 @@ from tests.platform import eventually
 from tests.sse import Sse, everything, following
 from transcription.settings import Lease
 
-LEASE = Lease(ttl_s=3, renew_s=1, stall_s=3, max_attempts=2)
+LEASE = Lease(ttl_s=6, renew_s=1, stall_s=3, max_attempts=2)
 SOON_S = 2 if "CHAOS_LONG" in os.environ else 20
 """What is done at once, and on a machine that other tests keep busy."""
 

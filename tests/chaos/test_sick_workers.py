@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -123,9 +124,13 @@ def test_a_worker_that_cannot_load_its_model_fails_no_job_and_returns_when_it_ca
 def test_an_outage_of_the_audio_s_store_fails_none_of_the_queued_jobs(tmp_path: Path) -> None:
     with flock_of(tmp_path, {}) as flock:
         blobs, away = flock.settings.blob_dir, flock.settings.blob_dir.with_name("away")
+        for name in flock.workers:  # so that none ends a job before the outage
+            flock.signal(name, signal.SIGSTOP)
         jobs = submitted(flock, 20)
         blobs.rename(away)
-        eventually(lambda: set(quarantined(flock)) == {"w1", "w2"}, 20)
+        for name in flock.workers:
+            flock.signal(name, signal.SIGCONT)
+        eventually(lambda: set(quarantined(flock)) == {"w1", "w2"}, 60)
         assert not flock.ready("api1")
         # Longer than any attempt may take: probes fail again and again.
         eventually(lambda: sum("quarantine goes on" in line for line in list(flock.lines)) >= OUTAGE_PROBES, 60)
