@@ -227,8 +227,12 @@ def test_what_runs_shows_what_the_docs_say_and_by_prometheus_conventions(
     run: tuple[TestPlatform, Prometheus], job: str, path: str, sections: tuple[str, ...]
 ) -> None:
     (target,) = run[1].query(f'up{{job="{job}"}}')
-    shown, names = metric_names(f"http://{target['metric']['instance']}{path}")
-    assert names == {name for section in sections for name in documented(section)}
+    url = f"http://{target['metric']['instance']}{path}"
+    wanted = {name for section in sections for name in documented(section)}
+    # A worker tells the speed that it has measured when it next says that it is there.
+    eventually(lambda: metric_names(url)[1] >= wanted, within_s=90, every_s=0.2)
+    shown, names = metric_names(url)
+    assert names == wanted
     checked = subprocess.run(
         [needs("promtool"), "check", "metrics"], input=shown, capture_output=True, text=True, check=False
     )
