@@ -69,9 +69,9 @@ def test_a_committed_span_counts_its_audio_its_time_and_its_real_time_factor() -
     )
     counters.finished(Timing(audio_s=100.0, decode_s=1.0, vad_s=2.0, compute_s=4.0))
     counters.finished(Timing(audio_s=0.0))
-    assert (audio(), vad(), factors(), of_all()) == (100.0, 2.0, 1, 1)
+    assert (audio(), vad(), factors(), of_all()) == pytest.approx((100.0, 2.0, 1, 1))
     counters.diarized(Timing(audio_s=100.0, compute_s=4.0))
-    assert audio() == 100.0, "where it is transcribed it counts already"
+    assert audio() == pytest.approx(100.0), "where it is transcribed it counts already"
 
 
 def test_a_stage_that_is_gone_through_in_parts_took_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,7 +88,7 @@ def test_a_recording_took_until_its_last_span_was_computed() -> None:
     claim = cast("Claim", SimpleNamespace(age_s=100.0, priority=Priority.BATCH))
     seconds = rise("murmur_transcript_duration_seconds_sum", priority=claim.priority.value)
     counters.transcribed(claim, held_s=30.0)
-    assert seconds() == 130.0
+    assert seconds() == pytest.approx(130.0)
 
 
 def test_a_model_that_cannot_be_loaded_counts_as_an_error() -> None:
