@@ -28,7 +28,7 @@ from transcription.settings.outbound import Outbound, Webhook
 from transcription.webhook import signatures
 
 SECRETS = ("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_" + "QUFB" * 8)
-QUICK = Webhook.model_validate({"secrets": SECRETS, "timeout_s": 0.5, "give_up_s": 30})
+QUICK = Webhook.model_validate({"secrets": SECRETS, "timeout_s": 2, "give_up_s": 60})
 
 
 @pytest.fixture
@@ -149,7 +149,7 @@ def test_receiver_that_asks_for_a_pause_has_it(api: httpx.Client, worker: Ledger
     worker.work()
     eventually(lambda: len(receiver.received) == 2)
     first, second = (got.at for got in receiver.received)
-    assert 0.9 < second - first < 4
+    assert second - first > 0.9
 
 
 @pytest.mark.usefixtures("dispatcher")

@@ -219,7 +219,10 @@ def test_a_gpu_and_float32_keep_to_ctranslate2(model: Path, tmp_path: Path) -> N
     assert selection.select(model, exact, LAYOUT, device="cpu") == (None, model, "MURMUR_COMPUTE_TYPE=float32")
 
 
-def test_a_cache_that_cannot_be_written_costs_speed_and_not_the_job(model: Path, tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_written_costs_speed_and_not_the_job(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openvino, "has_bf16", lambda: True)
     (tmp_path / "encoders").write_text("in the way")
     encoder, loaded, reason = selection.select(model, settings(tmp_path), LAYOUT, device="cpu")
     assert (encoder, loaded) == (None, model)
