@@ -6,6 +6,7 @@ The client library for asyncio: `Client`, awaited.
 """
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Mapping
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -71,7 +72,7 @@ class AsyncClient(Connection):
         Transcribe a recording, and wait for it.
 
         Args:
-            audio: A path, bytes, a file opened for reading, or a URL (`https://…`) that the platform fetches.
+            audio: A path, bytes, a file or pipe opened for reading, or a URL (`https://…`) that the platform fetches.
             seconds: Longest wait.
             options: As for `submit`.
 
@@ -91,10 +92,10 @@ class AsyncClient(Connection):
         **options: Any,
     ) -> RemoteJob:
         """
-        Send a recording and get its job. A file is read piece by piece.
+        Send a recording and get its job. A file is read piece by piece; a pipe is copied to one first.
 
         Args:
-            audio: A path, bytes, a file opened for reading, or a URL (`https://…`) that the platform fetches.
+            audio: A path, bytes, a file or pipe opened for reading, or a URL (`https://…`) that the platform fetches.
             filename: What the recording is called; by default the file's own name.
             idempotency_key: The same key with the same recording gives the same job; by default a new one, so that
                 tries after a broken connection make one job.
@@ -107,8 +108,9 @@ class AsyncClient(Connection):
             OSError: the file can't be read.
         """
         key = idempotency_key or uploads.new_key()
-        upload = Upload(audio=audio, options=options, filename=filename, key=key, progress=progress)
-        return await self._run(calls.submit(), upload)
+        made = asyncio.to_thread(Upload.of, audio, options, filename=filename, key=key, progress=progress)
+        with contextlib.closing(await made) as upload:
+            return await self._run(calls.submit(), upload)
 
     async def job(self, job_id: str, *, wait: float | None = None) -> RemoteJob:
         """The job as it is now, or, with *wait*, at its end if that comes within so many seconds. ApiError."""

@@ -5,6 +5,7 @@ The client library.
         print(client.transcribe("talk.mp3", language="en").text)
 """
 
+import contextlib
 import time
 from collections.abc import Iterator, Mapping
 from types import TracebackType
@@ -72,7 +73,7 @@ class Client(Connection):
         ' Victor Uniform.'
 
         Args:
-            audio: A path, bytes, a file opened for reading, or a URL (`https://…`) that the platform fetches.
+            audio: A path, bytes, a file or pipe opened for reading, or a URL (`https://…`) that the platform fetches.
             seconds: Longest wait.
             options: As for `submit`.
 
@@ -92,14 +93,14 @@ class Client(Connection):
         **options: Any,
     ) -> RemoteJob:
         """
-        Send a recording and get its job. A file is read piece by piece.
+        Send a recording and get its job. A file is read piece by piece; a pipe is copied to one first.
 
         >>> job = client.submit("demo/samples/short.flac", language="en", word_timestamps=True)
         >>> job.audio.filename
         'short.flac'
 
         Args:
-            audio: A path, bytes, a file opened for reading, or a URL (`https://…`) that the platform fetches.
+            audio: A path, bytes, a file or pipe opened for reading, or a URL (`https://…`) that the platform fetches.
             filename: What the recording is called; by default the file's own name.
             idempotency_key: The same key with the same recording gives the same job; by default a new one, so that
                 tries after a broken connection make one job.
@@ -112,8 +113,9 @@ class Client(Connection):
             OSError: the file can't be read.
         """
         key = idempotency_key or uploads.new_key()
-        upload = Upload(audio=audio, options=options, filename=filename, key=key, progress=progress)
-        return self._run(calls.submit(), upload)
+        made = Upload.of(audio, options, filename=filename, key=key, progress=progress)
+        with contextlib.closing(made) as upload:
+            return self._run(calls.submit(), upload)
 
     def job(self, job_id: str, *, wait: float | None = None) -> RemoteJob:
         """The job as it is now, or, with *wait*, at its end if that comes within so many seconds. ApiError."""

@@ -4,9 +4,11 @@ import base64
 import contextlib
 import io
 import json
+import shutil
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -20,13 +22,34 @@ KNOWN = "known_speakers"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upload:
-    """A submission, ready to be sent as often as it takes: the idempotency key makes one job of all tries."""
+    """
+    A submission, ready to be sent as often as it takes: the idempotency key makes one job of all tries.
+
+    `of` makes one of what can be read only once, too; close it when it was sent.
+    """
 
     audio: Audio
     options: Mapping[str, Any]
     filename: str | None = None
     key: str | None = None
     progress: Progress | None = None
+    kept: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+
+    @classmethod
+    def of(
+        cls, audio: Audio, options: Mapping[str, Any], *, filename: str | None, key: str, progress: Progress | None
+    ) -> "Upload":
+        """A submission; what can be read only once, as a pipe, is read to its end now. OSError."""
+        with contextlib.ExitStack() as copies:
+            name = filename or _name(audio)
+            audio = _repeatable(audio, copies)
+            if isinstance(known := options.get(KNOWN), Mapping):
+                options = {**options, KNOWN: {who: _repeatable(sample, copies) for who, sample in known.items()}}
+            return cls(audio=audio, options=options, filename=name, key=key, progress=progress, kept=copies.pop_all())
+
+    def close(self) -> None:
+        """Let the copies go that were made of what can be read only once."""
+        self.kept.close()
 
     @property
     def headers(self) -> dict[str, str]:
@@ -40,7 +63,7 @@ class Upload:
             yield {"json": {**_set(self.options), "url": str(self.audio)}, "headers": self.headers}
             return
         with _opened(self.audio) as file:
-            name = self.filename or Path(str(getattr(file, "name", FALLBACK_NAME))).name
+            name = self.filename or _name(self.audio)
             sent = Watched(file, self.progress) if self.progress else file
             data = {option: _plain(value) for option, value in _set(self.options).items()}
             yield {"files": {"file": (name, sent)}, "data": data, "headers": self.headers}
@@ -106,6 +129,31 @@ def _data_url(sample: Audio) -> str:
         return sample
     with _opened(sample) as file:
         return f"data:application/octet-stream;base64,{base64.b64encode(file.read()).decode()}"
+
+
+def _name(audio: Audio) -> str:
+    """What a recording is called: its path's last part; streams as `<stdin>`, and bytes, have no name."""
+    name = audio if isinstance(audio, str | Path) else getattr(audio, "name", None)
+    return Path(name).name if isinstance(name, str | Path) and not str(name).startswith("<") else FALLBACK_NAME
+
+
+def _repeatable(audio: Audio, copies: contextlib.ExitStack) -> Audio:
+    """*audio*, or a copy of it where it can be read only once: each try sends all of it. OSError."""
+    if isinstance(audio, bytes | bytearray | memoryview):
+        return audio
+    if isinstance(audio, str | Path):
+        if str(audio).startswith(("http://", "https://", "data:")) or not Path(audio).is_fifo():
+            return audio
+        with Path(audio).open("rb") as pipe:
+            return _copy(pipe, copies)
+    known = audio.seekable() if hasattr(audio, "seekable") else hasattr(audio, "seek")
+    return audio if known else _copy(audio, copies)
+
+
+def _copy(source: BinaryIO, copies: contextlib.ExitStack) -> BinaryIO:
+    copy = copies.enter_context(tempfile.TemporaryFile())  # noqa: SIM115  the stack closes it
+    shutil.copyfileobj(source, copy)
+    return copy
 
 
 def _length(file: BinaryIO) -> int | None:

@@ -1,10 +1,14 @@
 """What both clients ask for, and what they make of an answer, without a server."""
 
 import asyncio
+import base64
 import inspect
 import json
+import os
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -158,3 +162,34 @@ def test_a_sample_that_is_a_data_url_is_sent_as_it_is_and_progress_begins_anew_w
             watched.seek(0)
             watched.read()
     assert told == [(5, 5), (5, 5)]
+
+
+@pytest.mark.parametrize("way", ["open pipe", "path of a pipe", "stream that only reads"])
+def test_what_can_be_read_only_once_is_sent_whole_with_each_try(
+    asks: Asks, platform: Platform, tmp_path: Any, way: str
+) -> None:
+    """A pipe has no length and no beginning to go back to; `ffmpeg … | script.py`, and `<(ffmpeg …)`, are pipes."""
+    platform.answers = [httpx.Response(503), httpx.Response(202, json=JOB)]
+    sound = b"sound " * 9000
+    ends = [os.pipe(), os.pipe()]
+    with ExitStack() as opened:
+        for reading, writing in ends:
+            opened.callback(os.close, reading)
+            os.write(writing, sound)
+            os.close(writing)
+        audio, sample = (given(reading, way, opened) for reading, _ in ends)
+        asks(lambda client: client.submit(audio, known_speakers={"Anna": sample, "Bob": "data:audio/wav;base64,AAAA"}))
+    assert len(platform.asked) == 2
+    for request in platform.asked:
+        assert request.content.count(b"sound ") == 9000
+        assert base64.b64encode(sound) in request.content
+        assert int(request.headers["content-length"]) == len(request.content)
+        assert f'filename="{"audio" if "path" not in way else ends[0][0]}"'.encode() in request.content
+
+
+def given(descriptor: int, way: str, opened: ExitStack) -> Any:
+    """The end of a pipe as a caller may have it."""
+    if way == "path of a pipe":
+        return f"/dev/fd/{descriptor}"
+    file = opened.enter_context(os.fdopen(descriptor, "rb", closefd=False))
+    return file if way == "open pipe" else SimpleNamespace(read=file.read, name="<stdin>")
