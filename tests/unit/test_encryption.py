@@ -115,6 +115,45 @@ def test_what_was_changed_is_not_taken_for_the_file(encryption: FileEncryption, 
         unseal(io.BytesIO(path.read_bytes()), io.BytesIO(), encryption)
 
 
+@pytest.mark.parametrize("size", [0, CHUNK_BYTES])
+def test_an_end_that_was_changed_is_not_taken_for_the_end_of_the_file(
+    encryption: FileEncryption, tmp_path: Path, size: int
+) -> None:
+    """An empty file has one chunk too, which says that nothing was cut off."""
+    path = written(encryption, tmp_path / "a", secrets.token_bytes(size))
+    stored = bytearray(path.read_bytes())
+    stored[-1] ^= 1
+    path.write_bytes(stored)
+    with pytest.raises(Broken):
+        read(encryption, path)
+    with encryption.open(path) as file, pytest.raises(Broken):
+        file.read()
+    with pytest.raises(Broken):
+        unseal(io.BytesIO(stored), io.BytesIO(), encryption)
+
+
+@pytest.mark.parametrize("kind", ["encrypted", "plain"])
+def test_what_is_synced_is_whole_on_the_disk(
+    encryption: FileEncryption, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Both a file that one process writes, and one that another began: of each the end is written before the sync."""
+    synced: list[tuple[int, int]] = []
+
+    def fsync(descriptor: int) -> None:
+        found = os.fstat(descriptor)
+        synced.append((found.st_ino, found.st_size))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    files = encryption if kind == "encrypted" else PLAIN
+    whole = written(files, tmp_path / "whole", b"sound")
+    with (tmp_path / "begun").open("w+b", buffering=0) as file:
+        files.begin(file)
+        files.end(file, b"sound", at=0)
+    begun = tmp_path / "begun"
+    assert synced == [(path.stat().st_ino, path.stat().st_size) for path in (whole, begun)]
+    assert [read(files, path) for path in (whole, begun)] == [b"sound"] * 2
+
+
 def test_a_chunk_of_another_file_does_not_fit(encryption: FileEncryption, tmp_path: Path) -> None:
     one = written(encryption, tmp_path / "a", bytes(3 * CHUNK_BYTES)).read_bytes()
     two = written(encryption, tmp_path / "b", bytes(3 * CHUNK_BYTES)).read_bytes()
@@ -172,6 +211,23 @@ def test_another_provider_of_keys_is_named_by_a_setting_and_asked_once_for_a_fil
     fresh = FileEncryption(open_provider(Encryption(provider=f"{__name__}:Kms")))
     assert [read(fresh, path) for _ in range(2)] == [b"sound"] * 2
     assert Kms.calls == 2
+
+
+def test_keys_of_files_that_were_read_last_are_remembered_and_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that reads for years holds few keys, and asks a provider that may be far away seldom."""
+    monkeypatch.setattr("transcription.encryption.files._REMEMBERED", 3)
+    Kms.calls = 0
+    encryption = FileEncryption(Kms())
+    wrapped = [secrets.token_bytes(32) for _ in range(5)]
+    for one in wrapped:
+        encryption.unwrapped(one)
+    assert len(encryption._keys) == 3
+    assert Kms.calls == 5
+    for one in wrapped[2:]:
+        encryption.unwrapped(one)
+    assert Kms.calls == 5
+    encryption.unwrapped(wrapped[0])
+    assert Kms.calls == 6
 
 
 @pytest.mark.parametrize(

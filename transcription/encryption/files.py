@@ -185,10 +185,9 @@ class _SealedFile(io.BufferedIOBase, BinaryIO):
 
     def read(self, count: int | None = -1, /) -> bytes:
         """The next bytes, all of the rest by default; none at the end, which is then known to be the end."""
-        if count is None or count < 0:
-            count = max(0, self._bytes.size - self._at)
-        data = self._bytes.pread(count, self._at)
-        if not data and count:
+        left = max(0, self._bytes.size - self._at)
+        data = self._bytes.pread(left if count is None or count < 0 else count, self._at)
+        if not data and count != 0:
             self._bytes.check_end()
         self._at += len(data)
         return data
