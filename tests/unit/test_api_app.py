@@ -1,9 +1,8 @@
 """What surrounds the jobs: health, figures, models, errors, headers, log lines, the OpenAPI document."""
 
 import json
-import logging
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -11,7 +10,6 @@ from subprocess import run
 
 import anyio
 import pytest
-import structlog
 from prometheus_client.parser import text_string_to_metric_families
 
 from api.app import create_app
@@ -24,18 +22,6 @@ from transcription.ports import Backlog, Lane
 from transcription.settings import Settings
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def untouched_logging() -> Iterator[None]:
-    """Logging as it was, after the test."""
-    loggers = [logging.getLogger(name) for name in (None, "uvicorn", "uvicorn.error", "uvicorn.access")]
-    before = [(list(logger.handlers), logger.level, logger.propagate) for logger in loggers]
-    yield
-    structlog.reset_defaults()
-    for logger, (handlers, level, propagate) in zip(loggers, before, strict=True):
-        logger.handlers[:] = handlers
-        logger.level, logger.propagate = level, propagate
 
 
 async def test_health_answers_every_kind_of_client(api: Bench) -> None:
@@ -288,50 +274,6 @@ async def test_answers_carry_the_headers_that_keep_browsers_out_of_trouble(api: 
     assert headers["cache-control"] == "no-store"
     assert "default-src 'none'" in headers["content-security-policy"]
     assert "content-security-policy" not in (await api.http.get("/docs")).headers
-
-
-async def test_request_line_is_json_and_holds_no_audio_and_no_prompt(api: Bench, untouched_logging: None) -> None:
-    stream = StringIO()
-    logs.configure(level="INFO", style="json", service="api", stream=stream)
-    job = (await api.submit(audio_files.wav(), prompt="top secret words")).json()
-    line = next(json.loads(text) for text in stream.getvalue().splitlines() if '"request"' in text)
-    assert line["status"] == 202
-    assert line["route"] == "/v1/jobs"
-    assert line["job_id"] == job["id"]
-    assert line["audio_hash"] == job["audio"]["sha256"]
-    assert line["file_size_bytes"] == len(audio_files.wav())
-    assert line["service"] == "api"
-    assert line["level"] == "info"
-    assert {"request_id", "processing_time_ms", "client_ip", "timestamp"} <= line.keys()
-    assert "secret" not in stream.getvalue()
-
-
-async def test_health_that_is_bad_has_a_line_in_the_log_and_a_good_one_has_none(
-    api: Bench, untouched_logging: None
-) -> None:
-    stream = StringIO()
-    logs.configure(level="INFO", style="json", service="api", stream=stream)
-    await api.http.get("/health/ready")
-    assert '"request"' not in stream.getvalue()
-    api.jobs.workers = ()
-    api.forget_backlog()
-    await api.http.get("/health/ready")
-    (line,) = (json.loads(text) for text in stream.getvalue().splitlines() if '"request"' in text)
-    assert (line["status"], line["path"], line["level"]) == (503, "/health/ready", "warning")
-
-
-async def test_a_line_has_no_field_of_the_request_before_it_on_the_same_connection(
-    api: Bench, untouched_logging: None
-) -> None:
-    stream = StringIO()
-    logs.configure(level="INFO", style="json", service="api", stream=stream)
-    await api.submit(audio_files.wav())
-    await api.http.get("/nowhere")  # in the same context, as of requests that came in one packet
-    await api.http.delete("/v1/jobs/unknown")
-    lines = [json.loads(text) for text in stream.getvalue().splitlines() if '"request"' in text]
-    assert [("job_id" in line, line["status"]) for line in lines] == [(True, 202), (False, 404), (False, 404)]
-    assert [line.get("error") for line in lines] == [None, "route_not_found", "job_not_found"]
-    assert lines[0]["request_id"] != lines[1]["request_id"]
 
 
 async def test_liveness_has_an_id_safe_headers_and_a_figure_though_no_route_sees_it(api: Bench) -> None:
