@@ -25,7 +25,19 @@ IMAGES = {
     "murmuration-worker": ["-f", "Dockerfile.worker"],
     "murmuration-flower": ["-f", "Dockerfile.api", "--target", "flower"],
 }
+SBOM_VERSION = "1.6"
+"""Of CycloneDX's format."""
+
 _VERSION = re.compile(r'^__version__ = "([^"]+)"$', re.MULTILINE)
+_VALIDATE = """
+import pathlib, sys
+from cyclonedx.schema import OutputFormat, SchemaVersion
+from cyclonedx.validation import make_schemabased_validator
+validator = make_schemabased_validator(OutputFormat.JSON, SchemaVersion.from_version(sys.argv[1]))
+for name in sys.argv[2:]:
+    if problem := validator.validate_str(pathlib.Path(name).read_text("utf-8")):
+        sys.exit(f"{name} isn't what CycloneDX's schema describes: {str(problem)[:1000]}")
+"""
 
 
 def version() -> str:
@@ -66,10 +78,12 @@ def main() -> None:
     released, stamp = version(), _commit_time()
     python = [str(asked.python.absolute()), "-m"]
     _run(*python, "build", "--no-isolation", "--outdir", str(out), str(ROOT), stamp=stamp)
-    for lock in LOCKS:
-        target = out / f"sbom-{lock}.cdx.json"
+    sboms = {lock: str(out / f"sbom-{lock}.cdx.json") for lock in LOCKS}
+    for lock, sbom in sboms.items():
         described = ["--pyproject", "pyproject.toml", "--mc-type", "application", "--output-reproducible"]
-        _run(*python, "cyclonedx_py", "requirements", *described, "-o", str(target), f"requirements/{lock}.txt")
+        described += ["--spec-version", SBOM_VERSION, "--no-validate"]  # all at once: to read the schema takes seconds
+        _run(*python, "cyclonedx_py", "requirements", *described, "-o", sbom, f"requirements/{lock}.txt")
+    _run(*python[:-1], "-c", _VALIDATE, SBOM_VERSION, *sboms.values())
     (out / "NOTES.md").write_text(notes((ROOT / "CHANGELOG.md").read_text("utf-8"), released), encoding="utf-8")
     (out / "images.txt").write_text("".join(f"{tag}\n" for tag in tags(released)), encoding="utf-8")
     if asked.images:

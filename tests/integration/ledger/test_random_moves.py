@@ -13,7 +13,7 @@ from redis import Redis
 
 from transcription.computation import Claim, Timing
 from transcription.errors import DeadLetterNotFound, Fault, JobFinished, LeaseLost, Stopped
-from transcription.job import Audio, Failure, Status, Submission
+from transcription.job import Audio, Failure, Job, Status, Submission
 from transcription.ledger.connections.clients import connect, connect_async
 from transcription.ledger.jobs import submit_requests
 from transcription.ledger.jobs.job_store import RedisJobs
@@ -328,22 +328,23 @@ class Ledger(RuleBasedStateMachine):
         books.queues_are_found_by_what_waits_in_them()
         books.totals_are_what_they_total()
         books.nothing_was_committed_twice()
-        found = Counter(
-            self.runner.run(self.jobs.get(job_id, tenant=tenant)).status.value for job_id, tenant in self.tickets
-        )
-        assert books.counts == dict(found)
-        self._every_end_is_owed_to_its_webhook()
+        jobs = self.runner.run(self._told())
+        assert books.counts == dict(Counter(job.status.value for job in jobs))
+        self._every_end_is_owed_to_its_webhook(jobs)
 
-    def _every_end_is_owed_to_its_webhook(self) -> None:
+    async def _told(self) -> list[Job]:
+        """What each client is told of its job."""
+        return await asyncio.gather(*(self.jobs.get(job_id, tenant=tenant) for job_id, tenant in self.tickets))
+
+    def _every_end_is_owed_to_its_webhook(self, jobs: list[Job]) -> None:
         owed = set(self.redis.zrange("murmur:outbox", 0, -1))
         assert owed == {key.removeprefix("murmur:hook:") for key in self.redis.scan_iter("murmur:hook:*", count=10_000)}
-        for job_id, tenant in self.tickets:
-            job = self.runner.run(self.jobs.get(job_id, tenant=tenant))
-            messages = int(self.redis.hget(f"murmur:job:{job_id}", "messages") or 0)
+        for job in jobs:
+            messages = int(self.redis.hget(f"murmur:job:{job.id}", "messages") or 0)
             if job.options.webhook_url is None:
                 assert messages == 0
             elif job.status.terminal:
-                last = self.redis.hget(f"murmur:hook:msg_{job_id}_{messages}", "status")
+                last = self.redis.hget(f"murmur:hook:msg_{job.id}_{messages}", "status")
                 assert job.status is Status.EXPIRED or last == job.status.value
 
     def _drain(self) -> None:
