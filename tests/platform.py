@@ -30,12 +30,12 @@ T = TypeVar("T")
 BLOBS_SECRET = "known to the API and the worker"
 """Signs the links of a platform whose worker shares no disk with it."""
 
-LEAST_PATIENCE_S = 30.0
+LEAST_PATIENCE_S = 60.0
 """No wait gives up sooner: on a machine that others keep busy nothing can be told from less."""
 
 
 def eventually(condition: Callable[[], T], within_s: float = 10.0, *, every_s: float = 0.02) -> T:
-    """Poll *condition* until it is true, and return what it gave; fail when *within_s* has passed, 30 s at least."""
+    """Poll *condition* until it is true, and return what it gave; fail after *within_s*, a minute at least."""
     deadline = time.monotonic() + max(within_s, LEAST_PATIENCE_S)
     while True:
         value = condition()

@@ -23,7 +23,7 @@ SOON_S = 2 if "CHAOS_LONG" in os.environ else 20
 
 ENDED = ("completed", "failed", "canceled")
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
 long = pytest.mark.skipif("CHAOS_LONG" not in os.environ, reason="`make chaos` runs it: it takes a minute")
 
 

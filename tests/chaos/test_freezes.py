@@ -23,7 +23,7 @@ FREEZES = 4 if "CHAOS_LONG" in os.environ else 1
 FROZEN_S = 2.0
 CLIENTS = 6
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
 
 
 @pytest.mark.parametrize("wait_aof", [False, True], ids=["", "wait_aof"])

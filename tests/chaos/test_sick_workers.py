@@ -18,13 +18,13 @@ from tests.chaos.recordings import recording
 from tests.platform import eventually
 from transcription.settings import Lease
 
-LEASE = Lease(ttl_s=3, renew_s=1, stall_s=30, max_attempts=2)
+LEASE = Lease(ttl_s=6, renew_s=1, stall_s=30, max_attempts=2)
 JOBS = 30
 OUTAGE_PROBES = 10 if os.environ.get("CHAOS_LONG") else 4
 """Probes of the two workers that must fail before an outage ends."""
 SECRET = "a secret of some length"
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(400)]
 
 
 @contextmanager

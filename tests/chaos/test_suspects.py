@@ -13,7 +13,7 @@ from tests.chaos.recordings import recording
 from tests.platform import eventually, running_platform
 from transcription.settings import Lease, Worker
 
-LEASE = Lease(ttl_s=3, renew_s=1, stall_s=30)
+LEASE = Lease(ttl_s=6, renew_s=1, stall_s=30)
 BATCH = 8
 LONG_S, WINDOW_S, SLOWER = (720.0, 0.5, 1.5) if os.environ.get("CHAOS_LONG") else (180.0, 0.8, 4.0)
 """
