@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import obstore
 from obstore.exceptions import BaseError
@@ -27,6 +28,7 @@ class Bucket:
         self._url = url
         bucket, _, folder = url.removeprefix("s3://").partition("/")
         plain = endpoint.startswith("http://")
+        where: Any = {"endpoint": endpoint} if endpoint else {}  # a None is refused
         # Compose passes a variable that isn't set on as an empty one, which would be taken for a key.
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"):
             if os.environ.get(name) == "":
@@ -35,7 +37,7 @@ class Bucket:
             self._store = S3Store(
                 bucket,
                 prefix=folder or None,
-                endpoint=endpoint or None,
+                **where,
                 client_options={"timeout": "2h", "connect_timeout": "5s", "allow_http": plain},
                 retry_config={"max_retries": 3},
             )

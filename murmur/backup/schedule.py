@@ -43,11 +43,15 @@ class Schedule:
             pause: Waits so many seconds; whether to stop.
         """
         every_s, retry = self.settings.backup.every_s, False
+        made: tuple[Path, Verified] | None = None
         while not pause(min(RETRY_S, every_s) if retry else self.due_in_s()):
             try:
                 backup_record.scheduled(self.ledger, every_s)
-                self.once()
-                retry = False
+                # What only wants copying isn't taken again: while a bucket is away the disk would fill with backups.
+                if made is None or made[1].made_at + every_s <= time.time():
+                    made = self._taken()
+                self._settle(*made)
+                made, retry = None, False
             except (BackupFailed, LedgerUnavailable, StorageUnavailable, OSError) as error:
                 log.error("the backup failed", error=str(error))  # noqa: TRY400  the sentence says it all
                 retry = True
@@ -61,10 +65,20 @@ class Schedule:
 
     def once(self) -> Verified:
         """Take one, verify it, copy it to the bucket, delete old ones. BackupFailed, LedgerUnavailable."""
-        settings = self.settings
-        path = settings.backup_dir / f"murmuration-{datetime.now(UTC).strftime(_STAMP)}.tar"
-        found = take.to_file(settings, self.encryption, path)
+        path, found = self._taken()
+        self._settle(path, found)
+        return found
+
+    def _taken(self) -> tuple[Path, Verified]:
+        """A new backup in the directory, verified. BackupFailed, LedgerUnavailable."""
+        path = self.settings.backup_dir / f"murmuration-{datetime.now(UTC).strftime(_STAMP)}.tar"
+        found = take.to_file(self.settings, self.encryption, path)
         log.info("backup verified", file=str(path), bytes=path.stat().st_size, recordings=found.recordings)
+        return path, found
+
+    def _settle(self, path: Path, found: Verified) -> None:
+        """Copy a backup to the bucket, and delete old ones. BackupFailed, LedgerUnavailable."""
+        settings = self.settings
         old = _old([path.name for path in self._files()], settings.backup.keep)
         if settings.backup.url:
             self._copied(path)
@@ -72,7 +86,6 @@ class Schedule:
         backup_record.taken(self.ledger, found.made_at)
         for name in old:
             (settings.backup_dir / name).unlink(missing_ok=True)
-        return found
 
     def _copied(self, path: Path) -> None:
         bucket = Bucket(self.settings.backup.url, endpoint=self.settings.backup.endpoint)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import obstore
 from obstore.exceptions import BaseError
@@ -36,10 +37,11 @@ class S3Source:
 
     def __init__(self, url: str, *, endpoint: str = "") -> None:
         bucket, _, folder = url.removeprefix("s3://").partition("/")
+        where: Any = {"endpoint": endpoint} if endpoint else {}  # a None is refused
         self.store = self._store = S3Store(
             bucket,
             prefix=folder or None,
-            endpoint=endpoint or None,
+            **where,
             # A recording may take long on a slow line, as long as something comes.
             client_options={
                 "timeout": "2h",
