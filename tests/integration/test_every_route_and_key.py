@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from tests.api_client import Bench
 from tests.fuzz.test_fuzz import InstantJobs
 from tests.secured_api import WAV, bearer, key_store, secured, settings_for
 from transcription.access import Scope
+from transcription.webhook import DeliveryLog
 
 pytestmark = pytest.mark.anyio
 
@@ -102,6 +104,36 @@ async def test_no_route_tells_or_changes_anything_of_another_tenant_s_job(api: B
                 assert answer.status_code in {404, 405}, (method, path, answer.text[:200])
     assert asked > 40
     assert api.jobs.jobs[job] == before
+
+
+class Outbox:
+    """What was sent for jobs, of which nothing is known but who asks."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    async def log(self, _job_id: str, *, tenant: str) -> DeliveryLog:
+        self.asked.append(f"log {tenant}")
+        return DeliveryLog(url=None, messages=(), tries=())
+
+    async def replay(self, _job_id: str, *, tenant: str) -> None:
+        self.asked.append(f"replay {tenant}")
+
+
+async def test_every_route_with_a_job_finds_the_caller_s_own(api: Bench, redis_url: str) -> None:
+    ours, outbox = bearer(redis_url, "acme", Scope.ADMIN), Outbox()
+    api.app.state.notifications = replace(api.app.state.notifications, outbox=outbox)
+    deeds = [deed for deed in routes(api, "JOB") if re.search("(?<!models)/JOB", deed[1]) and "secret" not in deed[1]]
+    deeds = [(method, path) for method, path in deeds if method != "HEAD" and not path.startswith(OPERATORS)]
+    assert len(deeds) >= 13
+    for method, path in deeds:
+        made = await api.http.post("/v1/jobs", files={"file": ("a.wav", WAV)}, headers=ours)
+        body = {"json": {"A": "Anna"}} if method == "PATCH" else {}
+        where = path.replace("JOB", made.json()["id"])
+        async with api.http.stream(method, where, headers=ours, **body) as answer:
+            assert answer.status_code != 404, (method, path)
+    assert set(outbox.asked) == {"log acme", "replay acme"}
+    assert len((await api.http.get("/api/v1/jobs", headers=ours)).json()["jobs"]) == len(api.jobs.jobs) > 0
 
 
 @pytest.mark.parametrize(

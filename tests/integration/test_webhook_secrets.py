@@ -1,5 +1,6 @@
 """Each tenant's webhooks are signed by secrets of its own, which it makes, sees once, and exchanges without a gap."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,7 +30,7 @@ def settings(redis_url: str, tmp_path: Path) -> Settings:
         "webhook": Webhook.model_validate({"secrets": [PLATFORMS]}),
         "outbound": Outbound(allow_private_addresses=True),
     }
-    return settings_for(redis_url, tmp_path).model_copy(update=changes)
+    return settings_for(redis_url, tmp_path, audit_log=str(tmp_path / "audit.jsonl")).model_copy(update=changes)
 
 
 @pytest.fixture
@@ -75,7 +76,7 @@ def test_a_tenant_s_own_secrets_sign_its_messages_alone_and_can_be_exchanged(
         assert signed_by(message(ours), second["secret"])
 
 
-def test_a_secret_is_shown_once_to_an_admin_of_its_tenant(api: httpx.Client, redis_url: str) -> None:
+def test_a_secret_is_shown_once_to_an_admin_of_its_tenant(api: httpx.Client, redis_url: str, tmp_path: Path) -> None:
     admin, other = bearer(redis_url, "acme", Scope.ADMIN), bearer(redis_url, "umbrella", Scope.ADMIN)
     submits = bearer(redis_url, "acme", Scope.SUBMIT, Scope.READ)
     assert api.post("/v1/webhook-secrets", headers=submits).status_code == 403
@@ -85,6 +86,9 @@ def test_a_secret_is_shown_once_to_an_admin_of_its_tenant(api: httpx.Client, red
     path = f"/v1/webhook-secrets/{made['id']}"
     assert api.delete(path, headers=submits).status_code == 403
     assert (api.delete(path, headers=other).status_code, api.delete(path, headers=admin).status_code) == (404, 204)
+    lines = [json.loads(line) for line in (tmp_path / "audit.jsonl").read_text().splitlines()]
+    told = [(line["action"], line["tenant"]) for line in lines if line.get("secret") == made["id"]]
+    assert told == [("webhook secret made", "acme"), ("webhook secret deleted", "acme")]
 
 
 def test_a_tenant_has_so_many_secrets_only(api: httpx.Client, redis_url: str) -> None:

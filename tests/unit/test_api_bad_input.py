@@ -201,6 +201,12 @@ CASES: dict[str, tuple[Callable[[], dict[str, Any]], int, str, str]] = {
         "unknown_option",
         "'speed'",
     ),
+    "JSON with a recording and a URL": (
+        lambda: {"json": {"audio": base64.b64encode(GOOD).decode(), "url": "https://example.com/a.mp3"}},
+        400,
+        "malformed_request",
+        "both 'audio' and 'url' came",
+    ),
     "JSON with a URL": (lambda: {"json": {"url": "http://10.0.0.1/a.mp3"}}, 422, "url_not_allowed", "open internet"),
     "too large by its header": (
         lambda: form(("file", ("a.wav", b"x" * 600_000))),
@@ -234,6 +240,17 @@ async def test_bad_input_is_refused_with_its_code_and_leaves_nothing(api: Bench,
     assert api.queue.hints == 0
     counted = (await api.http.get("/metrics")).text
     assert f'murmur_rejects_total{{code="{code}"}} 1.0' in counted
+
+
+async def test_what_can_be_no_dead_letter_s_name_never_becomes_part_of_a_key(
+    api: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(api.jobs, "dead_letter", asked.append)
+    for name in ("abc:jobs", "abc%3Ajobs", "a" * 65, "%C3%A4", "*", "a%20b"):
+        answer = await api.http.get(f"/admin/dead/{name}")
+        assert (answer.status_code, answer.json()["code"]) == (404, "dead_letter_not_found"), name
+    assert asked == []
 
 
 async def test_body_without_a_length_is_refused_while_it_streams(api: Bench) -> None:

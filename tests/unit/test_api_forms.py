@@ -2,15 +2,18 @@
 
 import base64
 import json
+from collections.abc import AsyncGenerator
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from api.uploads.form import MAX_SAMPLES_BYTES, Form
-from api.uploads.json_form import JsonForm
+from api.uploads.incoming import Incoming
+from api.uploads.json_form import Base64Stream, JsonForm
 from api.uploads.multipart import MultipartForm
-from transcription.errors import BadBase64, MalformedRequest, MurmurationError
+from transcription.access import Principal
+from transcription.errors import BadBase64, MalformedRequest, MissingFile, MurmurationError
 
 MULTIPART = (
     b'preamble\r\n--XX\r\nContent-Disposition: form-data; name="language"\r\n\r\nen\r\n'
@@ -109,3 +112,52 @@ def test_samples_in_json_are_refused_at_the_first_byte_too_many() -> None:
     with pytest.raises(MalformedRequest, match="samples of known speakers"):
         send()
     assert MAX_SAMPLES_BYTES - (1 << 20) <= taken <= MAX_SAMPLES_BYTES + 100
+
+
+def parts(*heads: str, body: bytes = b"words") -> bytes:
+    """A form of parts with these headers, each with the same body."""
+    written = [b"--XX\r\n%b\r\n\r\n%b\r\n" % (head.encode(), body) for head in heads]
+    return b"".join(written) + b"--XX--\r\n"
+
+
+DISPOSITION = 'Content-Disposition: form-data; name="{}"'
+
+
+def test_a_part_with_a_type_is_the_file_though_it_has_no_name() -> None:
+    form = MultipartForm("multipart/form-data; boundary=XX")
+    typed = f"{DISPOSITION.format('file')}\r\nContent-Type: audio/wav"
+    assert feed(form, parts(typed, body=AUDIO), 64) == AUDIO
+
+
+def test_one_part_s_type_says_nothing_of_the_next_part() -> None:
+    form = MultipartForm("multipart/form-data; boundary=XX")
+    typed = f"{DISPOSITION.format('language')}\r\nContent-Type: text/plain"
+    with pytest.raises(MissingFile, match="holds text, not a file"):
+        feed(form, parts(typed, DISPOSITION.format("file")), 64)
+
+
+def test_samples_in_a_form_are_refused_at_the_first_byte_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.uploads.multipart.MAX_SAMPLES_BYTES", 1000)
+    heads = [DISPOSITION.format(f"known_speakers[{name}]") + '; filename="a.wav"' for name in ("Anna", "Bob")]
+    whole = MultipartForm("multipart/form-data; boundary=XX")
+    assert list(whole.feed(parts(*heads, body=bytes(500)))) == []
+    form = MultipartForm("multipart/form-data; boundary=XX")
+    with pytest.raises(MalformedRequest, match="more than 1000 bytes together"):
+        list(form.feed(parts(*heads, body=bytes(501))))
+
+
+def test_a_data_url_whose_head_never_ends_is_refused_before_its_end() -> None:
+    stream = Base64Stream()
+    assert stream.feed(b"data:audio/wav;" * 10, last=False) == b""
+    with pytest.raises(BadBase64, match="no comma"):
+        stream.feed(b"data:audio/wav;" * 10, last=False)
+
+
+@pytest.mark.parametrize("said", ["\u00b2", "\u0663", "-5", "1e3", "9" * 20, "+1", ""])
+def test_a_length_that_is_no_number_of_bytes_is_a_client_s_mistake(said: str) -> None:
+    async def body() -> AsyncGenerator[bytes, None]:
+        yield b""
+
+    odd = Incoming(client=Principal(), headers={"content-length": said}, query=(), body=body)
+    with pytest.raises(MalformedRequest, match="no number of bytes"):
+        _ = odd.declared_bytes

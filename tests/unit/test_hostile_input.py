@@ -187,6 +187,50 @@ async def test_a_body_that_trickles_in_is_cut_off(tmp_path: Path) -> None:
         assert api.leftovers() == []
 
 
+async def test_a_client_that_falls_silent_is_cut_off(tmp_path: Path) -> None:
+    async def silent() -> AsyncIterator[bytes]:
+        yield b"x"
+        await asyncio.Event().wait()
+
+    async with bench(tmp_path, upload_timeout_s=0.1) as api:
+        request = api.http.post("/v1/jobs", content=silent(), headers={"content-type": "audio/wav"})
+        answer = await asyncio.wait_for(request, 30)
+        assert (answer.status_code, answer.json()["code"]) == (408, UploadIncomplete.code)
+        assert "no byte came for 0.1 s" in answer.json()["detail"]
+        assert api.leftovers() == []
+
+
+async def test_what_is_too_long_by_its_header_is_refused_before_a_byte_is_read(tmp_path: Path) -> None:
+    async def body() -> AsyncIterator[bytes]:
+        raise AssertionError("the body was read")
+        yield b""
+
+    async with bench(tmp_path, max_upload_bytes=200_000) as api:
+        headers = {"content-type": "audio/wav", "content-length": "200001"}
+        answer = await api.http.post("/v1/jobs", content=body(), headers=headers)
+        assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
+
+
+async def test_what_follows_a_form_is_not_read_for_ever(tmp_path: Path) -> None:
+    read = 0
+
+    async def body() -> AsyncIterator[bytes]:
+        nonlocal read
+        yield b'--XX\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
+        yield audio_files.wav(0.1)
+        yield b"\r\n--XX--\r\n"
+        for _ in range(100):
+            read += 100_000
+            yield bytes(100_000)
+
+    async with bench(tmp_path, max_upload_bytes=200_000) as api:
+        headers = {"content-type": "multipart/form-data; boundary=XX"}
+        answer = await api.http.post("/v1/jobs", content=body(), headers=headers)
+        assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
+        assert read < 1_000_000
+        assert api.leftovers() == []
+
+
 async def test_no_upload_takes_for_ever(tmp_path: Path) -> None:
     async def steady() -> AsyncIterator[bytes]:
         while True:
