@@ -5,11 +5,12 @@ import base64
 import inspect
 import json
 import os
+import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -17,7 +18,7 @@ import pytest
 from murmur.client.async_client import AsyncClient
 from murmur.client.client import Client
 from murmur.client.errors import ApiError, JobFailed, NotFound, Unavailable
-from murmur.client.responses import RemoteEvent
+from murmur.client.responses import RemoteEvent, RemoteJob
 from murmur.client.uploads import Upload, Watched
 
 JOB = {"id": "j1", "status": "queued", "created_at": "2026-01-02T03:04:05Z"}
@@ -28,12 +29,15 @@ class Platform:
     """Answers each request with the next of *answers*, the last one for ever, and keeps what it was asked."""
 
     def __init__(self) -> None:
-        self.answers: list[httpx.Response] = []
+        self.answers: list[httpx.Response | Exception] = []
         self.asked: list[httpx.Request] = []
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         self.asked.append(request)
-        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
 
 class Asks:
@@ -114,6 +118,95 @@ def test_a_call_says_who_asks_and_what_for(asks: Asks, platform: Platform, monke
     assert dict(half.url.params) == {"format": "text", "partial": "true"}
 
 
+@pytest.mark.parametrize(
+    ("ask", "asked", "sent"),
+    [
+        (lambda client: client.cancel("j1"), "POST /v1/jobs/j1/cancel", None),
+        (lambda client: client.delete("j1"), "DELETE /v1/jobs/j1", None),
+        (lambda client: client.name_speakers("j1", {"A": "Anna"}), "PATCH /v1/jobs/j1/speakers", {"A": "Anna"}),
+        (lambda client: client.webhooks("j1"), "GET /v1/jobs/j1/webhooks", None),
+        (lambda client: client.replay_webhook("j1"), "POST /v1/jobs/j1/webhooks/replay", None),
+        (lambda client: client.stats(), "GET /stats", None),
+        (lambda client: client.workers(), "GET /health/async", None),
+        (lambda client: client.models(), "GET /v1/models", None),
+        (lambda client: client.dead_letters(), "GET /admin/dead", None),
+        (lambda client: client.dead_letter("c1"), "GET /admin/dead/c1", None),
+        (lambda client: client.retry_dead_letter("c1"), "POST /admin/dead/c1/retry", None),
+        (lambda client: client.drop_dead_letter("c1"), "DELETE /admin/dead/c1", None),
+        (
+            lambda client: client.jobs(status="failed", limit=2, cursor="next"),
+            "GET /v1/jobs?status=failed&limit=2&cursor=next",
+            None,
+        ),
+    ],
+)
+def test_each_call_asks_for_what_its_name_says(
+    asks: Asks, platform: Platform, ask: Callable[[Any], Any], asked: str, sent: Any
+) -> None:
+    dead = {"computation": "c1", "error": {"code": "engine_failed", "message": "boom"}, "died_at": JOB["created_at"]}
+    every = {"jobs": [], "workers": [], "data": [], "dead_letters": [], "messages": [], "pending": False}
+    platform.answers = [httpx.Response(200, json=every | dead | JOB)]
+    asks(ask, url="http://murmur")
+    (request,) = platform.asked
+    assert f"{request.method} {str(request.url).removeprefix('http://murmur')}" == asked
+    assert (json.loads(request.content) if request.content else None) == sent
+
+
+def test_a_recording_is_sent_under_the_name_and_key_that_it_was_given_and_is_told_of(
+    asks: Asks, platform: Platform
+) -> None:
+    platform.answers = [httpx.Response(202, json=JOB)]
+    told: list[tuple[int, int | None]] = []
+    how = {"filename": "call.wav", "idempotency_key": "mine", "progress": lambda *counts: told.append(counts)}
+    asks(lambda client: client.submit(b"sound", **how))
+    assert platform.asked[0].headers["idempotency-key"] == "mine"
+    assert b'filename="call.wav"' in platform.asked[0].content
+    assert told[-1] == (5, 5)
+
+
+def test_a_submit_is_looked_up_no_longer_than_the_patience(asks: Asks, platform: Platform) -> None:
+    unknown = httpx.Response(503, headers={"retry-after": "0"}, json={"code": "outcome_unknown", "job_id": "j1"})
+    platform.answers = [unknown, httpx.Response(503, headers={"retry-after": "60"}), httpx.Response(200, json=JOB)]
+    with pytest.raises(Unavailable):
+        asks(lambda client: client.submit(b"sound"), patience_s=30)
+
+
+def test_a_transcription_is_waited_for_no_longer_than_was_asked(asks: Asks, platform: Platform) -> None:
+    platform.answers = [httpx.Response(202, json=JOB), httpx.Response(200, json=JOB), httpx.Response(400)]
+    with pytest.raises(TimeoutError, match="still queued"):
+        asks(lambda client: client.transcribe(b"sound", seconds=0))
+
+
+@pytest.mark.parametrize(
+    ("health", "ready"),
+    [
+        ({"ledger": True, "workers": 1}, True),
+        ({"ledger": True, "workers": 0}, False),
+        ({"ledger": False, "workers": 1}, False),
+        (None, False),
+    ],
+)
+def test_a_platform_is_ready_with_its_ledger_and_a_worker(
+    asks: Asks, platform: Platform, health: dict[str, Any] | None, *, ready: bool
+) -> None:
+    platform.answers = [httpx.Response(200, json=health) if health else httpx.Response(502)]
+    assert asks(lambda client: client.ready()) is ready
+
+
+def test_a_client_that_was_closed_holds_no_connection(asks: Asks, platform: Platform) -> None:
+    platform.answers = [httpx.Response(200, json=JOB)]
+    used: list[Any] = []
+    asks(lambda client: used.append(client) or client.job("j1"))  # type: ignore[func-returns-value]
+    assert used[0]._http.is_closed
+
+
+def test_nobody_there_is_an_error_that_names_the_address(asks: Asks, platform: Platform) -> None:
+    platform.answers = [httpx.ConnectError("refused")]
+    with pytest.raises(ApiError, match="http://murmur") as error:
+        asks(lambda client: client.job("j1"), patience_s=0)
+    assert error.value.code == "unreachable"
+
+
 def test_every_try_of_a_submit_has_one_key(asks: Asks, platform: Platform) -> None:
     platform.answers = [httpx.Response(503), httpx.Response(202, json=JOB)]
     asks(lambda client: client.submit(b"sound"))
@@ -145,6 +238,32 @@ def test_a_stream_of_a_job_that_fails_raises_why_also_by_the_name_of_the_first_v
     platform.answers = [httpx.Response(202, json=JOB), stream(segment, failure), httpx.Response(200, json=FAILED)]
     with pytest.raises(JobFailed, match="boom"):
         asks(lambda client: client.stream(b"sound"))
+
+
+def test_a_stream_ends_with_the_job_and_a_job_that_is_there_is_not_handed_in_again(
+    asks: Asks, platform: Platform
+) -> None:
+    segment = f"event: segment\nid: 1.0\ndata: {json.dumps({'start': 0, 'end': 1, 'text': ' a'})}"
+    done = 'event: done\nid: 1.1\ndata: {"status": "completed"}'
+    platform.answers = [stream(segment, done), httpx.Response(400)]
+    assert [one.text for one in asks(lambda client: client.stream(RemoteJob.model_validate(JOB)))] == [" a"]
+    assert [request.url.path for request in platform.asked] == ["/v1/jobs/j1/events"]
+
+
+def test_a_recording_that_comes_slowly_holds_up_nobody_else_on_the_loop(platform: Platform) -> None:
+    platform.answers = [httpx.Response(202, json=JOB)]
+    others, went_on = threading.Event(), list[bool]()
+
+    def read(_: int = -1) -> bytes:
+        went_on.append(others.wait(5))
+        return b""
+
+    def ask(client: AsyncClient) -> Any:
+        asyncio.get_running_loop().call_soon(others.set)
+        return client.submit(cast("Any", SimpleNamespace(read=read, name="<stdin>")))
+
+    assert Asks("async")(ask).id == "j1"
+    assert went_on == [True]
 
 
 def test_a_sample_that_is_a_data_url_is_sent_as_it_is_and_progress_begins_anew_with_a_try(tmp_path: Any) -> None:
