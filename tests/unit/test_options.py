@@ -96,6 +96,65 @@ def test_languages_and_channels_that_make_no_sense_are_named(fields: dict[str, o
     assert said in caught.value.message
 
 
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"num_speakers": 2}, "num_speakers: needs diarize=true"),
+        ({"diarize": True, "num_speakers": 2, "max_speakers": 3}, "max_speakers can't be given as well"),
+        ({"diarize": True, "min_speakers": 3, "max_speakers": 2}, "min_speakers: 3 is more than max_speakers, 2"),
+        ({"diarize": True, "max_speakers": 51}, "less than or equal to 50"),
+        ({"known_speakers": ["Anna"]}, "known_speakers: needs diarize=true"),
+        ({"diarize": True, "known_speakers": ["Anna", "Anna"]}, "known_speakers: one name is there twice"),
+        ({"diarize": True, "known_speakers": ["Anna", "Bob"], "max_speakers": 1}, "but 1 may speak at most"),
+        ({"diarize": True, "known_speakers": ["Anna", "Bob"], "num_speakers": 1}, "but 1 may speak at most"),
+        ({"audio_track": "0"}, "audio_track: must be a track's number from 1 on, or a language"),
+        ({"audio_track": "-1"}, "audio_track: must be"),
+        ({"deadline_s": 30 * 86400 + 1}, "less than or equal to 2592000"),
+        ({"ttl_s": 30 * 86400 + 1}, "less than or equal to 2592000"),
+        ({"beam_size": 11}, "less than or equal to 10"),
+        ({"webhook_url": "ftp://receiver.test/"}, "must begin with http:// or https://"),
+        ({"webhook_url": "https:///path"}, "name a host"),
+        ({"webhook_url": "https://me:secret@receiver.test/"}, "hold no password"),
+    ],
+)
+def test_speakers_tracks_and_limits_that_make_no_sense_are_named(fields: dict[str, object], said: str) -> None:
+    with pytest.raises(InvalidOption) as caught:
+        parse_options(fields)
+    assert said in caught.value.message
+
+
+def test_a_value_without_end_is_repeated_in_part_only() -> None:
+    with pytest.raises(InvalidOption) as caught:
+        parse_options({"priority": "x" * 100_000})
+    assert len(caught.value.message) < 400
+
+
+@pytest.mark.parametrize(
+    ("given", "same"), [("02", "2"), (2, "2"), (" en ", "en"), ("eng", "en"), ("English", "en"), ("MUL", "mul")]
+)
+def test_a_track_is_one_computation_however_it_is_asked_for(given: object, same: str) -> None:
+    assert parse_options({"audio_track": given}).audio_track == same
+
+
+@pytest.mark.parametrize("value", ["null", "none", "auto", " "])
+def test_no_track_is_asked_for_in_every_way_that_clients_say_so(value: str) -> None:
+    assert parse_options({"audio_track": value}).audio_track is None
+
+
+def test_who_speaks_is_found_in_the_sound_that_is_transcribed() -> None:
+    """What changes the sound, or which of several is heard, changes who speaks in it."""
+    plain = parse_options({"diarize": True}).diarization()
+    assert plain is not None
+    other: list[dict[str, object]] = [
+        {"num_speakers": 2}, {"min_speakers": 2}, {"max_speakers": 2}, {"normalize": True}, {"audio_track": "2"},
+        {"language": "de"},
+    ]  # fmt: skip
+    found = [parse_options({"diarize": True, **fields}).diarization() for fields in other]
+    names = {fingerprint("a" * 64, "voices", "r", one) for one in (plain, *found) if one is not None}
+    assert len(names) == len(other) + 1
+    assert parse_options({"language": "de"}).diarization() is None
+
+
 def test_every_channel_is_a_computation_of_its_own() -> None:
     split = parse_options({"channels": "SPLIT", "channel_names": ["agent", " customer "]})
     assert split.channel_names == ("agent", "customer")
@@ -110,15 +169,15 @@ def test_what_was_computed_before_there_were_these_options_keeps_its_fingerprint
     assert fingerprint("a" * 64, "demo", "r", Options().decoding()) == known
 
 
-@pytest.mark.parametrize("value", [None, "", "auto", "AUTO"])
+@pytest.mark.parametrize("value", [None, "", " ", "auto", "AUTO", "detect", "undefined", "null", "none", "und"])
 def test_auto_and_nothing_mean_that_the_language_is_detected(value: str | None) -> None:
-    given = None if value is None else value.lower()
-    assert parse_options({"language": given}).language is None
+    assert parse_options({"language": value}).language is None
 
 
 def test_word_granularity_asks_for_word_timestamps() -> None:
     assert parse_options({"timestamp_granularities": "word"}).decoding().word_timestamps
     assert parse_options({"timestamp_granularities": ["segment", "word"]}).decoding().word_timestamps
+    assert parse_options({"timestamp_granularities": '["Word"]'}).decoding().word_timestamps
     assert not parse_options({"timestamp_granularities": ["segment"]}).decoding().word_timestamps
 
 

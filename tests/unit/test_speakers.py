@@ -79,6 +79,38 @@ def test_names_stand_for_labels() -> None:
     assert found[0].words[0].speaker == "Anna"
 
 
+def test_part_of_a_segment_has_none_of_the_whole_ones_tokens_and_keeps_within_its_bounds() -> None:
+    words = (Word(0.8, 2.0, " good.", 0.9), Word(2.0, 3.5, " morning", 0.9), Word(3.0, 4.2, " all", 0.9))
+    segment = Segment(1.0, 4.0, " good. morning all", tokens=(1, 2), words=words)
+    found = attribute([segment], [Turn(0, 2, 0), Turn(2, 3.2, 1), Turn(3.2, 5, 2)])
+    assert [(one.start, one.end, one.tokens) for one in found] == [(1.0, 2.0, ()), (2.0, 3.0, ()), (3.0, 4.0, ())]
+
+
+def test_turn_that_goes_on_over_shorter_ones_is_still_heard_after_them() -> None:
+    found = attribute([spoken("hm", start=5)], [Turn(0, 9, 0), Turn(1, 2, 1)])
+    assert who(found) == [("A", " hm")]
+
+
+def test_word_is_his_who_speaks_in_most_of_it_though_not_at_once() -> None:
+    turns = [Turn(0, 0.35, 0), Turn(0.35, 0.65, 1), Turn(0.65, 1, 0), Turn(1, 1.2, 1)]
+    assert who(attribute([spoken("hm")], turns)) == [("A", " hm")]
+
+
+def test_word_after_all_turns_is_the_nearest_ones() -> None:
+    assert who(attribute([spoken("hm", start=9)], [Turn(0, 8, 0), Turn(1, 2, 1)])) == [("A", " hm")]
+
+
+def test_two_who_speak_in_a_quarter_of_a_word_do_not_overlap_in_it() -> None:
+    turns = [Turn(0, 0.7, 0), Turn(0.7, 1, 0, overlap=True), Turn(0.7, 1, 1, overlap=True)]
+    (found,) = attribute([spoken("hm")], turns)
+    assert (found.overlap, found.speaker) == (False, "A")
+
+
+def test_sentence_ends_before_its_closing_quote() -> None:
+    found = attribute([spoken('a "b?" Yes. we go')], [Turn(0, 2, 0), Turn(2, 3, 1), Turn(3, 5, 0)])
+    assert [one.speaker for one in found] == ["A", "B", "A"]
+
+
 def test_without_turns_nobody_speaks() -> None:
     segments = (spoken("good morning"),)
     assert attribute(segments, []) == segments
