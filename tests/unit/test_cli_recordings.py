@@ -128,9 +128,7 @@ def test_what_makes_no_sense_is_refused_before_anything_is_sent(ran: Ran, argv: 
 
 @pytest.mark.parametrize("command", [("transcribe", "a.wav"), ("watch", ".")])
 @pytest.mark.parametrize(("failures", "status"), [(0, 0), (1, 1)])
-def test_status_is_1_when_a_recording_failed(
-    ran: Ran, command: tuple[str, ...], failures: int, status: int
-) -> None:
+def test_status_is_1_when_a_recording_failed(ran: Ran, command: tuple[str, ...], failures: int, status: int) -> None:
     ran.failures = failures
     assert ran(*command) == status
 

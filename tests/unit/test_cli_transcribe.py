@@ -1,19 +1,25 @@
 """`murmur transcribe` against a platform that answers what a test wants: warnings, earlier jobs, and files."""
 
 import io
+import json
 import os
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 from rich.console import Console
 
 from api.openapi.values import JOB
-from murmur.cli.recordings.formats import Format
+from murmur.cli.recordings.formats import ALL, Format
 from murmur.cli.recordings.inputs import Source
 from murmur.cli.recordings.outputs import Ledger, digest, write
-from murmur.cli.recordings.transcribe import Plan, planned, transcribe
+from murmur.cli.recordings.transcribe import Plan, Transcriber, bars, planned, transcribe
 from murmur.client.client import Client
+from murmur.client.errors import ApiError
 from murmur.client.responses import RemoteJob
 
 
@@ -23,15 +29,35 @@ class Platform:
     def __init__(self, **jobs: dict[str, Any]) -> None:
         self.jobs = {name: RemoteJob.model_validate({**JOB, "id": name, **job}) for name, job in jobs.items()}
         self.submitted = 0
+        self.filenames: list[str | None] = []
+        self.canceled: list[str] = []
+        self.taken: list[str] = []
+        self.refused: Path | None = None
+        self.together = threading.Barrier(1)
 
-    def submit(self, *_: object, **__: object) -> RemoteJob:
+    def submit(self, audio: object, *, filename: str | None, **_: object) -> RemoteJob:
         self.submitted += 1
+        self.filenames.append(filename)
+        self.together.wait(20)
+        if audio == self.refused:
+            raise ApiError("unsupported_media", "no recording", 415)
         return self.jobs["new"]
 
     def job(self, job_id: str, **_: object) -> RemoteJob:
+        if job_id not in self.jobs:
+            raise ApiError("job_not_found", "no such job", 404)
         return self.jobs[job_id]
 
-    def result(self, job_id: str, _: str) -> str:
+    def cancel(self, job_id: str) -> None:
+        self.canceled.append(job_id)
+        if job_id not in self.jobs:
+            raise ApiError("job_not_found", "no such job", 404)
+
+    def events(self, _: str) -> Iterator[SimpleNamespace]:
+        yield SimpleNamespace(type="segment", data={"text": " as it comes"})
+
+    def result(self, job_id: str, form: str) -> str:
+        self.taken.append(form)
         return f"of {job_id}\n"
 
 
@@ -46,10 +72,24 @@ def source(tmp_path: Path) -> Source:
     return Source("talk.mp3", tmp_path / "talk.mp3")
 
 
-def run(platform: Platform, source: Source, plan: Plan) -> str:
+def ran(platform: Platform, sources: list[Source], plan: Plan) -> tuple[int, str]:
+    """How many failed, and what was said of it."""
     said = io.StringIO()
-    assert transcribe(cast("Client", platform), [source], plan, Console(file=said, width=200)) == 0
-    return said.getvalue()
+    return transcribe(cast("Client", platform), sources, plan, Console(file=said, width=200)), said.getvalue()
+
+
+def run(platform: Platform, source: Source, plan: Plan) -> str:
+    failed, said = ran(platform, [source], plan)
+    assert failed == 0
+    return said
+
+
+def several(tmp_path: Path) -> list[Source]:
+    found = []
+    for name in ("a.mp3", "b.mp3", "c.mp3"):
+        (tmp_path / name).write_bytes(name.encode())
+        found.append(Source(name, tmp_path / name))
+    return found
 
 
 def test_what_a_transcript_lacks_is_said_beside_it(source: Source, tmp_path: Path) -> None:
@@ -71,6 +111,113 @@ def test_resumed_run_takes_an_earlier_job_only_where_a_transcript_comes_of_it(
     run(platform, source, plan)
     assert platform.submitted == (0 if taken == "old" else 1)
     assert target.read_text() == f"of {taken}\n"
+
+
+def test_recording_that_fails_is_named_and_counted_and_the_others_are_written(tmp_path: Path) -> None:
+    platform, sources = Platform(new={"status": "completed"}), several(tmp_path)
+    platform.refused = tmp_path / "b.mp3"
+    failed, said = ran(platform, sources, Plan(formats=(Format.TEXT,), options={}, directory=tmp_path / "out"))
+    assert (failed, said) == (1, "murmur: b.mp3: no recording\n")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.txt", "c.txt"]
+
+
+def test_several_recordings_are_on_their_way_at_once(tmp_path: Path) -> None:
+    platform, sources = Platform(new={"status": "completed"}), several(tmp_path)
+    platform.together = threading.Barrier(3)
+    assert ran(platform, sources, Plan(formats=(Format.TEXT,), options={}))[0] == 0
+
+
+def test_job_that_ends_without_a_transcript_is_a_failure_and_nothing_is_written(source: Source, tmp_path: Path) -> None:
+    error = {"code": "corrupt_audio", "message": "no sound in it", "retryable": False}
+    platform = Platform(new={"status": "failed", "error": error})
+    failed, said = ran(platform, [source], Plan(formats=(Format.TEXT,), options={}, directory=tmp_path / "out"))
+    assert failed == 1
+    assert "murmur: talk.mp3: job new failed: no sound in it" in said
+    assert "goes on where the platform does" not in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_was_done_before_is_left_alone_and_what_somebody_else_wrote_is_not_replaced(
+    source: Source, tmp_path: Path
+) -> None:
+    platform, plan = Platform(new={"status": "completed"}), Plan(formats=ALL, options={}, directory=tmp_path / "out")
+    run(platform, source, plan)
+    assert platform.taken == list(ALL)
+    (tmp_path / "out" / "talk.srt").unlink()
+    run(platform, source, plan)
+    assert (platform.submitted, platform.taken[len(ALL) :]) == (2, ["srt"])
+    run(platform, source, plan)
+    assert platform.submitted == 2
+    (tmp_path / "out" / "talk.txt").write_text("somebody's own\n")
+    other = replace(plan, options={"language": "de"})
+    failed, said = ran(platform, [source], other)
+    assert (failed, platform.submitted) == (1, 2)
+    assert "is there already; --overwrite replaces it" in said
+    run(platform, source, replace(other, overwrite=True))
+    assert (tmp_path / "out" / "talk.txt").read_text() == "of new\n"
+
+
+@pytest.mark.parametrize("form", [Format.TEXT, Format.SRT])
+def test_job_that_was_only_handed_in_is_taken_up_by_a_resumed_run_unless_it_is_gone(
+    source: Source, tmp_path: Path, form: Format, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = Plan(formats=(form,), options={}, directory=tmp_path / "out", wait=False)
+    platform = Platform(new={"status": "queued"})
+    run(platform, source, plan)
+    assert capsys.readouterr().out == "new  talk.mp3\n"
+    assert not (tmp_path / "out").exists()
+    platform.jobs["new"] = RemoteJob.model_validate({**JOB, "id": "new"})
+    run(platform, source, replace(plan, wait=True, resume=True))
+    assert platform.submitted == 1
+    assert (tmp_path / "out" / f"talk.{form.extension}").read_text() == "of new\n"
+    (tmp_path / "out" / f"talk.{form.extension}").unlink()
+    Ledger().note(tmp_path / "out" / f"talk.{form.extension}", digest(source, {}, form), "gone")
+    run(platform, source, replace(plan, wait=True, resume=True))
+    assert platform.submitted == 2
+
+
+def test_text_of_one_recording_is_alone_and_that_of_several_says_whose_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    platform, sources = Platform(new={"status": "completed"}), several(tmp_path)
+    plan = Plan(formats=(Format.TEXT,), options={})
+    ran(platform, sources[:1], plan)
+    assert capsys.readouterr().out == "of new\n"
+    ran(platform, sources[:2], plan)
+    said = capsys.readouterr().out
+    assert "==> a.mp3 <==\nof new\n" in said
+    assert "==> b.mp3 <==\nof new\n" in said
+    ran(platform, sources[:1], replace(plan, as_json=True))
+    shape = {"source": "a.mp3", "job": "new", "outcome": "done", "files": [], "text": "of new\n"}
+    assert json.loads(capsys.readouterr().out) == shape
+    ran(platform, sources[:1], replace(plan, live=True))
+    assert capsys.readouterr().out == "as it comes\n"
+
+
+def test_standard_input_is_called_so_and_a_file_by_its_own_name(source: Source) -> None:
+    platform, plan = Platform(new={"status": "completed"}), Plan(formats=(Format.TEXT,), options={})
+    run(platform, source, plan)
+    run(platform, Source("-", b"talk"), plan)
+    assert platform.filenames == [None, "stdin"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "served", "times"), [("base", "demo", 1), (None, "demo", 0), ("demo", "demo", 0), ("base", "base", 0)]
+)
+def test_toy_that_answers_for_a_real_model_is_told_once(
+    tmp_path: Path, asked: str | None, served: str, times: int
+) -> None:
+    platform = Platform(new={"status": "completed", "model": served})
+    said = ran(platform, several(tmp_path), Plan(formats=(Format.TEXT,), options={"model": asked}))[1]
+    assert said.count("a toy, answers for") == times
+
+
+def test_every_job_is_given_up_though_one_of_them_is_gone() -> None:
+    platform, plan = Platform(b={"status": "queued"}), Plan(formats=(Format.TEXT,), options={})
+    running = Transcriber(cast("Client", platform), plan, bars(Console(file=io.StringIO())), several=True)
+    running.unfinished |= {"a": "a.mp3", "b": "b.mp3"}
+    running.stop()
+    assert platform.canceled == ["a", "b"]
 
 
 def test_same_recording_is_other_work_with_other_options_and_in_another_format() -> None:
