@@ -1,4 +1,4 @@
-"""What the options of `murmur transcribe` and `murmur watch` come to: the plan, what is asked of the API, the status."""
+"""What the options of `murmur transcribe` and `murmur watch` come to: the plan, the request, the status."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from murmur.cli.main import app
-from murmur.cli.recordings import commands
+from murmur.cli.recordings import commands, watch
 from murmur.cli.recordings.formats import ALL, Format
 from murmur.cli.recordings.inputs import Source
 from murmur.cli.recordings.transcribe import Plan
@@ -52,10 +52,10 @@ def ran(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Ran:
     monkeypatch.chdir(tmp_path)
     for name in ("a.wav", "b.wav", "voice.wav"):
         (tmp_path / name).write_bytes(b"sound")
-    client = SimpleNamespace(health=lambda: {})
+    client = SimpleNamespace(health=dict)
     monkeypatch.setattr(commands, "connect", lambda *_, **__: nullcontext(client))
     monkeypatch.setattr(commands, "run", made.run)
-    monkeypatch.setattr(commands.watching, "arrivals", made.arrivals)
+    monkeypatch.setattr(watch, "arrivals", made.arrivals)
     return made
 
 
