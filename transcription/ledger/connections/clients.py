@@ -5,6 +5,7 @@ from redis.asyncio import BlockingConnectionPool
 from redis.asyncio import Redis as AsyncRedis
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
+from redis.driver_info import DriverInfo
 from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
 
@@ -13,6 +14,8 @@ from transcription.ledger.connections.fail_fast import LONGEST_S, FailFastRedis
 from transcription.settings import Ledger
 
 CONNECTIONS = 64
+DRIVER = DriverInfo()
+"""What connections say of their library. redis-py would read its package's metadata for each of them: a millisecond."""
 NO_NOTICES = MaintNotificationsConfig(enabled=False)
 """
 No notices of a server's maintenance: a pool that takes them doesn't look whether a connection was closed meanwhile. So
@@ -38,6 +41,7 @@ def _connect(url: str, timeout_s: float = 10) -> Redis:
         socket_connect_timeout=2,
         socket_keepalive=True,
         maint_notifications_config=NO_NOTICES,
+        driver_info=DRIVER,
         health_check_interval=15,
         retry=Retry(NoBackoff(), 1),
     )
@@ -55,6 +59,7 @@ def connect_async(settings: Ledger, times: AnswerTimes | None = None) -> FailFas
         socket_connect_timeout=longest_s,
         socket_keepalive=True,
         maint_notifications_config=NO_NOTICES,
+        driver_info=DRIVER,
         health_check_interval=15,
         retry=AsyncRetry(NoBackoff(), 0),
     )
@@ -70,5 +75,6 @@ def connect_waiting(settings: Ledger, *, longest_s: float) -> AsyncRedis:
         socket_connect_timeout=LONGEST_S,
         socket_keepalive=True,
         maint_notifications_config=NO_NOTICES,
+        driver_info=DRIVER,
         retry=AsyncRetry(NoBackoff(), 0),
     )
