@@ -61,11 +61,11 @@ from transcription.settings.security import networks
 from transcription.storage.results import open_results
 from transcription.storage.stores import open_blobs
 
-_ROUTES = (
+_PARTS = (
     *(jobs, results, speakers, events, webhooks, webhook_secrets, models),
     *(health, stats, metrics, dead_letters, internal, page),
 )
-_ROUTERS = tuple(part.router for part in _ROUTES)
+_ROUTES = tuple(route for part in _PARTS for route in part.router.routes)
 
 
 def create_app(
@@ -125,8 +125,8 @@ def create_app(
         description=openapi.DESCRIPTION,
         lifespan=lifespan,
     )
-    for router in _ROUTERS:
-        app.include_router(router)
+    # As they are: `include_router` has each of them made anew for every application, by its first requests.
+    app.router.routes += _ROUTES
     if page.WEB.is_dir():
         app.mount("/web", page.PageFiles(directory=page.WEB), name="web")
     problems.install(app)

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 
 from api.dialects import microservice, mlx_mvp, openai_server, production_scale, shared_paths
 from api.dialects.error_bodies import ErrorBodyMiddleware
@@ -31,10 +31,10 @@ _SHAPES = {
 def install(app: FastAPI, served: Collection[str]) -> None:
     """Make *app* serve the dialects of these names, errors included."""
     shared = [route for route in shared_paths.router.routes if _SHARED[getattr(route, "path", "")].intersection(served)]
-    app.include_router(APIRouter(routes=shared))
+    app.router.routes += shared
     for name, router in _ROUTERS.items():
         if name in served:
-            app.include_router(router)
+            app.router.routes += router.routes
     shapes = {path: shape for path, (names, shape) in _SHAPES.items() if names.intersection(served)}
     app.add_middleware(ErrorBodyMiddleware, shapes=shapes)
     if _OPENAI.intersection(served):
