@@ -21,7 +21,7 @@ class Missing(Exception):
     """A variable without which Compose refuses to start."""
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.CSafeLoader):
     """YAML with Compose's own tags, which take something out, or put it in the place of what was there."""
 
 
@@ -36,7 +36,7 @@ class Instead(list[Any]):
     """A list that isn't added to the one before it."""
 
 
-def _override(loader: yaml.SafeLoader, node: yaml.Node) -> "Override | Instead":
+def _override(loader: yaml.CSafeLoader, node: yaml.Node) -> "Override | Instead":
     if isinstance(node, yaml.SequenceNode):
         return Instead(loader.construct_sequence(node, deep=True))
     assert isinstance(node, yaml.MappingNode)
