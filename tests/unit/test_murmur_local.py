@@ -1,20 +1,26 @@
 """What `murmur up` decides before anything runs: settings, models, the allocator."""
 
 import json
+import os
+import signal
 import socket
 import subprocess
 import sys
+from contextlib import nullcontext, suppress
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from pydantic import SecretStr
 
 from murmur.errors import CliError
-from murmur.platform import allocator, ledger_server
+from murmur.platform import allocator, ledger_server, up
 from murmur.platform.data_dir import claimed
 from murmur.platform.environment import exported, load
-from murmur.platform.local import PlatformConfig
+from murmur.platform.local import LocalPlatform, PlatformConfig
 from murmur.platform.preflight import model_name
+from murmur.platform.processes import Program
 from murmur.platform.terminal import Terminal
 from murmur.platform.up import resolved, with_model
 from transcription.settings import Lease, Ledger, Settings
@@ -139,6 +145,145 @@ def test_a_data_directory_is_free_when_the_last_inheritor_of_its_lock_has_ended(
 def test_a_platform_that_listens_everywhere_is_reached_over_loopback() -> None:
     assert PlatformConfig(host="0.0.0.0", port=1).url == "http://127.0.0.1:1"
     assert PlatformConfig(host="::", port=1).url == "http://[::1]:1"
+
+
+def local(tmp_path: Path, *, lock: int | None = None, workers: int = 2, **changes: Any) -> LocalPlatform:
+    """A platform whose supervisor only takes note; ``started``, ``adopted`` and ``stopped`` are its."""
+    settings = Settings(data_dir=tmp_path, **changes)
+    layout = PlatformConfig(workers=workers, port=4321)
+    platform = LocalPlatform(settings, layout, sink=lambda *_: None, say=lambda _: None, lock=lock)
+    noted = SimpleNamespace(started=[], adopted=[], stopped=[], names=lambda: ["ledger", "w1", "w2", "api"])
+    noted.start, noted.stop = noted.started.append, noted.stopped.append
+    noted.adopt = lambda program, _: noted.adopted.append(program)
+    noted.restart_exited = noted.check_started = lambda: None
+    platform.supervisor = cast("Any", noted)
+    return platform
+
+
+def started(platform: LocalPlatform) -> dict[str, Program]:
+    platform.start()
+    return {program.name: program for program in cast("Any", platform.supervisor).started}
+
+
+def test_the_api_ends_first_and_the_ledger_last(tmp_path: Path) -> None:
+    platform = local(tmp_path)
+    platform.stop()
+    assert cast("Any", platform.supervisor).stopped == [["api"], ["w1", "w2"], ["ledger"]]
+
+
+def test_every_part_of_the_platform_knows_the_ledger_that_it_has_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[str, Any]] = []
+    ledger = SimpleNamespace(process=SimpleNamespace(program=Program(name="ledger", argv=())), url="redis://own/0")
+    monkeypatch.setattr(ledger_server, "start", lambda *_, **how: asked.append(how) or ledger)  # type: ignore[func-returns-value]
+    monkeypatch.setattr("murmur.platform.local.available", lambda: 8)
+    monkeypatch.setattr(allocator, "tunables", lambda _: {"MALLOC_ARENA_MAX": "2"})
+    platform = local(tmp_path, lock=7)
+    programs = started(platform)
+    assert list(programs) == ["w1", "w2", "api"]
+    assert [program.name for program in cast("Any", platform.supervisor).adopted] == ["ledger"]
+    assert {program.env["MURMUR_LEDGER__URL"] for program in programs.values()} == {"redis://own/0"}
+    assert {program.env["MURMUR_API__PORT"] for program in programs.values()} == {"4321"}
+    assert asked[0]["descriptors"] == (7,)
+    assert [programs[name].argv[-1] for name in ("w1", "w2")] == ["w1@%h", "w2@%h"]
+    assert [programs[name].env["MURMUR_WORKER__MODEL_WORKERS"] for name in ("w1", "w2")] == ["4", "4"]
+    assert [programs[name].env["MALLOC_ARENA_MAX"] for name in ("w1", "w2")] == ["2", "2"]
+    assert [program.replaceable for program in programs.values()] == [True, True, False]
+    # It answers those who wait before it is killed.
+    assert int(programs["api"].env["MURMUR_API__STOP_S"]) < programs["api"].grace_s
+
+
+def test_a_ledger_of_ones_own_and_ones_own_replicas_are_left_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger_server, "start", lambda *_, **__: pytest.fail("a ledger was started"))
+    platform = local(tmp_path, ledger={"url": "redis://elsewhere/0"}, worker={"model_workers": 3})
+    programs = started(platform)
+    assert {program.env["MURMUR_LEDGER__URL"] for program in programs.values()} == {"redis://elsewhere/0"}
+    assert programs["w1"].env["MURMUR_WORKER__MODEL_WORKERS"] == "3"
+
+
+def test_a_platform_that_never_gets_ready_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = iter([False] * 100)
+    client = SimpleNamespace(ready=lambda: next(looks))
+    monkeypatch.setattr("murmur.platform.local.Client", lambda *_, **__: nullcontext(client))
+    monkeypatch.setattr("murmur.platform.local.POLL_INTERVAL_S", 0.0)
+    with pytest.raises(CliError, match="isn't ready after 0 s"):
+        local(tmp_path).until_ready(0.0)
+
+
+@pytest.fixture
+def ended_by(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What was done to the platform that `running` has, which isn't there."""
+    found: list[str] = []
+
+    class Platform:
+        def __init__(self, *_: object, lock: int, **__: object) -> None:
+            self.supervisor = SimpleNamespace(kill=lambda: found.append("killed"))
+            assert os.fstat(lock)  # which its ledger's server is to inherit
+
+        def start(self) -> None:
+            found.append("started")
+
+        def stop(self) -> None:
+            found.append("stopped")
+
+    monkeypatch.setattr(up, "LocalPlatform", Platform)
+    monkeypatch.setattr(os, "_exit", lambda status: found.append(f"exit {status}"))
+    return found
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_first_signal_stops_the_platform_in_order_and_the_next_one_kills_it(
+    ended_by: list[str], tmp_path: Path, number: signal.Signals
+) -> None:
+    before = {one: signal.getsignal(one) for one in up.ENDING}
+    settings = Settings(data_dir=tmp_path, model="demo")
+    with (
+        pytest.raises(KeyboardInterrupt),
+        up.running(settings, PlatformConfig(port=ledger_server.free_port()), Terminal()),
+    ):
+        signal.raise_signal(number)
+    assert ended_by == ["started", "stopped"]
+    assert {one: signal.getsignal(one) for one in up.ENDING} == before
+    signals = up.Signals(lambda: ended_by.append("killed"))
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(number)
+        with suppress(KeyboardInterrupt):  # nothing is the end here
+            signal.raise_signal(number)
+    finally:
+        signals.restore()
+    assert ended_by[2:] == ["killed", f"exit {128 + number}"]
+
+
+def test_a_platform_whose_port_is_taken_starts_nothing(ended_by: list[str], tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        layout = PlatformConfig(port=taken.getsockname()[1])
+        with pytest.raises(CliError, match="is taken"), up.running(Settings(data_dir=tmp_path), layout, Terminal()):
+            pass
+    assert ended_by == []
+
+
+def test_a_model_is_fetched_into_the_directory_that_was_named_and_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    fetched: list[Any] = []
+
+    def run(argv: list[str], *, env: dict[str, str], **_: object) -> SimpleNamespace:
+        fetched.append((argv[-3:], env["MURMUR_DATA_DIR"]))
+        snapshot = tmp_path / "models" / "models--Systran--faster-whisper-tiny" / "snapshots" / "abc"
+        snapshot.mkdir(parents=True)
+        (snapshot / "model.bin").touch()
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr(up.subprocess, "run", run)
+    settings = Settings(data_dir=tmp_path, model="tiny")
+    assert settings.model_dir == tmp_path / "models"
+    for _ in range(2):
+        assert with_model(settings, Terminal()).model == "tiny"
+    assert fetched == [(["models", "download", "tiny"], str(tmp_path))]
 
 
 def test_exported_values_are_json_where_the_settings_read_json() -> None:
