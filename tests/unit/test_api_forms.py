@@ -5,7 +5,7 @@ import json
 from collections.abc import AsyncGenerator
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api.uploads.form import MAX_SAMPLES_BYTES, Form
@@ -40,6 +40,7 @@ def test_multipart_gives_the_file_and_the_fields_whatever_the_pieces(size: int) 
     assert form.filename == "a b.wav"
 
 
+@settings(deadline=None)
 @given(audio=st.binary(max_size=300), size=st.integers(1, 400), before=st.booleans(), indent=st.sampled_from([None, 2]))
 def test_json_gives_the_audio_and_the_fields_whatever_the_pieces(
     audio: bytes, size: int, before: bool, indent: int | None
@@ -66,6 +67,7 @@ def test_json_refuses_what_is_not_base64(text: str, size: int) -> None:
         feed(JsonForm(), b'{"audio":"' + text.encode() + b'"}', size)
 
 
+@settings(deadline=None)
 @given(body=st.binary(max_size=400), size=st.integers(1, 50))
 def test_no_body_makes_a_parser_fail_in_another_way_than_with_its_errors(  # fine: another error would be raised
     body: bytes, size: int

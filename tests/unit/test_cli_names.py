@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -35,6 +35,7 @@ def test_names_that_differ_in_case_only_are_one_file_on_many_disks() -> None:
     assert len({name.casefold() for name in named("Talk.flac", "talk.flac", "TALK.mp3")}) == 3
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.lists(st.sampled_from(["a", "b", "A", "a-b", "talk.wav", "talk.mp3", "talk", "..", "talk-2"]), min_size=1),

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from transcription.formats import (
@@ -100,6 +100,7 @@ def test_every_format_has_a_writer_a_type_and_an_extension() -> None:
     assert set(WRITERS) == set(CONTENT_TYPES) == set(EXTENSIONS) == set(ResponseFormat)
 
 
+@settings(deadline=None)
 @given(st.text(), st.floats(0, 1e6))
 def test_no_text_breaks_a_cue_out_of_its_place(text: str, start: float) -> None:
     talk = transcript(Segment(start, start + 1, text))

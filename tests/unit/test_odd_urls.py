@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import httpx
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.fuzz.mutations import damaged
@@ -48,6 +48,7 @@ def _names() -> object:
     assert socket.getaddrinfo is real
 
 
+@settings(deadline=None)
 @given(st.text(max_size=80), st.sampled_from(["http://", "https://", "", "http:", "//"]), st.sampled_from(PORTS))
 def test_no_text_in_the_place_of_a_url_is_an_error_of_ours(text: str, scheme: str, port: int) -> None:
     for url in (scheme + text, f"http://{text}:{port}/", f"http://example.com:{port}/{text}"):

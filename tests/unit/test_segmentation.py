@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worker.engines.segmentation import TimedWord, cut
@@ -62,6 +62,7 @@ def test_no_words_make_no_segments() -> None:
 timed = st.lists(st.tuples(st.text(min_size=0, max_size=6), st.floats(0, 5), st.floats(0, 3)), min_size=1, max_size=40)
 
 
+@settings(deadline=None)
 @given(timed, st.floats(0.1, 10), st.floats(0.1, 5))
 def test_segments_cover_all_words_in_order(
     said: list[tuple[str, float, float]], longest_s: float, pause_s: float

@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from transcription.spans import ROUNDING_S, Piece, Span, cut, pieces, span_length, windows
@@ -21,6 +21,7 @@ def recordings(draw: st.DrawFn) -> tuple[list[Span], float]:
     return speech, round(at + draw(st.integers(0, 5000)) / 1000, 3)
 
 
+@settings(deadline=None)
 @given(recordings(), st.sampled_from([20.0, 60.0, 300.0]))
 def test_spans_cover_the_recording_without_gaps_and_cut_no_speech(
     recording: tuple[list[Span], float], target_s: float
@@ -34,6 +35,7 @@ def test_spans_cover_the_recording_without_gaps_and_cut_no_speech(
         assert not any(stretch.start < span.start < stretch.end for stretch in speech)
 
 
+@settings(deadline=None)
 @given(recordings(), st.sampled_from([20.0, 60.0]))
 def test_each_stretch_of_speech_is_in_one_piece(recording: tuple[list[Span], float], target_s: float) -> None:
     speech, duration = recording
@@ -54,6 +56,7 @@ def test_spans_are_about_as_long_as_they_should_be_where_there_are_pauses() -> N
     assert max(lengths) < 320
 
 
+@settings(deadline=None)
 @given(recordings())
 def test_windows_hold_all_speech_once_and_at_most_thirty_seconds(recording: tuple[list[Span], float]) -> None:
     speech, _ = recording

@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from transcription.speakers import Turn, attribute, label
@@ -127,6 +127,7 @@ turn_lists = st.lists(
 texts = st.lists(st.sampled_from(["yes.", "no", "well,", "hello?", "ah"]), min_size=1, max_size=12).map(" ".join)
 
 
+@settings(deadline=None)
 @given(text=texts, start=times, turns=turn_lists, timed=st.booleans())
 def test_no_word_is_lost_moved_or_left_without_a_speaker(
     text: str, start: float, turns: list[Turn], timed: bool

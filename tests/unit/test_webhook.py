@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -176,6 +176,7 @@ def test_only_a_2xx_is_success_and_410_is_for_good() -> None:
     assert [status for status, what in found.items() if what is Verdict.GONE] == [410]
 
 
+@settings(deadline=None)
 @given(st.floats(0, 1, exclude_max=True))
 def test_waits_grow_to_a_limit_and_end_after_a_day(jitter: float) -> None:
     waits, message = [], MESSAGE

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from transcription.media.audio import RATE
@@ -61,6 +61,7 @@ def test_segments_without_text_or_length_are_left_out() -> None:
 times = st.floats(0, 32, allow_nan=False)
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.floats(0, 40), st.floats(0.1, 9)), min_size=1, max_size=4),
     st.lists(st.tuples(times, times, st.booleans()), max_size=6),
