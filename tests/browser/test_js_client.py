@@ -121,12 +121,171 @@ def test_a_platform_that_stays_away_is_unreachable_after_the_patience(node: str)
     assert run(node, script) == [True]
 
 
+FAKE = """
+    const asked = [], rests = [];
+    // Answers each request with the next of `answers`, the last one for ever; an Error is thrown.
+    const faked = (answers, how = {}) => new Murmur({
+      url: "http://murmur/base//", ...how, onRetry: (rest) => rests.push(rest),
+      fetch: async (url, init) => {
+        const form = init.body instanceof FormData;
+        const body = form ? [...init.body].map(([name, one]) => [name, one.name ?? one]) : init.body;
+        asked.push([`${init.method ?? "GET"} ${url.replace("http://murmur/base", "")}`, body ?? null, init.headers]);
+        const answer = answers.length > 1 ? answers.shift() : answers[0];
+        if (answer instanceof Error) throw answer;
+        return answer();
+      },
+    });
+    const json = (status, body, headers) => () => new Response(JSON.stringify(body), { status, headers });
+    const queued = { id: "j1", status: "queued" };
+    const code = (error) => print([error.name, error.code ?? null, error.message]);
+"""
+
+
+def faked(node: str, script: str) -> list[object]:
+    """What the script printed, whose client asks nobody."""
+    return run(node, FAKE + script)
+
+
+def test_every_call_asks_for_what_its_name_says(node: str) -> None:
+    script = """
+        const murmur = faked([json(200, { ...queued, data: [], languages: [] })], { key: "mur_x" });
+        await murmur.job("a/b", { wait: 5 });
+        await murmur.cancel("j1");
+        await murmur.remove("j1");
+        await murmur.jobs({ status: "failed", limit: 2, cursor: "" });
+        await murmur.result("j1", "json", { partial: true });
+        await murmur.models();
+        await murmur.languages();
+        await murmur.stats();
+        await murmur.submit(new URL("https://a/b.mp3"), { language: "de", model: null });
+        print(asked.map(([what, body]) => [what, body]));
+        print([...new Set(asked.map(([, , headers]) => headers.Authorization))]);
+    """
+    asked, keys = faked(node, script)
+    assert asked == [
+        ["GET /v1/jobs/a%2Fb?wait=5", None],
+        ["POST /v1/jobs/j1/cancel", None],
+        ["DELETE /v1/jobs/j1", None],
+        ["GET /v1/jobs?status=failed&limit=2", None],
+        ["GET /v1/jobs/j1/result?format=json&partial=true", None],
+        ["GET /v1/models", None],
+        ["GET /v1/languages", None],
+        ["GET /stats", None],
+        ["POST /v1/jobs", '{"language":"de","url":"https://a/b.mp3"}'],
+    ]
+    assert keys == ["Bearer mur_x"]
+
+
+def test_every_try_of_a_submit_is_the_same_and_comes_when_the_platform_says(node: str) -> None:
+    script = """
+        const murmur = faked([json(503, {}, { "retry-after": "0.02" }), json(429, {}), json(202, queued)]);
+        const options = { languages: ["de", "en"], diarize: true, known_speakers: { Anna: "data:x" }, prompt: null };
+        await murmur.submit(new Uint8Array([1, 2]), options, { filename: "call.wav" });
+        await murmur.submit(new File(["x"], "talk.mp3"), {}, { idempotencyKey: "mine" });
+        print(asked.map(([, body]) => body));
+        print(asked.map(([, , headers]) => headers["Idempotency-Key"]));
+        print(rests);
+    """
+    bodies, keys, rests = faked(node, script)
+    first = [
+        ["languages", "de"], ["languages", "en"], ["diarize", "true"], ["known_speakers", '{"Anna":"data:x"}'],
+        ["file", "call.wav"],
+    ]  # fmt: skip
+    assert bodies == [first, first, first, [["file", "talk.mp3"]]]
+    assert len(keys[0]) == 32
+    assert keys == [keys[0]] * 3 + ["mine"]
+    assert rests[0] == 0.02
+    assert 0.75 <= rests[1] <= 1.25, "the second pause is twice the first"
+
+
+def test_refusals_are_told_at_once_and_whole_and_busy_platforms_for_as_long_as_the_patience(node: str) -> None:
+    script = """
+        const wrong = { code: "invalid_option", detail: "beam_size: 0" };
+        await faked([json(422, wrong, { "x-request-id": "r1" })]).job("j1").catch((error) => {
+          code(error);
+          print([error.status, error.requestId, error.retryAfter]);
+        });
+        await faked([json(400, { error: { code: "model_not_found", message: "no such" } })]).job("j1").catch(code);
+        await faked([() => new Response("<h1>", { status: 500 })]).job("j1").catch(code);
+        await faked([json(503, { code: "queue_full" }, { "retry-after": "90" })]).job("j1").catch((error) => {
+          code(error);
+          print(error.retryAfter);
+        });
+        print([asked.length, rests.length]);
+        await faked([new TypeError("refused")], { patience: 0 }).job("j1").catch(code);
+        const ended = { ...queued, status: "failed", error: { message: "no sound" } };
+        await faked([json(200, queued), json(200, ended)]).wait("j1").catch(code);
+        await faked([json(200, { ...queued, status: "canceled" })]).wait("j1").catch(code);
+        print((await faked([json(200, queued), json(200, { ...queued, status: "completed" })]).wait("j1")).status);
+        print(await faked([() => new Response("1\\n")]).result("j1", "srt"));
+    """
+    assert faked(node, script) == [
+        ["ApiError", "invalid_option", "beam_size: 0"],
+        [422, "r1", None],
+        ["ApiError", "model_not_found", "no such"],
+        ["ApiError", "http_500", "status 500"],
+        ["ApiError", "queue_full", "status 503"],
+        90,
+        [4, 0],
+        ["Unreachable", None, "no answer from the platform: refused"],
+        ["JobEnded", None, "no sound"],
+        ["JobEnded", None, "job j1 is canceled"],
+        "completed",
+        "1\n",
+    ]
+
+
+def test_a_stream_is_taken_up_after_its_last_whole_event_and_ends_with_the_job(node: str) -> None:
+    script = r"""
+        const text = (words) => [...new TextEncoder().encode(words)].map((one) => Uint8Array.of(one));
+        const sent = (words) => () => new Response(new ReadableStream({
+          start(to) {
+            for (const one of text(words)) to.enqueue(one);
+            to.close();
+          },
+        }));
+        const broken = sent(': hi\n\nid: 1\nevent: segment\ndata: {"text": "ü"}\n\nid: 2\nev');
+        const last = sent('id: 2\nevent: error\ndata: {"code": "boom"}\n\nid: 3\nevent: x\ndata: {}\n\n');
+        const murmur = faked([broken, json(503, {}, { "retry-after": "0" }), last]);
+        for await (const event of murmur.stream("j1")) print(event);
+        print(asked.map(([what, , headers]) => [what, headers["Last-Event-ID"] ?? null]));
+        const over = faked([() => new Response(null, { status: 204 })]);
+        for await (const event of over.stream("j1", { after: "9" })) print(event);
+        print(asked.at(-1)[2]["Last-Event-ID"]);
+        await faked([json(404, { code: "job_not_found" })]).stream("j1").next().catch(code);
+    """
+    events = "GET /v1/jobs/j1/events"
+    assert faked(node, script) == [
+        {"id": "1", "type": "segment", "data": {"text": "ü"}},
+        {"id": "2", "type": "failed", "data": {"code": "boom"}},
+        [[events, None], [events, "1"], [events, "1"]],
+        "9",
+        ["ApiError", "job_not_found", "status 404"],
+    ]
+
+
+def test_who_gives_up_waits_for_nothing_more(node: str) -> None:
+    script = """
+        const giving = new AbortController();
+        const murmur = faked([json(503, {}, { "retry-after": "50" })]);
+        const waiting = murmur.job("j1", { signal: giving.signal }).catch((error) => print(error.name));
+        setTimeout(() => giving.abort(), 10);
+        await waiting;
+        await murmur.job("j1", { signal: giving.signal }).catch((error) => print(error.name));
+        print(asked.length);
+    """
+    began = time.monotonic()
+    assert faked(node, script) == ["AbortError", "ApiError", 2]
+    assert time.monotonic() - began < 40, "it waited the whole pause out"
+
+
 def test_webhooks_are_verified(node: str) -> None:
     secret, other = "whsec_" + "MDEy" * 8, "whsec_" + "QUFB" * 8
     now, body = int(time.time()), '{"type":"job.completed"}'
     headers = {"webhook-id": "m", "webhook-timestamp": str(now)}
     headers["webhook-signature"] = signatures([other, secret], "m", now, body.encode())
     old = {**headers, "webhook-timestamp": str(now - 900)}
+    old["webhook-signature"] = signatures([secret], "m", now - 900, body.encode())
     script = """
         const [body, headers, old, secret] = argv.map((one, index) => (index % 3 ? JSON.parse(one) : one));
         print(await verifyWebhook(body, headers, secret));

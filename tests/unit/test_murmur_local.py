@@ -278,7 +278,7 @@ def test_a_model_is_fetched_into_the_directory_that_was_named_and_once(
         (snapshot / "model.bin").touch()
         return SimpleNamespace(returncode=0)
 
-    monkeypatch.setattr(up.subprocess, "run", run)
+    monkeypatch.setattr(subprocess, "run", run)
     settings = Settings(data_dir=tmp_path, model="tiny")
     assert settings.model_dir == tmp_path / "models"
     for _ in range(2):

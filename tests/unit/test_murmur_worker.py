@@ -4,6 +4,7 @@ import plistlib
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -115,7 +116,7 @@ def supervised(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Supervisor]]:
     monkeypatch.setattr(module, "Supervisor", Supervisor)
     monkeypatch.setattr(module, "POLL_INTERVAL_S", 0.0)
     ticks = iter(range(1000))
-    monkeypatch.setattr(module.time, "sleep", lambda _: next(ticks))  # ends what would look for ever
+    monkeypatch.setattr(module, "time", SimpleNamespace(sleep=lambda _: next(ticks)))  # ends what would look for ever
     before: Any = signal.getsignal(signal.SIGTERM)
     yield made
     signal.signal(signal.SIGTERM, before)
