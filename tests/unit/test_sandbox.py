@@ -100,10 +100,11 @@ def test_a_codec_that_crashes_leaves_no_copy_of_the_recording_in_a_core_file(tmp
 
 def test_files_that_were_looked_at_stay_open_nowhere(sandbox: Sandbox, tmp_path: Path) -> None:
     run(sandbox, "read", tmp_path)
-    before = zygote().num_fds()
+    before, ours = zygote().num_fds(), psutil.Process().num_fds()
     for _ in range(5):
         run(sandbox, "read", tmp_path)
     eventually(lambda: zygote().num_fds() <= before)
+    eventually(lambda: psutil.Process().num_fds() <= ours)
 
 
 def test_a_codec_that_hangs_is_given_up_and_killed(sandbox: Sandbox, tmp_path: Path) -> None:
