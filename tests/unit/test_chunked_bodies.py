@@ -106,10 +106,12 @@ async def test_tiny_chunks_are_broken_off_with_a_reason(site: Site) -> None:
     assert (orjson.loads(body)["code"], orjson.loads(body)["status"]) == ("malformed_request", 400)
 
 
-async def test_many_chunks_of_a_usual_length_are_taken(site: Site) -> None:
+async def test_many_chunks_of_a_usual_length_are_taken(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server.time, "monotonic", lambda: 100.0)  # as fast as can be
     await site.came(HEAD, *(chunks(bytes(64), end=False) for _ in range(100)), chunks())
     await site.answered(1)
     assert [len(body) for body in site.bodies] == [6400]
+    assert not site.wire.closed
 
 
 async def test_tiny_chunks_that_come_slowly_are_taken(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,6 +124,7 @@ async def test_tiny_chunks_that_come_slowly_are_taken(site: Site, monkeypatch: p
     await site.came(chunks())
     await site.answered(1)
     assert site.bodies == [b"x" * 40]
+    assert not site.wire.closed
 
 
 async def test_each_request_of_a_connection_has_chunks_of_its_own(site: Site) -> None:
@@ -130,3 +133,9 @@ async def test_each_request_of_a_connection_has_chunks_of_its_own(site: Site) ->
         await site.answered(number)
     assert site.bodies == [b"x" * 8] * 4
     assert not site.wire.closed
+
+
+async def test_of_requests_that_come_in_one_read_each_has_its_own_body(site: Site) -> None:
+    await site.came(HEAD + chunks(b"one", b"two") + HEAD + chunks(b"three"))
+    await site.answered(2)
+    assert site.bodies == [b"onetwo", b"three"]

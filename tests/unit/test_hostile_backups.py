@@ -208,6 +208,21 @@ def test_an_endless_stream_is_not_read_to_its_end_nor_kept(pattern: bytes, begin
         tracemalloc.stop()
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "why"),
+    [
+        (ABOUT, good()[ABOUT] + b" " * 65_536, "may have 65536"),
+        (MANIFEST, archive.MANIFEST_TEXT + b" ", f"may have {len(archive.MANIFEST_TEXT)}"),
+        (BASE, b"REDIS0011" + bytes(200), "isn't one that Redis reads"),
+        (BASE, b"RIDES0011" + RDB[9:], "isn't one that Redis reads"),
+        (BASE, b"", "isn't one that Redis reads"),
+    ],
+)
+def test_a_part_that_is_longer_than_it_can_be_or_no_snapshot_is_refused(name: str, content: bytes, why: str) -> None:
+    with pytest.raises(BackupFailed, match=why):
+        verify(io.BytesIO(packed({**good(), name: content})), PLAIN)
+
+
 def test_a_snapshot_of_more_than_8_gib_is_read_by_the_size_in_its_notes() -> None:
     head = member(BASE, size=9 * GIB).tobuf(tarfile.PAX_FORMAT)
     assert head[156:157] == tarfile.XHDTYPE

@@ -1,5 +1,7 @@
 """Scratch: what many ask for is decoded once a host, and whoever dies in the middle leaves nothing in the way."""
 
+import io
+import os
 import subprocess
 import sys
 import threading
@@ -35,6 +37,64 @@ def test_what_is_kept_is_found_whole_and_with_all_that_is_known_of_it(tmp_path: 
     found = Scratch(tmp_path).found("one")
     assert (found.size, found.holes.all, found.warnings, found.tracks) == (1000, (Hole(500, 7),), (said,), (track,))
     assert np.array_equal(found[:] * 32768, SOUND)
+
+
+def test_what_is_kept_is_on_the_disk_before_and_under_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[tuple[str, int]] = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: steps.append(("synced", os.fstat(descriptor).st_ino)))
+    replace = Path.replace
+
+    def replaced(path: Path, target: Path) -> Path:
+        steps.append(("named", path.stat().st_ino))
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", replaced)
+    with Scratch(tmp_path).draft("one", waiting=lambda: None) as draft:
+        draft.keep(decode(draft))
+    file, folder = (tmp_path / "one.pcm").stat().st_ino, tmp_path.stat().st_ino
+    assert steps == [("synced", file), ("named", file), ("synced", folder)]
+
+
+@pytest.mark.parametrize("said", [0, -1, 1001, 1000.0, True, None, "1000"])
+def test_a_decoder_is_not_believed_how_many_samples_there_are(said: object) -> None:
+    facts: dict[str, object] = {"samples": said, "holes": [], "warnings": [], "tracks": []}
+    with pytest.raises(ValueError, match="of 1000"):
+        Recording.from_report(io.BytesIO(SOUND.tobytes()), 1000, facts)
+    assert Recording.from_report(io.BytesIO(SOUND.tobytes()), 1000, facts | {"samples": 1000}).size == 1000
+
+
+class Shared(io.BytesIO):
+    """A file of two readers, the first of whom gives the other every chance to come in between."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self.second = threading.Event()
+        self.seeks = 0
+
+    def seek(self, position: int, whence: int = 0, /) -> int:
+        found = super().seek(position, whence)
+        self.seeks += 1
+        if self.seeks == 1:
+            self.second.wait(0.2)
+        else:
+            self.second.set()
+        return found
+
+
+def test_threads_that_read_one_recording_get_each_its_own_stretch() -> None:
+    recording = Recording(file := Shared(SOUND.tobytes()), size=SOUND.size)
+    found: dict[int, list[float]] = {}
+
+    def read(begin: int) -> None:
+        found[begin] = list(recording[begin : begin + 3] * 32768)
+
+    readers = [threading.Thread(target=read, args=(begin,)) for begin in (0, 500)]
+    for reader in readers:
+        reader.start()
+    for reader in readers:
+        reader.join(30)
+    assert found == {0: [0, 1, 2], 500: [500, 501, 502]}
+    assert file.seeks == 2
 
 
 def test_what_is_not_kept_leaves_no_file(tmp_path: Path) -> None:
