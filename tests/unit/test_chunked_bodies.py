@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any
 
 import orjson
@@ -107,7 +108,7 @@ async def test_tiny_chunks_are_broken_off_with_a_reason(site: Site) -> None:
 
 
 async def test_many_chunks_of_a_usual_length_are_taken(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server.time, "monotonic", lambda: 100.0)  # as fast as can be
+    monkeypatch.setattr(server, "time", SimpleNamespace(monotonic=lambda: 100.0))  # as fast as can be
     await site.came(HEAD, *(chunks(bytes(64), end=False) for _ in range(100)), chunks())
     await site.answered(1)
     assert [len(body) for body in site.bodies] == [6400]
@@ -116,7 +117,7 @@ async def test_many_chunks_of_a_usual_length_are_taken(site: Site, monkeypatch: 
 
 async def test_tiny_chunks_that_come_slowly_are_taken(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [100.0]
-    monkeypatch.setattr(server.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(server, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     await site.came(HEAD)
     for _ in range(40):
         await site.came(chunks(b"x", end=False))
