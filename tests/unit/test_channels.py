@@ -14,6 +14,7 @@ from demo import SAMPLES
 from tests import audio_files, sound
 from transcription.channels import Channel, joined
 from transcription.media.codecs.decode import decode
+from transcription.media.codecs.sameness import Sameness
 from transcription.media.recording import Recording
 from transcription.result_warning import ResultWarning, WarningCode
 from transcription.transcript import Segment, Transcript
@@ -59,6 +60,17 @@ def test_quiet_channel_is_not_the_same_as_a_loud_one_nor_is_silence(tmp_path: Pa
 
 def test_two_silent_channels_are_the_same(tmp_path: Path) -> None:
     assert held(wav(tmp_path, sine(300), sine(0) * 0, sine(0) * 0), 3).same_as == 2
+
+
+def test_a_channel_that_a_part_of_the_file_lacks_is_silent_there_and_not_its_neighbour() -> None:
+    mono, stereo = np.ones((1, 100), np.float32), np.zeros((2, 100), np.float32)
+    second = Sameness(2)
+    second.hear(mono)
+    second.hear(stereo)
+    assert second.same_as is None
+    third = Sameness(3)
+    third.hear(mono)
+    assert third.same_as == 2  # both are silent
 
 
 def encoded(stereo: NDArray[np.int16], codec: str, container: str, sample_format: str) -> bytes:

@@ -1,0 +1,130 @@
+"""Lengths that files claim, and demuxers that stumble: by what is asked of FFmpeg's objects, without any file."""
+
+import os
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import av
+import pytest
+
+from transcription.media.codecs import decode
+from transcription.media.codecs.claims import cut_short, is_believable
+from transcription.media.codecs.frames import PATIENCE, Frames
+from transcription.media.containers.part import Part
+from transcription.tracks import Track
+
+HOUR_S = 3600.0
+
+
+def container(name: str, seconds: float, *, kinds: tuple[str, ...] = ("audio",)) -> Any:
+    """A container whose one track claims so many seconds."""
+    sound = SimpleNamespace(type="audio", duration=round(seconds * 1000), start_time=0, time_base=Fraction(1, 1000))
+    every = [sound if kind == "audio" else SimpleNamespace(type=kind) for kind in kinds]
+
+    class Streams(list[Any]):
+        audio = (sound,)
+
+    return SimpleNamespace(format=SimpleNamespace(name=name), start_time=0, duration=None, streams=Streams(every))
+
+
+def track(codec: str = "pcm_s16le") -> Track:
+    return Track(number=1, codec=codec, channels=1, sample_rate=16_000)
+
+
+class Bytes:
+    """A file's bytes."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self.size = len(data)
+
+    def get(self, position: int, count: int) -> bytes:
+        return self._data[position : position + count]
+
+
+def believed(name: str, seconds: float, size: int, **how: Any) -> bool:
+    codec = how.pop("codec", "pcm_s16le")
+    file: Any = Bytes(how.pop("data", b""))
+    return is_believable(container(name, seconds, **how), track(codec), Part(0, size), file, limit_s=HOUR_S)
+
+
+def test_a_claim_is_believed_where_a_header_says_it_and_the_bytes_can_be_so_long() -> None:
+    assert believed("wav", 10.0, 320_044)
+    assert not believed("wav", 10.0, 900), "a few bytes claim ten seconds"
+    assert not believed("wav", 0.1, 3_200_000), "megabytes claim a moment"
+    assert not believed("wav", HOUR_S + 1, 120_000_000), "longer than is allowed"
+    assert not believed("wav", 0.0, 320_044), "nothing is claimed"
+    assert not believed("mp3", 10.0, 80_000, codec="mp3"), "FFmpeg's guess"
+    assert believed("mp3", 10.0, 80_000, codec="mp3", data=b"\xff\xfb" + bytes(34) + b"Xing" + bytes(100))
+    assert believed("mov,mp4,m4a,3gp,3g2,mj2", 10.0, 50_000_000, kinds=("video", "audio"))
+    assert not believed("mov,mp4,m4a,3gp,3g2,mj2", 10.0, 200_000_000, kinds=("video", "audio"))
+
+
+def missing_s(name: str, seconds: float, heard_s: float, *, part: Part, size: int = 320_000, last: bytes = b"") -> Any:
+    file: Any = Bytes(bytes(size - len(last)) + last)
+    return cut_short(container(name, seconds), track(), part, file, heard_s=heard_s, seen_s=heard_s)
+
+
+def test_what_a_header_claims_beyond_the_sound_is_missing_and_a_little_less_is_not() -> None:
+    whole = Part(0, 320_000)
+    assert missing_s("wav", 10.0, 6.0, part=whole) == pytest.approx(4.0)
+    assert missing_s("wav", 10.0, 9.8, part=whole) is None
+    assert missing_s("wav", 1000.0, 992.0, part=whole) is None  # a hundredth
+    assert missing_s("mp3", 10.0, 6.0, part=whole) is None  # only a guess
+    assert missing_s("wav", 10.0, 6.0, part=Part(0, 320_000, goes_on=True)) is None
+    # By its bytes, where the claim doesn't say it: half as many again are missing.
+    assert missing_s("mp3", 0.0, 6.0, part=Part(0, 320_000, missing=160_000)) == pytest.approx(3.0)
+    assert missing_s("mpegts", 0.0, 6.0, part=whole) == 0.0
+    assert missing_s("mpegts", 0.0, 6.0, part=whole, last=b"G" + bytes(187)) is None
+
+
+class Stumbling:
+    """A demuxer whose reads fail where *steps* hold no packet."""
+
+    def __init__(self, *steps: Any) -> None:
+        self.format = SimpleNamespace(name="wav")
+        self.streams = [SimpleNamespace(index=0)]
+        self.start_time = None
+        self.asked = 0
+        self._steps = list(steps)
+
+    def demux(self) -> Iterator[Any]:
+        self.asked += 1
+        assert self.asked <= 10 * PATIENCE, "it is asked for ever"
+        while self._steps:
+            step = self._steps.pop(0) if len(self._steps) > 1 or self._steps[0] is not None else None
+            if step is None:
+                raise av.FFmpegError(1, "Invalid data found")
+            yield step
+
+
+def packet(number: int) -> Any:
+    return SimpleNamespace(stream_index=0, pts=None, time_base=None, pos=None, size=10, number=number)
+
+
+def packets(demuxer: Any) -> list[int]:
+    file: Any = SimpleNamespace(tell=lambda: 0)
+    return [found.number for found in Frames(demuxer, demuxer.streams[0], file)._packets()]  # type: ignore[attr-defined]
+
+
+def test_a_demuxer_s_error_is_not_the_end_of_the_sound() -> None:
+    assert packets(Stumbling(packet(1), None, None, packet(2), None, packet(3))) == [1, 2, 3]
+
+
+def test_a_demuxer_that_goes_on_no_more_is_given_up() -> None:
+    demuxer = Stumbling(packet(1), None)  # the last step stays
+    assert packets(demuxer) == [1]
+    assert demuxer.asked == PATIENCE
+
+
+def test_samples_are_written_whole_though_the_disk_takes_little_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, content = os.write, os.urandom(100)
+    with (tmp_path / "pcm").open("wb") as file, monkeypatch.context() as patched:
+        patched.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:7]))
+        decode._write(file.fileno(), content)
+    assert (tmp_path / "pcm").read_bytes() == content
