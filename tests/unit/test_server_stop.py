@@ -28,7 +28,7 @@ class Site:
             self.ended.append(self.connection.cycle)
 
         monkeypatch.setattr(uvicorn.Server, "shutdown", shutdown)
-        monkeypatch.setattr(server.logs, "write_directly", lambda: self.written.append(1))
+        monkeypatch.setattr("api.server.logs.write_directly", lambda: self.written.append(1))
         monkeypatch.setattr(server, "SETTLE_S", 0.0)
 
 
