@@ -231,6 +231,21 @@ async def test_wrong_method_names_all_that_the_path_has(api: Bench) -> None:
     assert (await api.http.put("/v1/jobs/abc")).headers["allow"] == "DELETE, GET"
 
 
+@pytest.mark.parametrize(
+    ("path", "meant"),
+    [
+        ("/v1/job", "/v1/jobs"),
+        ("/api/v2/transcribe", "/api/v1/transcribe"),
+        ("/robots.txt", ""),
+        ("/internal/blob", ""),
+    ],
+)
+async def test_of_an_unknown_path_it_is_said_which_was_meant_at_once(api: Bench, path: str, meant: str) -> None:
+    detail = (await api.http.get(path)).json()["detail"]
+    assert detail.partition("; ")[2] == (f"did you mean {meant}?" if meant else "")
+    assert api.app.openapi_schema is None, "the document takes half a second, in which nobody else is answered"
+
+
 async def test_wrong_parameter_is_named_and_its_value_repeated_in_part_only(api: Bench) -> None:
     answer = await api.http.get(f"/v1/jobs?limit={'9' * 3000}x")
     assert answer.status_code == 422
