@@ -6,7 +6,7 @@ import re
 import signal
 import time
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import httpx
 import pytest
@@ -14,6 +14,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, Request, expect
 
 from demo import DIALOGUE, SAMPLES
+from tests.browser.faked_platform import FakedPlatform
 from tests.live_api import live_api
 from tests.platform import TestPlatform, eventually, running_platform
 from tests.secured_api import settings_for
@@ -269,3 +270,125 @@ def test_programs_get_addresses_where_browsers_get_the_page(platform: TestPlatfo
     page = httpx.get(platform.url, headers={"Accept": "text/html,*/*;q=0.8"})
     assert page.headers["content-type"].startswith("text/html")
     assert "Accept" in page.headers["vary"]
+
+
+JOB = {
+    "id": "j1", "status": "completed", "model": "base", "language": "en", "cached": False, "compute_s": 2.0,
+    "progress": {"fraction": 1.0}, "warnings": [],
+    "audio": {"filename": "talk.mp3", "duration_s": 20.0},
+}  # fmt: skip
+NO_SOUND = {"code": "corrupt_audio", "message": "no sound in it"}
+
+
+@pytest.fixture
+def faked(page: Page) -> FakedPlatform:
+    return FakedPlatform(page)
+
+
+@pytest.mark.parametrize(
+    ("job", "said", "cancellable"),
+    [
+        (JOB | {"status": "failed", "error": NO_SOUND}, "No sound in it. Check that the recording plays", False),
+        (JOB | {"status": "expired"}, "isn't kept any more. Send the recording again.", False),
+        (JOB | {"status": "canceled"}, "Canceled", False),
+        (JOB | {"status": "completed", "cached": True}, "Done at once: this recording was known", False),
+        (JOB | {"status": "completed"}, "Done in 2 s of computing", False),
+        (JOB | {"status": "queued", "queue": {"position": 3, "eta_s": 75}}, "Number 3 in the queue, starts in", True),
+        (JOB | {"status": "processing", "progress": {"fraction": 0.42}}, "Transcribing, 42 %", True),
+        (None, "There is no such job. It may have been deleted", False),
+    ],
+    ids=lambda value: value and value["status"] if isinstance(value, dict) else "",
+)
+def test_a_job_says_how_it_is_and_can_be_canceled_while_that_makes_sense(
+    faked: FakedPlatform, page: Page, job: dict[str, Any] | None, said: str, *, cancellable: bool
+) -> None:
+    faked.job, faked.result = job, {"segments": [], "language": "en"}
+    faked.open()
+    expect(page.locator("p.status")).to_contain_text(said)
+    expect(page.get_by_role("button", name="Cancel", exact=True)).to_be_visible(visible=cancellable)
+
+
+def spoken(start: float, text: str, **more: Any) -> dict[str, Any]:
+    """A segment of a second."""
+    return {"start": start, "end": start + 1.0, "text": f" {text}", **more}
+
+
+def test_live_segments_stand_in_the_order_of_time_and_what_is_lacking_is_said_once(
+    faked: FakedPlatform, page: Page
+) -> None:
+    jobs = [JOB | {"status": "queued", "queue": {"position": 1}}, JOB | {"status": "processing"}]
+    faked.job = lambda: jobs.pop(0) if len(jobs) > 1 else jobs[0]
+    damaged = {"code": "damaged", "message": "part of it is lost"}
+    faked.events = [
+        ("status", {"status": "processing"}), ("segment", spoken(9.0, "third")), ("segment", spoken(1.0, "first")),
+        ("warning", damaged), ("segment", spoken(5.0, "second")), ("warning", damaged),
+    ]  # fmt: skip
+    faked.open()
+    expect(page.locator(".segments.live .text")).to_have_text(["first", "second", "third"])
+    expect(page.locator(".notes li")).to_have_text(["part of it is lost"])
+    assert "GET /v1/jobs/j1/result" not in faked.asked
+    # Whoever looks again sees the end.
+    jobs[:] = [JOB | {"warnings": [damaged]}]
+    faked.result = {"segments": [spoken(1.0, "first"), spoken(5.0, "second")], "warnings": [damaged]}
+    page.reload()
+    expect(page.locator(".segments:not(.live) .text")).to_have_text(["first", "second"])
+    expect(page.locator(".notes li")).to_have_text(["part of it is lost"])
+
+
+def test_where_a_job_waits_is_asked_again(faked: FakedPlatform, page: Page) -> None:
+    places = [4, 4, 2]
+    faked.job = lambda: JOB | {
+        "status": "queued", "queue": {"position": places.pop(0) if len(places) > 1 else places[0]},
+    }  # fmt: skip
+    faked.open()
+    expect(page.locator("p.status")).to_have_text("Number 2 in the queue")
+
+
+def test_texts_are_mended_and_given_up_and_belong_to_their_job_until_it_is_deleted(
+    faked: FakedPlatform, page: Page
+) -> None:
+    word = {"word": " seven", "start": 5.0, "end": 6.0, "probability": 0.2}
+    first, second = spoken(1.0, "one", speaker="A"), spoken(5.0, "seven", speaker="B", words=[word])
+    faked.job, faked.result = JOB, {"segments": [first, second], "language": "en"}
+    faked.open()
+    expect(page.locator(".segment")).to_have_count(2)
+    assert page.locator(".segment").evaluate_all("all => all.map((one) => one.dataset.speaker)") == ["0", "1"]
+    expect(page.locator(".word.unsure")).to_have_attribute("title", "20 % sure")
+    page.get_by_label("Mark unsure words").uncheck()
+    expect(page.locator(".segments.no-doubts")).to_have_count(1)
+
+    def mended(text: str, key: str) -> None:
+        page.get_by_role("button", name="Edit the segment at 0:01").click()
+        page.locator("textarea").fill(text)
+        page.keyboard.press(key)
+
+    mended("two", "Escape")
+    expect(page.locator(".segment .text")).to_have_text(["one", "seven"])
+    mended("two", "Control+Enter")
+    expect(page.locator(".segment .text")).to_have_text(["two", "seven"])
+    assert page.evaluate("localStorage.getItem('murmur.edits.j1')") == '{"0":"two"}'
+    page.reload()
+    expect(page.locator(".segment.edited .text")).to_have_text(["two"])
+    mended("one", "Control+Enter")
+    expect(page.locator(".segment.edited")).to_have_count(0)
+    assert page.evaluate("localStorage.getItem('murmur.edits.j1')") is None
+    mended("three", "Control+Enter")
+    page.get_by_label("Format").select_option("srt")
+    with page.expect_download() as coming:
+        page.get_by_role("button", name="Download").click()
+    assert coming.value.suggested_filename == "talk.srt"
+    assert "three" in Path(coming.value.path()).read_text()
+    page.once("dialog", lambda dialog: dialog.dismiss())
+    page.get_by_role("button", name="Delete").click()
+    assert not [one for one in faked.asked if one.startswith("DELETE")]
+    page.once("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Delete").click()
+    page.wait_for_url("**/#/")
+    assert "DELETE /v1/jobs/j1" in faked.asked
+    assert page.evaluate("localStorage.getItem('murmur.edits.j1')") is None
+
+
+def test_a_recording_in_which_nobody_speaks_is_said_to_be_one(faked: FakedPlatform, page: Page) -> None:
+    faked.job, faked.result = JOB, {"segments": [], "language": "en"}
+    faked.open()
+    expect(page.locator(".transcript")).to_contain_text("No speech was found in this recording.")
