@@ -129,6 +129,10 @@ FAKE = """
       fetch: async (url, init) => {
         const form = init.body instanceof FormData;
         const body = form ? [...init.body].map(([name, one]) => [name, one.name ?? one]) : init.body;
+        if (asked.length > 50) {
+          print("asked for ever");
+          process.exit();
+        }
         asked.push([`${init.method ?? "GET"} ${url.replace("http://murmur/base", "")}`, body ?? null, init.headers]);
         const answer = answers.length > 1 ? answers.shift() : answers[0];
         if (answer instanceof Error) throw answer;

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -78,7 +79,7 @@ def cell(name: str, kind: str) -> str:
     return ", ".join([much, *sorted(codes)])
 
 
-def recorded(content: bytes, **asked: str) -> Recording:
+def recorded(content: bytes, **asked: Any) -> Recording:
     """Decode a recording."""
     path = Path(_folder()) / "recording"
     path.write_bytes(content)

@@ -4,6 +4,7 @@ import io
 import random
 import struct
 from collections.abc import Callable
+from pathlib import Path
 
 import av
 import numpy as np
@@ -12,8 +13,9 @@ from av.audio.stream import AudioStream
 
 from tests.audio_files import wav_of
 from tests.recordings import corpus, measure
-from transcription.errors import IndexMissing, NoSamples
+from transcription.errors import IndexMissing, NoSamples, TooLong
 from transcription.media.audio import RATE
+from transcription.media.codecs.probe import listen, probe
 
 SECONDS = 11.04
 JUNK = random.Random(2).randbytes(3000).replace(b"\xff", b"\xfe")
@@ -171,3 +173,54 @@ def test_a_microphone_in_the_subwoofer_s_place_is_heard() -> None:
     recording = measure.recorded(corpus.written(corpus.FORMS["FLAC"], [channels], layout="5.1"))
     assert measure.share(recording, lambda time: time) > measure.MOST
     assert [warning.code.value for warning in recording.warnings] == ["channels_cancel"]
+
+
+def test_what_is_missing_is_told_with_its_place_and_its_length() -> None:
+    whole = of("WAV")
+    (cut,) = measure.recorded(whole[: len(whole) * 6 // 10]).warnings
+    assert (cut.code.value, cut.start) == ("truncated", pytest.approx(0.6 * SECONDS, abs=0.1))
+    assert cut.seconds == pytest.approx(0.4 * SECONDS, abs=0.1)
+    (hole,) = measure.recorded(corpus.made("MP3", "hole")).warnings
+    assert (hole.code.value, hole.start) == ("damaged", pytest.approx(corpus.HOLE_AT * SECONDS, abs=0.3))
+    assert hole.seconds == pytest.approx(corpus.HOLE * SECONDS, abs=0.3)
+    # The second file's channels cancel each other, at another rate than ours.
+    sound = corpus.speech()[::2]
+    inverted = wav_of(np.stack([sound, -sound], axis=1), rate=RATE // 2)
+    (cancel,) = measure.recorded(whole + inverted).warnings
+    assert (cancel.code.value, cancel.start) == ("channels_cancel", pytest.approx(SECONDS, abs=0.1))
+    assert cancel.seconds == pytest.approx(SECONDS, abs=0.1)
+
+
+@pytest.mark.parametrize("codec", ["pcm_u8", "pcm_s24le", "pcm_s32le", "pcm_f32le", "pcm_f64le"])
+def test_a_channel_alone_is_as_loud_in_every_width(codec: str) -> None:
+    both = np.stack([corpus.speech(), corpus.speech() // 2])
+    found = measure.recorded(corpus.written(corpus.Form("wav", codec), [both], layout="stereo"), channel=2)
+    heard, said = found[:], corpus.speech() / 65536
+    assert np.abs(heard[: said.size] - said[: heard.size]).max() < 0.02
+    assert abs(float(heard.mean())) < 0.005
+
+
+def test_a_later_file_that_lacks_the_asked_track_is_heard_all_the_same() -> None:
+    form = corpus.FORMS["Matroska, AAC"]
+    film = corpus.written(form, [0 * corpus.speech(), corpus.speech()], languages=["ger", "eng"])
+    recording = measure.recorded(film + of("Matroska, AAC"), track="2")
+    assert measure.share(recording, lambda time: time) > measure.MOST
+    assert measure.share(recording, lambda time: time + SECONDS) > measure.MOST
+    assert [track.number for track in recording.tracks if track.taken] == [2]
+
+
+def test_all_files_in_one_are_as_long_as_all_of_them(tmp_path: Path) -> None:
+    path = tmp_path / "both"
+    path.write_bytes(of("WAV") + of("MP3"))
+    assert probe(path, max_duration_s=3600).duration_s == pytest.approx(2 * SECONDS, abs=0.2)
+    assert probe(path, max_duration_s=15).duration_s == 15
+
+
+def test_a_sample_of_a_voice_is_heard_to_its_end_and_no_further_than_the_limit(tmp_path: Path) -> None:
+    path = tmp_path / "sample"
+    path.write_bytes(wav_of(np.full((2 * RATE, 1), 8192, np.int16), rate=RATE))
+    with path.open("rb") as file:
+        found = listen(file.fileno(), max_duration_s=3)
+    assert (found.duration_s, found.loudness) == (pytest.approx(2.0, abs=0.01), pytest.approx(0.25, abs=0.01))
+    with path.open("rb") as file, pytest.raises(TooLong):
+        listen(file.fileno(), max_duration_s=1)

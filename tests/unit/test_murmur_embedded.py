@@ -83,6 +83,55 @@ raise SystemExit(script["watch"](os.getppid(), 9, said))
     assert watcher.returncode == 3
 
 
+def test_a_program_gets_what_it_was_promised_and_all_that_it_writes_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KEPT", "ours")
+    monkeypatch.setenv("CHANGED", "ours")
+    said: list[str] = []
+    reading, writing = os.pipe()
+    os.write(writing, b"inherited")
+    os.close(writing)
+    # What it reads from its own input, the mask of its files, both streams, and bytes that are no text.
+    script = (
+        f"cat; umask; pwd; echo $KEPT $CHANGED; cat <&{reading}; echo; echo wrong >&2; printf '\\377 odd\\n'; echo end"
+    )
+    program = Program(
+        name="x", argv=["bash", "-c", script], env={"CHANGED": "its"}, descriptors=(reading,), directory=tmp_path
+    )
+    process = Process(program, lambda _, line: said.append(line))
+    os.close(reading)
+    assert process.wait(30)
+    assert said == ["0077", str(tmp_path), "ours its", "inherited", "wrong", "\ufffd odd", "end"]
+
+
+def test_what_a_program_left_behind_goes_with_it_though_it_ended_in_order(tmp_path: Path) -> None:
+    said: list[str] = []
+    argv = ["sh", "-c", "sleep 1000 & trap 'exit 0' TERM; echo $!; while :; do sleep 0.05; done"]
+    process = Process(Program(name="x", argv=argv), lambda _, line: said.append(line))
+    eventually(lambda: said)
+    process.stop()
+    assert process.poll() == 0
+    eventually(lambda: not psutil.pid_exists(int(said[0])))
+
+
+def test_a_program_that_must_write_its_file_is_asked_to_when_its_parent_dies(tmp_path: Path) -> None:
+    trap = f"trap 'echo written > {tmp_path}/file; exit 0' TERM; touch {tmp_path}/ready; while :; do sleep 0.05; done"
+    argv = ["sh", "-c", trap]
+    script = (
+        "import time, signal; from murmur.platform.processes import Process, Program;"
+        f"p = Process(Program(name='x', argv={argv!r}, last_signal=signal.SIGTERM), print);"
+        "print(p.pid, flush=True); time.sleep(1000)"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        group = int(parent.stdout.readline())
+        eventually((tmp_path / "ready").exists)
+        parent.send_signal(signal.SIGKILL)
+    eventually((tmp_path / "file").exists, 30)
+    eventually(lambda: not group_alive(group), 30)
+
+
 def test_a_deaf_program_is_killed_after_its_grace() -> None:
     said: list[str] = []
     argv = ["sh", "-c", "trap '' TERM; echo hi; while :; do sleep 0.05; done"]
