@@ -1,5 +1,7 @@
 """Embeddings of one voice come together, and those of two stay apart."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -75,6 +77,40 @@ def test_long_recording_is_clustered_in_parts_with_the_same_result(monkeypatch: 
     monkeypatch.setattr(clustering, "MOST_AT_ONCE", 80)
     monkeypatch.setattr(clustering, "GROUPS", 10)
     assert same_partition(cluster(vectors, halves(300), Speakers(), threshold=0.6), whose)
+
+
+def test_no_more_is_clustered_at_once_than_memory_allows_however_many_voices_there_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sizes: list[int] = []
+    tree = clustering._tree
+
+    def noted(vectors: np.ndarray, weights: np.ndarray) -> Any:
+        sizes.append(len(vectors))
+        assert len(sizes) < 100, "it goes on for ever"
+        return tree(vectors, weights)
+
+    monkeypatch.setattr(clustering, "MOST_AT_ONCE", 80)
+    monkeypatch.setattr(clustering, "GROUPS", 10)
+    monkeypatch.setattr(clustering, "_tree", noted)
+    vectors = np.random.default_rng(1).standard_normal((300, WIDTH)).astype(np.float32)  # nobody is like another
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    cluster(vectors, halves(300), Speakers(), threshold=0.05)
+    assert max(sizes) <= 80
+
+
+def test_noise_is_none_of_the_speakers_that_were_asked_for() -> None:
+    """Two voices are more alike than a noise is to anybody."""
+    first, second, third, noise = np.eye(4, WIDTH, dtype=np.float32)
+    alike = 0.8 * first + 0.6 * second
+    vectors = np.stack([first] * 8 + [alike] * 8 + [third] * 8 + [noise])
+    labels = cluster(vectors, halves(25), Speakers(3, 3), threshold=0.1)
+    assert same_partition(labels[:24], np.repeat([0, 1, 2], 8))
+
+
+def test_centroid_is_nearer_to_what_is_heard_longer() -> None:
+    found = centroids(np.eye(2, dtype=np.float32), np.array([3, 1], np.float32), np.zeros(2, np.int64))
+    assert found[0] == pytest.approx(np.array([3, 1]) / 10**0.5)
 
 
 @settings(deadline=None, max_examples=40)

@@ -141,6 +141,56 @@ def test_work_that_nobody_wants_stops(diarizer: EmbeddingDiarizer, dialogue: Rec
         diarizer.hear([Span(0, 5)], dialogue, check=unwanted)
 
 
+def heard_as(*voices: np.ndarray, both: Sequence[int] = ()) -> tuple[Voices, list[Span]]:
+    """Eight windows of each voice, side by side, and their stretches; in those of *both* two speak at once."""
+    windows = [Span(float(n), n + 1.0) for n in range(8 * len(voices))]
+    over = tuple(window for n, window in enumerate(windows) if n // 8 in both)
+    return Voices(tuple(windows), np.repeat(np.stack(voices), 8, axis=0), over), [Span(0, windows[-1].end)]
+
+
+FIRST, SECOND, THIRD = np.eye(3, 8, dtype=np.float32)
+
+
+def test_where_two_speak_at_once_nobody_new_is_heard_and_where_all_do_somebody_is(diarizer: EmbeddingDiarizer) -> None:
+    voices, speech = heard_as(FIRST, SECOND, THIRD, both=[2])
+    assert len(diarizer.diarize(voices, speech, Speakers()).embeddings) == 2
+    voices, speech = heard_as(FIRST, both=[0])
+    assert diarizer.diarize(voices, speech, Speakers()).turns
+
+
+def test_threshold_that_is_set_says_who_is_one_speaker_and_who_is_recognized() -> None:
+    voices, speech = heard_as(FIRST, 0.8 * FIRST + 0.6 * SECOND)
+    found = {}
+    for threshold in (0.1, 0.4):
+        chosen = ChosenDiarizer(Settings(worker={"diarizer": "demo", "diarizer_threshold": threshold}))
+        loaded = chosen.get()
+        assert chosen.get() is loaded, "it was loaded twice"
+        assert isinstance(loaded, EmbeddingDiarizer)
+        diarized = loaded.diarize(voices, speech, Speakers())
+        found[threshold] = len(diarized.embeddings)
+        assert diarized.threshold == pytest.approx(0.7 * threshold)
+    assert found == {0.1: 2, 0.4: 1}
+
+
+def test_a_network_is_handed_no_more_than_a_batch_of_one_length(
+    diarizer: EmbeddingDiarizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches: list[list[int]] = []
+
+    def embed(sounds: list[Samples]) -> tuple[np.ndarray, None]:
+        batches.append([sound.size for sound in sounds])
+        return np.zeros((len(sounds), 4), np.float32), None
+
+    monkeypatch.setattr(diarizer, "_embed", embed)
+    recording = sound.recording(np.zeros(16_000 * 60, np.float32))
+    found = diarizer.hear([Span(0, 50), Span(51, 51.2), Span(52, 52.5)], recording)
+    assert found.windows[0] == Span(0, 1.5)
+    assert found.windows[-2].end == pytest.approx(50)
+    assert found.windows[-1] == Span(52, 52.5)
+    assert max(map(len, batches)) == 32
+    assert all(len(set(sizes)) == 1 for sizes in batches)
+
+
 def test_what_is_no_speaker_network_is_named(tmp_path: Path) -> None:
     (tmp_path / "voices.onnx").write_bytes(b"no network")
     with pytest.raises(ModelUnavailable, match="voices"):
