@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from huggingface_hub.errors import LocalEntryNotFoundError
@@ -30,6 +31,7 @@ class FakeEngine:
         self.name = name
         self.steps = 7
         self.closed = False
+        self.calls: Callable[[], tuple[str, ...]] = tuple
 
     def close(self) -> None:
         self.closed = True
@@ -255,6 +257,40 @@ def test_a_model_on_its_way_from_the_hub_counts_as_progress(tmp_path: Path, load
         loading.result()
     assert cache.steps == 7
     cache.close()
+
+
+def test_what_comes_from_the_hub_is_no_progress_of_a_load_that_has_failed(tmp_path: Path, loader: Loader) -> None:
+    cache = ModelCache(Settings(data_dir=tmp_path, worker=Worker(idle_unload_s=0)), load=loader)
+    with pytest.raises(ModelUnavailable), cache.get("missing"):
+        pass
+    blobs = tmp_path / "models" / "models--org--a" / "blobs"
+    blobs.mkdir(parents=True)
+    (blobs / "of somebody else").write_bytes(bytes(1000))
+    assert cache.steps == 0
+    cache.close()
+
+
+def test_a_model_is_idle_since_its_last_use(make: Callable[..., ModelCache], monkeypatch: pytest.MonkeyPatch) -> None:
+    cache, now = make(), iter((5.0, 50.0))
+    monkeypatch.setattr(model_cache, "time", SimpleNamespace(monotonic=lambda: next(now)))
+    for since in (5.0, 50.0):
+        with cache.get("a"):
+            pass
+        assert cache._entries["a"].since == since
+
+
+def test_calls_that_have_not_come_back_are_those_of_every_model_in_memory(
+    make: Callable[..., ModelCache], loader: Loader
+) -> None:
+    cache = make(max_models=2)
+    for name in ("a", "b"):
+        with cache.get(name):
+            pass
+    for engine in loader.made:
+        engine.calls = lambda name=engine.name: (f"of {name}",)
+    assert cast("Any", cache.calls()) == ("of a", "of b")
+    cache.close()
+    assert cache.calls() == ()
 
 
 def test_the_cache_says_what_it_computes_with(make: Callable[..., ModelCache]) -> None:
