@@ -12,7 +12,7 @@ import pytest
 from tests.platform import eventually_async
 from transcription.errors import BlobMissing, DiskFull
 from transcription.storage import pages
-from transcription.storage.disk import DiskBlobs
+from transcription.storage.disk import DiskBlobs, modified
 
 pytestmark = pytest.mark.anyio
 
@@ -184,3 +184,69 @@ async def test_the_first_upload_makes_all_folders_so_that_no_other_waits_for_one
     await upload.write(b"one")
     await upload.commit()
     assert {f"{number:02x}" for number in range(256)} <= folders(tmp_path)
+
+
+async def test_uploads_that_were_never_finished_go_also_where_only_the_blobs_are_asked_for(tmp_path: Path) -> None:
+    blobs = DiskBlobs(tmp_path)
+    sha256, orphan = await stored(blobs, b"sound"), blobs.upload()
+    await orphan.write(b"half")
+    part = await orphan.path()
+    for path in (part, blobs.fetch(sha256)):
+        age(path)
+    assert blobs.old(older_than_s=3600) == [sha256]
+    assert not part.exists()
+    await orphan.abort()
+
+
+async def test_nothing_is_swept_from_a_disk_that_can_not_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blobs = DiskBlobs(tmp_path)
+    sha256 = await stored(blobs, b"sound")
+    age(blobs.fetch(sha256))
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "touch", refuse)
+    assert blobs.sweep(older_than_s=3600, held=lambda _: ()) == 0
+    assert blobs.old(older_than_s=3600) == []
+    assert blobs.fetch(sha256)
+
+
+async def test_files_that_are_no_blobs_are_left_alone_and_one_that_has_gone_is_not_old(tmp_path: Path) -> None:
+    blobs = DiskBlobs(tmp_path)
+    own = blobs.fetch(await stored(blobs, b"sound")).with_name("notes.txt")
+    own.write_bytes(b"an operator's own")
+    age(own)
+    assert blobs.sweep(older_than_s=3600, held=lambda _: ()) == 0
+    assert own.exists()
+    assert modified(tmp_path / "gone") == float("inf")
+
+
+async def test_damaged_blob_is_kept_for_a_while_however_old_it_was(tmp_path: Path) -> None:
+    blobs = DiskBlobs(tmp_path)
+    sha256 = await stored(blobs, b"sound")
+    age(blobs.fetch(sha256))
+    blobs.set_aside(sha256)
+    assert blobs.sweep(older_than_s=3600, held=lambda _: ()) == 0
+    assert len(list((tmp_path / "damaged").iterdir())) == 1
+
+
+async def test_buffer_that_could_not_be_written_ends_the_upload(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, left = os.write, [OSError(errno.ENOSPC, "No space left on device")]
+
+    def full_once(descriptor: int, data: bytes) -> int:
+        if left:
+            raise left.pop()
+        return real(descriptor, data)
+
+    upload = DiskBlobs(tmp_path).upload()
+    monkeypatch.setattr("transcription.storage.disk.os.write", full_once)
+    await upload.write(b"x" * (1 << 20))
+    with pytest.raises(DiskFull, match="No space left"):
+        await upload.commit()
+    await upload.abort()
+    assert files(tmp_path) == []
