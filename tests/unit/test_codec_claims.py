@@ -10,10 +10,15 @@ from typing import Any
 import av
 import pytest
 
-from transcription.media.codecs import decode
+from tests import audio_files
+from transcription.errors import TooLong
+from transcription.media.audio import RATE
+from transcription.media.codecs import decode, probe, reader
 from transcription.media.codecs.claims import cut_short, is_believable
 from transcription.media.codecs.frames import PATIENCE, Frames
+from transcription.media.containers import file_bytes
 from transcription.media.containers.part import Part
+from transcription.media.containers.parts import part_at
 from transcription.tracks import Track
 
 HOUR_S = 3600.0
@@ -128,3 +133,23 @@ def test_samples_are_written_whole_though_the_disk_takes_little_at_a_time(
         patched.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:7]))
         decode._write(file.fileno(), content)
     assert (tmp_path / "pcm").read_bytes() == content
+
+
+def test_a_recording_is_measured_for_some_seconds_and_then_its_claim_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (path := tmp_path / "a.aac").write_bytes(audio_files.encoded("adts", "aac", seconds=3))
+    with path.open("rb") as file:
+        part = part_at(file_bytes.Bytes(file.fileno()), 0)
+        assert probe._measured_s(file, part, track("aac"), 1234.0, limit_s=9999) == pytest.approx(3.0, abs=0.2)
+        with pytest.raises(TooLong, match="the limit is 1 s"):
+            probe._measured_s(file, part, track("aac"), 1234.0, limit_s=1)
+        monkeypatch.setattr(probe, "_MEASURING_S", -1.0)
+        assert probe._measured_s(file, part, track("aac"), 1234.0, limit_s=9999) == 1234.0
+
+
+def test_of_containers_one_after_the_other_so_many_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (path := tmp_path / "a.wav").write_bytes(audio_files.wav(0.5) * 6)
+    assert decode.decode(path, limit_s=60).size == pytest.approx(3.0 * RATE, abs=10)
+    monkeypatch.setattr(reader, "MOST_PARTS", 3)
+    assert decode.decode(path, limit_s=60).size == pytest.approx(1.5 * RATE, abs=10)
