@@ -192,7 +192,7 @@ async def test_a_client_that_falls_silent_is_cut_off(tmp_path: Path) -> None:
         yield b"x"
         await asyncio.Event().wait()
 
-    async with bench(tmp_path, upload_timeout_s=0.1) as api:
+    async with bench(tmp_path, upload_timeout_s=0.1, min_upload_bytes_per_s=0) as api:
         request = api.http.post("/v1/jobs", content=silent(), headers={"content-type": "audio/wav"})
         answer = await asyncio.wait_for(request, 30)
         assert (answer.status_code, answer.json()["code"]) == (408, UploadIncomplete.code)
