@@ -132,12 +132,12 @@ def test_speech_in_a_file_is_searched_a_block_at_a_time(long: Samples) -> None:
     class Watched:
         """Says how much was asked for at once."""
 
-        size, most = 20 * long.size, 0
+        size, most = 6 * long.size, 0
 
         def __getitem__(self, part: slice) -> Samples:
             first, last, _ = part.indices(self.size)
             self.most = max(self.most, last - first)
-            return np.tile(long, 21)[first:last]
+            return np.tile(long, 7)[first:last]
 
     watched = Watched()
     assert detect_speech(watched)
