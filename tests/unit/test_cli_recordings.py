@@ -109,6 +109,7 @@ def test_where_transcripts_go_and_how(ran: Ran, argv: list[str], plan: dict[str,
     "argv",
     [
         ["*.wav", "-o", "x.srt"],
+        ["*.wav", "-o", "x.txt"],
         ["a.wav", "b.wav", "-f", "srt"],
         ["a.wav", "b.wav", "--live"],
         ["a.wav", "-f", "all", "-o", "x.srt"],

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from worker.audio.windows import Window
 from worker.batcher import Batcher, Key
 from worker.engines import stages
 from worker.engines.faster_whisper import FasterWhisper
-from worker.engines.row import TEMPERATURES
+from worker.engines.row import TEMPERATURES, Row
 
 CONTROL = "<|startoftranscript|><|endoftext|><|0.00|><|notimestamps|><|nospeech|><|de|><|translate|>" * 20
 
@@ -36,9 +37,9 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FasterWhisper]:
 
 
 @cache
-def window() -> Window:
+def window(at: float = 0.0) -> Window:
     samples = decode(Path(SAMPLES["short"].path), limit_s=60)
-    return Window.collect([Span(0.0, samples.size / RATE)], samples)
+    return Window.collect([Span(at, at + samples.size / RATE)], samples, offset_s=at)
 
 
 def write(engine: FasterWhisper, **asked: Any) -> tuple[str, list[Span]]:
@@ -79,6 +80,40 @@ def test_a_pass_that_does_not_get_on_is_tried_at_every_temperature_and_then_skip
     assert skipped[0].start == 0.0
     assert skipped[0].end == pytest.approx(window().seconds, abs=0.05)
     assert engine.steps - before == 1 + len(TEMPERATURES)
+
+
+def test_what_is_skipped_is_told_where_it_stands_in_the_recording(
+    engine: FasterWhisper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine._whisper, "_split_segments_by_timestamps", lambda **asked: ([], asked["seek"], False))
+    skipped: list[Span] = []
+    rest = engine.transcribe(
+        [window(100.0)], Decoding(temperature=0.5), language="en", owner="o", cancelled=lambda: False,
+        skipped=skipped.append,
+    )  # fmt: skip
+    assert list(rest) == [[]]
+    (part,) = skipped
+    assert (part.start, part.end) == (100.0, pytest.approx(100.0 + window().seconds, abs=0.05))
+
+
+@pytest.mark.parametrize("grows", [True, False])
+def test_windows_are_begun_ahead_unless_they_are_to_see_the_text_before_them(
+    engine: FasterWhisper, monkeypatch: pytest.MonkeyPatch, *, grows: bool
+) -> None:
+    begun: list[Row] = []
+
+    def submit(row: Row, **_: Any) -> Future[Row]:
+        begun.append(row)
+        done: Future[Row] = Future()
+        done.set_result(row)
+        return done
+
+    monkeypatch.setattr(engine, "_submit", submit)
+    decoding = Decoding(condition_on_previous_text=grows, prompt="Zulu")
+    parts = engine.transcribe([window()] * 50, decoding, language="en", owner="o", cancelled=lambda: False)
+    assert next(parts) == []
+    assert (len(begun) == 1) is grows
+    assert begun[0].context.tokens() == engine._tokenizer(Task.TRANSCRIBE, "en").encode(" Zulu")
 
 
 def test_passes_over_a_window_are_bounded(engine: FasterWhisper, monkeypatch: pytest.MonkeyPatch) -> None:

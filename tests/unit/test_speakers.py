@@ -107,7 +107,7 @@ def test_two_who_speak_in_a_quarter_of_a_word_do_not_overlap_in_it() -> None:
 
 
 def test_sentence_ends_before_its_closing_quote() -> None:
-    found = attribute([spoken('a "b?" Yes. we go')], [Turn(0, 2, 0), Turn(2, 3, 1), Turn(3, 5, 0)])
+    found = attribute([spoken('he says "Yes." we go')], [Turn(0, 2, 0), Turn(2, 3, 1), Turn(3, 5, 0)])
     assert [one.speaker for one in found] == ["A", "B", "A"]
 
 
