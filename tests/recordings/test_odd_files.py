@@ -191,6 +191,17 @@ def test_what_is_missing_is_told_with_its_place_and_its_length() -> None:
     assert cancel.seconds == pytest.approx(SECONDS, abs=0.1)
 
 
+def test_two_losses_at_nearly_one_place_are_told_as_one_with_the_length_of_both() -> None:
+    content, second = bytearray(of("MP3")), round(len(of("MP3")) / SECONDS)
+    for at in (4.0, 5.6):
+        length = 8 * second // 10
+        begin = round(at * second)
+        content[begin : begin + length] = JUNK[:length].ljust(length, JUNK[:1])
+    (lost,) = measure.recorded(bytes(content)).warnings
+    assert (lost.code.value, lost.start) == ("damaged", pytest.approx(4.0, abs=0.3))
+    assert lost.seconds == pytest.approx(2.0, abs=0.5)
+
+
 @pytest.mark.parametrize("codec", ["pcm_u8", "pcm_s24le", "pcm_s32le", "pcm_f32le", "pcm_f64le"])
 def test_a_channel_alone_is_as_loud_in_every_width(codec: str) -> None:
     both = np.stack([corpus.speech(), corpus.speech() // 2])

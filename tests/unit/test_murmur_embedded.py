@@ -2,6 +2,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -83,6 +85,22 @@ raise SystemExit(script["watch"](os.getppid(), 9, said))
     assert watcher.returncode == 3
 
 
+@contextmanager
+def typed(text: bytes) -> Iterator[None]:
+    """Have *text* on this process's own input."""
+    reading, writing = os.pipe()
+    os.write(writing, text)
+    os.close(writing)
+    before = os.dup(0)
+    os.dup2(reading, 0)
+    os.close(reading)
+    try:
+        yield
+    finally:
+        os.dup2(before, 0)
+        os.close(before)
+
+
 def test_a_program_gets_what_it_was_promised_and_all_that_it_writes_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -99,7 +117,8 @@ def test_a_program_gets_what_it_was_promised_and_all_that_it_writes_is_read(
     program = Program(
         name="x", argv=["bash", "-c", script], env={"CHANGED": "its"}, descriptors=(reading,), directory=tmp_path
     )
-    process = Process(program, lambda _, line: said.append(line))
+    with typed(b"typed\n"):
+        process = Process(program, lambda _, line: said.append(line))
     os.close(reading)
     assert process.wait(30)
     assert said == ["0077", str(tmp_path), "ours its", "inherited", "wrong", "\ufffd odd", "end"]
