@@ -77,6 +77,8 @@ async def test_a_log_that_somebody_has_changed_is_found(redis_url: str, tmp_path
     log.write_text("".join(DAMAGES[damage](lines)))
     status, said = verify(redis_url, str(log))
     assert status == 1, said
+    status, said = verify(redis_url, str(log), "--json")
+    assert (status, bool(json.loads(said)["problems"])) == (1, True)  # programs look at the status first
 
 
 async def test_a_chain_that_is_gone_altogether_is_missed(redis_url: str, tmp_path: Path) -> None:

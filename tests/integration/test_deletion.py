@@ -118,4 +118,6 @@ def test_a_tenant_is_purged_with_its_keys_and_nobody_else_is(
     with key_store(redis_url) as keys:
         assert {key.tenant for key in keys.list()} == {"umbrella"}
     assert not list(redis_server.scan_iter("*acme*"))
+    told = [entry for _, entry in redis_server.xrange("murmur:audit") if entry["what"] == "tenant purged"]
+    assert [(entry["tenant"], entry["jobs"], bool(entry["by"])) for entry in told] == [("acme", "2", True)]
     assert purge.invoke(cli, ["purge-tenant", "acme", "--yes"]).exception is not None

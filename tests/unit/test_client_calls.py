@@ -6,7 +6,7 @@ import inspect
 import json
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
 from functools import partial
 from types import SimpleNamespace
@@ -228,6 +228,26 @@ def test_events_are_followed_past_comments_and_breaks_to_where_nothing_is_left(a
     told: list[RemoteEvent] = asks(lambda client: client.events("j1"))
     assert [(event.id, event.type) for event in told] == [("1.0", "progress")]
     assert [request.headers.get("last-event-id") for request in platform.asked] == [None, "1.0"]
+
+
+def test_an_event_is_heard_once_though_a_heartbeat_follows_it(asks: Asks, platform: Platform) -> None:
+    first, second = (f'event: progress\nid: {number}.0\ndata: {{"fraction": 0.{number}}}' for number in (1, 2))
+    platform.answers = [stream(first, ": still here", second, ": still here"), stream(status=204)]
+    told: list[RemoteEvent] = asks(lambda client: client.events("j1"))
+    assert [event.id for event in told] == ["1.0", "2.0"]
+
+
+def test_a_refusal_of_events_that_comes_in_pieces_says_why(asks: Asks, platform: Platform) -> None:
+    pieces = [b'{"code": "job_not_found", ', b'"detail": "no job"}']
+
+    async def awaited() -> AsyncIterator[bytes]:
+        for piece in pieces:
+            yield piece
+
+    platform.answers = [httpx.Response(404, content=awaited() if asks.colour == "async" else iter(pieces))]
+    with pytest.raises(NotFound, match="no job") as refused:
+        asks(lambda client: client.events("j1"), patience_s=0)
+    assert refused.value.code == "job_not_found"
 
 
 def test_a_stream_of_a_job_that_fails_raises_why_also_by_the_name_of_the_first_version(
