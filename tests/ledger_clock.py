@@ -5,12 +5,15 @@ import re
 from redis import Redis
 
 AHEAD = "tests:clock"
+STOPPED = "tests:stopped"
 _TIME = re.compile(r"redis\.call\('TIME'\)")
-_MOVED = f"{{ redis.call('TIME')[1] + (redis.call('GET', '{AHEAD}') or 0), redis.call('TIME')[2] }}"
+_SECONDS = f"(redis.call('GET', '{STOPPED}') or redis.call('TIME')[1])"
+_MICROSECONDS = f"(redis.call('GET', '{STOPPED}') and 0 or redis.call('TIME')[2])"
+_MOVED = f"{{ {_SECONDS} + (redis.call('GET', '{AHEAD}') or 0), {_MICROSECONDS} }}"
 
 
 def moved(source: str) -> str:
-    """A script whose clock is ahead by what the server has under ``AHEAD``, in seconds."""
+    """A script whose clock is ahead by the seconds that the server has under ``AHEAD``, of now or of ``STOPPED``."""
     text, found = _TIME.subn(_MOVED, source)
     assert found, "the script looks at no clock; this file must learn how it knows the time"
     return text
@@ -32,6 +35,10 @@ class LedgerClock:
             if left > 0:
                 # A key without time left is deleted by this.
                 self.redis.pexpire(key, left - 1000 * whole)
+
+    def stop(self) -> None:
+        """Let no time pass for the scripts but what `advance` lets pass, however long a busy machine takes."""
+        self.redis.set(STOPPED, int(self.redis.time()[0]) + 1)
 
     def today(self, second: int) -> None:
         """Put the clock forward to that second of the (next) day (UTC)."""

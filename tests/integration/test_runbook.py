@@ -75,7 +75,7 @@ def run(shell: Path, redis_url: str, *lines: str) -> subprocess.CompletedProcess
     }
     script = "set -o pipefail\n" + PRELUDE + "\n".join(lines)
     return subprocess.run(
-        ["bash", "-c", script], cwd=shell, env=told, capture_output=True, text=True, check=False, timeout=120
+        ["bash", "-c", script], cwd=shell, env=told, capture_output=True, text=True, check=False, timeout=280
     )
 
 

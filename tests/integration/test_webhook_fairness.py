@@ -24,7 +24,7 @@ from transcription.settings.outbound import Outbound, Webhook
 from transcription.webhook import Message, Verdict
 
 DEAD_MESSAGES = 100
-MESSAGES, PAUSE_S, PAUSES = 20, 0.3, 3
+MESSAGES, PAUSE_S, PAUSES = 20, 1.0, 3
 TIMEOUT_S = 30.0
 
 
@@ -99,9 +99,10 @@ def test_a_silent_host_is_left_alone_and_tried_by_one_message_at_a_time(
             dispatcher.join(20)
         came = sorted(one.at for one in host.received)
         until_answered = [at for at in came if at <= answered[0]]
-        # Each silent try is alone, and the pause after it twice as long as the one before.
+        # Each silent try is alone, and the pause after it twice as long as the one before. A busy machine's receiver
+        # takes a request late, and the next one in time: half of a pause is enough.
         pauses = [later - earlier for earlier, later in itertools.pairwise(until_answered)][-PAUSES:]
-        assert [pause > 2**n * PAUSE_S for n, pause in enumerate(pauses)] == [True] * PAUSES, pauses
+        assert [pause > 2**n * PAUSE_S / 2 for n, pause in enumerate(pauses)] == [True] * PAUSES, pauses
 
 
 def test_what_was_on_its_way_when_a_host_was_given_up_lengthens_no_pause(

@@ -83,6 +83,7 @@ def test_lease_lasts_as_long_as_it_says_and_each_sign_of_progress_prolongs_it(
     client.new()
     held = worker.claim()
     worker.prepare(held)
+    ledger_clock.stop()
 
     def pass_time(seconds: int) -> int:
         # Somebody reaps all the time: a pause would count as an outage, after which leases get time.
