@@ -2,7 +2,9 @@
 
 import json
 import threading
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import ctranslate2
@@ -175,6 +177,41 @@ def test_the_fastest_is_taken_and_remembered_and_none_that_is_slower_than_ctrans
     assert len(asked) == 3
     (note,) = (tmp_path / "encoders").glob("*.json")
     assert json.loads(note.read_text())["precision"] == taken
+
+
+def test_another_machine_measures_for_itself_and_a_gain_within_the_error_is_none(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def timed(encode: Any, _directory: Path) -> float:
+        asked.append(encode.__self__.label)
+        return {"CTranslate2 int8_float32": 0.42, "OpenVINO int8": 0.4, "OpenVINO bf16": 0.5}[asked[-1]]
+
+    monkeypatch.setattr(selection, "_seconds", timed)
+    monkeypatch.setattr(openvino, "has_bf16", lambda: True)
+    for layout, processor in ((LAYOUT, "one"), (replace(LAYOUT, threads=2), "one"), (LAYOUT, "another")):
+        monkeypatch.setattr(openvino, "processor", lambda processor=processor: processor)
+        assert selection.select(model, settings(tmp_path), layout, device="cpu").encoder is None
+    assert len(asked) == 9
+
+
+def test_encoder_that_the_settings_name_has_a_replica_for_each_of_the_batcher_s_threads(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plans: list[Any] = []
+
+    def made(directory: Path, plan: Any, _: Path) -> SimpleNamespace:
+        plans.append(plan)
+        return SimpleNamespace(decoder=directory)
+
+    monkeypatch.setattr(openvino, "OpenVinoEncoder", made)
+    asked = settings(tmp_path, encoder="openvino", encoder_precision="bf16")
+    assert selection.select(model, asked, LAYOUT, device="cpu").reason == "by the settings"
+    assert plans == [openvino.Plan("bf16", LAYOUT.workers + 1, LAYOUT.threads)]
+    monkeypatch.setattr(openvino, "has_bf16", lambda: pytest.fail("it was looked at"))
+    plain = settings(tmp_path, encoder="ctranslate2")
+    assert selection.select(model, plain, LAYOUT, device="cpu") == (None, model, "by the settings")
 
 
 def test_an_encoder_is_not_taken_for_slow_because_others_have_the_cores(model: Path) -> None:
