@@ -104,7 +104,7 @@ def test_noise_is_none_of_the_speakers_that_were_asked_for() -> None:
     first, second, third, noise = np.eye(4, WIDTH, dtype=np.float32)
     alike = 0.8 * first + 0.6 * second
     vectors = np.stack([first] * 8 + [alike] * 8 + [third] * 8 + [noise])
-    labels = cluster(vectors, halves(25), Speakers(3, 3), threshold=0.1)
+    labels = cluster(vectors, halves(25), Speakers(3, 3), threshold=0.3)
     assert same_partition(labels[:24], np.repeat([0, 1, 2], 8))
 
 

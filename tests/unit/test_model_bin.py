@@ -53,15 +53,33 @@ def test_bfloat16_is_the_upper_half_of_float32(tmp_path: Path) -> None:
     assert ModelBin(tmp_path / "model.bin").floats("w").tolist() == values.tolist()
 
 
-@pytest.mark.parametrize("damage", ["cut", "empty", "text", "version"])
+@pytest.mark.parametrize("damage", ["cut", "end", "empty", "text", "version"])
 def test_a_file_that_is_no_whole_model_is_refused_with_its_name(tmp_path: Path, stored: Path, damage: str) -> None:
     whole = stored.read_bytes()
     broken = tmp_path / "model.bin"
     broken.write_bytes(
-        {"cut": whole[: len(whole) // 2], "empty": b"", "text": b"no model", "version": struct.pack("<I", 99)}[damage]
+        {
+            "cut": whole[: len(whole) // 2],
+            "end": whole[:-3],
+            "empty": b"",
+            "text": b"no model",
+            "version": struct.pack("<I", 99) + whole[4:],
+        }[damage]
     )
     with pytest.raises(ModelUnavailable, match=str(broken)):
         ModelBin(broken)
+
+
+def test_a_name_for_another_weight_is_read_and_stays_where_that_one_is_left_out(stored: Path, tmp_path: Path) -> None:
+    model, alias = ModelBin(stored), "decoder/projection/weight"
+    assert alias not in model.names()
+    assert alias in model
+    for keep in (lambda name: name == alias or name.startswith(f"{alias}_"), lambda _: True):
+        with (tmp_path / "part.bin").open("wb") as file:
+            model.write_subset(file, keep)
+        part = ModelBin(tmp_path / "part.bin")
+        assert alias in part
+        assert part.raw(alias).tobytes() == model.raw(alias).tobytes()
 
 
 def test_a_model_of_another_kind_is_told_by_the_name_that_it_lacks(stored: Path) -> None:
