@@ -211,7 +211,8 @@ def test_refusals_are_told_at_once_and_whole_and_busy_platforms_for_as_long_as_t
         });
         await faked([json(400, { error: { code: "model_not_found", message: "no such" } })]).job("j1").catch(code);
         await faked([() => new Response("<h1>", { status: 500 })]).job("j1").catch(code);
-        await faked([json(503, { code: "queue_full" }, { "retry-after": "90" })]).job("j1").catch((error) => {
+        const full = json(503, { code: "queue_full" }, { "retry-after": "0.2" });
+        await faked([full], { patience: 0.1 }).job("j1").catch((error) => {
           code(error);
           print(error.retryAfter);
         });
@@ -229,7 +230,7 @@ def test_refusals_are_told_at_once_and_whole_and_busy_platforms_for_as_long_as_t
         ["ApiError", "model_not_found", "no such"],
         ["ApiError", "http_500", "status 500"],
         ["ApiError", "queue_full", "status 503"],
-        90,
+        0.2,
         [4, 0],
         ["Unreachable", None, "no answer from the platform: refused"],
         ["JobEnded", None, "no sound"],
