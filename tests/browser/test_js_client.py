@@ -254,7 +254,7 @@ def test_a_stream_is_taken_up_after_its_last_whole_event_and_ends_with_the_job(n
         const murmur = faked([broken, json(503, {}, { "retry-after": "0" }), last]);
         for await (const event of murmur.stream("j1")) print(event);
         print(asked.map(([what, , headers]) => [what, headers["Last-Event-ID"] ?? null]));
-        const over = faked([() => new Response(null, { status: 204 })]);
+        const over = faked([() => new Response(null, { status: 204 })], { patience: 1 });
         for await (const event of over.stream("j1", { after: "9" })) print(event);
         print(asked.at(-1)[2]["Last-Event-ID"]);
         await faked([json(404, { code: "job_not_found" })]).stream("j1").next().catch(code);
