@@ -10,6 +10,7 @@ import av
 import numpy as np
 import pytest
 from av.audio.stream import AudioStream
+from av.stream import Disposition
 
 from tests.audio_files import wav_of
 from tests.recordings import corpus, measure
@@ -151,6 +152,22 @@ def test_an_empty_track_is_left_for_one_with_sound(container: str) -> None:
     recording = measure.recorded(file.getvalue())
     assert measure.share(recording, lambda time: time) > measure.MOST
     assert [track.number for track in recording.tracks if track.taken] in ([2], [1])  # some muxers drop the empty ones
+
+
+def test_the_track_that_a_film_is_meant_to_be_heard_by_is_taken_and_each_has_its_title() -> None:
+    form, file = corpus.FORMS["Matroska, FLAC"], io.BytesIO()
+    with av.open(file, "w", format=form.container) as out:
+        streams = [out.add_stream(form.codec, rate=form.rate, layout="mono") for _ in range(2)]
+        for stream, title, default in zip(streams, ("Director", "Original"), (0, Disposition.default), strict=True):
+            stream.metadata["title"], stream.metadata["language"] = title, "und"
+            stream.disposition = Disposition(default)
+        for stream, loud in zip(streams, (0, 1), strict=True):
+            assert isinstance(stream, AudioStream)
+            corpus.encode(out, stream, form, loud * corpus.speech())
+    recording = measure.recorded(file.getvalue())
+    found = [(one.title, one.language, one.default, one.taken) for one in recording.tracks]
+    assert found == [("Director", None, False, False), ("Original", None, True, True)]
+    assert measure.share(recording, lambda time: time) > measure.MOST
 
 
 @pytest.mark.parametrize("container", ["aiff", "caf", "mov"])
