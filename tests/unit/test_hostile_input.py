@@ -18,6 +18,7 @@ from tests.recordings.hostile import matroska
 from transcription.errors import MurmurationError, TooLong, UploadIncomplete
 from transcription.media.audio import RATE
 from transcription.media.codecs.decode import decode
+from transcription.media.codecs.opened import OPEN_OPTIONS
 from transcription.media.codecs.probe import probe
 from transcription.tracks import MOST_TRACKS
 
@@ -102,6 +103,13 @@ def test_no_playlist_makes_the_decoder_read_another_file(tmp_path: Path, kind: s
             with pytest.raises(MurmurationError) as refused:
                 read(path)
             assert refused.value.code in {"unsupported_media", "corrupt_audio"}
+
+
+def test_each_of_two_bars_keeps_playlists_out_though_the_other_one_would_do() -> None:
+    assert OPEN_OPTIONS["protocol_whitelist"] == "none"
+    taken = set(OPEN_OPTIONS["format_whitelist"].split(","))
+    assert "wav" in taken
+    assert not taken & {"hls", "concat", "dash", "sdp", "imf", "image2", "lavfi", "v4l2", "alsa", "tty", "ffmetadata"}
 
 
 async def test_thousands_of_parts_are_refused_at_the_first_too_many(api: Bench) -> None:
