@@ -16,7 +16,7 @@ from api.server import Server
 
 PROBLEM = b'{"code":"too_large","detail":"said by the replica"}'
 
-_state = {"bytes": 0, "posts": 0, "waiting": 0}
+_state = {"bytes": 0, "hidden": 0, "posts": 0, "waiting": 0}
 
 
 async def _echo(request: Request) -> Response:
@@ -27,6 +27,7 @@ async def _echo(request: Request) -> Response:
 async def _take(request: Request) -> Response:
     """Read a body as it comes; `/state` tells another client how far it has got."""
     _state["posts"] += 1
+    _state["hidden"] += "hidden" in request.query_params
     _state["bytes"] = 0
     try:
         async for chunk in request.stream():

@@ -96,10 +96,10 @@ def test_no_malformed_request_is_answered_by_a_page_of_nginx(two_nginx: Pair) ->
 def test_no_request_that_is_hidden_in_another_s_body_reaches_a_replica_unseen(
     two_nginx: Pair, two: list[Replica]
 ) -> None:
-    hidden = b"POST /v1/jobs HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"
-    before, logged = sum(replica.state()["posts"] for replica in two), len(two_nginx.lines)
+    hidden = b"POST /v1/jobs?hidden HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"
+    before, logged = sum(replica.state()["hidden"] for replica in two), len(two_nginx.lines)
     assert any(from_everywhere(two_nginx, list(hiding(hidden))))
-    reached = sum(replica.state()["posts"] for replica in two) - before
+    reached = sum(replica.state()["hidden"] for replica in two) - before
     # nginx writes a request's line when its answer has gone out.
     eventually(lambda: sum("/v1/jobs" in line for line in two_nginx.lines[logged:]) >= reached)
 
