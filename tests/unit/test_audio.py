@@ -1,5 +1,6 @@
 import struct
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
 import av
@@ -43,20 +44,22 @@ def test_samples_are_those_that_faster_whisper_decodes(name: str) -> None:
 @pytest.mark.parametrize(
     "content",
     [
-        audio_files.wav(2.0, rate=8_000),
-        audio_files.wav(2.0, rate=96_000, channels=2),
-        audio_files.wav(2.0, rate=44_100, channels=2),
-        audio_files.mp3(2.0, rate=44_100),
-        audio_files.encoded("ogg", "libopus", seconds=2.0, rate=48_000),
-        audio_files.encoded("flac", "flac", seconds=2.0),
-        audio_files.encoded("adts", "aac", seconds=2.0),
-        audio_files.video(seconds=2.0),
-        audio_files.video(seconds=2.0, container="matroska"),
+        lambda: audio_files.wav(2.0, rate=8_000),
+        lambda: audio_files.wav(2.0, rate=96_000, channels=2),
+        lambda: audio_files.wav(2.0, rate=44_100, channels=2),
+        lambda: audio_files.mp3(2.0, rate=44_100),
+        lambda: audio_files.encoded("ogg", "libopus", seconds=2.0, rate=48_000),
+        lambda: audio_files.encoded("flac", "flac", seconds=2.0),
+        lambda: audio_files.encoded("adts", "aac", seconds=2.0),
+        lambda: audio_files.video(seconds=2.0),
+        lambda: audio_files.video(seconds=2.0, container="matroska"),
     ],
     ids=["wav-8k", "wav-96k-stereo", "wav-44k-stereo", "mp3", "opus", "flac", "aac", "mp4", "matroska"],
 )
-def test_every_common_format_becomes_16_khz_mono_like_faster_whispers(tmp_path: Path, content: bytes) -> None:
-    path = stored(tmp_path, content)
+def test_every_common_format_becomes_16_khz_mono_like_faster_whispers(
+    tmp_path: Path, content: Callable[[], bytes]
+) -> None:
+    path = stored(tmp_path, content())
     samples = decode(path, limit_s=HOUR)
     assert samples.dtype == np.float32
     assert samples.size == pytest.approx(2 * RATE, abs=0.15 * RATE)  # AAC and MP3 pad

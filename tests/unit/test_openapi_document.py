@@ -15,48 +15,70 @@ from transcription.options import Options
 from transcription.ports import WorkerInfo
 from transcription.settings import Settings
 
-DOCUMENT: dict[str, Any] = create_app(Settings(model="demo")).openapi()
-OPERATIONS = {
-    operation["operationId"]: operation for methods in DOCUMENT["paths"].values() for operation in methods.values()
-}
-SCHEMAS: dict[str, Any] = DOCUMENT["components"]["schemas"]
+Schema = dict[str, Any]
 
 
-def test_no_two_models_have_one_title() -> None:
-    titles = Counter(schema.get("title", name) for name, schema in SCHEMAS.items())
+@pytest.fixture(scope="module")
+def document() -> Schema:
+    return create_app(Settings(model="demo")).openapi()
+
+
+@pytest.fixture(scope="module")
+def operations(document: Schema) -> dict[str, Schema]:
+    """By operation id."""
+    every = [operation for methods in document["paths"].values() for operation in methods.values()]
+    named = {operation["operationId"]: operation for operation in every}
+    assert len(named) == len(every) > 40
+    return named
+
+
+def test_no_two_models_have_one_title(document: Schema) -> None:
+    schemas: dict[str, Schema] = document["components"]["schemas"]
+    titles = Counter(schema.get("title", name) for name, schema in schemas.items())
     assert titles
     assert [title for title, count in titles.items() if count > 1] == []
-    assert [name for name in SCHEMAS if "__" in name] == []
+    assert [name for name in schemas if "__" in name] == []
 
 
-def test_an_operation_s_id_is_a_name_that_a_program_can_have() -> None:
-    count = sum(len(methods) for methods in DOCUMENT["paths"].values())
-    assert len(OPERATIONS) == count > 40
+def test_an_operation_s_id_is_a_name_that_a_program_can_have(operations: dict[str, Schema]) -> None:
     # Neither the path nor the method stands in it, as in `submit_v1_jobs_post`.
-    bad = [name for name in OPERATIONS if not name.isidentifier() or "_v1_" in name or name.endswith(("_get", "_post"))]
+    bad = [name for name in operations if not name.isidentifier() or "_v1_" in name or name.endswith(("_get", "_post"))]
     assert bad == []
 
 
-@pytest.mark.parametrize("name", OPERATIONS)
-def test_an_operation_says_what_it_does_who_may_and_what_can_go_wrong(name: str) -> None:
-    operation = OPERATIONS[name]
+def test_an_operation_says_what_it_does_who_may_and_what_can_go_wrong(
+    document: Schema, operations: dict[str, Schema], subtests: pytest.Subtests
+) -> None:
+    for name, operation in operations.items():
+        with subtests.test(name):
+            _assert_explained(document, operation)
+
+
+def _assert_explained(document: Schema, operation: Schema) -> None:
     assert operation["summary"]
     assert operation["description"]
     assert "security" in operation
-    assert {tag["name"] for tag in DOCUMENT["tags"]} >= set(operation["tags"])
+    assert {tag["name"] for tag in document["tags"]} >= set(operation["tags"])
     assert [status for status in operation["responses"] if status.startswith("4")]
 
 
-@pytest.mark.parametrize("name", OPERATIONS)
-def test_an_operation_s_bodies_have_schemas_and_examples_that_fit(name: str) -> None:
-    bodies = list(_bodies(OPERATIONS[name]))
+def test_an_operation_s_bodies_have_schemas_and_examples_that_fit(
+    document: Schema, operations: dict[str, Schema], subtests: pytest.Subtests
+) -> None:
+    for name, operation in operations.items():
+        with subtests.test(name):
+            _assert_bodies_fit(document, operation)
+
+
+def _assert_bodies_fit(document: Schema, operation: Schema) -> None:
+    bodies = list(_bodies(operation))
     assert bodies
     for place, content in bodies:
         assert content.get("schema"), f"{place} has no schema"
         if place[0] in {"request", "200", "201", "202"}:
             assert "example" in content, f"{place} has no example"
         if "example" in content:
-            schema = {**content["schema"], "components": DOCUMENT["components"]}
+            schema = {**content["schema"], "components": document["components"]}
             errors = [error.message for error in jsonschema_rs.validator_for(schema).iter_errors(content["example"])]
             assert errors == [], place
 
@@ -69,15 +91,16 @@ def _bodies(operation: dict[str, Any]) -> Iterator[tuple[tuple[str, str], dict[s
             yield (status, kind), content
 
 
-def test_every_option_stands_in_the_query_for_a_raw_body() -> None:
-    named = {parameter["name"] for parameter in OPERATIONS["submit_job"]["parameters"] if parameter["in"] == "query"}
+def test_every_option_stands_in_the_query_for_a_raw_body(operations: dict[str, Schema]) -> None:
+    named = {parameter["name"] for parameter in operations["submit_job"]["parameters"] if parameter["in"] == "query"}
     assert named == {*Options.model_fields, "filename"} - {"known_speakers"}  # too long for a URL
 
 
-def test_answers_about_the_platform_are_typed() -> None:
+def test_answers_about_the_platform_are_typed(document: Schema, operations: dict[str, Schema]) -> None:
+    schemas: dict[str, Schema] = document["components"]["schemas"]
     for name in ("list_models", "list_languages", "get_stats", "get_queue_health", "openai_get_model", "list_jobs"):
-        schema = OPERATIONS[name]["responses"]["200"]["content"]["application/json"]["schema"]
-        model = SCHEMAS[schema["$ref"].rpartition("/")[2]]
+        schema = operations[name]["responses"]["200"]["content"]["application/json"]["schema"]
+        model = schemas[schema["$ref"].rpartition("/")[2]]
         assert model["properties"]
         assert model["required"]
 
@@ -86,8 +109,8 @@ def test_a_worker_is_shown_with_all_that_is_known_of_it_but_its_process_and_port
     assert {field.name for field in fields(WorkerInfo)} - {"pid", "metrics"} == set(WorkerOut.model_fields)
 
 
-def test_the_document_says_where_the_platform_is_and_who_answers_for_it() -> None:
-    assert DOCUMENT["servers"] == [{"url": "/", "description": "The platform that this document comes from."}]
-    assert DOCUMENT["info"]["license"] == {"name": "MIT", "identifier": "MIT"}
-    assert DOCUMENT["info"]["contact"]
-    assert json.dumps(DOCUMENT)
+def test_the_document_says_where_the_platform_is_and_who_answers_for_it(document: Schema) -> None:
+    assert document["servers"] == [{"url": "/", "description": "The platform that this document comes from."}]
+    assert document["info"]["license"] == {"name": "MIT", "identifier": "MIT"}
+    assert document["info"]["contact"]
+    assert json.dumps(document)
