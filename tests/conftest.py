@@ -14,7 +14,7 @@ import pytest
 import structlog
 from redis import Redis
 
-from tests import run_directory
+from tests import cpu_time, run_directory
 from tests.buckets import bucket_server, credentials, new_bucket
 from tests.ledger_clock import LedgerClock, moved
 from tests.platform import TestPlatform, ledger_binaries, running_ledger, running_platform
@@ -38,6 +38,7 @@ def pytest_configure() -> None:
     Nothing that is imported while tests are collected is garbage: looking for it would take a third of that time.
     """
     gc.disable()
+    cpu_time.spare()
     run_directory.share()
     for number, handler in HEEDED.items():
         if signal.getsignal(number) is signal.SIG_IGN:
