@@ -14,7 +14,7 @@ from transcription.errors import InvalidAudio, leaves
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "monitoring" / "prometheus" / "rules" / "murmuration.yml"
-CASES = Path(__file__).parent / "alerts.yml"
+CASES = [Path(__file__).parent / name for name in ("alerts.yml", "alerts_over_hours.yml")]
 RUNBOOK = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")
 
 
@@ -29,9 +29,10 @@ def section(heading: str) -> str:
     return found[1]
 
 
-def test_every_alert_fires_at_its_fault_and_is_silent_otherwise(tmp_path: Path) -> None:
+@pytest.mark.parametrize("file", CASES, ids=lambda file: file.stem)
+def test_every_alert_fires_at_its_fault_and_is_silent_otherwise(tmp_path: Path, file: Path) -> None:
     cases = tmp_path / "cases.yml"
-    cases.write_text(CASES.read_text(encoding="utf-8").replace("RULES", str(RULES)), encoding="utf-8")
+    cases.write_text(file.read_text(encoding="utf-8").replace("RULES", str(RULES)), encoding="utf-8")
     ran = subprocess.run([needs("promtool"), "test", "rules", cases], capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
@@ -112,7 +113,7 @@ def test_thresholds_are_those_of_the_objective_and_of_the_runbook() -> None:
 
 def test_no_alert_is_without_a_fault_that_makes_it_fire() -> None:
     fired = set()
-    for case in yaml.safe_load(CASES.read_text(encoding="utf-8"))["tests"]:
+    for case in (case for file in CASES for case in yaml.safe_load(file.read_text(encoding="utf-8"))["tests"]):
         for check in case["promql_expr_test"]:
             fired |= {re.search(r'alertname="(\w+)"', sample["labels"])[1] for sample in check["exp_samples"]}  # type: ignore[index]
     assert fired == {rule["alert"] for rule in alerts()}
