@@ -49,11 +49,11 @@ async def test_what_makes_no_sense_is_refused_and_nothing_is_kept(
 
 
 async def test_every_channel_of_the_file_is_asked_for_and_a_hint_is_sent_for_each(api: Bench) -> None:
-    answer = await api.submit(audio_files.wav(channels=3), channels="split", channel_names="left, right")
+    answer = await api.submit(audio_files.wav(channels=3), channels="split", channel_names="left, right, room")
     assert answer.status_code == 202, answer.text
     (submission,) = api.jobs.submissions
-    assert (submission.channels, submission.options.channel_names) == (3, ("left", "right"))
-    assert answer.json()["options"]["channel_names"] == ["left", "right"]
+    assert (submission.channels, submission.options.channel_names) == (3, ("left", "right", "room"))
+    assert answer.json()["options"]["channel_names"] == ["left", "right", "room"]
     await eventually_async(lambda: api.queue.hints == 3)
 
 

@@ -158,6 +158,14 @@ def test_silent_channel_changes_nothing_and_a_warning_is_said_once() -> None:
     assert joined([(RIGHT, right)]).segments == ()
 
 
+def test_what_only_the_second_channel_has_is_not_lost() -> None:
+    cut = ResultWarning(code=WarningCode.TRUNCATED, message="it is cut off", start=1.0)
+    hello = Segment(11.0, 12.0, " Hallo.", language="de")
+    whole = joined([(LEFT, PLAIN), (RIGHT, replace(PLAIN, segments=(hello,), duration=12.5, warnings=(cut,)))])
+    assert (whole.duration, whole.warnings) == (12.5, (cut,))
+    assert [one.language for one in whole.segments] == [None, None, "de"]
+
+
 def test_channel_that_is_the_same_as_another_says_nothing_twice() -> None:
     again = replace(RIGHT, same_as=1)
     whole = joined([(LEFT, PLAIN), (again, replace(PLAIN, segments=()))])

@@ -49,6 +49,33 @@ def test_first_one_heard_is_the_first_speaker() -> None:
     assert list(first) == sorted(first)
 
 
+def test_speakers_are_numbered_by_their_first_word_however_the_tree_has_them() -> None:
+    assert clustering._renumbered(np.array([2, 0, 1, 0])).tolist() == [0, 1, 2, 1]
+
+
+def around(degrees: list[int]) -> np.ndarray:
+    """Unit vectors of a plane."""
+    turned = np.radians(degrees)
+    return np.stack([np.cos(turned), np.sin(turned)], 1).astype(np.float32)
+
+
+def test_a_voice_that_was_merged_early_goes_to_the_one_that_it_is_nearest_to() -> None:
+    weights = np.array([2, 3, 3, 3], np.float32)
+    assert cluster(around([130, 110, 150, 170]), weights, Speakers(), threshold=0.2).tolist() == [0, 0, 1, 1]
+
+
+def test_clusters_are_as_far_apart_as_what_is_heard_of_them_on_average() -> None:
+    sizes = {0: 3.0, 20: 1.0, 60: 2.0, 150: 1.0}
+
+    def apart(one: list[int], other: list[int]) -> float:
+        pairs = [(a, b, sizes[a] * sizes[b]) for a in one for b in other]
+        return float(sum((1 - np.cos(np.radians(b - a))) * n for a, b, n in pairs) / sum(n for _, _, n in pairs))
+
+    merges = clustering._tree(around(list(sizes)), np.array(list(sizes.values()), np.float32)).merges
+    expected = [apart([0], [20]), apart([0, 20], [60]), apart([0, 20, 60], [150])]
+    assert [distance for _, _, distance in merges] == pytest.approx(expected, abs=1e-5)
+
+
 def test_nothing_heard_is_nobody() -> None:
     assert cluster(np.zeros((0, WIDTH), np.float32), halves(0), Speakers(), threshold=0.6).size == 0
 
@@ -77,6 +104,15 @@ def test_long_recording_is_clustered_in_parts_with_the_same_result(monkeypatch: 
     monkeypatch.setattr(clustering, "MOST_AT_ONCE", 80)
     monkeypatch.setattr(clustering, "GROUPS", 10)
     assert same_partition(cluster(vectors, halves(300), Speakers(), threshold=0.6), whose)
+
+
+def test_who_speaks_in_one_part_of_a_long_recording_is_nobody_of_the_part_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(clustering, "MOST_AT_ONCE", 40)
+    whose = np.repeat([0, 1], [20, 21])
+    vectors = np.eye(2, WIDTH, dtype=np.float32)[whose]
+    assert cluster(vectors, halves(41), Speakers(), threshold=0.6).tolist() == whose.tolist()
 
 
 def test_no_more_is_clustered_at_once_than_memory_allows_however_many_voices_there_are(

@@ -10,6 +10,7 @@ pytest.importorskip("pynvml", reason="the extra `cuda` isn't installed")
 import pynvml
 
 from tests.nvml import GONE, Card, machine_with
+from transcription.observability import gpus as gpu_devices
 from transcription.observability.gpus import VISIBLE, Gpu, devices, gpus, without_instances
 
 WHOLE = Card("GPU-aaaa-1", used_bytes=10 << 20, total_bytes=40 << 20)
@@ -103,3 +104,10 @@ assert "pynvml" not in sys.modules
 """
     ended = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True, timeout=60)
     assert ended.returncode == 0, ended.stderr
+
+
+def test_without_the_extra_that_brings_pynvml_there_are_no_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    with machine_with(WHOLE), monkeypatch.context() as patch:
+        patch.setattr(gpu_devices, "_nvml", gpu_devices._nvml.__wrapped__)
+        patch.setitem(sys.modules, "pynvml", None)
+        assert devices({}) == gpus({}) == without_instances() == []

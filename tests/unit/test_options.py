@@ -42,6 +42,11 @@ def test_languages_are_read_in_every_way_that_clients_write_a_list(value: object
     assert again == options
 
 
+def test_a_job_keeps_that_it_is_to_be_computed_anew_and_says_nothing_of_the_cache_otherwise() -> None:
+    assert Options(cache="off").model_dump()["cache"] == "off"
+    assert "cache" not in Options().model_dump(), "every job in the ledger would be longer by it"
+
+
 @pytest.mark.parametrize("value", [None, "", "auto", [], ["auto"], "null"])
 def test_no_language_in_the_list_leaves_all_of_them_possible(value: object) -> None:
     assert parse_options({"languages": value}).decoding() == Options().decoding()

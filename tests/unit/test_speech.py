@@ -6,7 +6,7 @@ from unittest import mock
 import faster_whisper.vad
 import numpy as np
 import pytest
-from faster_whisper.vad import get_speech_timestamps
+from faster_whisper.vad import VadOptions, get_speech_timestamps
 
 from demo import SAMPLES
 from tests import sound
@@ -17,13 +17,13 @@ from transcription.media.recording import Recording
 from transcription.spans import Span
 from worker.audio import speech
 from worker.audio.speech import BLOCK_FRAMES, FRAME, OPTIONS, detect_speech, everything
-
-# faster-whisper's own name for what detect_speech always does.
-REFERENCE = replace(OPTIONS, max_speech_duration_s=30)
+from worker.diarizers.embedding import SPEECH
 
 
-def found_by_faster_whisper(samples: Samples) -> list[Span]:
-    return [Span(part["start"] / RATE, part["end"] / RATE) for part in get_speech_timestamps(samples, REFERENCE)]
+def found_by_faster_whisper(samples: Samples, options: VadOptions = OPTIONS) -> list[Span]:
+    # Its own name for what detect_speech always does.
+    reference = replace(options, max_speech_duration_s=30)
+    return [Span(part["start"] / RATE, part["end"] / RATE) for part in get_speech_timestamps(samples, reference)]
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +51,22 @@ def test_blocks_leave_no_trace(long: Samples, monkeypatch: pytest.MonkeyPatch) -
     assert detect_speech(long) == whole
 
 
-def test_hysteresis_and_splitting_are_those_of_faster_whisper(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_probabilities_are_those_of_faster_whisper_however_many_blocks_they_come_in(
+    long: Samples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(speech, "BLOCK_FRAMES", 30)
+    for size in (FRAME * 100, FRAME * 100 + 300):
+        samples = long[RATE : RATE + size]
+        expected = faster_whisper.vad.get_vad_model()(np.pad(samples, (0, FRAME - size % FRAME)))
+        assert list(speech._probabilities(samples)) == pytest.approx(np.asarray(expected).reshape(-1), abs=1e-5)
+
+
+@pytest.mark.parametrize("options", [OPTIONS, SPEECH], ids=["transcribing", "diarizing"])
+def test_hysteresis_and_splitting_are_those_of_faster_whisper(
+    monkeypatch: pytest.MonkeyPatch, options: VadOptions
+) -> None:
     chance = random.Random(5)
-    for _ in range(60):
+    for _ in range(40):
         curve: list[float] = []
         while len(curve) < 3000:
             level = chance.choice([0.1, 0.4, 0.45, 0.9, 0.95])
@@ -61,8 +74,8 @@ def test_hysteresis_and_splitting_are_those_of_faster_whisper(monkeypatch: pytes
         samples = np.zeros(len(curve) * 512 - chance.randint(1, 512), np.float32)
         monkeypatch.setattr(speech, "_probabilities", lambda _, curve=curve: curve)
         with mock.patch.object(faster_whisper.vad, "get_vad_model", lambda curve=curve: lambda _: curve):
-            expected = found_by_faster_whisper(samples)
-        assert detect_speech(samples) == expected
+            expected = found_by_faster_whisper(samples, options)
+        assert detect_speech(samples, options=options) == expected
 
 
 def test_silence_and_a_tone_hold_no_speech() -> None:
@@ -86,6 +99,13 @@ def test_everything_covers_the_recording_and_is_cut_in_its_pauses(long: Samples)
 def test_everything_of_a_recording_without_speech_is_cut_at_30_s() -> None:
     assert everything([], 70.0) == [Span(0, 30), Span(30, 60), Span(60, 70)]
     assert everything([], 0.0) == []
+
+
+def test_everything_is_cut_in_the_last_pause_before_30_s_and_on_whole_samples() -> None:
+    speech = [Span(0, 10), Span(11, 20), Span(21, 40)]
+    assert everything(speech, 45.0) == [Span(0, 20.5), Span(20.5, 45)]
+    (_, second) = everything([Span(0, 20.00001), Span(21.00002, 40)], 45.0)
+    assert second.start * RATE == round(second.start * RATE)
 
 
 def test_a_long_search_for_speech_shows_progress_and_can_be_ended() -> None:
