@@ -212,6 +212,11 @@ export class Murmur {
   _upload(onProgress) {
     return (url, { method, headers, body, signal }) =>
       new Promise((resolve, reject) => {
+        // A request that is aborted before it is sent says nothing, and is sent.
+        if (signal?.aborted) {
+          reject(signal.reason);
+          return;
+        }
         const request = new XMLHttpRequest();
         request.open(method, url);
         for (const [name, value] of Object.entries(headers)) request.setRequestHeader(name, value);
@@ -225,7 +230,6 @@ export class Murmur {
         request.onerror = () => reject(new TypeError("the connection broke"));
         request.onabort = () => reject(new DOMException("Canceled.", "AbortError"));
         signal?.addEventListener("abort", () => request.abort(), { once: true });
-        if (signal?.aborted) request.abort();
         request.send(body);
       });
   }

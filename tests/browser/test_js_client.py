@@ -301,3 +301,75 @@ def test_webhooks_are_verified(node: str) -> None:
     """
     got = run(node, script, body, json.dumps(headers), json.dumps(old), secret)
     assert got == [True, True, False, False, False]
+
+
+BROWSER = """
+    const sent = [];
+    // What a browser does, as far as it is asked: it tells of progress, and answers with the next of `answers`.
+    globalThis.XMLHttpRequest = class {
+      upload = {};
+      headers = {};
+      open(method, url) {
+        sent.push([method, url]);
+      }
+      setRequestHeader(name, value) {
+        this.headers[name] = value;
+      }
+      getResponseHeader(name) {
+        return this.known[name] ?? null;
+      }
+      abort() {
+        this.onabort();
+      }
+      send(body) {
+        sent.push([this.headers["Idempotency-Key"], this.headers.Authorization, body.get("file").name]);
+        this.upload.onprogress({ loaded: 1, total: 3 });
+        const answer = answers.shift();
+        if (!answer) return; // it takes long
+        [this.status, this.responseText, this.known] = answer;
+        setTimeout(() => (this.status ? this.onload() : this.onerror()), 0);
+      }
+    };
+    const told = [];
+    const how = { onProgress: (...seen) => told.push(seen), filename: "call.wav", idempotencyKey: "mine" };
+"""
+
+
+def test_an_upload_that_is_watched_is_tried_again_refused_and_accepted_like_any_other(node: str) -> None:
+    script = """
+        const answers = [[0], [503, "{}", { "retry-after": "0.02" }], [202, '{"id": "j1"}', {}]];
+        const murmur = faked([], { key: "mur_x" });
+        print(await murmur.submit(new Uint8Array(3), {}, how));
+        print([sent, told]);
+        print([rests[0] < 1, rests[1]]);
+        answers.push([422, '{"code": "empty_audio", "detail": "no"}', { "x-request-id": "r1" }]);
+        await murmur.submit(new Uint8Array(3), {}, how).catch((error) => {
+          code(error);
+          print([error.status, error.requestId, error.retryAfter]);
+        });
+        print(asked.length);
+    """
+    one_try = [["POST", "http://murmur/base/v1/jobs"], ["mine", "Bearer mur_x", "call.wav"]]
+    assert faked(node, BROWSER + script) == [
+        {"id": "j1"},
+        [one_try * 3, [[1, 3]] * 3],
+        [True, 0.02],
+        ["ApiError", "empty_audio", "no"],
+        [422, "r1", None],
+        0,
+    ]
+
+
+def test_an_upload_that_is_watched_ends_when_it_is_given_up_and_is_not_begun_after_that(node: str) -> None:
+    script = """
+        const answers = [];
+        const giving = new AbortController();
+        const waiting = faked([]).submit(new Uint8Array(3), {}, { ...how, signal: giving.signal });
+        setTimeout(() => giving.abort(), 10);
+        await waiting.catch((error) => print(error.name));
+        const begun = sent.length;
+        await faked([]).submit(new Uint8Array(3), {}, { ...how, signal: giving.signal })
+          .catch((error) => print(error.name));
+        print(sent.length - begun);
+    """
+    assert faked(node, BROWSER + script) == ["AbortError", "AbortError", 0]

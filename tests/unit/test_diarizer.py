@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from transcription.settings import Settings
 from transcription.spans import Span, pieces
 from transcription.speakers import Diarized, Turn, label
 from worker.audio.speech import detect_speech
+from worker.diarizers import embedding
 from worker.diarizers.base import Voices
 from worker.diarizers.choice import ChosenDiarizer
 from worker.diarizers.clustering import Speakers
@@ -158,6 +160,46 @@ def test_where_two_speak_at_once_nobody_new_is_heard_and_where_all_do_somebody_i
     assert diarizer.diarize(voices, speech, Speakers()).turns
 
 
+def test_voice_that_many_windows_hear_for_a_moment_is_nobody(diarizer: EmbeddingDiarizer) -> None:
+    """Windows overlap: three of them in half a second each are a second and a half."""
+    windows = tuple(Span(n * 0.5, n * 0.5 + 1.5) for n in range(19))
+    vectors = np.stack([FIRST] * 16 + [SECOND] * 3)
+    found = diarizer.diarize(Voices(windows, vectors), [Span(0, 10.5)], Speakers())
+    assert len(found.embeddings) == 1
+
+
+def test_windows_of_speech_overlap_and_each_has_a_part_of_its_own() -> None:
+    windows = embedding._windows(Span(10, 20))
+    starts = [window.heard.start for window in windows]
+    assert (starts[0], windows[-1].heard.end) == (10, pytest.approx(20))
+    assert np.diff(starts) == pytest.approx([0.5] * 17)
+    assert [a.own.end for a in windows[:-1]] == [b.own.start for b in windows[1:]]
+
+
+def test_two_at_once_are_told_by_the_window_whose_middle_is_nearest_in_steps_of_20_ms() -> None:
+    window = embedding._Window(Span(10, 11.5), Span(10.5, 11))
+    found = list(embedding._both(window, np.ones(75, np.float32)))
+    assert len(found) == 25
+    assert (found[0].start, found[-1].end) == pytest.approx((10.5, 11), abs=0.02)
+    assert embedding._united(found) == [Span(found[0].start, found[-1].end)]
+    assert embedding._united([Span(0, 3), Span(1, 2), Span(5, 5.1)]) == [Span(0, 3)]
+
+
+def test_of_a_window_that_share_counts_in_which_two_speak_at_once() -> None:
+    voices = Voices((Span(0, 2), Span(2, 6), Span(6, 8)), np.zeros((3, 8), np.float32), (Span(1, 3), Span(5, 5.5)))
+    assert embedding._both_shares(voices) == pytest.approx([0.5, 0.375, 0])
+
+
+def test_network_s_own_threshold_counts_where_none_is_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(embedding, "SpeakerNetwork", lambda *_, **__: SimpleNamespace(threshold=0.2))
+    voices, speech = heard_as(FIRST)
+    for given, expected in ((None, 0.2), (0.4, 0.4)):
+        made = EmbeddingDiarizer(SPEAKER_NETWORK, threshold=given)
+        assert made.diarize(voices, speech, Speakers()).threshold == pytest.approx(0.7 * expected)
+
+
 def test_threshold_that_is_set_says_who_is_one_speaker_and_who_is_recognized() -> None:
     voices, speech = heard_as(FIRST, 0.8 * FIRST + 0.6 * SECOND)
     found = {}
@@ -209,10 +251,22 @@ def test_toy_serves_beside_the_demo_model_only() -> None:
     assert ChosenDiarizer(Settings(model="demo", worker={"diarizer": "off"})).name == ""
 
 
+def test_network_that_can_not_be_read_is_said_at_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.onnx").touch()
+
+    def refused(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refused)
+    with pytest.raises(ModelUnavailable, match=r"a\.onnx.*Permission denied.*MURMUR_WORKER__DIARIZER"):
+        ChosenDiarizer(Settings(worker={"diarizer": str(tmp_path / "a.onnx")}))
+
+
 def test_other_networks_and_thresholds_have_other_names(tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
     (tmp_path / "a.onnx").write_bytes(b"one")
-    (tmp_path / "b.onnx").write_bytes(b"other")
-    chosen = [{"diarizer": str(tmp_path / name)} for name in ("a.onnx", "b.onnx")]
+    (tmp_path / "b" / "a.onnx").write_bytes(b"other")
+    chosen = [{"diarizer": str(tmp_path / name)} for name in ("a.onnx", "b/a.onnx")]
     chosen.append({"diarizer": str(tmp_path / "a.onnx"), "diarizer_threshold": 0.7})
     assert len({ChosenDiarizer(Settings(worker=one)).name for one in chosen}) == 3
 

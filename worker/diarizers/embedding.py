@@ -58,10 +58,7 @@ class EmbeddingDiarizer:
         Raises:
             ModelUnavailable: it isn't a network of that form.
         """
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise ModelUnavailable(f"the speaker network {path} can't be read: {error}") from error
+        content = _content(path)
         self._embed = SpeakerNetwork(content, named=str(path))
         self._threshold = threshold or self._embed.threshold or THRESHOLD
         self.name = _named(content, name or path.stem)
@@ -98,8 +95,17 @@ class EmbeddingDiarizer:
 
 
 def name_of(path: Path, called: str) -> str:
-    """The name of the diarizer whose network is at *path*: another network has another one."""
-    return _named(path.read_bytes(), called)
+    """The name of the diarizer whose network is at *path*: another network has another one. ModelUnavailable."""
+    return _named(_content(path), called)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelUnavailable(
+            f"the speaker network {path} can't be read: {error} (MURMUR_WORKER__DIARIZER)"
+        ) from error
 
 
 def _named(network: bytes, called: str) -> str:
