@@ -76,7 +76,7 @@ async def test_abort_after_a_commit_changes_nothing(blobs: BlobStore) -> None:
     assert blobs.fetch(SHA256).read_bytes() == AUDIO
 
 
-@pytest.mark.parametrize("name", ["0" * 64, "../../etc/passwd", "", "A" * 64, "a" * 63])
+@pytest.mark.parametrize("name", ["0" * 64, "../../etc/passwd", "", "A" * 64, "a" * 63, "a" * 64 + "/../../x"])
 def test_unknown_blob_is_missing(blobs: BlobStore, name: str) -> None:
     with pytest.raises(BlobMissing):
         blobs.fetch(name)

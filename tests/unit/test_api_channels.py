@@ -2,15 +2,20 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from api.jobs.channels import count_channels
 from tests import audio_files
 from tests.api_client import Bench, bench
 from tests.platform import eventually_async
 from transcription.channels import Channel
 from transcription.job import Submission
+from transcription.media.findings import Probe
+from transcription.options import Options
+from transcription.tracks import Track
 
 pytestmark = pytest.mark.anyio
 
@@ -55,6 +60,14 @@ async def test_every_channel_of_the_file_is_asked_for_and_a_hint_is_sent_for_eac
     assert (submission.channels, submission.options.channel_names) == (3, ("left", "right", "room"))
     assert answer.json()["options"]["channel_names"] == ["left", "right", "room"]
     await eventually_async(lambda: api.queue.hints == 3)
+
+
+def test_channels_are_counted_of_the_track_in_the_language_that_was_asked_for() -> None:
+    english = Track(number=1, codec="aac", channels=2, sample_rate=48_000, language="en", default=True)
+    german = replace(english, number=2, channels=3, language="de", default=False)
+    found = Probe(container="mov", duration_s=1.0, streams=(), tracks=(english, german))
+    assert count_channels(found, Options(channels="split"), most=8) == 2
+    assert count_channels(found, Options(channels="split", language="de"), most=8) == 3
 
 
 async def test_channels_of_a_recording_are_taken_as_one_where_nobody_asked(api: Bench) -> None:

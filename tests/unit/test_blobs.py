@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import os
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,8 +12,8 @@ import pytest
 
 from tests.platform import eventually_async
 from transcription.errors import BlobMissing, DiskFull
-from transcription.storage import pages
-from transcription.storage.disk import DiskBlobs, modified
+from transcription.storage import disk, pages
+from transcription.storage.disk import DiskBlobs, blob_path, modified
 
 pytestmark = pytest.mark.anyio
 
@@ -25,6 +26,12 @@ def files(root: Path) -> list[str]:
 
 def folders(root: Path) -> set[str]:
     return {path.name for path in root.iterdir()}
+
+
+def open_under(root: Path) -> list[str]:
+    """What this process holds open of *root*: another test's threads may open other things meanwhile."""
+    links = [path.resolve() for path in Path("/dev/fd").iterdir()]
+    return [str(path) for path in links if path.is_relative_to(root)]
 
 
 def age(path: Path) -> None:
@@ -250,3 +257,63 @@ async def test_buffer_that_could_not_be_written_ends_the_upload(
         await upload.commit()
     await upload.abort()
     assert files(tmp_path) == []
+
+
+async def test_upload_without_bytes_is_a_blob_without_bytes(tmp_path: Path) -> None:
+    blobs = DiskBlobs(tmp_path)
+    upload = blobs.upload()
+    assert (await upload.path()).read_bytes() == b""
+    assert blobs.fetch(await upload.commit()).read_bytes() == b""
+
+
+async def test_what_ended_an_upload_is_not_hidden_by_a_disk_that_is_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload = DiskBlobs(tmp_path).upload()
+    await upload.write(b"x")
+    await upload.path()
+
+    def away(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", away)
+        await upload.abort()
+
+
+async def test_later_uploads_make_no_folders_and_leave_nothing_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blobs = DiskBlobs(tmp_path)
+    await stored(blobs, b"sound")
+    monkeypatch.setattr(disk, "make_folders", lambda _: pytest.fail("256 folders once more"))
+    for number in range(3):
+        await stored(blobs, b"%d" % number)
+    assert open_under(tmp_path) == []
+
+
+async def test_uploads_that_hang_on_a_disk_take_no_threads_but_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[str] = []
+    write = os.write
+
+    def written(descriptor: int, data: bytes) -> int:
+        threads.append(threading.current_thread().name)
+        return write(descriptor, data)
+
+    monkeypatch.setattr("transcription.storage.disk.os.write", written)
+    await stored(DiskBlobs(tmp_path), b"sound")
+    assert threads
+    assert all(name.startswith("disk_") for name in threads)
+
+
+def test_each_damaged_copy_is_set_aside_and_one_that_somebody_else_has_set_aside_is_no_error(tmp_path: Path) -> None:
+    blobs, sha256 = DiskBlobs(tmp_path), "a" * 64
+    for content in (b"half", b"another half"):
+        path = blob_path(tmp_path, sha256)
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+        blobs.set_aside(sha256)
+        blobs.set_aside(sha256)
+    assert {path.read_bytes() for path in (tmp_path / "damaged").iterdir()} == {b"half", b"another half"}

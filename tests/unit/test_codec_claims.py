@@ -9,11 +9,12 @@ from typing import Any
 
 import av
 import pytest
+from av.stream import Disposition
 
 from tests import audio_files
-from transcription.errors import TooLong
+from transcription.errors import CorruptAudio, TooLong, UnsupportedMedia
 from transcription.media.audio import RATE
-from transcription.media.codecs import decode, probe, reader
+from transcription.media.codecs import decode, opened, probe, reader
 from transcription.media.codecs.claims import cut_short, is_believable
 from transcription.media.codecs.frames import PATIENCE, Frames
 from transcription.media.containers import file_bytes
@@ -153,3 +154,43 @@ def test_of_containers_one_after_the_other_so_many_are_read(tmp_path: Path, monk
     assert decode.decode(path, limit_s=60).size == pytest.approx(3.0 * RATE, abs=10)
     monkeypatch.setattr(reader, "MOST_PARTS", 3)
     assert decode.decode(path, limit_s=60).size == pytest.approx(1.5 * RATE, abs=10)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"ID3\4",
+        b"RIFF\0\0\0\0WAVE",
+        b"fLaC",
+        b"OggS",
+        b"\x1aE\xdf\xa3",
+        b"\0\0\0 ftypM4A ",
+        b"FLV\1",
+        b"caff\0\1",
+        b"TTA1",
+    ],
+)
+def test_a_container_that_is_known_and_can_not_be_read_is_damaged_and_anything_else_unsupported(
+    head: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unread(_: object) -> None:
+        raise av.FFmpegError(1, "Invalid data found")
+
+    monkeypatch.setattr(opened, "open_part", unread)
+    monkeypatch.setattr(opened, "lacks_index", lambda *_: False)
+    for content, error in ((head, CorruptAudio), (b"\0" + head, UnsupportedMedia)):
+        (tmp_path / "audio").write_bytes(content.ljust(100, b"-"))
+        with (tmp_path / "audio").open("rb") as file, pytest.raises(error) as caught:
+            opened.open_first(file_bytes.Bytes(file.fileno()), file.fileno())
+        assert type(caught.value) is error
+
+
+@pytest.mark.parametrize(("tag", "language"), [(None, None), ("und", None), ("ger", "de"), ("tlh", "tlh")])
+def test_a_track_s_language_is_its_code_or_its_tag_and_an_undetermined_one_is_none(
+    tag: str | None, language: str | None
+) -> None:
+    context = SimpleNamespace(name="aac", sample_rate=48_000, layout=SimpleNamespace(nb_channels=2, name="stereo"))
+    stream = SimpleNamespace(language=tag, codec_context=context, metadata={}, disposition=Disposition.default)
+    made: Any = SimpleNamespace(streams=SimpleNamespace(audio=[stream]))
+    (found,) = opened.tracks_of(made)
+    assert (found.number, found.language, found.channels) == (1, language, 2)

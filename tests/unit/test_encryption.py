@@ -270,10 +270,10 @@ async def test_a_stored_recording_is_encrypted_verified_and_found_damaged(
     path = blobs.fetch(sha256)
     assert [one.name for one in (tmp_path / "blobs").rglob("*") if one.is_file()] == [sha256]
     assert data[:100] not in path.read_bytes()
-    verify(path, sha256, damaged=blobs.set_aside, encryption=encryption)
+    blobs.check(sha256)
     path.write_bytes(path.read_bytes()[:-STORED])
     with pytest.raises(BlobDamaged):
-        verify(path, sha256, damaged=blobs.set_aside, encryption=encryption)
+        blobs.check(sha256)
     assert not path.exists()
 
 

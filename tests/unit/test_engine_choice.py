@@ -5,7 +5,8 @@ from pydantic import ValidationError
 
 from transcription.errors import ModelUnavailable
 from transcription.settings import Settings
-from worker.engines.choice import choose
+from worker.engines.choice import TORCH_SLOTS, choose
+from worker.engines.cpu_layout import LEAST_SLOTS
 from worker.model_cache import ModelCache
 
 
@@ -68,3 +69,35 @@ def test_mlx_named_outright_computes_on_a_machine_without_metal() -> None:
     chosen = choose(engine("mlx_whisper"))
     assert chosen.engine == "mlx_whisper"
     assert chosen.device == ("metal" if platform.system() == "Darwin" else "cpu")
+
+
+@pytest.mark.parametrize(("wanted", "expected"), [("auto", "float32"), ("int8", "int8")])
+def test_torch_on_a_cpu_computes_in_float32_and_in_few_slots(
+    monkeypatch: pytest.MonkeyPatch, wanted: str, expected: str
+) -> None:
+    monkeypatch.setattr("worker.engines.choice.arithmetic", lambda _: ("cpu", "int8"))
+    chosen = choose(Settings.model_validate({"compute_type": wanted, "worker": {"engine": "torch"}}))
+    assert (chosen.device, chosen.compute_type, chosen.slots) == ("cpu", expected, LEAST_SLOTS)
+
+
+def test_torch_on_a_gpu_has_many_slots_or_those_that_are_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.engines.choice.arithmetic", lambda _: ("cuda", "float16"))
+    chosen = choose(engine("torch"))
+    assert (chosen.device, chosen.compute_type, chosen.slots) == ("cuda", "float16", TORCH_SLOTS)
+    assert choose(engine("torch", slots=3)).slots == choose(engine("mlx_whisper", slots=3)).slots == 3
+
+
+@pytest.mark.parametrize(
+    ("device", "compute_type", "expected"),
+    [
+        ("auto", "auto", ("metal", "float16")), ("cpu", "auto", ("cpu", "float32")),
+        ("auto", "float32", ("metal", "float32")),
+    ],
+)  # fmt: skip
+def test_mlx_computes_in_half_on_metal_and_whole_on_a_cpu_unless_another_is_set(
+    monkeypatch: pytest.MonkeyPatch, device: str, compute_type: str, expected: tuple[str, str]
+) -> None:
+    monkeypatch.setattr("worker.engines.choice._has_metal", lambda: True)
+    given = {"device": device, "compute_type": compute_type, "worker": {"engine": "mlx_whisper"}}
+    chosen = choose(Settings.model_validate(given))
+    assert (chosen.device, chosen.compute_type) == expected

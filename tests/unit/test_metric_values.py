@@ -1,9 +1,13 @@
 """Each metric says what was counted, under its own name; every number here is another one."""
 
+import os
 from dataclasses import replace
 
-from prometheus_client import CollectorRegistry
+import psutil
+import pytest
+from prometheus_client import CollectorRegistry, Counter, Summary
 
+from api.metrics import process
 from api.metrics.ledger import LedgerFigures
 from api.metrics.process import ApiMetrics
 from tests.memory_jobs import WORKER
@@ -132,6 +136,8 @@ def test_what_a_process_counted_is_told_under_its_own_name() -> None:
     api.submitted(Outcome.NEW, audio_bytes=7, seconds=0.25)
     api.submitted(Outcome.CACHED, audio_bytes=9, seconds=0.75)
     api.refused("too_large")
+    for seconds in (0.1, 0.2):
+        api.ledger.times.add(seconds)
     api.machine(memory_percent=40, disk_free=3, disk=5)
     for status in (200, 503, 503):
         api.answered(method="GET", route="/health", status=status, seconds=2.0)
@@ -148,6 +154,50 @@ def test_what_a_process_counted_is_told_under_its_own_name() -> None:
         "murmur_http_requests_total{GET,/health,200}": 1,
         "murmur_http_requests_total{GET,/health,503}": 2,
         "murmur_http_request_duration_seconds_sum{GET,/health}": 6.0,
+        "murmur_api_process_starts_total": 1,
+        "murmur_ledger_answer_duration_seconds_count": 2,
     }
     assert {name: found.get(name) for name in expected} == expected
+    assert not [name for name in found if "_created" in name]
     assert (api.accepted, api.rejected, api.mean_submit_ms) == (2, 1, 500.0)
+
+
+def test_before_the_first_submit_there_is_no_mean_time() -> None:
+    assert (ApiMetrics().accepted, ApiMetrics().mean_submit_ms) == (0, 0.0)
+
+
+def test_processes_of_one_api_are_told_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    others = CollectorRegistry()
+    for name, count in (("murmur_submits", 4), ("murmur_rejects", 3)):
+        Counter(name, "All processes together.", registry=others).inc(count)
+    Summary("murmur_submit_duration_seconds", "All processes together.", registry=others).observe(2.0)
+    families: list[object] = []
+    monkeypatch.setattr(process, "_all_processes", lambda: others)
+    monkeypatch.setattr(process, "ProcessCollector", lambda family: families.append(family) or CollectorRegistry())
+    api = ApiMetrics()
+    api.refused("too_large")
+    assert shown(api.whole())["murmur_rejects_total{too_large}"] == 1
+    monkeypatch.setenv(process.SHARED, "/shared")
+    assert shown(api.whole())["murmur_rejects_total"] == 3
+    assert (api.accepted, api.rejected, api.mean_submit_ms) == (4, 3, 500.0)
+    assert families == [None, process._family]
+
+
+def test_what_processes_have_in_work_is_added_up_and_the_machine_is_told_once() -> None:
+    api = ApiMetrics()
+    adding, once = [api.in_flight, api.submits_in_flight], [api._memory, api._disk_free, api._disk]
+    assert {gauge._multiprocess_mode for gauge in adding} == {"livesum"}, "processes that died have nothing in work"
+    assert {gauge._multiprocess_mode for gauge in once} == {"mostrecent"}
+
+
+def test_family_of_an_api_s_processes_is_the_parent_with_its_children(monkeypatch: pytest.MonkeyPatch) -> None:
+    parent, *children = process._family()
+    assert parent.pid == os.getppid()
+    assert os.getpid() in {child.pid for child in children}
+
+    def gone(_: int) -> None:
+        raise psutil.NoSuchProcess(1)
+
+    own = psutil.Process()
+    monkeypatch.setattr(psutil, "Process", lambda *pid: gone(*pid) if pid else own)
+    assert process._family() == [own]

@@ -31,6 +31,7 @@ class FakeEngine:
         self.name = name
         self.steps = 7
         self.closed = False
+        self.encoder = ""
         self.calls: Callable[[], tuple[str, ...]] = tuple
 
     def close(self) -> None:
@@ -222,6 +223,44 @@ def test_a_load_that_fails_fails_everybody_who_waits_and_can_be_tried_again(
         assert engine.name == "a"
 
 
+def test_who_waits_for_a_load_gets_the_model_while_the_one_who_loaded_it_still_uses_it(
+    make: Callable[..., ModelCache], loader: Loader
+) -> None:
+    cache = make(max_models=1)
+    loader.gate.clear()
+    used, done = threading.Barrier(2, timeout=10), []
+
+    def use() -> None:
+        with cache.get("a") as engine:
+            used.wait()  # for the other one
+            done.append(engine)
+
+    with ThreadPoolExecutor(2) as pool:
+        asked = [pool.submit(use) for _ in range(2)]
+        until(lambda: bool(cache._entries) and cache._entries["a"].users == 2)
+        loader.gate.set()
+        for one in asked:
+            one.result(20)
+    assert len(done) == 2
+
+
+def test_a_model_is_in_use_until_the_last_one_gives_it_back(make: Callable[..., ModelCache]) -> None:
+    cache = make(max_models=1)
+    with cache.get("a"):
+        with cache.get("a"):
+            pass
+        assert cache._entries["a"].users == 1
+    assert cache._entries["a"].users == 0
+
+
+def test_what_encodes_the_models_in_memory_is_said(make: Callable[..., ModelCache], loader: Loader) -> None:
+    cache = make()
+    before = cache.layout
+    with cache.get("a"):
+        loader.made[0].encoder = "openvino (it is quicker)"
+        assert cache.layout == f"{before}, encoder openvino (it is quicker)"
+
+
 def test_an_idle_model_is_unloaded(make: Callable[..., ModelCache], loader: Loader) -> None:
     cache = make(idle_unload_s=0.1)
     with cache.get("a"):
@@ -257,6 +296,7 @@ def test_a_model_on_its_way_from_the_hub_counts_as_progress(tmp_path: Path, load
         blobs = tmp_path / "models" / "models--org--a" / "blobs"
         blobs.mkdir(parents=True)
         (blobs / "weights.incomplete").write_bytes(bytes(1000))
+        (blobs / "moved").symlink_to("where it went")
         assert cache.steps == before + 1000
         loader.gate.set()
         loading.result()
@@ -310,6 +350,12 @@ def test_the_demo_model_is_made_on_first_use_without_the_network(tmp_path: Path)
     assert directory == settings.model_dir / f"demo-{demo.REVISION}"
     assert (directory / "model.bin").is_file()
     assert locate(str(directory), settings) == directory
+
+
+def test_a_model_s_directory_may_be_named_from_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "whisper").mkdir()
+    assert locate("~/whisper", Settings()) == tmp_path / "whisper"
 
 
 @pytest.mark.parametrize("name", ["/nowhere/at/all", "no-such-model"])
@@ -381,14 +427,16 @@ def test_a_published_model_is_fetched_into_the_data_directory(tmp_path: Path, mo
     assert {call["cache_dir"] for call in asked} == {str(settings.model_dir)}
 
 
+@pytest.mark.parametrize("said", ["cannot find the files on the hub", ""])
 def test_without_a_hub_a_published_model_is_unavailable_and_the_message_helps(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str
 ) -> None:
     def download(*_: Any, **__: Any) -> str:
-        raise LocalEntryNotFoundError("cannot find the files on the hub")
+        raise LocalEntryNotFoundError(said)
 
     monkeypatch.setattr(model_cache, "download_model", download)
-    with pytest.raises(ModelUnavailable, match="MURMUR_MODEL=demo"):
+    expected = said or "LocalEntryNotFoundError"
+    with pytest.raises(ModelUnavailable, match=rf"{expected}.*MURMUR_MODEL=demo"):
         locate("base", Settings(data_dir=tmp_path))
 
 
