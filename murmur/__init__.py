@@ -7,8 +7,9 @@ Murmuration from the outside: the client library, the command line, and the whol
         print(client.transcribe("talk.mp3").text)
 """
 
-from murmur.client.async_client import AsyncClient
-from murmur.client.client import Client
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from murmur.client.errors import (
     ApiError,
     BadRequest,
@@ -25,8 +26,12 @@ from murmur.client.errors import (
     Unavailable,
     Unreachable,
 )
-from murmur.client.webhook import verify_webhook
 from murmur.version import __version__
+
+if TYPE_CHECKING:
+    from murmur.client.async_client import AsyncClient
+    from murmur.client.client import Client
+    from murmur.client.webhook import verify_webhook
 
 __all__ = [
     "ApiError",
@@ -48,3 +53,20 @@ __all__ = [
     "__version__",
     "verify_webhook",
 ]
+
+_LARGE = {
+    "AsyncClient": "murmur.client.async_client",
+    "Client": "murmur.client.client",
+    "verify_webhook": "murmur.client.webhook",
+}
+"""What is imported when it is first asked for: much of the platform needs nothing of a client but this package."""
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LARGE:
+        return getattr(import_module(_LARGE[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

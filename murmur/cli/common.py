@@ -1,16 +1,14 @@
-"""What commands share: where the platform is, JSON or lines, a job by the beginning of its id."""
+"""What commands of the API share: where the platform is, a job by the beginning of its id."""
 
-import json
 import os
 import re
-import sys
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from pydantic import BaseModel
 
+from murmur.cli.json_output import print_json
 from murmur.client.client import Client
 from murmur.client.connection import DEFAULT_URL
 from murmur.client.responses import RemoteJob
@@ -23,7 +21,6 @@ PAGES = 10
 Url = Annotated[
     str | None, typer.Option("--url", envvar="MURMUR_URL", help=f"Where the platform's API is [{DEFAULT_URL}].")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Write JSON, for programs.")]
 JobId = Annotated[str, typer.Argument(metavar="ID", help="The job, or the beginning of its id.")]
 
 
@@ -73,12 +70,6 @@ def found(client: Client, job_id: str) -> str:
         several = ", ".join(f"{job.id[:12]} ({job.audio.filename})" for job in matches[:5])
         raise CliError(f"several jobs begin with {job_id}: {several}", status=1)
     return matches[0].id if matches else job_id
-
-
-def print_json(value: object) -> None:
-    """Write one value: a line where it goes to a program, indented for a person."""
-    plain = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
-    print(json.dumps(plain, ensure_ascii=False, default=str, indent=2 if sys.stdout.isatty() else None), flush=True)
 
 
 def show(job: RemoteJob, *, as_json: bool = False) -> None:

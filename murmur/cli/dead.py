@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from murmur.cli.common import AsJson, Url, connect, print_json
+from murmur.cli.common import Url, connect
+from murmur.cli.json_output import AsJson, print_json
 from murmur.client.responses import RemoteDeadLetter
 
 app = typer.Typer(help="Dead letters: failed computations for which a retry might help.", no_args_is_help=True)
@@ -69,3 +70,6 @@ def _facts(letter: RemoteDeadLetter) -> dict[str, str]:
         "audio": f"{letter.audio.duration_s:.1f} s {letter.audio.filename} {letter.audio.sha256}",
         "jobs": " ".join(letter.jobs),
     }
+
+
+COMMANDS = {"dead": app}

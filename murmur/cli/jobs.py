@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from murmur.cli.common import AsJson, JobId, Url, connect, done, found, length, print_json, show
+from murmur.cli.common import JobId, Url, connect, done, found, length, show
+from murmur.cli.json_output import AsJson, print_json
 from murmur.cli.purge import purge as purge_queue
 from murmur.cli.recordings.formats import Format
 from murmur.client.client import Client
@@ -128,7 +129,12 @@ def purge(
         print(f"{canceled} jobs canceled")
 
 
-def register(app: typer.Typer) -> None:
-    """Add these commands."""
-    for command in (jobs, status, result, follow, cancel, delete, purge):
-        app.command()(command)
+COMMANDS = {
+    "jobs": jobs,
+    "status": status,
+    "result": result,
+    "follow": follow,
+    "cancel": cancel,
+    "delete": delete,
+    "purge": purge,
+}

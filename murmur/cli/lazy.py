@@ -1,4 +1,4 @@
-"""The command line's group: commands of the platform are loaded when they are asked for."""
+"""The command line's group: a command is loaded when it is asked for."""
 
 from importlib import import_module
 from typing import Annotated, Any
@@ -10,6 +10,20 @@ from typer.main import get_command
 from murmur.errors import CliError
 from murmur.packages import enable
 
+CLIENT = {
+    "transcribe": "murmur.cli.recordings.commands",
+    "watch": "murmur.cli.recordings.commands",
+    "jobs": "murmur.cli.jobs",
+    "status": "murmur.cli.jobs",
+    "result": "murmur.cli.jobs",
+    "follow": "murmur.cli.jobs",
+    "cancel": "murmur.cli.jobs",
+    "delete": "murmur.cli.jobs",
+    "purge": "murmur.cli.jobs",
+    "top": "murmur.cli.top",
+    "dead": "murmur.cli.dead",
+    "webhooks": "murmur.cli.webhooks",
+}
 PLATFORM = {
     "up": "murmur.cli.local.commands",
     "demo": "murmur.cli.local.commands",
@@ -22,35 +36,40 @@ PLATFORM = {
     "schema": "murmur.cli.ledger.schema",
     "worker": "murmur.platform.worker",
 }
+"""What needs the platform's packages."""
+MODULES = CLIENT | PLATFORM
 """
-What needs the platform's packages, and the module of each; it has the command as COMMANDS[name].
+The module of each command; it has the command as COMMANDS[name].
 
-Half a second passes while all of them are imported, in which a client's command is long done.
+A second passes while all of them are imported, in which one of them is long done.
 """
 
 
 class CommandGroup(TyperGroup):
-    """Has what was added to it, and the platform's commands."""
+    """Has all commands."""
 
-    def list_commands(self, ctx: Any) -> list[str]:
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002  click gives it
         """The names of all commands, the client's first."""
-        return [*super().list_commands(ctx), *PLATFORM]
+        return [*MODULES]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """A command; None: there is none of that name."""
         if cmd_name not in self.commands:
             # All of them for a name that there isn't, so that the message can say what was meant.
-            for name in [cmd_name] if cmd_name in PLATFORM else PLATFORM:
+            for name in [cmd_name] if cmd_name in MODULES else MODULES:
                 self.add_command(_loaded(name), name)
         return super().get_command(ctx, cmd_name)
 
 
 def _loaded(name: str) -> Any:
-    enable()
+    if name in PLATFORM:
+        enable()
     app = typer.Typer(rich_markup_mode=None, add_completion=False)
     try:
-        found = import_module(PLATFORM[name]).COMMANDS[name]
+        found = import_module(MODULES[name]).COMMANDS[name]
     except ModuleNotFoundError as error:
+        if name not in PLATFORM:
+            raise
         _missing(app, name, f"there is no module {error.name}")
         return get_command(app)
     if isinstance(found, typer.Typer):

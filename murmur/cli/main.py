@@ -5,13 +5,8 @@ import sys
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from murmur.cli import dead, jobs, webhooks
-from murmur.cli.common import AsJson, Url, connect, print_json
 from murmur.cli.lazy import CommandGroup
-from murmur.cli.recordings import commands as recordings_commands
-from murmur.cli.top import top as show_top
 from murmur.client.errors import ApiError, JobEnded
 from murmur.errors import CliError
 from murmur.packages import enable
@@ -56,30 +51,6 @@ def options(
     ] = False,
 ) -> None:
     """Speech to text on your own machines."""
-
-
-def top(
-    each_s: Annotated[float, typer.Option("--each", min=0.2, help="Seconds between two checks.")] = 1.0,
-    as_json: AsJson = False,
-    url: Url = None,
-) -> None:
-    """Show queue and workers, live; with --json once."""
-    with connect(url, timeout_s=10.0) as client:
-        if as_json:
-            print_json(client.stats())
-        else:
-            show_top(client, Console(), each_s=each_s)
-
-
-def _register() -> None:
-    recordings_commands.register(app)
-    jobs.register(app)
-    app.command()(top)
-    app.add_typer(dead.app, name="dead")
-    app.add_typer(webhooks.app, name="webhooks")
-
-
-_register()
 
 
 def main() -> None:

@@ -2,18 +2,34 @@
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from murmur.cli.common import Url, connect
+from murmur.cli.json_output import AsJson, print_json
 from murmur.client.client import Client
 from murmur.client.errors import ApiError
 
 
-def top(client: Client, console: Console, *, each_s: float, rest: Callable[[float], None] = time.sleep) -> None:
+def top(
+    each_s: Annotated[float, typer.Option("--each", min=0.2, help="Seconds between two checks.")] = 1.0,
+    as_json: AsJson = False,
+    url: Url = None,
+) -> None:
+    """Show queue and workers, live; with --json once."""
+    with connect(url, timeout_s=10.0) as client:
+        if as_json:
+            print_json(client.stats())
+        else:
+            show(client, Console(), each_s=each_s)
+
+
+def show(client: Client, console: Console, *, each_s: float, rest: Callable[[float], None] = time.sleep) -> None:
     """Show the platform until Ctrl-C; once, where nobody watches. ApiError: it can't be reached at first."""
     stats = client.stats()
     if not console.is_terminal:
@@ -46,3 +62,6 @@ def view(stats: dict[str, Any]) -> Group:
         work = f"{worker['running']} of {worker['slots']}"
         table.add_row(worker["id"], ", ".join(worker["models"]), worker["engine"], worker["device"], speed, work)
     return Group(facts, Text(), table)
+
+
+COMMANDS = {"top": top}

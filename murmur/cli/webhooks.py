@@ -2,7 +2,8 @@
 
 import typer
 
-from murmur.cli.common import AsJson, JobId, Url, connect, found, print_json
+from murmur.cli.common import JobId, Url, connect, found
+from murmur.cli.json_output import AsJson, print_json
 from murmur.client.responses import RemoteWebhooks
 
 app = typer.Typer(help="Webhooks of a job: show what was sent; send the last one again.", no_args_is_help=True)
@@ -32,3 +33,6 @@ def show(webhooks: RemoteWebhooks, *, as_json: bool) -> None:
         print(message.id, message.type, message.state, f"{message.attempts} tries", due, sep="  ")
     for one in webhooks.tries:
         print(one.at.isoformat(" ", "seconds"), one.message, one.outcome, one.status or one.error or "", sep="  ")
+
+
+COMMANDS = {"webhooks": app}

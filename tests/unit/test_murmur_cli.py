@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+import murmur
+import murmur.client
 from murmur.cli import lazy
 from murmur.cli.local import check as checking
 from murmur.cli.main import app
@@ -211,11 +213,28 @@ def test_purge_asks_before_it_does_anything(server: Server) -> None:
     assert run(server, "purge", "--yes") == (0, "0 jobs canceled\n")
 
 
-def test_a_clients_command_waits_for_nothing_that_only_the_platform_needs() -> None:
-    heavy = "{'numpy', 'redis', 'celery', 'transcription', 'api', 'worker'}"
-    code = f"import sys; import murmur.cli.main; print(sorted({heavy} & set(sys.modules)))"
+@pytest.mark.parametrize(
+    ("module", "others"),
+    [
+        ("murmur.cli.jobs", {"numpy", "redis", "celery", "transcription", "api", "worker"}),
+        ("murmur.cli.ledger.backup", {"numpy", "celery", "httpx", "api", "worker"}),
+        ("murmur.edge.metrics", {"httpx", "pydantic", "rich"}),
+        ("murmur.cli.main", {"httpx", "pydantic", "redis"}),
+    ],
+)
+def test_a_command_waits_for_nothing_that_only_others_need(module: str, others: set[str]) -> None:
+    code = f"import sys; import {module}; print(sorted({others} & set(sys.modules)))"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout == "[]\n"
+
+
+def test_the_library_has_its_clients_when_they_are_asked_for() -> None:
+    assert set(dir(murmur)) == set(murmur.__all__)
+    assert all(getattr(murmur, name) for name in murmur.__all__)
+    assert murmur.client.Client is murmur.Client
+    for module in (murmur, murmur.client):
+        with pytest.raises(AttributeError, match="'Clint'"):
+            _ = module.Clint
 
 
 def test_a_mistyped_command_of_the_platform_is_told_what_was_meant() -> None:

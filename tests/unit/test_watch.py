@@ -103,7 +103,7 @@ def shown(*, is_terminal: bool, looks: int) -> tuple[str, int]:
 
     console = Console(file=out, force_terminal=is_terminal, width=120, height=20)
     with suppress(KeyboardInterrupt):
-        top_module.top(cast("Client", stats), console, each_s=1.0, rest=rest)
+        top_module.show(cast("Client", stats), console, each_s=1.0, rest=rest)
     return out.getvalue(), stats.asked
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from murmur.cli.common import AsJson, print_json
+from murmur.cli.json_output import AsJson, print_json
 from murmur.cli.ledger.connection import DataDir, Ledger, connected
 from murmur.errors import CliError
 from transcription.ledger.audit_heads import heads

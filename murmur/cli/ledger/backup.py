@@ -18,7 +18,7 @@ from murmur.backup.errors import BackupFailed
 from murmur.backup.schedule import Schedule
 from murmur.backup.verify import Verified, check_earlier
 from murmur.backup.verify import verify as verified
-from murmur.cli.common import AsJson, print_json
+from murmur.cli.json_output import AsJson, print_json
 from murmur.cli.ledger.connection import DataDir, Ledger, connected
 from murmur.platform.environment import load
 from transcription.encryption.files import FileEncryption, file_encryption

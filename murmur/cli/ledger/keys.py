@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from murmur.cli.common import AsJson, print_json
+from murmur.cli.json_output import AsJson, print_json
 from murmur.cli.ledger.connection import DataDir, Ledger, connected, operator
 from murmur.errors import CliError
 from transcription.access import DEFAULT_TENANT, ApiKey, Scope

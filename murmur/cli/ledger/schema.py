@@ -2,7 +2,7 @@
 
 import typer
 
-from murmur.cli.common import AsJson, print_json
+from murmur.cli.json_output import AsJson, print_json
 from murmur.cli.ledger.connection import DataDir, Ledger, connected
 from murmur.errors import CliError
 from transcription.ledger import schema_step

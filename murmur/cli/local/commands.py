@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.text import Text
 
 from demo import SAMPLES
-from murmur.cli.common import AsJson, Url, connect, print_json
+from murmur.cli.common import Url, connect
+from murmur.cli.json_output import AsJson, print_json
 from murmur.cli.local import check as checking
 from murmur.cli.local import demo as demonstration
 from murmur.cli.local import models as local_models

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from murmur.cli.common import AsJson, Url, connect
+from murmur.cli.common import Url, connect
+from murmur.cli.json_output import AsJson
 from murmur.cli.recordings import watch as watching
 from murmur.cli.recordings.formats import CHOICES, Format, chosen
 from murmur.cli.recordings.inputs import sources
@@ -205,7 +206,4 @@ def _known(pairs: list[str] | None) -> dict[str, str] | None:
     return known
 
 
-def register(app: typer.Typer) -> None:
-    """Add these commands."""
-    app.command()(transcribe)
-    app.command()(watch)
+COMMANDS = {"transcribe": transcribe, "watch": watch}

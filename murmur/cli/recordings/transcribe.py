@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from murmur.cli.common import print_json
+from murmur.cli.json_output import print_json
 from murmur.cli.recordings import outputs
 from murmur.cli.recordings.formats import Format
 from murmur.cli.recordings.inputs import Source
