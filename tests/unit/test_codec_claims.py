@@ -1,6 +1,7 @@
 """Lengths that files claim, and demuxers that stumble: by what is asked of FFmpeg's objects, without any file."""
 
 import os
+import re
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -8,11 +9,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import av
+import numpy as np
 import pytest
 from av.stream import Disposition
 
 from tests import audio_files
-from transcription.errors import CorruptAudio, TooLong, UnsupportedMedia
+from transcription.errors import CorruptAudio, NoAudioStream, TooLong, UnsupportedMedia
 from transcription.media.audio import RATE
 from transcription.media.codecs import decode, opened, probe, reader
 from transcription.media.codecs.claims import cut_short, is_believable
@@ -194,3 +196,52 @@ def test_a_track_s_language_is_its_code_or_its_tag_and_an_undetermined_one_is_no
     made: Any = SimpleNamespace(streams=SimpleNamespace(audio=[stream]))
     (found,) = opened.tracks_of(made)
     assert (found.number, found.language, found.channels) == (1, language, 2)
+
+
+class Parts:
+    """Bounds of containers in a file of *size*, and what becomes of each: sound, or an error."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, size: int, parts: dict[tuple[int, int], Exception | None]) -> None:
+        self.opened: list[int] = []
+        self._of = {start: (Part(start, end), error) for (start, end), error in parts.items()}
+        first = SimpleNamespace(part=self._of[min(self._of)][0])
+        patch.setattr(reader, "open_first", lambda *_: (first, None))
+        patch.setattr(reader, "behind_tags", lambda _, at: at)
+        patch.setattr(reader, "part_at", lambda _, at: self._of[at][0])
+        patch.setattr(reader, "next_start", lambda _, at: min((one for one in self._of if one >= at), default=size))
+        patch.setattr(reader, "Bytes", lambda _: Bytes(b"." * size))
+        self.reader = reader.Reader(0, limit_s=60, track=None, language=None)
+        patch.setattr(self.reader, "_part", self._heard)
+
+    def _heard(self, part: Part, _: object = None) -> Iterator[Any]:
+        self.opened.append(part.start)
+        error = self._of[part.start][1]
+        if error:
+            raise error
+        yield np.zeros(16, np.int16)
+
+    def told(self) -> tuple[int, list[tuple[int, int]]]:
+        """Parts that were heard, and the bytes that were told to be none: where, how many."""
+        heard = len(list(self.reader.blocks()))
+        said = [re.findall(r"\d+", warning.message) for warning in self.reader.warnings]
+        return heard, [(int(at), int(count)) for count, at in said]
+
+
+def test_what_stands_between_and_behind_containers_is_told_and_the_others_are_heard(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    unread, film = UnsupportedMedia("it can't be read"), NoAudioStream("only video")
+    bounds = {(30, 100): None, (120, 200): unread, (200, 300): film, (320, 400): None, (415, 500): None}
+    parts = Parts(monkeypatch, 540, bounds)
+    assert parts.told() == (3, [(0, 30), (100, 20), (120, 80), (300, 20), (500, 40)])
+    assert parts.opened == [30, 120, 200, 320, 415]
+
+
+def test_of_containers_that_can_not_be_read_so_many_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = UnsupportedMedia("it can't be read")
+    bounds: dict[tuple[int, int], Exception | None] = {
+        (n * 100, n * 100 + 100): error if n else None for n in range(50)
+    }
+    parts = Parts(monkeypatch, 5000, bounds)
+    assert parts.told()[0] == 1
+    assert len(parts.opened) == 1 + reader.MOST_FAULTS

@@ -1,15 +1,20 @@
 """The OpenAPI document as generators of clients read it."""
 
+import base64
+import io
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any
 
+import av
 import jsonschema_rs
 import pytest
 
 from api.app import create_app
+from api.openapi.examples import REQUESTS, RESPONSES
 from api.platform_schemas import WorkerOut
 from transcription.options import Options
 from transcription.ports import WorkerInfo
@@ -114,3 +119,18 @@ def test_the_document_says_where_the_platform_is_and_who_answers_for_it(document
     assert document["info"]["license"] == {"name": "MIT", "identifier": "MIT"}
     assert document["info"]["contact"]
     assert json.dumps(document)
+
+
+def test_examples_that_are_text_are_what_their_type_says() -> None:
+    texts = [(kind, example) for answers in RESPONSES.values() for (_, kind), example in answers.items()]
+    events = [one for kind, example in texts if kind == "text/event-stream" for one in example.strip().split("\n\n")]
+    assert len(events) >= 4
+    for event in events:
+        fields = dict(line.split(": ", 1) for line in event.split("\n"))
+        assert fields.get("event", "done") in {"segment", "done"}
+        assert fields["data"] == "[DONE]" or json.loads(fields["data"])
+    subtitles = {example for kind, example in texts if kind == "application/x-subrip"}
+    assert len(subtitles) == 1
+    assert re.match(r"1\n00:00:00,000 --> 00:00:02,400\n", subtitles.pop())
+    with av.open(io.BytesIO(base64.b64decode(REQUESTS["submit_job"]["application/json"]["audio"]))) as sound:
+        assert sum(frame.samples for frame in sound.decode(audio=0)) == 80
