@@ -11,6 +11,8 @@ from faster_whisper import WhisperModel
 from faster_whisper.transcribe import get_ctranslate2_storage
 
 from demo import SAMPLES
+from tests.alike import alike
+from tests.encoded_once import EncodedOnce
 from transcription.errors import EngineFailed, ModelUnavailable
 from transcription.media.audio import RATE, Samples
 from transcription.media.codecs.decode import decode
@@ -30,7 +32,9 @@ from worker.engines.stages import Stages
 @pytest.fixture(scope="module")
 def whisper(tmp_path_factory: pytest.TempPathFactory) -> WhisperModel:
     directory = model_cache.locate("demo", Settings(data_dir=tmp_path_factory.mktemp("data")))
-    return WhisperModel(str(directory), device="cpu", compute_type="int8", cpu_threads=1, num_workers=2)
+    made = WhisperModel(str(directory), device="cpu", compute_type="int8", cpu_threads=1, num_workers=2)
+    made.model = EncodedOnce(made.model)
+    return made
 
 
 @pytest.fixture
@@ -48,28 +52,30 @@ def heard_by(
     return segments
 
 
-@pytest.mark.parametrize("name", ["short", "german", "mp3", "video"])
+OPTIONS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "words": {"word_timestamps": True},
+    "greedy": {"beam_size": 1, "word_timestamps": True},
+    "hotwords": {"hotwords": "camera garden", "word_timestamps": True},
+    "prompt": {"prompt": "The horse is near the river."},
+    "conditioned": {"condition_on_previous_text": True, "word_timestamps": True},
+}
+
+
 @pytest.mark.parametrize(
-    "options",
-    [
-        {},
-        {"word_timestamps": True},
-        {"beam_size": 1, "word_timestamps": True},
-        {"hotwords": "camera garden", "word_timestamps": True},
-        {"prompt": "The horse is near the river."},
-        {"condition_on_previous_text": True, "word_timestamps": True},
-    ],
-    ids=["plain", "words", "greedy", "hotwords", "prompt", "conditioned"],
+    ("name", "asked"),
+    [*((name, asked) for name in ("short", "german") for asked in OPTIONS), ("mp3", "words"), ("video", "words")],
 )
 def test_a_window_is_heard_as_by_faster_whisper(
-    whisper: WhisperModel, engine: faster_whisper.FasterWhisper, name: str, options: dict[str, Any]
+    whisper: WhisperModel, engine: faster_whisper.FasterWhisper, name: str, asked: str
 ) -> None:
+    options = OPTIONS[asked]
     samples = decode(SAMPLES[name].path, limit_s=30)
     language = SAMPLES[name].language or "en"
     segments = heard_by(engine, samples, Decoding(**options), language)
-    asked = {"beam_size": 5, "condition_on_previous_text": False, **options}
-    asked["initial_prompt"] = asked.pop("prompt", None)
-    theirs = list(whisper.transcribe(samples, language=language, vad_filter=False, **asked)[0])
+    alike = {"beam_size": 5, "condition_on_previous_text": False, **options}
+    alike["initial_prompt"] = alike.pop("prompt", None)
+    theirs = list(whisper.transcribe(samples, language=language, vad_filter=False, **alike)[0])
     assert [s.text for s in segments] == [s.text for s in theirs]
     for ours, reference in zip(segments, theirs, strict=True):
         assert list(ours.tokens) == reference.tokens
@@ -126,7 +132,7 @@ def test_poor_quality_goes_up_the_temperatures_and_the_best_is_kept(
         return judge(self, rows)
 
     monkeypatch.setattr(Stages, "_decode", noting)
-    samples = decode(SAMPLES["short"].path, limit_s=30)
+    samples = decode(SAMPLES["short"].path, limit_s=30)[: round(SAMPLES["short"].segments[0].end * RATE)]
     segments = heard_by(engine, samples, Decoding(), "en")
     assert tried == [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
     assert segments
@@ -209,8 +215,11 @@ def test_a_models_error_becomes_one_of_ours(engine: faster_whisper.FasterWhisper
             heard_by(engine, np.zeros(RATE, np.float32), Decoding(), "en")
 
 
-@pytest.mark.parametrize("name", ["short", "german", "mp3"])
-@pytest.mark.parametrize("options", [{}, {"word_timestamps": True}, {"beam_size": 1}], ids=["plain", "words", "greedy"])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("short", {}), ("german", {"word_timestamps": True}), ("mp3", {"beam_size": 1})],
+    ids=["short", "german-words", "mp3-greedy"],
+)
 def test_a_short_recording_that_is_heard_in_its_own_length_says_the_same(
     engine: faster_whisper.FasterWhisper, monkeypatch: pytest.MonkeyPatch, name: str, options: dict[str, Any]
 ) -> None:
@@ -251,7 +260,7 @@ def test_what_comes_out_doubtful_in_its_own_length_is_heard_in_full(
     monkeypatch.setattr(passes, "attempt", worse)
     samples = decode(SAMPLES["short"].path, limit_s=30)
     expected = heard_by(engine, samples, Decoding(), "en")
-    assert heard_by(engine, samples, Decoding(fast_short=True), "en") == expected
+    assert [heard_by(engine, samples, Decoding(fast_short=True), "en")] == alike([expected])
     assert lengths == [row.FRAMES, row.own_length(round(samples.size / RATE * 100)), row.FRAMES]
 
 
