@@ -10,7 +10,7 @@ from typing import Any
 import ctranslate2
 import numpy as np
 import pytest
-from faster_whisper import WhisperModel
+from faster_whisper.feature_extractor import FeatureExtractor
 
 import demo
 from demo import SAMPLES
@@ -36,9 +36,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def window(model: Path) -> Floats:
-    whisper = WhisperModel(str(model), device="cpu", compute_type="float32")
-    features = whisper.feature_extractor(decode(SAMPLES["short"].path, limit_s=30))
+def window() -> Floats:
+    features = FeatureExtractor()(decode(SAMPLES["short"].path, limit_s=30))
     return np.pad(features, ((0, 0), (0, 3000)))[np.newaxis, :, :3000].astype(np.float32)
 
 
@@ -50,33 +49,46 @@ def error(found: Floats, wanted: Floats) -> float:
     return float(np.sqrt(np.mean((found - wanted) ** 2) / np.mean(wanted**2)))
 
 
-@pytest.mark.parametrize("precision", TOLERANCE)
-@pytest.mark.parametrize("frames", [3000, 1000])
-def test_encodings_are_those_of_ctranslate2_in_float32(
-    model: Path, window: Floats, tmp_path: Path, precision: str, frames: int
-) -> None:
+@pytest.fixture(scope="module")
+def references(model: Path, window: Floats) -> list[tuple[Floats, Floats]]:
+    """A whole window, and two that are shorter: features, and what CTranslate2 makes of them in float32."""
     reference = CTranslate2Encoder(ctranslate2.models.Whisper(str(model), compute_type="float32"))
+    given = [window, np.ascontiguousarray(np.concatenate([window, window[:, :, ::-1]])[:, :, :1000])]
+    return [(features, reference.encode(features)) for features in given]
+
+
+@pytest.mark.parametrize("precision", TOLERANCE)
+def test_encodings_are_those_of_ctranslate2_in_float32(
+    model: Path, references: list[tuple[Floats, Floats]], tmp_path: Path, precision: str
+) -> None:
     encoder = openvino.OpenVinoEncoder(model, openvino.Plan(precision, 1, 1), tmp_path)
-    features = np.concatenate([window, window[:, :, ::-1]])[:, :, :frames]
-    wanted = reference.encode(np.ascontiguousarray(features))
-    found = encoder.encode(features)
-    assert found.shape == wanted.shape
-    assert error(found, wanted) < TOLERANCE[precision]
+    assert references
+    for features, wanted in references:
+        found = encoder.encode(features)
+        assert found.shape == wanted.shape == (features.shape[0], features.shape[2] // 2, wanted.shape[2])
+        assert error(found, wanted) < TOLERANCE[precision]
+
+
+@pytest.fixture(scope="module")
+def written(model: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What is heard with CTranslate2's encoder."""
+    return said(model, settings(tmp_path_factory.mktemp("own"), encoder="ctranslate2"), "CTranslate2")
 
 
 @pytest.mark.parametrize("precision", ["int8", "bf16"])
-def test_the_same_words_are_written_whatever_encodes(model: Path, tmp_path: Path, precision: str) -> None:
-    texts = []
-    for name, chosen in (("own", {"encoder": "ctranslate2"}),
-                         ("other", {"encoder": "openvino", "encoder_precision": precision})):  # fmt: skip
-        engine = faster_whisper.load("demo", model, settings(tmp_path, **chosen))
-        try:
-            assert engine.encoder.startswith({"own": "CTranslate2", "other": f"OpenVINO {precision}"}[name])
-            texts.append(heard(engine))
-        finally:
-            engine.close()
-    assert texts[0]
-    assert texts[0] == texts[1]
+def test_the_same_words_are_written_whatever_encodes(model: Path, written: str, tmp_path: Path, precision: str) -> None:
+    chosen = settings(tmp_path, encoder="openvino", encoder_precision=precision)
+    assert written
+    assert said(model, chosen, f"OpenVINO {precision}") == written
+
+
+def said(model: Path, chosen: Settings, encoder: str) -> str:
+    engine = faster_whisper.load("demo", model, chosen)
+    try:
+        assert engine.encoder.startswith(encoder)
+        return heard(engine)
+    finally:
+        engine.close()
 
 
 def heard(engine: faster_whisper.FasterWhisper) -> str:
@@ -151,6 +163,16 @@ def test_processes_that_start_at_once_compile_once(
     assert built == [1]
 
 
+class Named:
+    """An encoder of OpenVINO's that isn't asked to encode, and needn't be compiled."""
+
+    def __init__(self, directory: Path, plan: Any, _: Path) -> None:
+        self.label, self.decoder = f"OpenVINO {plan.precision}", directory
+
+    def encode(self, features: Floats) -> Floats:
+        raise NotImplementedError
+
+
 @pytest.mark.parametrize(
     ("seconds", "taken"),
     [
@@ -169,6 +191,7 @@ def test_the_fastest_is_taken_and_remembered_and_none_that_is_slower_than_ctrans
         return seconds[asked[-1]]
 
     monkeypatch.setattr(selection, "_seconds", timed)
+    monkeypatch.setattr(openvino, "OpenVinoEncoder", Named)
     monkeypatch.setattr(openvino, "has_bf16", lambda: True)
     for _ in range(2):
         encoder, _loaded, reason = selection.select(model, settings(tmp_path), LAYOUT, device="cpu")
@@ -189,6 +212,7 @@ def test_another_machine_measures_for_itself_and_a_gain_within_the_error_is_none
         return {"CTranslate2 int8_float32": 0.42, "OpenVINO int8": 0.4, "OpenVINO bf16": 0.5}[asked[-1]]
 
     monkeypatch.setattr(selection, "_seconds", timed)
+    monkeypatch.setattr(openvino, "OpenVinoEncoder", Named)
     monkeypatch.setattr(openvino, "has_bf16", lambda: True)
     for layout, processor in ((LAYOUT, "one"), (replace(LAYOUT, threads=2), "one"), (LAYOUT, "another")):
         monkeypatch.setattr(openvino, "processor", lambda processor=processor: processor)
