@@ -51,7 +51,15 @@ class Form:
 
 
 _BLACK = np.zeros((48, 64, 3), np.uint8)
-_HASTE = {"aac_coder": "fast"}  # of many channels; how well they are compressed is nothing to a decoder
+_HASTE = {
+    "libmp3lame": {"compression_level": "9"}, "libopus": {"compression_level": "0"},
+    "libvpx": {"deadline": "realtime", "cpu-used": "8"},
+}  # fmt: skip
+"""By encoder: how well a recording is compressed is nothing to a decoder."""
+
+_AAC_IN_HASTE = {"aac_coder": "fast", "aac_tns": "0", "aac_pns": "0", "aac_ms": "0", "aac_is": "0"}
+"""Of several channels: of one it isn't faster."""
+
 _FRAGMENTED = {"movflags": "frag_keyframe+empty_moov+default_base_moof", "frag_duration": "1000000"}
 _FILM: dict[str, Any] = {"stamped": True, "tracks": True, "picture": "mpeg4"}
 FORMS: dict[str, Form] = {
@@ -184,7 +192,7 @@ def wave(channels: Sequence[Pcm]) -> bytes:
 
 
 def _stream(out: OutputContainer, form: Form, layout: str) -> AudioStream:
-    options = _HASTE if layout != "mono" and form.codec == "aac" else None
+    options = _AAC_IN_HASTE if layout != "mono" and form.codec == "aac" else _HASTE.get(form.codec)
     stream = out.add_stream(form.codec, rate=form.rate, layout=layout, options=options)
     assert isinstance(stream, AudioStream)
     if form.codec == "libopencore_amrnb":
@@ -222,7 +230,7 @@ def encode(
 
 
 def _pictures(out: OutputContainer, form: Form) -> VideoStream:
-    pictures = out.add_stream(form.picture, rate=25)
+    pictures = out.add_stream(form.picture, rate=25, options=_HASTE.get(form.picture))
     assert isinstance(pictures, VideoStream)
     pictures.width, pictures.height, pictures.pix_fmt = 64, 48, "yuv420p"
     return pictures

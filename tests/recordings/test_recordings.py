@@ -78,7 +78,7 @@ def words(engine: Engine, recording: Recording) -> list[tuple[str, float]]:
     speech = recording.holes.placed(detect_speech(recording))
     parts = engine.transcribe(
         [Window.joined(group, recording.cut) for group in windows(speech)],
-        Decoding(word_timestamps=True), language="en", owner="o", cancelled=lambda: False,
+        Decoding(word_timestamps=True, beam_size=1), language="en", owner="o", cancelled=lambda: False,
     )  # fmt: skip
     return [(word.word, word.start) for part in parts for segment in part for word in segment.words or ()]
 
