@@ -165,7 +165,8 @@ def test_an_upload_shows_how_far_it_is_and_can_be_given_up(platform: TestPlatfor
     expect(page.get_by_text("No jobs yet.").or_(page.locator(".jobs li").first)).to_be_visible()
     network = page.context.new_cdp_session(page)
     network.send("Network.emulateNetworkConditions", slow)
-    page.set_input_files("#picker", [fresh("given-up.flac", 5)])
+    longer_than_any_test = fresh("given-up.flac", 5) | {"buffer": LONG.path.read_bytes() + bytes(10_000_000)}
+    page.set_input_files("#picker", [longer_than_any_test])
     expect(page.locator(".upload .said")).to_have_text(re.compile(r"^[1-9]\d? %$"))
     page.get_by_role("button", name="Cancel the upload of given-up.flac").click()
     expect(page.locator(".upload")).to_contain_text("Canceled.")
