@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -38,7 +39,11 @@ OWN = {3, 4, 5, 99}
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """One fault: in *file*, *old* becomes *new*, and a user would feel *fault*; one of *tests* must fail."""
+    """
+    One fault: in *file*, *old* becomes *new*, and a user would feel *fault*; one of *tests* must fail.
+
+    Its tests are skipped without the package *needs*.
+    """
 
     area: str
     file: str
@@ -47,6 +52,7 @@ class Mutant:
     new: str
     tests: tuple[str, ...]
     argued: str
+    needs: str = ""
 
     @property
     def name(self) -> str:
@@ -77,6 +83,7 @@ def listed(folder: Path = LISTS) -> Iterator[Mutant]:
                     new=row["new"],
                     tests=tuple(row.get("tests") or source.get("tests") or ()),
                     argued=row.get("argued", ""),
+                    needs=source.get("needs", ""),
                 )
 
 
@@ -228,6 +235,10 @@ def main(argv: list[str] | None = None) -> int:
         bad = [f"{one.name}: {why}" for one in mutants if (why := unfit(one))]
         print("\n".join([*bad, f"{len(mutants)} mutants, {len(bad)} of them broken"]))
         return int(bool(bad))
+    absent = [one for one in mutants if one.needs and not find_spec(one.needs)]
+    if absent:
+        print(f"{len(absent)} are left out: {', '.join(sorted({one.needs for one in absent}))} isn't installed")
+        mutants = [one for one in mutants if one not in absent]
     with copies(told.jobs) as free, ThreadPoolExecutor(told.jobs) as pool:
         if not told.no_baseline:
             runner = free.get()

@@ -6,7 +6,9 @@ The network is tiny and has learnt nothing, so that a text is as surprising as i
 
 import math
 import random
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
@@ -20,7 +22,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
+from tests.platform import eventually
 from tests.tiny_network import HEADS, IDS, MARKS, WIDTH, tiny_network
+from transcription.errors import Stopped
 from worker.engines.torch.attention import Attention, plain
 from worker.engines.torch.layout import slot_bytes, slots_now
 from worker.engines.torch.loop import BEAMS, Loop
@@ -333,3 +337,73 @@ def test_a_slot_of_large_takes_what_was_measured() -> None:
     """64 slots, five beams, float16 on an H200: the worker held 42.8 GiB, of which 3.5 were weights and context."""
     large: Any = SimpleNamespace(dtype=torch.float16, width=1280, decoder=SimpleNamespace(layers=range(32)))
     assert slot_bytes(large) * 64 / 2**30 == pytest.approx(42.8 - 3.5, rel=0.1)
+
+
+ASKED = Asked(START, 0, 5, 0.0, True, 9)
+
+
+def test_who_waits_when_an_engine_is_closed_is_told_and_who_comes_later_too(network: Network) -> None:
+    """Rows in slots and rows that wait for one, windows to be encoded, calls."""
+    held = threading.Event()
+    loop = Loop(lambda beams: slots_of(network, 2, beams), lambda sounds: sounds, stream=torch.inference_mode, crowd=1)
+    with ThreadPoolExecutor(4) as pool:
+        first = pool.submit(loop.call, lambda: held.wait(20))
+        eventually(lambda: first.running() and not loop._calls)
+        written = loop.write([sound_of(n) for n in range(5)], [ASKED] * 5)
+        encoded, second = pool.submit(loop.encode, [1, 2]), pool.submit(loop.call, int)
+        eventually(lambda: len(loop._sounds) == 2 and bool(loop._calls))
+        closing = pool.submit(loop.close)
+        eventually(lambda: loop._closed)
+        held.set()
+        closing.result(20)
+        assert first.result(20)
+        assert [type(one.exception(20)) for one in (*written, encoded, second)] == [Stopped] * 7
+    for late in (lambda: loop.call(int), lambda: loop.encode([1]), lambda: loop.write([sound_of(1)], [ASKED])):
+        with pytest.raises(Stopped):
+            late()
+
+
+def test_errors_of_calls_and_of_the_encoder_are_their_callers_and_the_thread_lives_on(network: Network) -> None:
+    batches: list[int] = []
+
+    def encode(sounds: Any) -> list[Tensor]:
+        batches.append(len(sounds))
+        if "broken" in sounds:
+            raise RuntimeError("CUDA error")
+        return [torch.zeros(1)] * len(sounds)
+
+    loop = Loop(lambda beams: slots_of(network, 2, beams), encode, stream=torch.inference_mode, crowd=8)
+    try:
+        with pytest.raises(ZeroDivisionError):
+            loop.call(lambda: 1 / 0)
+        with ThreadPoolExecutor(2) as pool:
+            both = [pool.submit(loop.encode, ["broken", "whole"]), pool.submit(loop.encode, ["broken"])]
+            assert [type(one.exception(20)) for one in both] == [RuntimeError] * 2
+        assert len(loop.encode(range(20))) == 20
+        assert max(batches) == 8
+        assert loop.call(lambda: 3) == 3
+    finally:
+        loop.close()
+
+
+def test_rows_for_which_there_is_no_memory_at_all_fail_and_rows_that_were_given_up_harm_nobody(
+    network: Network,
+) -> None:
+    full = [True, True]
+
+    def made(beams: int) -> Slots:
+        if full:
+            full.pop()
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return slots_of(network, 2, beams)
+
+    loop = Loop(made, lambda sounds: sounds, stream=torch.inference_mode, crowd=8)
+    try:
+        (failed,) = loop.write([sound_of(1)], [ASKED])
+        assert isinstance(failed.exception(20), torch.OutOfMemoryError)
+        given_up, other = loop.write([sound_of(1), sound_of(2)], [ASKED] * 2)
+        given_up.cancel()
+        assert other.result(20)().tokens
+        assert written_by(loop, [Wish(1, ASKED)])[0].tokens
+    finally:
+        loop.close()
