@@ -102,9 +102,23 @@ def test_an_au_is_as_long_as_its_header_says_if_it_knows(claimed: int, end: int)
     assert part(head.ljust(250, b"-")) == Part(0, end)
 
 
-def test_a_tag_is_leapt_over_where_no_demuxer_expects_one() -> None:
+def test_a_tag_is_leapt_over_where_no_demuxer_expects_one(monkeypatch: pytest.MonkeyPatch) -> None:
     assert part(TAG, WAVE).start == len(TAG)
-    assert part(TAG, b"fLaC", bytes(100)).start == 0
+    assert part(TAG, b"fLaC\0\0\0\x22", bytes(100)).start == 0
+    monkeypatch.setattr(parts, "mpeg_audio", lambda *_: Part(0, 40))
+    assert part(TAG, JUNK) == Part(0, 40), "what has a tag and is nothing else is an mp3"
+
+
+def test_an_amr_and_an_mp4_are_taken_up_behind_their_holes(monkeypatch: pytest.MonkeyPatch) -> None:
+    rest = Part(60, 100)
+    monkeypatch.setattr(parts.amr, "amr_again", lambda *_: rest)
+    monkeypatch.setattr(parts.boxes, "boxes_again", lambda *_: rest)
+    for head, whole, expected in (
+        (b"#!AMR\n", Part(0, 100, broken=1), rest), (b"#!AMR\n", Part(0, 100), None),
+        (MP4, Part(0, 100), rest), (WAVE, Part(0, 100), None),
+    ):  # fmt: skip
+        file = Bytes(head.ljust(100, b"-"))
+        assert resumed(file, whole, 50) == expected  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("head", [WAVE, MP4, b"FORM\0\0\0\x24AIFF", b"wvpk", b"OggS\0\2", ASF])
