@@ -38,7 +38,8 @@ def start(*pieces: bytes, at: int = 0) -> int:
 
 
 def flv(*kinds: int) -> bytes:
-    tags = [struct.pack(">I", kind << 24 | 5) + bytes(7 + 5 + 4) for kind in kinds]
+    """A file whose every tag holds what looks like another file's beginning."""
+    tags = [struct.pack(">I", kind << 24 | 5) + bytes(7) + b"FLV\1-" + bytes(4) for kind in kinds]
     return b"FLV\1\5\0\0\0\x09" + bytes(4) + b"".join(tags)
 
 
