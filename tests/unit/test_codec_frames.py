@@ -1,15 +1,21 @@
-"""What frames say of damage: packets of a container that is made up, and how much of it their bytes tell is missing."""
+"""Frames and what a reader makes of them: damage, gaps and tracks of a container that is made up."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from types import SimpleNamespace
 from typing import Any
 
 import av
+import numpy as np
 import pytest
 from av.audio.frame import AudioFrame
 
+from transcription.errors import InvalidOption
+from transcription.media.audio import Pcm
+from transcription.media.codecs import reader
 from transcription.media.codecs.frames import PATIENCE, Frames, Placed
+from transcription.media.codecs.reader import Reader
+from transcription.tracks import Track
 
 RATE = 16_000
 STEP = RATE // 10
@@ -153,3 +159,94 @@ def test_a_frame_s_time_counts_from_the_container_s_start_and_a_bare_stream_has_
     found = frames(name, packet, start=start)
     assert [one.time for one in found] == [expected]
     assert found.seen_to == pytest.approx(12.1 - (start or 0) / 1e6)
+
+
+def sound(value: int) -> AudioFrame:
+    """A tenth of a second that is *value* throughout."""
+    frame = AudioFrame.from_ndarray(np.full((1, STEP), value, np.int16), format="s16", layout="mono")
+    frame.sample_rate = RATE
+    return frame
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Reader]:
+    """Readers of a file that nobody looks into."""
+    monkeypatch.setattr(reader, "Bytes", lambda _: SimpleNamespace(size=0))
+
+    def one(*, track: str | None = None, language: str | None = None, unbroken: bool = False) -> Reader:
+        found = Reader(0, limit_s=60, track=track, language=language)
+        found._unbroken = unbroken
+        found._place.begin()
+        return found
+
+    return one
+
+
+def heard(by: Reader, *placed: Placed) -> np.ndarray:
+    """The samples of a file that is nothing but *placed*."""
+
+    def every() -> Iterator[Pcm]:
+        for one in placed:
+            yield from by._placed(one)
+        yield from by._flushed()
+        by._end_damage()
+
+    by._sound = every  # type: ignore[method-assign]
+    return np.concatenate(list(by.blocks()))
+
+
+def codes(of: Reader) -> list[str]:
+    return [warning.code.value for warning in of.warnings]
+
+
+@pytest.mark.parametrize(("unbroken", "told"), [(False, []), (True, ["damaged"])])
+def test_a_gap_of_the_stamps_is_silence_in_its_place_and_a_loss_where_there_are_no_pauses(
+    made: Callable[..., Reader], unbroken: bool, told: list[str]
+) -> None:
+    by = made(unbroken=unbroken)
+    samples = heard(by, Placed(sound(1000), 0.0), Placed(sound(2000), 1.0))
+    assert samples.size == 1.1 * RATE
+    assert (samples[:STEP] == 1000).all()
+    assert not samples[STEP:RATE].any()
+    assert (samples[RATE:] == 2000).all()
+    assert codes(by) == told
+
+
+def test_stamps_that_jump_back_are_told_and_make_no_silence(made: Callable[..., Reader]) -> None:
+    by = made()
+    assert heard(by, Placed(sound(1000), 0.0), Placed(sound(2000), 0.1), Placed(sound(3000), -5.0)).size == 3 * STEP
+    assert codes(by) == ["discontinuity"]
+
+
+TRACKS = [
+    Track(number=number, codec="aac", channels=2, sample_rate=48_000, language=language, default=number == 1)
+    for number, language in ((1, "en"), (2, "de"))
+]
+
+
+def test_the_track_is_the_asked_one_or_the_language_s_and_a_later_file_that_lacks_it_is_heard(
+    made: Callable[..., Reader], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracks = list(TRACKS)
+    monkeypatch.setattr(reader, "tracks_of", lambda _: tuple(tracks))
+    nothing: Any = None
+    assert [made(**how)._chosen(nothing).number for how in ({}, {"language": "de"}, {"track": "2"})] == [1, 2, 2]
+    with pytest.raises(InvalidOption):
+        made(track="3")._chosen(nothing)
+    by = made(track="2")
+    by._chosen(nothing)
+    assert [one.taken for one in by.tracks] == [False, True]
+    tracks.pop()
+    assert by._chosen(nothing).number == 1
+
+
+def test_an_empty_track_gives_way_unless_it_was_asked_for(
+    made: Callable[..., Reader], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "tracks_of", lambda _: tuple(TRACKS))
+    nothing: Any = None
+    asked, any_track = made(track="1"), made()
+    assert not asked._is_empty(asked._chosen(nothing))
+    assert any_track._is_empty(any_track._chosen(nothing))
+    assert any_track._chosen(nothing).number == 2
+    assert not any_track._is_empty(TRACKS[1]), "there are no others"

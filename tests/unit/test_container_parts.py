@@ -4,7 +4,7 @@ import struct
 
 import pytest
 
-from transcription.media.containers import parts
+from transcription.media.containers import amr, boxes, parts
 from transcription.media.containers.part import Part
 from transcription.media.containers.parts import behind_junk, is_padding, next_start, part_at, resumed
 
@@ -112,8 +112,8 @@ def test_a_tag_is_leapt_over_where_no_demuxer_expects_one(monkeypatch: pytest.Mo
 
 def test_an_amr_and_an_mp4_are_taken_up_behind_their_holes(monkeypatch: pytest.MonkeyPatch) -> None:
     rest = Part(60, 100)
-    monkeypatch.setattr(parts.amr, "amr_again", lambda *_: rest)
-    monkeypatch.setattr(parts.boxes, "boxes_again", lambda *_: rest)
+    monkeypatch.setattr(amr, "amr_again", lambda *_: rest)
+    monkeypatch.setattr(boxes, "boxes_again", lambda *_: rest)
     for head, whole, expected in (
         (b"#!AMR\n", Part(0, 100, broken=1), rest), (b"#!AMR\n", Part(0, 100), None),
         (MP4, Part(0, 100), rest), (WAVE, Part(0, 100), None),

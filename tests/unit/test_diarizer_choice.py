@@ -73,7 +73,7 @@ def test_sherpa_gets_its_models_threads_and_threshold(
 def test_other_releases_and_models_have_other_names(maker: Maker, models: Path, engine: str) -> None:
     names = [chosen(f"{engine}:{models}").name for _ in range(2)]
     assert names[0] == names[1]
-    (models / Maker.EMBEDDING).write_text("other weight.")  # as long as before
+    (models / Maker.EMBEDDING).write_text("other weights.")  # as long as before
     names.append(chosen(f"{engine}:{models}").name)
     first, second = ((models / name).read_text() for name in (Maker.SEGMENTATION, Maker.EMBEDDING))
     (models / Maker.SEGMENTATION).write_text(first + second[:4])  # the same bytes, cut elsewhere
@@ -82,6 +82,16 @@ def test_other_releases_and_models_have_other_names(maker: Maker, models: Path, 
     maker.release = "4.1"
     names.append(chosen(f"{engine}:{models}").name)
     assert len(set(names)) == 4
+
+
+def test_order_in_which_a_disk_lists_a_model_s_files_makes_no_other_name(
+    maker: Maker, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names, listed = set(), sorted(models.iterdir())
+    for order in (listed, listed[::-1]):
+        monkeypatch.setattr(Path, "rglob", lambda *_, order=order: iter(order))
+        names.add(chosen(f"pyannote:{models}").name)
+    assert len(names) == 1
 
 
 @pytest.mark.parametrize("gone", [Maker.SEGMENTATION, Maker.EMBEDDING])

@@ -253,6 +253,15 @@ def test_a_model_is_in_use_until_the_last_one_gives_it_back(make: Callable[..., 
     assert cache._entries["a"].users == 0
 
 
+def test_a_model_that_was_fetched_for_its_load_has_the_revision_of_what_came(
+    make: Callable[..., ModelCache], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, found = make(), iter(("", "r1"))
+    monkeypatch.setattr(cache, "_disk_revision", lambda _: next(found))
+    with cache.get("a"):
+        assert cache.revision("a") == "r1"
+
+
 def test_what_encodes_the_models_in_memory_is_said(make: Callable[..., ModelCache], loader: Loader) -> None:
     cache = make()
     before = cache.layout

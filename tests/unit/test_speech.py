@@ -55,7 +55,7 @@ def test_probabilities_are_those_of_faster_whisper_however_many_blocks_they_come
     long: Samples, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(speech, "BLOCK_FRAMES", 30)
-    for size in (FRAME * 100, FRAME * 100 + 300):
+    for size in (FRAME * 100, FRAME * 100 + 500):
         samples = long[RATE : RATE + size]
         expected = faster_whisper.vad.get_vad_model()(np.pad(samples, (0, FRAME - size % FRAME)))
         assert list(speech._probabilities(samples)) == pytest.approx(np.asarray(expected).reshape(-1), abs=1e-5)
@@ -71,6 +71,7 @@ def test_hysteresis_and_splitting_are_those_of_faster_whisper(
         while len(curve) < 3000:
             level = chance.choice([0.1, 0.4, 0.45, 0.9, 0.95])
             curve += [level + chance.uniform(-0.1, 0.1) for _ in range(chance.choice([1, 3, 5, 20, 400, 1200]))]
+        curve += [0.05] * 20 + [0.95] * chance.choice([0, 2, 5])
         samples = np.zeros(len(curve) * 512 - chance.randint(1, 512), np.float32)
         monkeypatch.setattr(speech, "_probabilities", lambda _, curve=curve: curve)
         with mock.patch.object(faster_whisper.vad, "get_vad_model", lambda curve=curve: lambda _: curve):

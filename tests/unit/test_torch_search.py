@@ -8,7 +8,7 @@ import math
 import random
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
@@ -357,7 +357,8 @@ def test_who_waits_when_an_engine_is_closed_is_told_and_who_comes_later_too(netw
         held.set()
         closing.result(20)
         assert first.result(20)
-        assert [type(one.exception(20)) for one in (*written, encoded, second)] == [Stopped] * 7
+        waiting: list[Future[Any]] = [*written, encoded, second]
+        assert [type(one.exception(20)) for one in waiting] == [Stopped] * 7
     for late in (lambda: loop.call(int), lambda: loop.encode([1]), lambda: loop.write([sound_of(1)], [ASKED])):
         with pytest.raises(Stopped):
             late()
