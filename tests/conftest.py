@@ -66,6 +66,12 @@ def _short_tracebacks() -> None:
     structlog.configure(processors=[*structlog.get_config()["processors"][:-1], brief])
 
 
+@pytest.fixture(autouse=True)
+def _no_log_context() -> None:
+    """What an earlier test's request bound for its log lines is none of the next test's."""
+    structlog.contextvars.clear_contextvars()
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Ask everything of the ledger's own suites of each server that its users may run."""
     if "ledger_url" in metafunc.fixturenames and metafunc.module.__name__.startswith(LEDGER_SUITES):
