@@ -290,3 +290,15 @@ def test_a_cache_that_cannot_be_written_costs_speed_and_not_the_job(
     assert reason.startswith("OpenVINO failed: ")
     with pytest.raises(ModelUnavailable, match="can't encode"):
         selection.select(model, settings(tmp_path, encoder="openvino", encoder_precision="int8"), LAYOUT, device="cpu")
+
+
+def test_a_process_has_one_core_that_is_never_let_go(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the last one goes the stack that signals are handled on: processes of tests died of it."""
+    kept = openvino._core()
+    monkeypatch.setattr(openvino.ov, "Core", lambda: pytest.fail("another core"))
+    openvino.OpenVinoEncoder(model, openvino.Plan("f32", 1, 1), tmp_path)
+    assert openvino.processor()
+    assert openvino.has_bf16() in {True, False}
+    assert openvino._core() is kept

@@ -3,6 +3,7 @@
 import contextlib
 import threading
 from dataclasses import dataclass
+from functools import cache as once
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,17 @@ FRAMES = 3000
 """A whole window. Its graph has a fixed length, which is some 4 % faster than any length."""
 
 GRAPH = "encoder.blob"
+
+
+@once
+def _core() -> ov.Core:
+    """
+    The one of this process, which is never let go.
+
+    OpenVINO's CPU plugin gives the thread that makes it a stack to handle signals on, and frees it with the last core.
+    Python's handlers run on that stack: the next SIGTERM would end the process by a fault.
+    """
+    return ov.Core()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +101,14 @@ class OpenVinoEncoder:
 
     def _read(self, path: Path) -> ov.CompiledModel:
         with contextlib.suppress(RuntimeError):  # damaged: it is made anew
-            return ov.Core().import_model(path.read_bytes(), "CPU", self._properties())
+            return _core().import_model(path.read_bytes(), "CPU", self._properties())
         self._write(path)
-        return ov.Core().import_model(path.read_bytes(), "CPU", self._properties())
+        return _core().import_model(path.read_bytes(), "CPU", self._properties())
 
     def _compile(self, *, frames: int | None) -> ov.CompiledModel:
         weights = ModelBin(self._directory / "model.bin")
         graph = encoder_graph(weights, int8=self._plan.precision == "int8", frames=frames)
-        return ov.Core().compile_model(graph, "CPU", self._properties())
+        return _core().compile_model(graph, "CPU", self._properties())
 
     def _properties(self) -> dict[str, str | int | bool]:
         weights = ModelBin(self._directory / "model.bin")
@@ -105,11 +117,11 @@ class OpenVinoEncoder:
 
 def processor() -> str:
     """This processor's name and what it can do, as OpenVINO sees it."""
-    core = ov.Core()
+    core = _core()
     able = sorted(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
     return f"{core.get_property('CPU', 'FULL_DEVICE_NAME')}: {' '.join(able)}"
 
 
 def has_bf16() -> bool:
     """Whether this processor multiplies bfloat16 by itself (AVX512-BF16 or AMX)."""
-    return "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
