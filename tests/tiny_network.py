@@ -5,6 +5,9 @@ import torch
 from worker.engines.torch.network import TEXT_POSITIONS, Cross, Decoder, Encoder, Layer, Linear, Network, Norm
 from worker.engines.torch.rules import Marks
 
+# The tensors are tiny: threads would only wait for each other.
+torch.set_num_threads(1)
+
 WIDTH, HEADS, LAYERS, IDS = 16, 2, 2, 90
 MARKS = Marks(size=IDS, end=30, start=31, no_speech=35, timestamps=39)
 

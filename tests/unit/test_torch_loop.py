@@ -1,0 +1,162 @@
+"""The thread that the torch engine's rows are written in: its errors, its memory, its end."""
+
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch", reason="torch isn't installed: pip install 'murmuration[torch]'")
+pytest.importorskip("safetensors", reason="safetensors isn't installed: pip install 'murmuration[torch]'")
+
+import torch
+from torch import Tensor
+
+from tests.plain_search import NOT_FIRST, START, Plainly, Wish, assert_alike, slots_of, sound_of, written_by
+from tests.platform import eventually
+from tests.tiny_network import tiny_network
+from transcription.errors import Stopped
+from worker.engines.torch.layout import slot_bytes, slots_now
+from worker.engines.torch.loop import Loop
+from worker.engines.torch.network import Network
+from worker.engines.torch.slots import Asked, Slots
+
+ASKED = Asked(START, 0, 5, 0.0, True, 9)
+
+
+@pytest.fixture(scope="module")
+def network() -> Network:
+    return replace(tiny_network(), suppressed_first=NOT_FIRST)
+
+
+def test_an_error_of_the_device_reaches_every_row_and_the_next_ones_are_written(network: Network) -> None:
+    broken = [True]
+
+    def made(beams: int) -> Slots:
+        slots = slots_of(network, 4, beams)
+        if broken.pop() if broken else False:
+            slots.step = lambda *_, **__: (_ for _ in ()).throw(RuntimeError("CUDA error"))  # type: ignore[method-assign]
+        return slots
+
+    loop = Loop(made, lambda sounds: sounds, stream=torch.inference_mode, crowd=8)
+    try:
+        given = [Wish(n, Asked(START, 0, 5, 0.0, True, 9)) for n in range(3)]
+        futures = loop.write([sound_of(wish.sound) for wish in given], [wish.asked for wish in given])
+        assert [type(future.exception(20)) for future in futures] == [RuntimeError] * 3
+        with torch.inference_mode():
+            expected = Plainly(network, sound_of(0)).search(given[0].asked)
+        assert_alike(written_by(loop, given[:1])[0], expected, given[0])
+    finally:
+        loop.close()
+
+
+def test_slots_for_which_there_is_no_memory_take_the_place_of_idle_ones(network: Network) -> None:
+    live: list[int] = []
+
+    def made(beams: int) -> Slots:
+        live[:] = running._groups
+        if live:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return slots_of(network, 2, beams)
+
+    running = Loop(made, lambda sounds: sounds, stream=torch.inference_mode, crowd=8)
+    try:
+        for width in (5, 10, 1, 5):
+            wish = Wish(7, Asked(START, 0, width, 0.0, True, 9))
+            with torch.inference_mode():
+                expected = Plainly(network, sound_of(7)).search(wish.asked)
+            assert_alike(written_by(running, [wish])[0], expected, wish)
+    finally:
+        running.close()
+
+
+@pytest.mark.parametrize(
+    ("free_gib", "reserved_gib", "beams", "slots"),
+    [(120, 0, 5, 64), (20, 0, 5, 28), (20, 0, 10, 17), (5, 0, 10, 4), (1, 4, 10, 4), (0.1, 0, 5, 1)],
+)
+def test_slots_are_as_many_as_there_is_memory_for(
+    monkeypatch: pytest.MonkeyPatch, free_gib: float, reserved_gib: float, beams: int, slots: int
+) -> None:
+    large: Any = SimpleNamespace(
+        device=SimpleNamespace(type="cuda"), dtype=torch.float16, width=1280, decoder=SimpleNamespace(layers=range(32))
+    )
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (int(free_gib * 2**30), 140 << 30))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: int(reserved_gib * 2**30))
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: 0)
+    assert slots_now(large, beams, 64) == slots
+
+
+def test_a_slot_of_large_takes_what_was_measured() -> None:
+    """64 slots, five beams, float16 on an H200: the worker held 42.8 GiB, of which 3.5 were weights and context."""
+    large: Any = SimpleNamespace(dtype=torch.float16, width=1280, decoder=SimpleNamespace(layers=range(32)))
+    assert slot_bytes(large) * 64 / 2**30 == pytest.approx(42.8 - 3.5, rel=0.1)
+
+
+def test_who_waits_when_an_engine_is_closed_is_told_and_who_comes_later_too(network: Network) -> None:
+    """Rows in slots and rows that wait for one, windows to be encoded, calls."""
+    held = threading.Event()
+    loop = Loop(lambda beams: slots_of(network, 2, beams), lambda sounds: sounds, stream=torch.inference_mode, crowd=1)
+    with ThreadPoolExecutor(4) as pool:
+        first = pool.submit(loop.call, lambda: held.wait(20))
+        eventually(lambda: first.running() and not loop._calls)
+        written = loop.write([sound_of(n) for n in range(5)], [ASKED] * 5)
+        encoded, second = pool.submit(loop.encode, [1, 2]), pool.submit(loop.call, int)
+        eventually(lambda: len(loop._sounds) == 2 and bool(loop._calls))
+        closing = pool.submit(loop.close)
+        eventually(lambda: loop._closed)
+        held.set()
+        closing.result(20)
+        assert first.result(20)
+        waiting: list[Future[Any]] = [*written, encoded, second]
+        assert [type(one.exception(20)) for one in waiting] == [Stopped] * 7
+    for late in (lambda: loop.call(int), lambda: loop.encode([1]), lambda: loop.write([sound_of(1)], [ASKED])):
+        with pytest.raises(Stopped):
+            late()
+
+
+def test_errors_of_calls_and_of_the_encoder_are_their_callers_and_the_thread_lives_on(network: Network) -> None:
+    batches: list[int] = []
+
+    def encode(sounds: Any) -> list[Tensor]:
+        batches.append(len(sounds))
+        if "broken" in sounds:
+            raise RuntimeError("CUDA error")
+        return [torch.zeros(1)] * len(sounds)
+
+    loop = Loop(lambda beams: slots_of(network, 2, beams), encode, stream=torch.inference_mode, crowd=8)
+    try:
+        with pytest.raises(ZeroDivisionError):
+            loop.call(lambda: 1 / 0)
+        with ThreadPoolExecutor(2) as pool:
+            both = [pool.submit(loop.encode, ["broken", "whole"]), pool.submit(loop.encode, ["broken"])]
+            assert [type(one.exception(20)) for one in both] == [RuntimeError] * 2
+        assert len(loop.encode(range(20))) == 20
+        assert max(batches) == 8
+        assert loop.call(lambda: 3) == 3
+    finally:
+        loop.close()
+
+
+def test_rows_for_which_there_is_no_memory_at_all_fail_and_rows_that_were_given_up_harm_nobody(
+    network: Network,
+) -> None:
+    full = [True, True]
+
+    def made(beams: int) -> Slots:
+        if full:
+            full.pop()
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return slots_of(network, 2, beams)
+
+    loop = Loop(made, lambda sounds: sounds, stream=torch.inference_mode, crowd=8)
+    try:
+        (failed,) = loop.write([sound_of(1)], [ASKED])
+        assert isinstance(failed.exception(20), torch.OutOfMemoryError)
+        given_up, other = loop.write([sound_of(1), sound_of(2)], [ASKED] * 2)
+        given_up.cancel()
+        assert other.result(20)().tokens
+        assert written_by(loop, [Wish(1, ASKED)])[0].tokens
+    finally:
+        loop.close()
