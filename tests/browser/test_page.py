@@ -159,19 +159,20 @@ def test_several_files_become_jobs_that_can_be_searched_and_deleted(platform: Te
     expect(rows.filter(has_text="second talk.flac")).to_have_count(0)
 
 
-def test_an_upload_shows_how_far_it_is_and_can_be_given_up(platform: TestPlatform, page: Page) -> None:
+def test_an_upload_shows_how_far_it_is_and_can_be_given_up(platform: TestPlatform, page: Page, tmp_path: Path) -> None:
     slow = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 30_000}
     page.goto(platform.url)
     expect(page.get_by_text("No jobs yet.").or_(page.locator(".jobs li").first)).to_be_visible()
     network = page.context.new_cdp_session(page)
     network.send("Network.emulateNetworkConditions", slow)
-    longer_than_any_test = fresh("given-up.flac", 5) | {"buffer": LONG.path.read_bytes() + bytes(10_000_000)}
+    longer_than_any_test = tmp_path / "never sent.flac"
+    longer_than_any_test.write_bytes(bytes(5_000_000))
     page.set_input_files("#picker", [longer_than_any_test])
     expect(page.locator(".upload .said")).to_have_text(re.compile(r"^[1-9]\d? %$"))
-    page.get_by_role("button", name="Cancel the upload of given-up.flac").click()
+    page.get_by_role("button", name="Cancel the upload of never sent.flac").click()
     expect(page.locator(".upload")).to_contain_text("Canceled.")
     with platform.client() as client:
-        assert not [job for job in client.jobs().jobs if job.audio.filename == "given-up.flac"]
+        assert not [job for job in client.jobs().jobs if job.audio.filename == longer_than_any_test.name]
 
 
 def test_a_file_that_is_no_recording_is_refused_in_words_that_help(platform: TestPlatform, page: Page) -> None:
