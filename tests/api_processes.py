@@ -13,6 +13,7 @@ import psutil
 from murmur.platform.ledger_server import LedgerServer, free_port
 from tests.live_api import ROOT
 from tests.platform import eventually
+from tests.processes import runs
 
 
 class Api:
@@ -23,7 +24,7 @@ class Api:
         self.url = f"http://127.0.0.1:{port}"
 
     def children(self) -> list[psutil.Process]:
-        return [one for one in psutil.Process(self.process.pid).children() if one.status() != psutil.STATUS_ZOMBIE]
+        return list(filter(runs, psutil.Process(self.process.pid).children()))
 
     def answers(self) -> bool:
         try:

@@ -13,7 +13,6 @@ from shutil import which
 from typing import Any, TypeVar
 from unittest import mock
 
-import psutil
 from redis import Redis
 
 from murmur.client.client import Client
@@ -102,17 +101,6 @@ def stopped(redis: Redis) -> Iterator[None]:
         yield
     finally:
         os.kill(pid, signal.SIGCONT)
-
-
-def group_alive(group: int) -> bool:
-    """Whether any process of the group runs; one that only waits to be reaped doesn't count."""
-    for process in psutil.process_iter():
-        try:
-            if os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE:
-                return True
-        except (ProcessLookupError, PermissionError, psutil.Error):
-            continue
-    return False
 
 
 class TestPlatform(LocalPlatform):

@@ -15,6 +15,7 @@ import pytest
 
 from demo import SAMPLES
 from tests.platform import BLOBS_SECRET, TestPlatform, eventually
+from tests.processes import command
 from tests.ready_model import with_ready_model
 
 ROOT = Path(__file__).parents[2]
@@ -63,7 +64,7 @@ def test_a_mac_s_worker_has_its_secrets_from_files_and_shows_them_on_no_command_
         eventually(client.ready, within_s=60)
         job = client.wait(client.submit(SAMPLES["short"].path).id, seconds=60)
         assert job.status.value == "completed"
-        shown = [" ".join(one.cmdline()) for one in psutil.Process(process.pid).children(recursive=True)]
+        shown = list(map(command, psutil.Process(process.pid).children(recursive=True)))
         assert any("worker" in line for line in shown)
         assert not any(ledger.password in line or BLOBS_SECRET in line for line in shown)
     # Nobody makes up a second secret beside the file's.

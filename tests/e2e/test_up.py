@@ -20,6 +20,7 @@ from murmur.cli.main import main
 from murmur.client.client import Client
 from murmur.platform.ledger_server import free_port
 from tests.platform import eventually
+from tests.processes import command, runs
 from tests.ready_model import with_ready_model
 
 MARK = "PLATFORM_UNDER_TEST"
@@ -62,7 +63,7 @@ class Up:
             try:
                 # The ledger's server writes its title over its environment, but works in the data directory.
                 ours = process.environ().get(MARK) == self.mark or process.cwd().startswith(str(self.data_dir))
-                if ours and process.status() != psutil.STATUS_ZOMBIE and process.pid != self.process.pid:
+                if ours and runs(process) and process.pid != self.process.pid:
                     found.add(process)
             except (psutil.Error, OSError):
                 continue
@@ -71,11 +72,8 @@ class Up:
     def running(self, part: str) -> psutil.Process | None:
         """The child that runs *part*: `-server`, `api.main` or `celery`."""
         for process in self.started():
-            try:
-                if part in " ".join(process.cmdline()) and "parent_death.py" not in " ".join(process.cmdline()):
-                    return process
-            except psutil.Error:
-                continue
+            if part in (argv := command(process)) and "parent_death.py" not in argv:
+                return process
         return None
 
     def all_run(self) -> bool:
@@ -228,7 +226,7 @@ def kill(process: psutil.Process | None) -> bool:
     if process is None:
         return False
     process.kill()
-    eventually(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE)
+    eventually(lambda: not runs(process))
     return True
 
 

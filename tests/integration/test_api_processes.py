@@ -19,6 +19,7 @@ from tests import audio_files
 from tests.api_processes import Api, sample, two_processes
 from tests.live_api import ROOT
 from tests.platform import eventually, running_ledger
+from tests.processes import runs
 
 
 @pytest.fixture(scope="module")
@@ -87,14 +88,7 @@ def test_processes_of_a_parent_that_was_killed_end_too(ledger: LedgerServer, tmp
     with two_processes(ledger, tmp_path) as api:
         children = api.children()
         api.process.kill()
-        eventually(lambda: not any(_runs(one) for one in children), within_s=30)
-
-
-def _runs(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+        eventually(lambda: not any(map(runs, children)), within_s=30)
 
 
 def test_port_that_somebody_else_has_is_not_shared() -> None:

@@ -1,9 +1,7 @@
 """`murmur up` on a machine with other users: they read no file of its own, and its ledger answers them nothing."""
 
-import os
 import stat
 from collections.abc import Iterator
-from contextlib import suppress
 
 import psutil
 import pytest
@@ -13,6 +11,7 @@ from redis.exceptions import AuthenticationError
 from murmur.platform.ledger_server import running_in
 from tests import audio_files
 from tests.platform import TestPlatform, running_platform
+from tests.processes import command
 
 
 @pytest.fixture(scope="module")
@@ -46,10 +45,7 @@ def test_the_ledger_asks_for_a_password_that_no_argument_tells(used: TestPlatfor
         assert ours.ping()
     password = url.partition("://:")[2].partition("@")[0]
     assert len(password) == 64
-    argv = []
-    for process in psutil.Process(os.getpid()).children(recursive=True):
-        with suppress(psutil.Error):  # children of other tests may end meanwhile
-            argv.append(" ".join(process.cmdline()))
+    argv = list(map(command, psutil.Process().children(recursive=True)))  # of other tests too
     assert any("server" in line for line in argv)
     assert not any(password in line for line in argv)
     assert password not in "".join(used.lines)

@@ -5,7 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -277,8 +277,9 @@ def sender(pids: dict[str, int], port: int) -> int:
         for name, pid in pids.items():
             if name.startswith("w"):
                 for process in (psutil.Process(pid), *psutil.Process(pid).children(recursive=True)):
-                    if any(link.raddr and link.raddr.port == port for link in process.net_connections("tcp")):
-                        return process.pid
+                    with suppress(psutil.NoSuchProcess):  # it has ended since
+                        if any(link.raddr and link.raddr.port == port for link in process.net_connections("tcp")):
+                            return process.pid
         return None
 
     pid = eventually(found)

@@ -13,7 +13,8 @@ from redis import Redis
 from murmur.errors import CliError
 from murmur.platform import ledger_server
 from murmur.platform.processes import PARENT_DEATH, Process, Program
-from tests.platform import eventually, group_alive, running_ledger
+from tests.platform import eventually, running_ledger
+from tests.processes import command, group_alive
 
 
 def test_what_was_written_is_there_after_an_orderly_stop(tmp_path: Path) -> None:
@@ -44,7 +45,7 @@ def test_a_program_ends_when_its_parent_is_killed(tmp_path: Path, watcher: str) 
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env=env) as parent:
         assert parent.stdout is not None
         group = int(parent.stdout.readline())
-        eventually(lambda: "sleep" in psutil.Process(group).cmdline() or len(psutil.Process(group).children()) == 1)
+        eventually(lambda: "sleep" in command(psutil.Process(group)) or len(psutil.Process(group).children()) == 1)
         parent.send_signal(signal.SIGKILL)
     eventually(lambda: not group_alive(group), 30)
 

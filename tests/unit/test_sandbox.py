@@ -14,6 +14,7 @@ import pytest
 
 from tests import audio_files, sound
 from tests.platform import eventually
+from tests.processes import command
 from transcription.errors import (
     CorruptAudio,
     DecoderFailed,
@@ -59,7 +60,7 @@ def run(sandbox: Sandbox, how: str, tmp_path: Path, *, silence_s: float = 20) ->
 
 
 def zygote() -> psutil.Process:
-    return next(child for child in psutil.Process().children() if "tests.bad_codec:misbehave" in child.cmdline())
+    return next(child for child in psutil.Process().children() if "tests.bad_codec:misbehave" in command(child))
 
 
 @pytest.mark.parametrize(

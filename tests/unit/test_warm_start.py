@@ -14,6 +14,7 @@ from murmur.platform import processes
 from murmur.platform.processes import Process, Program, Started
 from tests import run_directory
 from tests.platform import eventually
+from tests.processes import runs
 from tests.warm import start as warm
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere every program is started as users do")
@@ -75,4 +76,4 @@ def test_it_ends_with_who_started_it_and_so_does_what_forked_it(
         child = psutil.Process(int(starter.stdout.readline()))
         family = [child, psutil.Process(child.ppid())]
         starter.kill()
-    eventually(lambda: not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in family))
+    eventually(lambda: not any(map(runs, family)))
