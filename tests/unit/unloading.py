@@ -13,7 +13,7 @@ from worker.audio.windows import Window
 from worker.model_cache import ModelCache, load
 
 resident = psutil.Process().memory_info
-warm = Settings(device="cpu", data_dir=Path(sys.argv[1]).parent)
+warm = Settings(device="cpu", compute_type="float32", data_dir=Path(sys.argv[1]).parent)
 load(sys.argv[1], warm).close()  # libraries and their threads stay, and aren't the model's; nor is choosing an encoder
 cache = ModelCache(warm)
 noise = np.random.default_rng(1).standard_normal(80_000, np.float32)
