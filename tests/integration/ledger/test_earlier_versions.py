@@ -1,7 +1,9 @@
 """A ledger that an earlier version wrote is served by this one; one that a newer version wrote is left alone."""
 
 import json
+import re
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ from transcription.settings import Lease, Settings
 
 LEDGERS = Path(__file__).parents[2] / "ledgers"
 TODAY = 4
+TIME = re.compile(r"\b179\d{10}\b")
 
 
 @pytest.fixture
@@ -38,7 +41,7 @@ def settings(redis_url: str, tmp_path: Path) -> Settings:
 def earlier(redis_server: Redis, request: pytest.FixtureRequest) -> str:
     """A ledger of an earlier version with a job in every state: that of the first commit that has a worker, and later
     ones that have suspects too."""
-    load(redis_server, json.loads((LEDGERS / str(request.param)).read_text("utf-8")))
+    load(redis_server, json.loads(of_a_minute_ago((LEDGERS / str(request.param)).read_text("utf-8"))))
     return str(request.param)
 
 
@@ -46,6 +49,13 @@ def earlier(redis_server: Redis, request: pytest.FixtureRequest) -> str:
 def spans(settings: Settings) -> Iterator[RedisSpans]:
     with connect(settings.ledger) as client:
         yield RedisSpans(client, settings)
+
+
+def of_a_minute_ago(ledger: str) -> str:
+    """*ledger* with every time, in milliseconds, as if it had been written then: nothing that it keeps has ended."""
+    written = min(map(int, TIME.findall(ledger)))
+    later = round(time.time() * 1000) - 60_000 - written
+    return TIME.sub(lambda found: str(int(found[0]) + later), ledger)
 
 
 def load(redis: Redis, keys: dict[str, Any]) -> None:
