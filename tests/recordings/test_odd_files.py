@@ -185,14 +185,6 @@ def test_sound_that_is_shorter_than_a_sample_is_none() -> None:
         measure.recorded(wav_of(np.full((2, 1), 1000, np.int16), rate=192_000))
 
 
-def test_a_microphone_in_the_subwoofer_s_place_is_heard() -> None:
-    channels = np.zeros((6, corpus.speech().size), np.int16)
-    channels[3] = corpus.speech()
-    recording = measure.recorded(corpus.written(corpus.FORMS["FLAC"], [channels], layout="5.1"))
-    assert measure.share(recording, lambda time: time) > measure.MOST
-    assert [warning.code.value for warning in recording.warnings] == ["channels_cancel"]
-
-
 def test_what_is_missing_is_told_with_its_place_and_its_length() -> None:
     whole = of("WAV")
     (cut,) = measure.recorded(whole[: len(whole) * 6 // 10]).warnings

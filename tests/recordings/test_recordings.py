@@ -130,26 +130,6 @@ def test_held_samples_and_the_recording_s_time_lead_to_each_other() -> None:
     assert placed == [(50, 100), (1100, 1300), (1350, 1450)]
 
 
-@pytest.mark.parametrize(
-    ("channels", "expected"),
-    [
-        (lambda s: [0 * s, 0 * s, s], set()),
-        (lambda s: [0 * s] * 8 + [s], set()),
-        (lambda s: [0 * s] * 15 + [s], set()),
-        (lambda s: [s, -s], {"channels_cancel"}),
-        (lambda s: [s, (-0.9 * s).astype(np.int16)], {"channels_cancel"}),
-        (lambda s: [s, -s, s, -s], {"channels_cancel"}),
-        (lambda s: [s, 0 * s], set()),
-    ],
-    ids=["third of 3", "ninth of 9", "last of 16", "inverted", "nearly inverted", "two pairs", "left alone"],
-)
-def test_no_channel_vanishes(channels: Callable[[corpus.Pcm], list[corpus.Pcm]], expected: set[str]) -> None:
-    recording = measure.recorded(corpus.wave(channels(corpus.speech())))
-    loud = recording[:] / np.abs(recording[:]).max() * 0.5
-    assert measure.share(sound.recording(loud), same) > measure.MOST
-    assert codes(recording) == expected
-
-
 def film(languages: list[str]) -> bytes:
     """Speech in the second of as many tracks as there are languages."""
     tracks = [corpus.speech() if number == 1 else 0 * corpus.speech() for number in range(len(languages))]

@@ -46,6 +46,15 @@ def test_each_channel_is_heard_alone(tmp_path: Path, count: int) -> None:
     assert np.abs(heard - np.stack(sounds)).max() <= 1
 
 
+def test_a_channel_of_another_rate_is_as_long_and_as_high(tmp_path: Path) -> None:
+    path = tmp_path / "call.wav"
+    left, right = (audio_files.tone(2.0, rate=48_000, hertz=hertz) for hertz in (300, 500))
+    path.write_bytes(audio_files.wav_of(np.concatenate([left, right], axis=1), rate=48_000))
+    found = held(path, 2)
+    assert found.size == pytest.approx(2 * RATE, abs=2)
+    assert np.argmax(np.abs(np.fft.rfft(found[0:RATE]))) == 500
+
+
 def test_channel_with_the_sound_of_an_earlier_one_is_known(tmp_path: Path) -> None:
     left, right = sine(300), sine(500)
     path = wav(tmp_path, left, right, left, right + np.int16(1))

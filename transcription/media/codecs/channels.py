@@ -19,6 +19,9 @@ CANCELLED = 0.05
 CANCELLED_LAYOUT = 0.001
 """The same for a layout with weights: share of the loudest channel's power that the mix still has."""
 
+ABSENT = 0.00001
+"""The same of all a film's channels together beside its subwoofer: below it is no voice, but a recorder's open input."""
+
 STRIDE = 7
 """Every so many samples are enough to tell how loud a channel is."""
 
@@ -105,7 +108,7 @@ class Run:
         """The same where the layout gives the channels weights: what the resampler itself would make of them."""
         named = list(zip(block.layout.channels, map(float, power), strict=True))
         heard = [0.0 if channel.name.startswith("LFE") else p for channel, p in named]
-        if max(heard) < CANCELLED_LAYOUT * float(power.max()):
+        if max(heard) < ABSENT * float(power.max()):
             # A microphone in the place of a film's subwoofer, which no mix has.
             heard = [p for _, p in named]
         loudest = int(np.argmax(heard))
