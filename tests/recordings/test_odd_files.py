@@ -168,6 +168,9 @@ def test_the_track_that_a_film_is_meant_to_be_heard_by_is_taken_and_each_has_its
     recording = measure.recorded(file.getvalue())
     found = [(one.title, one.language, one.default, one.taken) for one in recording.tracks]
     assert found == [("Director", None, False, False), ("Original", None, True, True)]
+    (others,) = recording.warnings
+    assert others.message == "track 2 'Original' of 2 was taken (audio_track); the others: 1 'Director'"
+    assert (others.count, others.start) == (1, None)
     assert measure.share(recording, lambda time: time) > measure.MOST
 
 
@@ -183,6 +186,23 @@ def test_channels_in_an_order_of_their_own_break_nothing(container: str) -> None
 def test_sound_that_is_shorter_than_a_sample_is_none() -> None:
     with pytest.raises(NoSamples):
         measure.recorded(wav_of(np.full((2, 1), 1000, np.int16), rate=192_000))
+
+
+@pytest.mark.parametrize(
+    ("behind", "told"),
+    [
+        (b"\r\n" * 7, []),
+        (bytes(100_000), []),
+        (random.Random(3).randbytes(16), [16]),
+        (bytes(3 << 20), [3 << 20]),
+    ],
+    ids=["newlines", "padding", "junk", "megabytes of nothing"],
+)
+def test_what_stands_behind_a_recording_is_told_where_it_may_be_one(behind: bytes, told: list[int]) -> None:
+    recording = measure.recorded(of("WAV") + behind)
+    assert recording.duration_s == pytest.approx(SECONDS, abs=0.1)
+    assert [warning.bytes for warning in recording.warnings if warning.code.value == "trailing_data"] == told
+    assert len(recording.warnings) == len(told)
 
 
 def test_what_is_missing_is_told_with_its_place_and_its_length() -> None:
