@@ -221,6 +221,15 @@ def test_what_is_missing_is_told_with_its_place_and_its_length() -> None:
     assert cancel.seconds == pytest.approx(SECONDS, abs=0.1)
 
 
+def test_an_end_that_can_not_be_decoded_is_a_damage_where_more_follows_and_a_cut_where_nothing_does() -> None:
+    cut = of("True Audio")[:-300]
+    assert [warning.code.value for warning in measure.recorded(cut).warnings] == ["truncated"]
+    assert [warning.code.value for warning in measure.recorded(cut + of("True Audio")).warnings] == [
+        "damaged",
+        "trailing_data",
+    ]
+
+
 def test_two_losses_at_nearly_one_place_are_told_as_one_with_the_length_of_both() -> None:
     content, second = bytearray(of("MP3")), round(len(of("MP3")) / SECONDS)
     for at in (4.0, 5.6):

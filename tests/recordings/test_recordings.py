@@ -120,6 +120,11 @@ def test_an_hour_of_silence_in_the_stamps_takes_no_memory(tmp_path: Path) -> Non
     assert np.array_equal(Scratch(tmp_path).found("a").cut(late), recording.cut(late))
 
 
+def test_pauses_of_two_files_in_one_add_up() -> None:
+    paused = corpus.written(corpus.FORMS["Matroska, AAC"], [corpus.speech()], gap=(corpus.GAP_AT_S, 600))
+    assert measure.recorded(paused * 2).duration_s == pytest.approx(2 * (600 + 11), abs=1)
+
+
 def test_held_samples_and_the_recording_s_time_lead_to_each_other() -> None:
     holes = Holes([Hole(100, 1000), Hole(300, 50)])
     for held in (0, 99, 100, 101, 299, 300, 5000):
@@ -147,6 +152,12 @@ def test_the_asked_track_is_taken_and_the_others_are_named() -> None:
     for wrong in ("4", "es"):
         with pytest.raises(InvalidOption, match=r"audio_track.*1 de, 2 en, 3 fr"):
             measure.recorded(content, track=wrong)
+
+
+def test_other_tracks_are_told_once_of_a_file_that_goes_on_in_a_second_one() -> None:
+    recording = measure.recorded(film(["ger", "eng"]) * 2)
+    assert recording.duration_s == pytest.approx(22, abs=0.3)
+    assert [(warning.code.value, warning.count) for warning in recording.warnings] == [("other_tracks", 1)]
 
 
 def test_a_claimed_length_is_a_claim(tmp_path: Path) -> None:
