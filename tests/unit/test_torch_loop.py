@@ -31,6 +31,30 @@ def network() -> Network:
     return replace(tiny_network(), suppressed_first=NOT_FIRST)
 
 
+def test_more_rows_than_are_placed_at_once_are_all_written_and_some_with_long_texts_before_them(
+    network: Network,
+) -> None:
+    loop = Loop(lambda beams: slots_of(network, 12, beams), lambda sounds: sounds, stream=torch.inference_mode, crowd=8)
+    long = replace(ASKED, prompt=(36, *[number % 29 for number in range(150)], *START), start=151)
+    given = [Wish(number, long if number == 5 else ASKED) for number in range(12)]
+    try:
+        found = written_by(loop, given)
+    finally:
+        loop.close()
+    for ours, wish in zip(found, given, strict=True):
+        with torch.inference_mode():
+            assert_alike(ours, Plainly(network, sound_of(wish.sound)).search(wish.asked), wish)
+
+
+def test_what_is_drawn_differs_each_time(network: Network) -> None:
+    loop = Loop(lambda beams: slots_of(network, 4, beams), lambda sounds: sounds, stream=torch.inference_mode, crowd=8)
+    try:
+        found = written_by(loop, [Wish(1, replace(ASKED, width=1, temperature=9.0))] * 4)
+    finally:
+        loop.close()
+    assert len({tuple(one.tokens) for one in found}) > 1
+
+
 def test_an_error_of_the_device_reaches_every_row_and_the_next_ones_are_written(network: Network) -> None:
     broken = [True]
 
