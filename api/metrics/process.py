@@ -3,6 +3,7 @@
 import os
 import socket
 from collections.abc import Iterable
+from pathlib import Path
 
 import psutil
 from prometheus_client import (
@@ -154,9 +155,23 @@ class ApiMetrics:
 
 
 def _all_processes() -> Collector:
-    """What the processes have written into the directory that they share."""
-    collector: Collector = MultiProcessCollector(None)  # type: ignore[no-untyped-call]
-    return collector
+    return _AllProcesses()
+
+
+class _AllProcesses(Collector):
+    """What the processes have written into the directory that they share. A file that has just been made is empty."""
+
+    def collect(self) -> Iterable[Metric]:
+        files = [str(file) for file in Path(os.environ[SHARED]).glob("*.db") if _is_begun(file)]
+        found: Iterable[Metric] = MultiProcessCollector.merge(files, accumulate=True)  # type: ignore[no-untyped-call]
+        return found
+
+
+def _is_begun(file: Path) -> bool:
+    try:
+        return file.stat().st_size > 0
+    except FileNotFoundError:  # its process has ended
+        return False
 
 
 def _family() -> list[psutil.Process]:

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import psutil
 import pytest
@@ -201,3 +202,12 @@ def test_family_of_an_api_s_processes_is_the_parent_with_its_children(monkeypatc
     own = psutil.Process()
     monkeypatch.setattr(psutil, "Process", lambda *pid: gone(*pid) if pid else own)
     assert process._family() == [own]
+
+
+def test_a_process_that_has_just_begun_to_count_breaks_no_scrape(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """prometheus_client makes a file, and gives it its size a moment later."""
+    monkeypatch.setenv(process.SHARED, str(tmp_path))
+    (tmp_path / "counter_1.db").touch()
+    assert list(process._all_processes().collect()) == []
