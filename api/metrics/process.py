@@ -122,7 +122,7 @@ class ApiMetrics:
         """What every process of this API has counted, added up; what was renamed under its old name too."""
         self.ledger.flush()
         together = CollectorRegistry()
-        together.register(_all_processes() if SHARED in os.environ else self.registry)
+        together.register(_AllProcesses() if SHARED in os.environ else self.registry)
         together.register(ProcessCollector(_family if SHARED in os.environ else None))
         together.register(BuildFigures())
         together.register(ReplicaCollector("api", socket.gethostname()))
@@ -150,12 +150,8 @@ class ApiMetrics:
         )
 
     def _total(self, own: MetricWrapperBase, name: str) -> float:
-        families: Iterable[Metric] = (_all_processes() if SHARED in os.environ else own).collect()
+        families: Iterable[Metric] = (_AllProcesses() if SHARED in os.environ else own).collect()
         return float(sum(sample.value for family in families for sample in family.samples if sample.name == name))
-
-
-def _all_processes() -> Collector:
-    return _AllProcesses()
 
 
 class _AllProcesses(Collector):

@@ -50,6 +50,16 @@ def share(recording: Recording, place: Callable[[float], float], *, off_s: float
     return found / heard
 
 
+def same(time: float) -> float:
+    """Where something stands in a recording that lacks nothing."""
+    return time
+
+
+def codes(recording: Recording) -> set[str]:
+    """Of a recording's warnings."""
+    return {warning.code.value for warning in recording.warnings}
+
+
 def cut(recording: Recording, start: float, end: float) -> NDArray[np.float32]:
     """The sound from *start* to *end*, silence where there is none, holes and all."""
     samples = np.zeros(round((end - start) * RATE), np.float32)

@@ -8,19 +8,12 @@ from av.audio.frame import AudioFrame
 
 from tests import audio_files, sound
 from tests.recordings import corpus, measure
+from tests.recordings.measure import codes, same
 from transcription.media.audio import BLOCK, RATE
 from transcription.media.codecs.channels import Run
 from transcription.media.recording import Recording
 
 PLACES = ("FL", "FR", "FC", "LFE", "BL", "BR")
-
-
-def same(time: float) -> float:
-    return time
-
-
-def codes(recording: Recording) -> set[str]:
-    return {warning.code.value for warning in recording.warnings}
 
 
 def film(**sounds: corpus.Pcm) -> Recording:

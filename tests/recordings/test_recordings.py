@@ -13,6 +13,7 @@ import pytest
 from tests import sound
 from tests.ready_model import with_ready_model
 from tests.recordings import corpus, hostile, measure
+from tests.recordings.measure import codes, same
 from tests.recordings.table import KINDS, cells
 from transcription.errors import InvalidAudio, InvalidOption, TooLong
 from transcription.media.audio import FULL_SCALE, RATE
@@ -39,14 +40,6 @@ HEARD = {"hole": 0.45, "cut": 0.25, "channels": 0.85}
 
 MOVING = ("hole", "cut", "plain", "channels", "length", "tracks", "glued", "gap", "late")
 HOUR = 3600
-
-
-def same(time: float) -> float:
-    return time
-
-
-def codes(recording: Recording) -> set[str]:
-    return {warning.code.value for warning in recording.warnings}
 
 
 @pytest.mark.parametrize("kind", KINDS)

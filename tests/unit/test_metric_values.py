@@ -173,7 +173,7 @@ def test_processes_of_one_api_are_told_as_one(monkeypatch: pytest.MonkeyPatch) -
         Counter(name, "All processes together.", registry=others).inc(count)
     Summary("murmur_submit_duration_seconds", "All processes together.", registry=others).observe(2.0)
     families: list[object] = []
-    monkeypatch.setattr(process, "_all_processes", lambda: others)
+    monkeypatch.setattr(process, "_AllProcesses", lambda: others)
     monkeypatch.setattr(process, "ProcessCollector", lambda family: families.append(family) or CollectorRegistry())
     api = ApiMetrics()
     api.refused("too_large")
@@ -210,4 +210,4 @@ def test_a_process_that_has_just_begun_to_count_breaks_no_scrape(
     """prometheus_client makes a file, and gives it its size a moment later."""
     monkeypatch.setenv(process.SHARED, str(tmp_path))
     (tmp_path / "counter_1.db").touch()
-    assert list(process._all_processes().collect()) == []
+    assert list(process._AllProcesses().collect()) == []

@@ -20,7 +20,7 @@ CANCELLED_LAYOUT = 0.001
 """The same for a layout with weights: share of the loudest channel's power that the mix still has."""
 
 ABSENT = 0.00001
-"""Share of a film's loudest channel below which the others are open inputs, and its subwoofer a microphone."""
+"""Share of the loudest channel's power below which a film's others are open inputs, and its subwoofer a microphone."""
 
 STRIDE = 7
 """Every so many samples are enough to tell how loud a channel is."""
