@@ -4,7 +4,6 @@ import asyncio
 import threading
 import time
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ from pydantic import SecretStr
 from redis import Redis
 from redis.exceptions import RedisError
 
-from api.jobs import machine
 from tests import audio_files
 from tests.deaf_proxy import DeafProxy, deaf_proxy
 from tests.ledger_worker import LedgerWorker
@@ -24,7 +22,6 @@ from transcription.ledger.connections.clients import connect, connect_async
 from transcription.ledger.span_store import RedisSpans
 from transcription.settings import Ledger, Security
 from transcription.settings.security import Tier
-from transcription.storage.part_file import PartFile
 
 CROWD, OTHERS, AT_ONCE = 200, 40, 5
 """How many submit, how many ask each other route, and how many routes are asked at the same time."""
@@ -147,84 +144,6 @@ def test_a_busy_process_still_notices_that_the_ledger_is_silent(own_ledger: Redi
         answers = asyncio.run(ask())
         assert time.monotonic() - began < BUSY_MACHINE_S
     assert all(isinstance(answer, RedisError) for answer in answers)
-
-
-def test_a_share_that_hangs_stops_uploads_and_nothing_else(
-    redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    answers = threading.Event()
-    read = machine.read
-
-    def hung(directory: Path) -> machine.Reading:
-        answers.wait(60)
-        return read(directory)
-
-    monkeypatch.setattr(machine, "read", hung)
-    with live_api(api_settings(redis_url, tmp_path)) as api:
-        try:
-            refused = api.post("/v1/jobs", files={"file": audio_files.wav()})
-            assert (refused.status_code, refused.json()["code"]) == (503, "storage_unavailable")
-            assert api.get("/health/live").status_code == 200
-            assert api.get("/health").status_code == 200
-            assert api.get("/metrics").status_code == 200
-        finally:
-            answers.set()
-        eventually(lambda: api.post("/v1/jobs", files={"file": audio_files.wav()}).status_code == 202)
-
-
-def test_uploads_that_hang_in_the_disk_hold_no_thread_that_an_answer_waits_for(
-    redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    answers, hanging = threading.Event(), []
-    write = PartFile.write
-
-    def hung(file: PartFile, data: bytes) -> int:
-        hanging.append(1)
-        answers.wait(60)
-        return write(file, data)
-
-    settings = api_settings(redis_url, tmp_path)
-    with (
-        live_api(settings) as api,
-        connect(settings.ledger) as client,
-        httpx.Client(base_url=api.base_url, timeout=90) as uploader,
-    ):
-        job = api.post("/v1/jobs", files={"file": audio_files.wav()}).json()["id"]
-        LedgerWorker(RedisSpans(client, settings)).work()
-        monkeypatch.setattr(PartFile, "write", hung)
-        send = partial(uploader.post, "/v1/jobs", files={"file": audio_files.wav(2.0)})
-        uploads = [threading.Thread(target=send) for _ in range(40)]
-        try:
-            for upload in uploads:
-                upload.start()
-            eventually(lambda: len(hanging) >= 16, within_s=30)
-            assert api.get(f"/v1/jobs/{job}/result").json()["text"] == "hello world"
-        finally:
-            answers.set()
-            for upload in uploads:
-                upload.join(60)
-
-
-def test_a_full_disk_under_the_audit_log_refuses_nobody(redis_url: str, tmp_path: Path) -> None:
-    security = Security(sandbox=False, audit_log="/dev/full")
-    settings = api_settings(redis_url, tmp_path).model_copy(update={"security": security})
-    with live_api(settings) as api:
-        accepted = api.post("/v1/jobs", files={"file": audio_files.wav()})
-        assert accepted.status_code == 202
-        assert api.post(f"/v1/jobs/{accepted.json()['id']}/cancel").status_code == 200
-        eventually(lambda: "murmur_audit_lines_lost_total 2.0" in api.get("/metrics").text)
-
-
-def test_an_audit_log_that_was_moved_away_is_begun_anew(redis_url: str, tmp_path: Path) -> None:
-    log = tmp_path / "audit.jsonl"
-    security = Security(sandbox=False, audit_log=str(log))
-    settings = api_settings(redis_url, tmp_path / "data").model_copy(update={"security": security})
-    with live_api(settings) as api:
-        api.post("/v1/jobs", files={"file": audio_files.wav()})
-        log.rename(tmp_path / "audit.jsonl.1")
-        api.post("/v1/jobs", files={"file": audio_files.wav(2.0)})
-    assert len((tmp_path / "audit.jsonl.1").read_text().splitlines()) == 1
-    assert len(log.read_text().splitlines()) == 1
 
 
 @pytest.fixture
