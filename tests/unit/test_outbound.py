@@ -1,6 +1,7 @@
 """Connections that clients cause: nothing of this machine's environment goes along."""
 
 import http.server
+import socket
 import threading
 from collections.abc import Iterator
 
@@ -103,13 +104,15 @@ async def test_host_whose_first_address_refuses_is_reached_by_its_second(
     servers: tuple[Server, Server], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target, _ = servers
+    refusing, port = "127.9.9.9", target.server_address[1]
 
     async def addresses(*_: object, **__: object) -> list[str]:
-        return ["127.0.0.2", "127.0.0.1"]  # nobody listens at the first
+        return [refusing, "127.0.0.1"]
 
     monkeypatch.setattr(Lookups, "addresses", addresses)
-    port = target.server_address[1]
-    assert await ask(f"http://two.example:{port}/talk.mp3") == 200
+    with socket.socket() as held:
+        held.bind((refusing, port))  # nobody listens there, nor can another test's server
+        assert await ask(f"http://two.example:{port}/talk.mp3") == 200
     assert target.asked[0][1]["Host"] == f"two.example:{port}"
 
 
