@@ -34,11 +34,12 @@ def tiny_network() -> Network:
     # Strong embeddings and positions: what comes next depends on all that came before. The last norm's bias makes ends
     # as likely as times, so that texts are of every length.
     last = Norm(torch.ones(WIDTH), 0.5 * torch.randn(WIDTH, generator=dice))
+    embedding = torch.nn.functional.pad(torch.randn(IDS, WIDTH, generator=dice), (0, 0, 0, 3), value=9.0)
     decoder = Decoder(
-        torch.randn(IDS, WIDTH, generator=dice), torch.randn(TEXT_POSITIONS, WIDTH, generator=dice),
+        embedding, IDS, torch.randn(TEXT_POSITIONS, WIDTH, generator=dice),
         tuple(layer(dice) for _ in range(LAYERS)), last, HEADS,
     )  # fmt: skip
-    decoder.embedding[MARKS.end] += 2.5 * last.bias
+    decoder.padded[MARKS.end] += 2.5 * last.bias
     nothing = torch.zeros(1)
     encoder = Encoder((nothing, nothing), (nothing, nothing), nothing, (), norm(dice), HEADS)
     return Network(encoder, decoder, mels=80, alignment_heads=(), suppressed_first=())

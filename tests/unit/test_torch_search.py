@@ -19,6 +19,7 @@ from torch import Tensor
 
 from tests.plain_search import NOT_FIRST, START, Plainly, Wish, assert_alike, slots_of, sound_of, written_by
 from tests.tiny_network import IDS, MARKS, tiny_network
+from worker.engines.torch.graphs import Steps
 from worker.engines.torch.loop import BEAMS, Loop
 from worker.engines.torch.network import Network
 from worker.engines.torch.slots import Asked, Slots, Written
@@ -121,22 +122,20 @@ def test_a_row_that_moves_takes_everything_along(network: Network, beams: int) -
         slots.place([1, 5], [sound_of(1), sound_of(2)], [asked, asked])
         for _ in range(9):
             slots.step(6, 64, drawing=False)
-        slots.move(5, 0)
+        slots.move([5], [0])
         for name, tensor in tensors_of(slots).items():
             assert torch.equal(tensor[0], tensor[5]) or name == "done", name
         assert bool(slots.done[5])
         for _ in range(30):
             slots.step(2, 64, drawing=False)
-        tokens, figures = slots.results(torch.tensor([0]))
         expected = Plainly(network, sound_of(2)).search(asked)
-    ours = Written(tokens[0, 1 : 1 + int(tokens[0, 0])].tolist(), *figures[0].tolist())
-    assert_alike(ours, expected, Wish(2, asked))
+    assert_alike(result_of(slots, 0), expected, Wish(2, asked))
 
 
 def test_a_row_that_has_ended_keeps_its_text_while_others_are_written(network: Network) -> None:
     asked = Asked(START, 0, 5, 0.0, True, 60)
     rows = list(range(6))
-    ended: dict[int, list[float]] = {}
+    ended: dict[int, Written] = {}
     with torch.inference_mode():
         slots = slots_of(network, 6, 5)
         slots.place(rows, [sound_of(50 + row) for row in rows], [asked] * 6)
@@ -149,9 +148,8 @@ def test_a_row_that_has_ended_keeps_its_text_while_others_are_written(network: N
         assert {row: result_of(slots, row) for row in ended} == ended
 
 
-def result_of(slots: Slots, row: int) -> list[float]:
-    tokens, figures = slots.results(torch.tensor([row]))
-    return [*tokens[0, : 1 + int(tokens[0, 0])].tolist(), *figures[0].tolist()]
+def result_of(slots: Slots, row: int) -> Written:
+    return Steps(slots).read()(row)
 
 
 def tensors_of(slots: Slots) -> dict[str, Tensor]:

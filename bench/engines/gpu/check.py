@@ -10,7 +10,7 @@ from bench.engines.gpu.record import say
 from bench.engines.gpu.scale import CHECKED, CLIP_S, CLIPS, DEVICE, TINY, WORK, model, recordings
 from bench.speech.corpus import Clip
 from transcription.media.codecs.decode import decode
-from transcription.options import Options
+from transcription.options import Options, Segmentation
 from transcription.settings import Settings, Worker
 from transcription.spans import windows
 from transcription.transcript import Segment
@@ -23,13 +23,15 @@ from worker.model_cache import ModelCache
 def check() -> None:
     """Compare tokens and words' times with those of the CPU in float32."""
     given = recordings(CLIPS, CLIP_S)[: 2 if TINY else 24]
-    reference = _heard("cpu", "float32", given)
-    for kind in ("float32", "float16", "bfloat16"):
-        with tried(f"check, {DEVICE} {kind}"):
-            _compare(f"{DEVICE} {kind}", reference, _heard(DEVICE, kind, given))
+    for way in ("timestamps", "words"):
+        reference = _heard("cpu", "float32", given, way)
+        for kind in ("float32", "float16", "bfloat16"):
+            label = f"{DEVICE} {kind}, segments from {way}"
+            with tried(f"check, {label}"):
+                _compare(label, reference, _heard(DEVICE, kind, given, way))
 
 
-def _heard(device: str, kind: str, given: Sequence[Clip]) -> list[list[Segment]]:
+def _heard(device: str, kind: str, given: Sequence[Clip], way: str) -> list[list[Segment]]:
     torch.manual_seed(1)
     settings = Settings.model_validate(
         {"model": str(model(CHECKED)), "device": device, "compute_type": kind, "data_dir": WORK / "data",
@@ -38,15 +40,15 @@ def _heard(device: str, kind: str, given: Sequence[Clip]) -> list[list[Segment]]
     cache = ModelCache(settings)
     try:
         with cache.get(settings.model) as engine, ThreadPoolExecutor(8) as pool:
-            return list(pool.map(lambda clip: _segments(engine, clip), given))
+            return list(pool.map(lambda clip: _segments(engine, clip, way), given))
     finally:
         cache.close()
 
 
-def _segments(engine: Engine, clip: Clip) -> list[Segment]:
+def _segments(engine: Engine, clip: Clip, way: str) -> list[Segment]:
     samples = decode(clip.path, limit_s=1e6)
     groups = [Window.collect(group, samples) for group in windows(detect_speech(samples))]
-    options = Options(word_timestamps=True).decoding()
+    options = Options(word_timestamps=True, segmentation=Segmentation(way)).decoding()
     written = engine.transcribe(groups, options, language="en", owner=str(clip.path), cancelled=lambda: False)
     return [segment for segments in written for segment in segments]
 

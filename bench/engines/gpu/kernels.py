@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor
@@ -15,8 +16,10 @@ from torch.profiler import ProfilerActivity, profile
 from bench.engines.gpu.measurement import tried
 from bench.engines.gpu.record import OUT, say
 from bench.engines.gpu.scale import DEVICE, SIZES, model
+from worker.engines.torch.align import Attention as TextAttention
 from worker.engines.torch.attention import quickest
 from worker.engines.torch.graphs import Steps
+from worker.engines.torch.mel import LogMel, Sound
 from worker.engines.torch.model import marks_of
 from worker.engines.torch.network import Network
 from worker.engines.torch.rules import Rules
@@ -58,7 +61,9 @@ def profile_engine(directory: Path, out: Path) -> None:
                 with tried(f"steps of {beams} beams"):
                     file.write(_steps(network, marks, rules, beams))
                 file.flush()
-        for part in (_attentions, _choices):
+            with tried("aligning"):
+                file.write(_aligning(network, marks))
+        for part in (_features, _attentions, _choices):
             with tried(part.__name__):
                 part(network)
 
@@ -83,6 +88,30 @@ def _steps(network: Network, marks: Any, rules: Rules, beams: int) -> str:
             each = ms(graph.replay, 10)
             say(what="kernel", label=f"step, {rows} windows x {beams}, looking back on {length}", ms=round(each, 2))
     return _table(lambda: slots.step(count, 64, drawing=False), f"step, {count} x {beams}")
+
+
+def _aligning(network: Network, marks: Any) -> str:
+    attend = TextAttention(network, marks)
+    sounds = [torch.randn(1, 1500, network.width, device="cuda", dtype=network.dtype)] * 8
+    start, text = (marks.start, marks.start + 1, marks.start + 101), list(range(100, 138))
+
+    def task() -> None:
+        attend(sounds, [start] * 8, texts=[text] * 8, frames=[1000] * 8)
+
+    task()
+    say(what="kernel", label="align 8 windows", ms=round(ms(task), 2))
+    return _table(task, "align, 8")
+
+
+def _features(network: Network) -> None:
+    features, noise = LogMel(network.mels, network.device), np.random.default_rng(1).standard_normal(160_000)
+    for label in ("at first", "again", "once more"):
+        sounds = [Sound(noise.astype(np.float32), network.mels) for _ in range(8)]
+        torch.cuda.synchronize()
+        start = time.perf_counter()
+        features(sounds)
+        torch.cuda.synchronize()
+        say(what="kernel", label=f"log-mel of 8 windows {label}", ms=round((time.perf_counter() - start) * 1e3, 2))
 
 
 def _table(task: Callable[[], Any], label: str) -> str:

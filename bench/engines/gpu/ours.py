@@ -1,10 +1,11 @@
-"""Our worker in one process: decoding, speech detection, the engine with its batches."""
+"""Our worker in one process, but for the sandbox that decodes: speech detection, the engine with its batches."""
 
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from bench.engines.gpu.measurement import measured, tried
@@ -12,7 +13,7 @@ from bench.engines.gpu.record import say
 from bench.engines.gpu.scale import AT_ONCE, CLIP_S, CLIPS, COMPUTE_TYPE, DEVICE, LONG_S, SIZES, TINY, WORK, recordings
 from bench.engines.gpu.scale import model as directory_of
 from bench.engines.gpu.watch import seconds_of
-from transcription.media.codecs.decode import decode
+from transcription.media.decoder import Decoder
 from transcription.options import Options
 from transcription.settings import Settings, Worker
 from transcription.spans import windows
@@ -33,17 +34,17 @@ SHORT_ONES = 16
 class Ours:
     """A model in an engine, which the rows below measure."""
 
-    def __init__(self, size: str, engine: str, cache: ModelCache, worker: dict[str, Any]) -> None:
-        self.size, self._engine, self._cache, self._worker = size, engine, cache, worker
+    def __init__(self, size: str, engine: str, cache: ModelCache, decoder: Decoder, worker: dict[str, Any]) -> None:
+        self.size, self._engine, self._cache, self._decoder = size, engine, cache, decoder
         self._more = {"size": size, "engine": engine, **worker}
 
     def transcribe(self, path: Path, options: dict[str, Any]) -> tuple[str, int]:
         """The text, and how many windows."""
-        samples = decode(path, limit_s=1e6)
-        groups = windows(detect_speech(samples))
-        with self._cache.get(str(directory_of(self.size))) as loaded:
+        with TemporaryFile(dir=WORK) as file, self._cache.get(str(directory_of(self.size))) as loaded:
+            recording = self._decoder.decode(path, file)
+            groups = windows(detect_speech(recording))
             written = loaded.transcribe(
-                (Window.collect(group, samples) for group in groups),
+                (Window.joined(group, recording.cut) for group in groups),
                 Options(**options).decoding(),
                 language="en",
                 owner=str(path),
@@ -60,7 +61,7 @@ class Ours:
 
         name = f"ours, {self._engine}, {label}"
         with tried(f"{name}, warming up", **self._more), ThreadPoolExecutor(AT_ONCE) as pool:
-            list(pool.map(lambda clip: task(clip.path), given[:AT_ONCE]))
+            list(pool.map(lambda clip: task(clip.path), given[: 2 * AT_ONCE]))
         measured(name, task, given, AT_ONCE, options=label, **self._more)
         self._say_slots()
 
@@ -104,13 +105,15 @@ def loaded(size: str, engine: str, **worker: Any) -> Iterator[Ours]:
         data_dir=WORK / "data",
         worker=Worker(engine=engine, **worker),
     )
-    cache = ModelCache(settings)
+    cache, decoder = ModelCache(settings), Decoder(settings)
     try:
         with seconds_of() as spent, cache.get(name):
             pass
         say(what="loaded", size=size, engine=engine, s=spent[0])
-        yield Ours(size, engine, cache, worker)
+        decoder.start()
+        yield Ours(size, engine, cache, decoder, worker)
     finally:
+        decoder.close()
         cache.close()
 
 

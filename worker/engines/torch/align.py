@@ -7,10 +7,9 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from worker.engines.alignment import MEDIAN_WIDTH, Alignment, path_through
-from worker.engines.torch.captured import Captured, pinned
+from worker.engines.torch.captured import Captured, fitting, pinned
 from worker.engines.torch.network import TEXT_POSITIONS, Network
 from worker.engines.torch.rules import Marks
-from worker.engines.torch.slots import fitting
 
 ROWS = (1, 2, 4, 8)
 EXCHANGES = (

@@ -61,6 +61,16 @@ class Captured:
         return graph, inputs, outputs
 
 
+def fitting(sizes: Sequence[int], needed: int) -> int:
+    """The least of *sizes* that is enough, or the last."""
+    return next((size for size in sizes if size >= needed), sizes[-1])
+
+
+def filled(sizes: Sequence[int], there: int) -> int:
+    """The most of *sizes*, which begin with 1, that as many as are *there* fill: so nothing is computed in vain."""
+    return max(size for size in sizes if size <= max(there, 1))
+
+
 def pinned(values: Any, dtype: torch.dtype, *, device: torch.device) -> Tensor:
     """Numbers on the host, where a copy to *device* needn't wait for anything."""
     tensor = torch.tensor(values, dtype=dtype)

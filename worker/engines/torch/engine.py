@@ -37,7 +37,7 @@ class TorchEngine(FasterWhisper):
         super().close()
 
 
-SWITCH_S = 0.0005
+SWITCH_S = 0.0001
 
 
 class TorchWhisper(WhisperModel):  # type: ignore[misc]

@@ -61,19 +61,17 @@ class Steps:
             found = [number for number in flags.nonzero()[:, 0].tolist() if self._fresh.get(number, 0) < step]
         return found
 
-    def read(self, where: Tensor) -> Callable[[int], Written]:
-        """What was written in the slots *where*; the function waits for it and gives one row's."""
-        tokens, figures = self._slots.results(where)
-        host_tokens, host_figures = self._host(tokens), self._host(figures)
-        host_tokens.copy_(tokens, non_blocking=True)
-        host_figures.copy_(figures, non_blocking=True)
+    def read(self) -> Callable[[int], Written]:
+        """What was written in the slots up to now; the function waits for it and gives one slot's."""
+        tokens, figures = self._host(self._slots.best_tokens), self._host(self._slots.figures)
+        tokens.copy_(self._slots.best_tokens, non_blocking=True)
+        figures.copy_(self._slots.figures, non_blocking=True)
         wait = self._event()
 
-        def one(index: int) -> Written:
+        def one(number: int) -> Written:
             wait()
-            length, *ids = host_tokens[index].tolist()
-            score, no_speech = host_figures[index].tolist()
-            return Written(ids[:length], score, no_speech)
+            length, score, no_speech = figures[number].tolist()
+            return Written(tokens[number, : int(length)].tolist(), score, no_speech)
 
         return one
 

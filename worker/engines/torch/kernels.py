@@ -33,8 +33,8 @@ def _few_queries(  # type: ignore[no-untyped-def]  # noqa: PLR0917  Triton's lan
         k = tl.load(keys + step[None, :] * keys_at + feature[:, None], mask=there[None, :], other=0.0)
         score = tl.dot(q, k) * scale
         if masked:
-            place = mask + row * mask_row + at[:, None] * mask_at + step[None, :]
-            score += tl.load(place, mask=asked & there[None, :], other=0.0).to(tl.float32)
+            added = mask + row * mask_row + at[:, None] * mask_at + step[None, :]
+            score += tl.load(added, mask=asked & there[None, :], other=0.0).to(tl.float32)
         score = tl.where(there[None, :], score, -float("inf"))
         new = tl.maximum(highest, tl.max(score, 1))
         base = tl.where(new == -float("inf"), 0.0, new)

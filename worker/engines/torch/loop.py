@@ -1,6 +1,7 @@
 """The one thread that gives the device its work: batches in between, and a step of all rows after another."""
 
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
@@ -12,9 +13,9 @@ import torch
 from torch import Tensor
 
 from transcription.errors import Stopped
-from worker.engines.torch.captured import pinned
+from worker.engines.torch.captured import filled, fitting
 from worker.engines.torch.graphs import Steps
-from worker.engines.torch.slots import FILLED, LENGTHS, Asked, Slots, Written, fitting
+from worker.engines.torch.slots import FILLED, LENGTHS, Asked, Slots, Written
 
 Made = TypeVar("Made")
 Encode = Callable[[Sequence[Any]], Sequence[Tensor]]
@@ -68,10 +69,7 @@ class _Group:
             self.rows[number] = row
             row.position = row.asked.begins
         self._steps.placed(free)
-        for start in range(0, len(rows), FILLED[-1]):
-            part = rows[start : start + FILLED[-1]]
-            numbers = free[start : start + FILLED[-1]]
-            self.slots.place(numbers, [row.sound for row in part], [row.asked for row in part])
+        self.slots.place(free, [row.sound for row in rows], [row.asked for row in rows])
 
     def step(self) -> None:
         """Take everybody one token further, and see who had ended one step ago."""
@@ -88,13 +86,12 @@ class _Group:
 
     def _close_ranks(self, active: list[int]) -> list[int]:
         """Move rows from the last slots into free ones before them, so that a step has fewer to look at."""
-        free = [number for number in range(len(active)) if self.rows[number] is None]
-        for source, target in zip(reversed(active), free, strict=False):
-            if source < len(active):
-                break
-            self.slots.move(source, target)
+        targets = [number for number in range(len(active)) if self.rows[number] is None]
+        sources = active[len(active) - len(targets) :]
+        self.slots.move(sources, targets)
+        for source, target in zip(sources, targets, strict=True):
             self.rows[target], self.rows[source] = self.rows[source], None
-            self._steps.placed([target])
+        self._steps.placed(targets)
         return self.active
 
     def collect(self) -> list[tuple[_Row, Callable[[], Written]]]:
@@ -102,19 +99,14 @@ class _Group:
         ended = [number for number in self._steps.ended() if self.rows[number]]
         if not ended:
             return []
-        read = self._steps.read(_numbers(ended, self.slots))
+        read = self._steps.read()
         found: list[tuple[_Row, Callable[[], Written]]] = []
-        for index, number in enumerate(ended):
+        for number in ended:
             row = self.rows[number]
             assert row is not None  # noqa: S101
             self.rows[number] = None
-            found.append((row, partial(read, index)))
+            found.append((row, partial(read, number)))
         return found
-
-
-def _numbers(numbers: list[int], slots: Slots) -> Tensor:
-    device = slots.done.device
-    return pinned(numbers, torch.int64, device=device).to(device, non_blocking=True)
 
 
 class Loop:
@@ -139,7 +131,7 @@ class Loop:
         self._calls: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
         self._sounds: deque[tuple[Any, Future[Tensor]]] = deque()
         self._changed = threading.Condition()
-        self._closed = False
+        self._closed, self._idle_s = False, 0.0
         self._thread = threading.Thread(target=self._work, name="torch", daemon=True)
         self._thread.start()
 
@@ -175,8 +167,14 @@ class Loop:
         return [row.future for row in rows]
 
     def figures(self) -> dict[int, dict[str, float]]:
-        """For each number of beams: steps so far, rows in them, slots looked at, seconds that the thread waited."""
-        return {beams: {**group.figures, "waited_s": group.waited_s} for beams, group in self._groups.items()}
+        """
+        For each number of beams: steps so far, rows in them, slots looked at, and seconds that the thread waited for
+        the device; and, of all together, for work.
+        """
+        return {
+            beams: {**group.figures, "waited_s": group.waited_s, "idle_s": self._idle_s}
+            for beams, group in self._groups.items()
+        }
 
     def close(self) -> None:
         """End the thread; who waits gets Stopped."""
@@ -202,15 +200,17 @@ class Loop:
     def _next(self) -> bool:
         """Do the calls that there are, and encode a batch; wait while there is nothing to do. False: closed."""
         with self._changed:
+            start = time.perf_counter()
             while not self._closed and not self._calls and not self._sounds and not self._busy():
                 self._changed.wait()
+            self._idle_s += time.perf_counter() - start
             if self._closed:
                 return False
             calls = [*self._calls]
             self._calls.clear()
             sounds = []
-            if sum(map(len, self._waiting.values())) < self._crowd:
-                sounds = [self._sounds.popleft() for _ in range(min(FILLED[-1], len(self._sounds)))]
+            if self._sounds and sum(map(len, self._waiting.values())) < self._crowd:
+                sounds = [self._sounds.popleft() for _ in range(filled(FILLED, len(self._sounds)))]
         for work, future in calls:
             try:
                 _settle(future, work())

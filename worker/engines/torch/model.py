@@ -20,7 +20,7 @@ from worker.engines.torch.loop import Loop
 from worker.engines.torch.mel import LogMel, Sound
 from worker.engines.torch.network import Network
 from worker.engines.torch.rules import Marks, Rules
-from worker.engines.torch.slots import FILLED, Asked, Slots, fitting
+from worker.engines.torch.slots import FILLED, Asked, Slots
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +62,8 @@ class TorchModel:
         )
         self._loop = Loop(self._make_slots, self._encode, stream=self._stream, crowd=max(FILLED[-1], slots // 4))
 
-    def encode(self, sounds: Sequence[tuple[Sound, int, int]]) -> list[Tensor]:
-        """Encode passes, each a window's sound from a frame on, so many frames; shape (1, 1500, width) each."""
+    def encode(self, sounds: Sequence[tuple[Sound, int]]) -> list[Tensor]:
+        """Encode passes, each a window's sound from a frame on; shape (1, 1500, width) each."""
         return self._loop.encode(sounds)
 
     def detect_language(self, encoded: Sequence[Tensor]) -> list[list[tuple[str, float]]]:
@@ -110,15 +110,11 @@ class TorchModel:
         """Where the transcript's start mark is in *prompt*."""
         return list(prompt).index(self._marks.start)
 
-    def _encode(self, sounds: Sequence[tuple[Sound, int, int]]) -> list[Tensor]:
-        new = list({id(sound): sound for sound, _, _ in sounds if sound.mel is None}.values())
-        for sound, mel in zip(new, self._log_mel([sound.samples for sound in new]) if new else [], strict=True):
-            sound.mel = mel
-        windows = torch.zeros(fitting(FILLED, len(sounds)), self.n_mels, 3000, device=self._network.device)
-        for row, (sound, start, size) in enumerate(sounds):
-            assert sound.mel is not None  # noqa: S101
-            windows[row, :, :size] = sound.mel[:, start : start + size]
-        return list(self._encoder(windows)[0][: len(sounds)].clone().split(1))
+    def _encode(self, sounds: Sequence[tuple[Sound, int]]) -> list[Tensor]:
+        if new := list({id(sound): sound for sound, _ in sounds if sound.mel is None}.values()):
+            self._log_mel(new)
+        mels = [sound.mel_from(start) for sound, start in sounds]
+        return list(self._encoder(torch.stack(mels))[0].clone().split(1))
 
     def _tell_language(self, sound: Tensor) -> Tensor:
         decoder = self._network.decoder

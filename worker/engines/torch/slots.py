@@ -1,6 +1,5 @@
 """Windows that are being written down together: static tensors of one size, and one step of all of them."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -8,7 +7,7 @@ import torch
 from torch import Tensor
 
 from worker.engines.torch.attention import Attention
-from worker.engines.torch.captured import Captured, pinned
+from worker.engines.torch.captured import Captured, filled, pinned
 from worker.engines.torch.network import TEXT_POSITIONS, Network
 from worker.engines.torch.rules import Marks, Rules
 
@@ -17,14 +16,9 @@ LENGTHS = (64, 128, 256, TEXT_POSITIONS)
 
 
 FILLED = (1, 2, 4, 8)
-"""Windows that are put into slots at once."""
+"""Windows that are put into slots, or moved, at once."""
 
 LONG = 8
-
-
-def fitting(sizes: Sequence[int], needed: int) -> int:
-    """The least of *sizes* that is enough, or the last."""
-    return next((size for size in sizes if size >= needed), sizes[-1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,15 +98,15 @@ class Slots:
         self.found = numbers()
         self.done = torch.ones(count, device=device, dtype=torch.bool)
         self.best_tokens = numbers(TEXT_POSITIONS)
-        self.best_length = numbers()
-        self.best_score = numbers(kind=torch.float32)
-        self.no_speech = numbers(kind=torch.float32)
+        self.figures = numbers(3, kind=torch.float32)
+        """Of each row: how many of its best tokens count, their score, and the chance that nobody speaks."""
+        self.best_length, self.best_score, self.no_speech = self.figures.unbind(1)
         self._of_rows = (
             *self.sound_keys, *self.sound_values, *self.keys, *self.values, self.prompt, self.meta, self.temperature,
             self.token, self.ancestors, self.history, self.score, self.last, self.before, self.latest, self.found,
-            self.done, self.best_tokens, self.best_length, self.best_score, self.no_speech,
+            self.done, self.best_tokens, self.figures,
         )  # fmt: skip
-        self._fill = Captured(self._filled, device)
+        self._fill, self._move = Captured(self._filled, device), Captured(self._moved, device)
         self._beam = torch.arange(beams, device=device)
         self._rank = torch.arange(2 * beams, device=device)
         self._steps = torch.arange(TEXT_POSITIONS, device=device)
@@ -121,18 +115,17 @@ class Slots:
     def place(self, numbers: list[int], sounds: list[Tensor], asked: list[Asked]) -> None:
         """Put windows, whose encoded *sounds* have shape (1, 1500, width), into the slots *numbers*."""
         device = self.done.device
-        # A few sizes only: the last window fills up, and is written to its place more than once.
-        missing = fitting(FILLED, len(numbers)) - len(numbers)
-        where = pinned([*numbers, *numbers[-1:] * missing], torch.int64, device=device)
-        asked_ = [*asked, *asked[-1:] * missing]
-        meta = [[a.begins, len(a.prompt), a.limit, a.width, a.timed, a.start] for a in asked_]
-        prompts = [[*a.prompt, *[0] * (TEXT_POSITIONS - len(a.prompt))] for a in asked_]
+        while len(numbers) > (most := filled(FILLED, len(numbers))):
+            self.place(numbers[:most], sounds[:most], asked[:most])
+            numbers, sounds, asked = numbers[most:], sounds[most:], asked[most:]
+        meta = [[a.begins, len(a.prompt), a.limit, a.width, a.timed, a.start] for a in asked]
+        prompts = [[*a.prompt, *[0] * (TEXT_POSITIONS - len(a.prompt))] for a in asked]
         self._fill(
-            where,
-            torch.cat([*sounds, *sounds[-1:] * missing]),
+            pinned(numbers, torch.int64, device=device),
+            torch.cat(sounds),
             pinned(meta, torch.int64, device=device),
             pinned(prompts, torch.int64, device=device),
-            pinned([a.temperature for a in asked_], torch.float32, device=device),
+            pinned([a.temperature for a in asked], torch.float32, device=device),
         )
         for number, a in zip(numbers, asked, strict=True):
             if a.begins:
@@ -313,13 +306,15 @@ class Slots:
         self.token[:rows] = token
         self.position[:rows] = (position + 1).clamp(max=TEXT_POSITIONS - 1)
 
-    def move(self, source: int, target: int) -> None:
-        """Take a row to another slot."""
-        for tensor in self._of_rows:
-            tensor[target].copy_(tensor[source])
-        self.done[source] = True
+    def move(self, sources: list[int], targets: list[int]) -> None:
+        """Take rows to other slots, all of which are free."""
+        while sources:
+            most = filled(FILLED, len(sources))
+            self._move(*(pinned(each[:most], torch.int64, device=self.done.device) for each in (sources, targets)))
+            sources, targets = sources[most:], targets[most:]
 
-    def results(self, where: Tensor) -> tuple[Tensor, Tensor]:
-        """What was written in the slots *where*: tokens with their count before them, score and chance of silence."""
-        tokens = torch.cat([self.best_length[where][:, None], self.best_tokens[where]], 1)
-        return tokens, torch.stack([self.best_score[where], self.no_speech[where]], 1)
+    def _moved(self, source: Tensor, target: Tensor) -> list[Tensor]:
+        for tensor in self._of_rows:
+            tensor.index_copy_(0, target, tensor.index_select(0, source))
+        self.done.index_fill_(0, source, 1)
+        return []

@@ -7,7 +7,7 @@ from transcription.options import Decoding, Segmentation
 from worker.batcher import Key
 from worker.engines.encoders.base import Encoder
 from worker.engines.passes import text_tokens
-from worker.engines.row import FRAMES, LanguageRow, Row
+from worker.engines.row import LanguageRow, Row
 from worker.engines.stages import BEST_OF, Stage, Stages
 from worker.engines.torch.slots import Asked
 
@@ -44,8 +44,7 @@ class TorchStages(Stages):
         passes = []
         for row in rows:
             sound: Any = row.features
-            start = 0 if isinstance(row, LanguageRow) else row.seek
-            passes.append((sound, start, min(FRAMES, sound.shape[-1] - 1 - start)))
+            passes.append((sound, 0 if isinstance(row, LanguageRow) else row.seek))
         return self._whisper.model.encode(passes)  # type: ignore[no-any-return]
 
     def _together(self, rows: Sequence[Row] | Sequence[LanguageRow]) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from worker.engines.torch.files import Ct2Tensors, NotWhisper, read_safetensors
 from worker.engines.torch.network import (
@@ -23,6 +24,8 @@ from worker.engines.torch.network import (
 )
 
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
+MULTIPLE = 64
+"""Of rows, in which a GPU's products are quick."""
 
 
 def read_network(directory: Path, *, device: str, compute_type: str) -> Network:
@@ -63,7 +66,7 @@ def read_network(directory: Path, *, device: str, compute_type: str) -> Network:
 
 def _check(directory: Path, config: dict[str, Any], encoder: Encoder, decoder: Decoder) -> None:
     """See that the parts belong together. NotWhisper."""
-    width = decoder.embedding.shape[1]
+    width = decoder.padded.shape[1]
     for side, part in (("encoder", encoder), ("decoder", decoder)):
         told = config.get(f"{side}_layers", len(part.layers))  # Hugging Face's; CTranslate2's file is whole or cut
         if not part.layers or len(part.layers) != told:
@@ -123,7 +126,9 @@ class _Reader:
         if len(positions) != TEXT_POSITIONS:
             raise NotWhisper(f"{self._directory} writes {len(positions)} tokens at most, not {TEXT_POSITIONS}")
         embedding = self._take("decoder/embeddings/weight")
-        return Decoder(embedding, positions, self._layers("decoder"), self._norm("decoder/layer_norm"), heads)
+        padded = functional.pad(embedding, (0, 0, 0, -len(embedding) % MULTIPLE))
+        layers, norm = self._layers("decoder"), self._norm("decoder/layer_norm")
+        return Decoder(padded, len(embedding), positions, layers, norm, heads)
 
     def _layers(self, side: str) -> tuple[Layer, ...]:
         count = len({name.split("/")[1] for name in self._tensors if re.match(rf"{side}/layer_\d+/", name)})
