@@ -24,7 +24,7 @@ from murmur.platform.local import LocalPlatform, PlatformConfig
 from transcription.media.codecs.decode import decode
 from transcription.observability.cores import available
 from transcription.options import Options
-from transcription.settings import Limits, Settings, Worker
+from transcription.settings import Api, Limits, Settings, Worker
 from transcription.spans import windows
 from worker.audio.speech import detect_speech
 from worker.audio.windows import Window
@@ -117,12 +117,15 @@ def platform(model: Path, data: Path) -> Iterator[Transcribe]:
 
 
 @contextmanager
-def serving(model: Path, data: Path, worker: Worker | None = None, *, device: str = "cpu") -> Iterator[Client]:
-    """A client of a platform that runs as `murmur up` starts it."""
+def serving(
+    model: Path, data: Path, worker: Worker | None = None, *, device: str = "cpu", processes: int = 1
+) -> Iterator[Client]:
+    """A client of a platform that runs as `murmur up` starts it, with so many *processes* of the API."""
     settings = Settings(
         model=str(model),
         device=device,  # type: ignore[arg-type]
         data_dir=data,
+        api=Api(processes=processes),
         worker=worker or Worker(),
         limits=Limits(max_memory_percent=100, min_free_disk_bytes=0),
     )

@@ -1,6 +1,8 @@
 """The thread that the torch engine's rows are written in: its errors, its memory, its end."""
 
+import gc
 import threading
+import weakref
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from types import SimpleNamespace
@@ -94,6 +96,25 @@ def test_slots_for_which_there_is_no_memory_take_the_place_of_idle_ones(network:
             assert_alike(written_by(running, [wish])[0], expected, wish)
     finally:
         running.close()
+
+
+def test_slots_that_nobody_needs_are_gone_at_once_without_a_search_for_circles(network: Network) -> None:
+    made: list[weakref.ref[Slots]] = []
+
+    def remembered(beams: int) -> Slots:
+        slots = slots_of(network, 2, beams)
+        made.append(weakref.ref(slots))
+        return slots
+
+    gc.disable()
+    try:
+        loop = Loop(remembered, lambda sounds: sounds, stream=torch.inference_mode, crowd=8)
+        written_by(loop, [Wish(1, ASKED), Wish(2, replace(ASKED, width=1))])
+        assert [slots() is not None for slots in made] == [True, True]
+        loop.close()
+        assert [slots() for slots in made] == [None, None]
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize(

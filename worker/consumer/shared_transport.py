@@ -17,6 +17,8 @@ TRANSPORT = f"{__name__}:SharedTransport"
 class SharedChannel(Channel):
     """A channel whose own connections are only those that wait for something."""
 
+    _sender: Any = None
+
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)  # type: ignore[no-untyped-call]
         # It asked whether the server answers over the connection that only a consumer needs.
@@ -29,8 +31,15 @@ class SharedChannel(Channel):
         self.keyprefix_fanout = self.keyprefix_fanout.format(db=options["db"])
         return shared_pool(options)
 
+    def _create_client(self, asynchronous: bool = False) -> Any:
+        if asynchronous:
+            return super()._create_client(asynchronous=True)  # type: ignore[no-untyped-call]
+        # kombu makes one for every command, which takes an eighth of a busy worker's time in Python.
+        self._sender = self._sender or super()._create_client()  # type: ignore[no-untyped-call]
+        return self._sender
+
     def _disconnect_pools(self) -> None:
-        self._pool = None  # the others' too
+        self._pool = self._sender = None  # the others' too
         super()._disconnect_pools()  # type: ignore[no-untyped-call]
 
 

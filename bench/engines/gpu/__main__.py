@@ -6,8 +6,9 @@ from importlib import import_module
 from bench.engines.gpu.record import OUT
 
 ROWS = {
-    "prepare": "scale", "check": "check", "kernels": "kernels", "torch": "ours", "ct2": "ours", "sizes": "ours",
-    "bare_loop": "bare_loop", "peers": "others", "transformers": "others", "platform": "whole_platform",
+    "prepare": "scale", "check": "check", "kernels": "kernels", "torch": "ours", "long": "ours", "ct2": "ours",
+    "sizes": "ours", "bare_loop": "bare_loop", "peers": "others", "transformers": "others",
+    "platform": "whole_platform",
 }  # fmt: skip
 """The module of each; one that isn't asked for isn't imported, as it may need what isn't there."""
 

@@ -1,7 +1,7 @@
 """Our worker in one process, but for the sandbox that decodes: speech detection, the engine with its batches."""
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,8 +24,8 @@ from worker.model_cache import ModelCache
 WORDS = "beam 5, words"
 OPTIONS: dict[str, dict[str, Any]] = {
     WORDS: {"word_timestamps": True},
-    "beam 5": {},
     "greedy": {"beam_size": 1},
+    "beam 5": {},
     "beam 5, words, timestamps": {"word_timestamps": True, "segmentation": "timestamps"},
 }
 SHORT_ONES = 16
@@ -118,13 +118,17 @@ def loaded(size: str, engine: str, **worker: Any) -> Iterator[Ours]:
 
 
 def torch() -> None:
-    """Ours with torch, what matters most first; then the same of other sizes."""
+    """Ours with torch, what matters most first; then the first of it with other sizes."""
     for size in SIZES:
         with tried(f"ours, torch, {size}"), loaded(size, "torch") as ours:
-            ours.short_clips(WORDS, CLIPS)
-            ours.long_and_short()
-            if size == SIZES[0]:
-                _each(ours, [label for label in OPTIONS if label != WORDS], CLIPS)
+            for label in OPTIONS if size == SIZES[0] else [WORDS]:
+                ours.short_clips(label, CLIPS)
+
+
+def long() -> None:
+    """One long file by itself, and short ones beside it."""
+    with tried("ours, torch, one file"), loaded(SIZES[0], "torch") as ours:
+        ours.long_and_short()
 
 
 def ct2() -> None:
@@ -139,8 +143,3 @@ def sizes() -> None:
     for slots in (2,) if TINY else (32, 96):
         with tried(f"ours, torch, {slots} slots"), loaded(SIZES[0], "torch", batch=slots) as ours:
             ours.short_clips(WORDS, min(CLIPS, 384))
-
-
-def _each(ours: Ours, labels: Sequence[str], count: int) -> None:
-    for label in labels:
-        ours.short_clips(label, count)

@@ -1,29 +1,49 @@
-"""All of it, with many clients: HTTP, ledger, Celery, one worker."""
+"""All of it, with many clients: HTTP, ledger, Celery, one worker. Clients are processes, as on other machines."""
 
-from concurrent.futures import ThreadPoolExecutor
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 
 from bench.engines.gpu.measurement import measured, tried
-from bench.engines.gpu.scale import AT_ONCE, CLIP_S, CLIPS, DEVICE, SIZES, WORK, model, recordings
+from bench.engines.gpu.scale import AT_ONCE, CLIP_S, CLIPS, DEVICE, SIZES, TINY, WORK, model, recordings
 from bench.speech.contestants import serving
+from murmur.client import Client
 from transcription.settings import Worker
+
+API_PROCESSES = 1 if TINY else 4
 
 
 def platform() -> None:
     """The platform with torch, every client with one job at a time."""
     size, given = SIZES[0], recordings(CLIPS, CLIP_S)
+    clients = multiprocessing.get_context("forkserver")
+    clients.set_forkserver_preload([__name__])
+    worker = Worker(engine="torch")
     with (
         tried("the platform", size=size, engine="torch"),
-        serving(model(size), WORK / "platform", Worker(engine="torch"), device=DEVICE) as client,
+        serving(model(size), WORK / "platform", worker, device=DEVICE, processes=API_PROCESSES) as first,
+        ProcessPoolExecutor(AT_ONCE, mp_context=clients) as pool,
     ):
+        url = str(first.url)
 
         def task(path: Path) -> tuple[str, int]:
-            job = client.submit(path, language="en", word_timestamps=True)
-            client.wait(job.id)
-            text = str(client.result(job.id, "text"))
-            client.delete(job.id)
-            return text, 1
+            return pool.submit(_transcribe, url, path).result(), 1
 
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            list(pool.map(lambda clip: task(clip.path), given[: max(1, len(given) // 4)]))
+        with ThreadPoolExecutor(AT_ONCE) as threads:
+            list(threads.map(lambda clip: task(clip.path), given[: 2 * AT_ONCE]))
         measured("the platform, words", task, given, AT_ONCE, size=size, engine="torch")
+
+
+def _transcribe(url: str, path: Path) -> str:
+    client = _client(url)
+    job = client.submit(path, language="en", word_timestamps=True)
+    client.wait(job.id)
+    text = str(client.result(job.id, "text"))
+    client.delete(job.id)
+    return text
+
+
+@cache
+def _client(url: str) -> Client:
+    return Client(url, timeout_s=600)

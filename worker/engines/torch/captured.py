@@ -1,7 +1,9 @@
 """Functions of tensors as one launch each: captured for every set of shapes, then replayed."""
 
 from collections.abc import Callable, Sequence
+from inspect import ismethod
 from typing import Any
+from weakref import WeakMethod
 
 import structlog
 import torch
@@ -21,27 +23,35 @@ class Captured:
     """
 
     def __init__(self, function: Function, device: torch.device) -> None:
-        """Call *function* with tensors on *device* only, and always on the same thread and stream."""
-        self._function, self._device = function, device
+        """
+        Call *function* with tensors on *device* only, and always on the same thread and stream.
+
+        A method's object isn't kept by it, which keeps it: what is let go is gone at once, and not when Python next
+        looks for circles, in whatever thread, perhaps while another captures.
+        """
+        self._function = WeakMethod(function) if ismethod(function) else lambda: function
+        self._name, self._device = function.__qualname__, device
         self._graphs: dict[Any, tuple[torch.cuda.CUDAGraph, list[Tensor], Sequence[Tensor]]] = {}
         self._pool: Any = None
         self._capturable = True
 
     def __call__(self, *given: Tensor) -> Sequence[Tensor]:
         """Compute; *given* may lie on the host, pinned."""
+        function = self._function()
+        assert function is not None  # noqa: S101  whose method it is calls it
         if self._device.type != "cuda":
-            return self._function(*given)
+            return function(*given)
         key = tuple((each.shape, each.dtype) for each in given)
         known = self._graphs.get(key)
         if known is None:
             inputs = [each.to(self._device, copy=True) for each in given]
-            made = self._function(*inputs)
+            made = function(*inputs)
             if self._capturable:
                 try:
-                    self._graphs[key] = self._capture(inputs)
+                    self._graphs[key] = self._capture(function, inputs)
                 except RuntimeError as error:  # it is only slower then
                     self._capturable = False
-                    log.warning("not captured", function=self._function.__qualname__, error=str(error)[:300])
+                    log.warning("not captured", function=self._name, error=str(error)[:300])
             return made
         graph, inputs, outputs = known
         for place, each in zip(inputs, given, strict=True):
@@ -49,12 +59,14 @@ class Captured:
         graph.replay()
         return outputs
 
-    def _capture(self, inputs: list[Tensor]) -> tuple[torch.cuda.CUDAGraph, list[Tensor], Sequence[Tensor]]:
+    def _capture(
+        self, function: Function, inputs: list[Tensor]
+    ) -> tuple[torch.cuda.CUDAGraph, list[Tensor], Sequence[Tensor]]:
         graph = torch.cuda.CUDAGraph()
         torch.cuda.current_stream().synchronize()
         graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
         try:
-            outputs = self._function(*inputs)
+            outputs = function(*inputs)
         finally:
             graph.capture_end()
         self._pool = self._pool or graph.pool()

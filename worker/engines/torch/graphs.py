@@ -13,7 +13,7 @@ from worker.engines.torch.slots import Slots, Written
 
 class Steps:
     """
-    Runs the steps of *slots*. The device is always one step ahead of what the host has read, so that it never waits.
+    Runs the steps of *slots*. A GPU is always one step ahead of what the host has read, so that it never waits.
 
     On a GPU a size's first step is run as it is and then captured; all others are one launch each.
     """

@@ -72,7 +72,7 @@ class _Group:
         self.slots.place(free, [row.sound for row in rows], [row.asked for row in rows])
 
     def step(self) -> None:
-        """Take everybody one token further, and see who had ended one step ago."""
+        """Take everybody one token further."""
         active = self.active
         if len(active) <= fitting(ROWS, active[-1] + 1) // 2:
             active = self._close_ranks(active)
