@@ -1,11 +1,13 @@
 import platform
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from pydantic import ValidationError
 
 from transcription.errors import ModelUnavailable
 from transcription.settings import Settings
-from worker.engines.choice import TORCH_SLOTS, choose
+from worker.engines.choice import TORCH_SLOTS, TORCH_TYPES, choose
 from worker.engines.cpu_layout import LEAST_SLOTS
 from worker.model_cache import ModelCache
 
@@ -58,7 +60,8 @@ def test_auto_takes_mlx_only_where_metal_is(
 ) -> None:
     monkeypatch.setattr(platform, "system", lambda: system)
     monkeypatch.setattr(platform, "machine", lambda: machine)
-    monkeypatch.setattr("worker.engines.choice.find_spec", lambda _: object())
+    there = SimpleNamespace(submodule_search_locations=None)
+    monkeypatch.setattr("worker.engines.choice.find_spec", lambda _: there)
     chosen = choose(engine("auto"))
     assert (chosen.engine, chosen.device) == (engine_name, device)
     monkeypatch.setattr("worker.engines.choice.find_spec", lambda _: None)
@@ -85,6 +88,40 @@ def test_torch_on_a_gpu_has_many_slots_or_those_that_are_set(monkeypatch: pytest
     chosen = choose(engine("torch"))
     assert (chosen.device, chosen.compute_type, chosen.slots) == ("cuda", "float16", TORCH_SLOTS)
     assert choose(engine("torch", slots=3)).slots == choose(engine("mlx_whisper", slots=3)).slots == 3
+
+
+@pytest.mark.parametrize(
+    ("library", "also", "arithmetic", "expected"),
+    [
+        ("libtorch_cuda.so", "safetensors", ("cuda", "float16"), "torch"),
+        ("libtorch_cuda.so", "safetensors", ("cuda", "bfloat16"), "torch"),
+        ("libtorch_cuda.so", "safetensors", ("cuda", "int8_float16"), "faster_whisper"),
+        ("libtorch_cuda.so", "safetensors", ("cpu", "int8"), "faster_whisper"),
+        ("libtorch_cpu.so", "safetensors", ("cuda", "float16"), "faster_whisper"),
+        ("libtorch_cuda.so", "", ("cuda", "float16"), "faster_whisper"),
+    ],
+)
+def test_auto_takes_torch_on_a_gpu_where_a_build_for_cuda_is_and_computes_in_that_type(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    library: str,
+    also: str,
+    arithmetic: tuple[str, str],
+    expected: str,
+) -> None:
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / library).touch()
+    there = {"torch": SimpleNamespace(submodule_search_locations=[str(tmp_path)]), also: object()}
+    monkeypatch.setattr("worker.engines.choice.find_spec", there.get)
+    monkeypatch.setattr("worker.engines.choice.arithmetic", lambda _: arithmetic)
+    assert choose(engine("auto")).engine == expected
+    monkeypatch.setattr("worker.engines.choice.find_spec", lambda _: None)
+    assert choose(engine("auto")).engine == "faster_whisper"
+
+
+def test_types_that_torch_computes_in_are_known_without_it() -> None:
+    weights = pytest.importorskip("worker.engines.torch.weights", reason="torch isn't installed")
+    assert set(weights.DTYPES) == TORCH_TYPES
 
 
 @pytest.mark.parametrize(

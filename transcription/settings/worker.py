@@ -31,7 +31,7 @@ class Worker(Part):
     engine: str = Field(
         "auto",
         pattern=r"^(auto|faster_whisper|torch|mlx_whisper|[\w.]+:\w+)$",
-        description="`faster_whisper`, `torch`, `mlx_whisper`, `package.module:factory`, `auto` (all but torch).",
+        description="`faster_whisper`, `torch`, `mlx_whisper`, `package.module:factory`, `auto` (torch only on a GPU).",
     )
     languages: tuple[str, ...] = Field((), description="ISO 639-1 codes that this worker serves; none: all.")
     slots: int = Field(

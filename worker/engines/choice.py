@@ -18,6 +18,7 @@ from worker.engines.gpu import arithmetic
 
 MLX = "mlx_whisper"
 TORCH = "torch"
+TORCH_TYPES = frozenset({"float16", "bfloat16", "float32"})
 TORCH_SLOTS = 128
 """Spans to have in work for torch on a GPU: those that are written down, and as many that are prepared meanwhile."""
 
@@ -40,12 +41,11 @@ def choose(settings: Settings) -> Choice:
     """
     The engine that *settings* name.
 
-    For `auto` MLX where Metal and its package are, else faster-whisper. Torch must be asked for until its present code
-    has run on a GPU: see bench/README.md.
+    For `auto` MLX where Metal and its package are, torch on a GPU where a build of it for CUDA is, else faster-whisper.
     """
     engine = settings.worker.engine
     if engine == "auto":
-        engine = _found()
+        engine = _found(settings)
     if engine == TORCH:
         device, compute_type = arithmetic(settings)
         if settings.compute_type == "auto" and device == "cpu":
@@ -107,10 +107,21 @@ def _factory(path: str) -> Factory:
     return factory
 
 
-def _found() -> str:
+def _found(settings: Settings) -> str:
     if _has_metal() and find_spec("mlx"):
         return MLX
+    if _has_torch_for_cuda():
+        device, compute_type = arithmetic(settings)
+        if device == "cuda" and compute_type in TORCH_TYPES:
+            return TORCH
     return faster_whisper.NAME
+
+
+def _has_torch_for_cuda() -> bool:
+    """Looked for on the disk: to import torch takes seconds."""
+    found = find_spec("torch")
+    places = (found and found.submodule_search_locations) or ()
+    return bool(find_spec("safetensors")) and any(any(Path(place, "lib").glob("*torch_cuda*")) for place in places)
 
 
 def _has_metal() -> bool:
