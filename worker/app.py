@@ -21,7 +21,7 @@ from transcription.ledger.broker import QUEUE, celery_app, queue_of
 from transcription.observability.logs import configure
 from transcription.settings import InvalidSettings, Settings, read_settings
 from worker.consumer import control
-from worker.consumer.celery_internals import WorkerQueues, leave_out
+from worker.consumer.celery_internals import CONSUMER, WorkerQueues, leave_out
 from worker.consumer.shared_transport import TRANSPORT
 from worker.diarizers.choice import ChosenDiarizer
 from worker.engines.choice import choose
@@ -49,6 +49,7 @@ def _computes(settings: Settings) -> tuple[str, ...]:
 settings = _settings()
 app: Celery = celery_app(settings)
 app.conf.broker_transport = TRANSPORT
+app.conf.worker_consumer = CONSUMER
 app.conf.worker_concurrency = choose(settings).slots
 app.conf.task_queues = [Queue(name) for name in (QUEUE, *map(queue_of, _computes(settings)))]  # type: ignore[no-untyped-call]
 log = structlog.get_logger()

@@ -91,24 +91,24 @@ def test_torch_on_a_gpu_has_many_slots_or_those_that_are_set(monkeypatch: pytest
 
 
 @pytest.mark.parametrize(
-    ("library", "also", "arithmetic", "expected"),
+    ("installed", "arithmetic", "expected"),
     [
-        ("libtorch_cuda.so", "safetensors", ("cuda", "float16"), "torch"),
-        ("libtorch_cuda.so", "safetensors", ("cuda", "bfloat16"), "torch"),
-        ("libtorch_cuda.so", "safetensors", ("cuda", "int8_float16"), "faster_whisper"),
-        ("libtorch_cuda.so", "safetensors", ("cpu", "int8"), "faster_whisper"),
-        ("libtorch_cpu.so", "safetensors", ("cuda", "float16"), "faster_whisper"),
-        ("libtorch_cuda.so", "", ("cuda", "float16"), "faster_whisper"),
+        (("libtorch_cuda.so", "safetensors"), ("cuda", "float16"), "torch"),
+        (("libtorch_cuda.so", "safetensors"), ("cuda", "bfloat16"), "torch"),
+        (("libtorch_cuda.so", "safetensors"), ("cuda", "int8_float16"), "faster_whisper"),
+        (("libtorch_cuda.so", "safetensors"), ("cpu", "int8"), "faster_whisper"),
+        (("libtorch_cpu.so", "safetensors"), ("cuda", "float16"), "faster_whisper"),
+        (("libtorch_cuda.so", "nothing else"), ("cuda", "float16"), "faster_whisper"),
     ],
 )
 def test_auto_takes_torch_on_a_gpu_where_a_build_for_cuda_is_and_computes_in_that_type(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
-    library: str,
-    also: str,
+    installed: tuple[str, str],
     arithmetic: tuple[str, str],
     expected: str,
 ) -> None:
+    library, also = installed
     (tmp_path / "lib").mkdir()
     (tmp_path / "lib" / library).touch()
     there = {"torch": SimpleNamespace(submodule_search_locations=[str(tmp_path)]), also: object()}

@@ -1,10 +1,11 @@
 """
 What is used of Celery's worker without its promise: this file alone does, and a test fails when it changes.
 
-A message's strategy, which claims a span before Celery makes a task of the message; the steps that a worker leaves
-out; and the queues of its consumer.
+A message's strategy, which claims a span before Celery makes a task of the message; when events are sent; the steps
+that a worker leaves out; and the queues of its consumer.
 """
 
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,12 +13,31 @@ from typing import Any, Protocol
 
 import structlog
 from celery import Celery, Task
+from celery.worker.consumer import Consumer
 from celery.worker.strategy import default as default_strategy
 
 log = structlog.get_logger()
 
 HEARTBEAT_INTERVAL_S = 10.0
 """Between two events that only say that a worker lives; Celery's and Flower's patience is twice that."""
+
+EVENTS_S = 0.2
+"""For which events about tasks wait for others, which go in the same message; Flower shows them so much later."""
+
+CONSUMER = f"{__name__}:GroupingConsumer"
+
+
+class GroupingConsumer(Consumer):  # type: ignore[misc]
+    """Celery's consumer, which sends a moment's events about tasks together; Celery's own sends each by itself."""
+
+    _sent_from = 0.0
+
+    def on_send_event_buffered(self) -> None:
+        """Send what is buffered, soon; any thread may call it."""
+        now = time.monotonic()
+        if self.hub and now >= self._sent_from:
+            self._sent_from = now + EVENTS_S
+            self.hub.call_soon(self.hub.call_later, EVENTS_S, self._flush_events)
 
 
 @dataclass(frozen=True, slots=True)
