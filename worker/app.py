@@ -18,6 +18,7 @@ from kombu.entity import Queue
 
 from transcription.errors import ModelUnavailable
 from transcription.ledger.broker import QUEUE, celery_app, queue_of
+from transcription.ledger.connections.shared_connection import shared_by
 from transcription.observability.logs import configure
 from transcription.settings import InvalidSettings, Settings, read_settings
 from worker.consumer import control
@@ -51,6 +52,7 @@ app: Celery = celery_app(settings)
 app.conf.broker_transport = TRANSPORT
 app.conf.worker_consumer = CONSUMER
 app.conf.worker_concurrency = choose(settings).slots
+shared_by(app.conf.worker_concurrency)
 app.conf.task_queues = [Queue(name) for name in (QUEUE, *map(queue_of, _computes(settings)))]  # type: ignore[no-untyped-call]
 log = structlog.get_logger()
 _runtimes: list[WorkerRuntime] = []

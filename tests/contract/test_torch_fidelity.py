@@ -149,20 +149,18 @@ def test_what_is_drawn_keeps_to_the_rules_of_timestamps(engines: tuple[Engine, E
     assert bounds == sorted(bounds)
 
 
-def test_log_mel_is_faster_whispers() -> None:
-    theirs = FeatureExtractor(feature_size=80)
-    noise = np.random.default_rng(1).standard_normal(40_000).astype(np.float32)
-    given = [noise, noise[:333], np.resize(noise, 480_000)]
-    sounds = [Sound(samples, 80) for samples in given]
-    LogMel(80, torch.device("cpu"))(sounds)
-    for sound, samples in zip(sounds, given, strict=True):
-        expected = theirs(samples)
-        assert sound.shape == expected.shape
-        heard = expected.shape[1] - 1
-        found = sound.mel_from(0)
-        assert found[:, :heard].numpy() == pytest.approx(expected[:, :heard], abs=2e-4)
-        assert found.shape == (80, 3000)
-        assert not found[:, heard:].any()
+@pytest.mark.parametrize("count", [333, 40_000, 480_000])
+def test_log_mel_is_faster_whispers_in_any_company(count: int) -> None:
+    noise = np.resize(np.random.default_rng(1).standard_normal(40_000).astype(np.float32), 480_000)
+    expected = FeatureExtractor(feature_size=80)(noise[:count])
+    sound = Sound(noise[:count], 80)
+    LogMel(80, torch.device("cpu"))([Sound(3 * noise, 80), sound, Sound(noise[:7], 80)])
+    heard = expected.shape[1] - 1
+    assert sound.shape == expected.shape
+    found = sound.mel_from(0)
+    assert found[:, :heard].numpy() == pytest.approx(expected[:, :heard], abs=2e-4)
+    assert found.shape == (80, 3000)
+    assert not found[:, heard:].any()
 
 
 MARKS = Marks(size=20, end=10, start=11, no_speech=12, timestamps=15)

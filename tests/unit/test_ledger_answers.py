@@ -2,7 +2,9 @@
 
 import asyncio
 import threading
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -108,3 +110,41 @@ def test_a_thread_s_wait_for_the_connection_that_others_use_is_not_the_ledger_s(
         other.join(timeout=30)
         assert answers == [5.0, 0.0]
         client.connection_pool.disconnect()
+
+
+def test_threads_share_as_many_connections_as_their_number_needs_and_one_that_has_one_gets_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared_connection, "_pools", {})
+    monkeypatch.setattr(shared_connection, "_connections", 1)
+    shared_connection.shared_by(2 * shared_connection.THREADS)
+    held, free = threading.Barrier(3), threading.Event()
+    with running_ledger(tmp_path) as server, ThreadPoolExecutor(3) as threads:
+        pool = shared_connection.shared_client(server.url).connection_pool
+
+        def use() -> tuple[Any, Any]:
+            first = pool.get_connection()
+            second = pool.get_connection()
+            held.wait(30)
+            free.wait(30)
+            pool.release(second)
+            pool.release(first)
+            return first, second
+
+        using = [threads.submit(use) for _ in range(2)]
+        held.wait(30)  # two threads have a connection, and another one each, at the same time
+        late = threads.submit(lambda: pool.release(pool.get_connection()))
+        assert not wait([late], timeout=0.3).done
+        free.set()
+        late.result(30)
+        kept, closed = zip(*[one.result(30) for one in using], strict=True)
+        assert len({*kept, *closed}) == 4
+        assert [connection.is_connected for connection in (*kept, *closed)] == [True, True, False, False]
+        pool.disconnect()
+
+
+@pytest.mark.parametrize(("threads", "connections"), [(1, 1), (8, 1), (63, 1), (64, 2), (128, 4)])
+def test_a_few_threads_share_one_connection(monkeypatch: pytest.MonkeyPatch, threads: int, connections: int) -> None:
+    monkeypatch.setattr(shared_connection, "_connections", 1)
+    shared_connection.shared_by(threads)
+    assert shared_connection._connections == connections

@@ -48,7 +48,7 @@ model_load_duration = Histogram(
 
 ledger_answers = Histogram(
     "murmur_ledger_answer_duration_seconds",
-    "Time that the ledger took to answer, without the wait for this process's one connection to it.",
+    "Time that the ledger took to answer, without the wait for a connection that other threads use.",
     buckets=BOUNDS_S,
     registry=REGISTRY,
 )

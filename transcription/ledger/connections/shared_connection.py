@@ -1,4 +1,4 @@
-"""One connection to a server for a whole process, which its threads use in turn: a script takes under a millisecond."""
+"""A few connections to a server for a process, which its threads use in turn: a script takes under a millisecond."""
 
 import threading
 from collections.abc import Callable
@@ -26,7 +26,7 @@ OPTIONS: dict[str, Any] = {
 
 class SharedPool(ConnectionPool):
     """
-    A pool that gives out one connection at a time, and another one only to the thread that has it already.
+    A pool that gives out few connections at a time, and more only to a thread that has one already.
 
     (Kombu asks for a second one in the middle of a transaction.) Such a second one is closed when it is given back.
 
@@ -37,38 +37,58 @@ class SharedPool(ConnectionPool):
     answered: Callable[[float], None] | None = None
 
     def __init__(self, **options: Any) -> None:
-        self._turn = threading.RLock()
-        self._depth = 0
-        self._began = 0.0
+        self._turns = threading.BoundedSemaphore(_connections)
+        self._own = _Own()
         super().__init__(**{**options, **OPTIONS, "retry": Retry(NoBackoff(), 1), "max_connections": None})
 
     def get_connection(self, *_: Any, **__: Any) -> Any:
         """Wait for one's turn, then as any pool. RedisConnectionError: others have had it for too long."""
-        if not self._turn.acquire(timeout=PATIENCE_S):
+        own = self._own
+        if not own.depth and not self._turns.acquire(timeout=PATIENCE_S):
             raise RedisConnectionError(f"No connection available: others have waited for {PATIENCE_S:g} s for theirs")
-        self._depth += 1
-        if self._depth == 1:
-            self._began = monotonic()
-        depth = self._depth
+        own.depth += 1
+        if own.depth == 1:
+            own.began = monotonic()
+        depth = own.depth
         try:
             return super().get_connection()
         except BaseException:
-            if self._depth == depth:  # else it was released already
+            if own.depth == depth:  # else it was released already
                 self._leave()
             raise
 
     def release(self, connection: Any) -> None:
         """Take a connection back, and let the next thread have it."""
         super().release(connection)
-        if self._depth > 1:
+        if self._own.depth > 1:
             connection.disconnect()
         elif self.answered is not None:
-            self.answered(monotonic() - self._began)
+            self.answered(monotonic() - self._own.began)
         self._leave()
 
     def _leave(self) -> None:
-        self._depth -= 1
-        self._turn.release()
+        self._own.depth -= 1
+        if not self._own.depth:
+            self._turns.release()
+
+
+class _Own(threading.local):
+    """How many connections a thread has, and since when."""
+
+    depth = 0
+    began = 0.0
+
+
+THREADS = 32
+"""That share a connection. Where others keep Python busy, whose turn it is waits for it, and all wait with it."""
+
+_connections = 1
+
+
+def shared_by(threads: int) -> None:
+    """Say how many *threads* will use this process's connections to a server; before the first one is made."""
+    global _connections  # noqa: PLW0603  the process's, as the pools are
+    _connections = max(1, threads // THREADS)
 
 
 _pools: dict[tuple[Any, ...], SharedPool] = {}
@@ -86,7 +106,7 @@ def shared_pool(options: dict[str, Any]) -> SharedPool:
 
 
 def shared_client(url: str, *, answered: Callable[[float], None] | None = None) -> Redis:
-    """A client over this process's one connection to a server; closing it closes nothing. *answered*: the pool's."""
+    """A client over this process's connections to a server; closing it closes nothing. *answered*: the pool's."""
     pool = shared_pool(dict(parse_url(url)))  # type: ignore[no-untyped-call]
     pool.answered = answered or pool.answered
     return Redis(connection_pool=pool)
