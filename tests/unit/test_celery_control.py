@@ -1,5 +1,6 @@
 """What operators tell a worker through Celery, and what its consumer does with a hint, without any broker."""
 
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,7 +10,8 @@ from celery.worker.control import Panel
 
 from transcription.errors import LedgerUnavailable
 from worker.consumer import celery_internals, control
-from worker.consumer.celery_internals import Shown, WorkerQueues, claim_first
+from worker.consumer.celery_internals import EVENTS_S, GroupingConsumer, Shown, WorkerQueues, claim_first
+from worker.consumer.shared_transport import SharedChannel
 
 
 class Runtime:
@@ -116,3 +118,57 @@ def test_a_worker_listens_to_no_other_worker() -> None:
     worker.options["heartbeat_interval"] = 3.0
     celery_internals.leave_out(worker)
     assert worker.options["heartbeat_interval"] == 3.0
+
+
+class Hub:
+    """A loop that does at once what is to be done soon, and what is later when it is told to."""
+
+    def __init__(self) -> None:
+        self.later: list[tuple[float, Callable[[], object]]] = []
+
+    def call_soon(self, callback: Callable[..., object], *given: object) -> None:
+        callback(*given)
+
+    def call_later(self, delay: float, callback: Callable[[], object]) -> None:
+        self.later.append((delay, callback))
+
+
+def test_events_of_a_moment_are_sent_together_and_those_after_it_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SimpleNamespace(monotonic=lambda: now[0])
+    monkeypatch.setattr(celery_internals, "time", clock)
+    now, flushed, hub = [100.0], list[float](), Hub()
+    consumer = object.__new__(GroupingConsumer)
+    consumer.hub = hub
+    consumer.event_dispatcher = SimpleNamespace(flush=lambda: flushed.append(now[0]))
+    for _ in range(3):
+        consumer.on_send_event_buffered()
+    assert [delay for delay, _ in hub.later] == [EVENTS_S]
+    now[0] += EVENTS_S  # what comes from now on, the first message may lack
+    consumer.on_send_event_buffered()
+    assert len(hub.later) == 2
+    for _, send in hub.later:
+        send()
+    assert flushed == [now[0]] * 2
+
+
+def test_a_consumer_without_a_loop_leaves_events_where_they_are() -> None:
+    consumer = object.__new__(GroupingConsumer)
+    consumer.hub = None
+    consumer.on_send_event_buffered()
+
+
+def test_a_channel_sends_all_by_one_client_until_its_connections_are_lost() -> None:
+    channel = object.__new__(SharedChannel)
+    made: list[object] = []
+
+    def client(**_: object) -> object:
+        made.append(object())
+        return made[-1]
+
+    channel.Client = client
+    channel._async_pool = channel._sentinel_manager = channel._async_sentinel_manager = None
+    for _ in range(2):
+        channel._pool = SimpleNamespace(connection_kwargs={}, disconnect=lambda: None)
+        assert channel._create_client() is channel._create_client() is made[-1]
+        channel._disconnect_pools()
+    assert len(made) == 2

@@ -96,7 +96,7 @@ def test_torch_on_a_gpu_has_many_slots_or_those_that_are_set(monkeypatch: pytest
         (("libtorch_cuda.so", "safetensors"), ("cuda", "float16"), "torch"),
         (("libtorch_cuda.so", "safetensors"), ("cuda", "bfloat16"), "torch"),
         (("libtorch_cuda.so", "safetensors"), ("cuda", "int8_float16"), "faster_whisper"),
-        (("libtorch_cuda.so", "safetensors"), ("cpu", "int8"), "faster_whisper"),
+        (("libtorch_cuda.so", "safetensors"), ("cpu", "float32"), "faster_whisper"),
         (("libtorch_cpu.so", "safetensors"), ("cuda", "float16"), "faster_whisper"),
         (("libtorch_cuda.so", "nothing else"), ("cuda", "float16"), "faster_whisper"),
     ],

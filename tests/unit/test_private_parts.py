@@ -11,6 +11,7 @@ import uvicorn
 from celery import Celery, Task
 from celery.worker import strategy
 from celery.worker.consumer import Consumer, Gossip, Mingle
+from celery.worker.consumer.events import Events
 from celery.worker.consumer.heart import Heart
 from celery.worker.request import Request
 from celery.worker.worker import WorkController
@@ -158,6 +159,13 @@ def test_faster_whisper_has_what_our_stages_call() -> None:
         assert callable(function)
     source = inspect.getsource(WhisperModel.__init__)
     assert all(f"self.{name}" in source for name in ("frames_per_second", "tokens_per_second", "max_length"))
+
+
+def test_celerys_consumer_is_told_of_buffered_events_and_sends_them_from_its_loop() -> None:
+    assert "on_send_buffered=c.on_send_event_buffered" in inspect.getsource(Events.start)
+    assert parameters(Consumer._flush_events) == ["self"]
+    assert parameters(Hub.call_soon) == ["self", "callback", "args"]
+    assert parameters(Hub.call_later) == ["self", "delay", "callback", "args"]
 
 
 def test_kombus_channels_make_their_connections_where_ours_share_one() -> None:
