@@ -132,6 +132,21 @@ def test_a_row_that_moves_takes_everything_along(network: Network, beams: int) -
     assert_alike(result_of(slots, 0), expected, Wish(2, asked))
 
 
+def test_rows_that_move_together_are_written_on_where_they_went_and_nowhere_else(network: Network) -> None:
+    asked = Asked(START, 0, 5, 0.0, True, 20)
+    with torch.inference_mode():
+        slots = slots_of(network, 8, 5)
+        slots.place([3, 5, 6, 7], [sound_of(n) for n in range(4)], [asked] * 4)
+        slots.step(8, 64, drawing=False)
+        assert not slots.done[[3, 5, 6, 7]].any()
+        slots.move([7, 6, 5], [0, 1, 2])
+        assert slots.done.tolist() == [False] * 4 + [True] * 4
+        for _ in range(30):
+            slots.step(4, 64, drawing=False)
+        for row, sound in enumerate([3, 2, 1, 0]):
+            assert_alike(result_of(slots, row), Plainly(network, sound_of(sound)).search(asked), Wish(sound, asked))
+
+
 def test_a_row_that_has_ended_keeps_its_text_while_others_are_written(network: Network) -> None:
     asked = Asked(START, 0, 5, 0.0, True, 60)
     rows = list(range(6))
