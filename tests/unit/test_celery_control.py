@@ -150,11 +150,10 @@ def test_events_of_a_moment_are_sent_together_and_those_after_it_again(monkeypat
         send()
     assert flushed == [now[0]] * 2
 
-
-def test_a_consumer_without_a_loop_leaves_events_where_they_are() -> None:
-    consumer = object.__new__(GroupingConsumer)
-    consumer.hub = None
+    consumer.hub = None  # without a loop they stay where they are
+    now[0] += EVENTS_S
     consumer.on_send_event_buffered()
+    assert len(hub.later) == 2
 
 
 def test_a_channel_sends_all_by_one_client_until_its_connections_are_lost() -> None:
