@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
 from functools import partial
+from traceback import clear_frames
 from typing import Any, TypeVar
 
 import torch
@@ -258,6 +259,7 @@ class Loop:
 
     def _fail(self, beams: int, error: Exception) -> None:
         group = self._groups.pop(beams, None)
+        clear_frames(error.__traceback__)  # which hold the slots for as long as anybody has the error
         rows = [row for row in group.rows if row] if group else []
         with self._changed:
             if group is None:  # there was no room for any
