@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from transcription.errors import ModelUnavailable
 from transcription.settings import Settings
-from worker.engines.choice import TORCH_SLOTS, TORCH_TYPES, choose
+from worker.engines.choice import CUDA_OF_TORCH, TORCH_SLOTS, TORCH_TYPES, choose
 from worker.engines.cpu_layout import LEAST_SLOTS
 from worker.model_cache import ModelCache
 
@@ -90,33 +90,46 @@ def test_torch_on_a_gpu_has_many_slots_or_those_that_are_set(monkeypatch: pytest
     assert choose(engine("torch", slots=3)).slots == choose(engine("mlx_whisper", slots=3)).slots == 3
 
 
+TORCH = "__version__ = '2.13.0'\ncuda: Optional[str] = {}\nhip: Optional[str] = '6.4'\n"
+
+
 @pytest.mark.parametrize(
-    ("installed", "arithmetic", "expected"),
+    ("cuda", "also", "driver", "arithmetic", "expected"),
     [
-        (("libtorch_cuda.so", "safetensors"), ("cuda", "float16"), "torch"),
-        (("libtorch_cuda.so", "safetensors"), ("cuda", "bfloat16"), "torch"),
-        (("libtorch_cuda.so", "safetensors"), ("cuda", "int8_float16"), "faster_whisper"),
-        (("libtorch_cuda.so", "safetensors"), ("cpu", "float32"), "faster_whisper"),
-        (("libtorch_cpu.so", "safetensors"), ("cuda", "float16"), "faster_whisper"),
-        (("libtorch_cuda.so", "nothing else"), ("cuda", "float16"), "faster_whisper"),
+        ("'13.0'", "safetensors", (13, 9), ("cuda", "float16"), "torch"),
+        ("'12.8'", "safetensors", (13, 8), ("cuda", "bfloat16"), "torch"),
+        ("'13.0'", "safetensors", (13, 9), ("cuda", "int8_float16"), "faster_whisper"),
+        ("'13.0'", "safetensors", (13, 9), ("cpu", "float32"), "faster_whisper"),
+        ("None", "safetensors", (13, 9), ("cuda", "float16"), "faster_whisper"),
+        ("'13.0'", "nothing else", (13, 9), ("cuda", "float16"), "faster_whisper"),
+        ("'13.0'", "safetensors", (12, 9), ("cuda", "float16"), "faster_whisper"),  # the driver is too old for it
+        ("'13.0'", "safetensors", (13, 7), ("cuda", "float16"), "faster_whisper"),  # the card is
+        ("'13.0'", "safetensors", None, ("cuda", "float16"), "faster_whisper"),
     ],
 )
-def test_auto_takes_torch_on_a_gpu_where_a_build_for_cuda_is_and_computes_in_that_type(
+def test_auto_takes_torch_only_where_the_installed_build_can_use_the_gpu(  # noqa: PLR0917  a row of the table
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
-    installed: tuple[str, str],
+    cuda: str,
+    also: str,
+    driver: tuple[int, int] | None,
     arithmetic: tuple[str, str],
     expected: str,
 ) -> None:
-    library, also = installed
-    (tmp_path / "lib").mkdir()
-    (tmp_path / "lib" / library).touch()
+    (tmp_path / "version.py").write_text(TORCH.format(cuda))
     there = {"torch": SimpleNamespace(submodule_search_locations=[str(tmp_path)]), also: object()}
     monkeypatch.setattr("worker.engines.choice.find_spec", there.get)
+    monkeypatch.setattr("worker.engines.gpu.of_driver", lambda: driver)
     monkeypatch.setattr("worker.engines.choice.arithmetic", lambda _: arithmetic)
     assert choose(engine("auto")).engine == expected
     monkeypatch.setattr("worker.engines.choice.find_spec", lambda _: None)
     assert choose(engine("auto")).engine == "faster_whisper"
+
+
+def test_what_torch_was_built_for_is_read_as_torch_says_it() -> None:
+    torch = pytest.importorskip("torch", reason="torch isn't installed")
+    read = CUDA_OF_TORCH.search(Path(torch.version.__file__).read_text("utf-8"))
+    assert (read and read[1]) == (torch.version.cuda and torch.version.cuda.split(".")[0])
 
 
 def test_types_that_torch_computes_in_are_known_without_it() -> None:

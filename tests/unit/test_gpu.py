@@ -1,5 +1,7 @@
 import ctypes
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -62,3 +64,29 @@ def test_without_a_driver_nothing_is_known(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(ctypes, "CDLL", missing)
     assert gpu.free_bytes() is None
+    assert gpu.of_driver() is None
+
+
+class Driver:
+    """What libcuda.so.1 answers on a machine with a GPU; *failing* names the call that doesn't."""
+
+    def __init__(self, failing: str = "") -> None:
+        self._failing = failing
+
+    def __getattr__(self, name: str) -> Callable[..., int]:
+        def call(*given: Any) -> int:
+            if name == "cuDriverGetVersion":
+                given[0]._obj.value = 13020
+            if name == "cuDeviceGetAttribute" and given[1] == 75:
+                given[0]._obj.value = 9
+            return 100 if name == self._failing else 0
+
+        return call
+
+
+def test_the_driver_says_its_cuda_and_the_gpus_capability_or_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: Driver())
+    assert gpu.of_driver() == (13, 9)
+    for failing in ("cuInit", "cuDriverGetVersion", "cuDeviceGet", "cuDeviceGetAttribute"):
+        monkeypatch.setattr(ctypes, "CDLL", lambda _, failing=failing: Driver(failing))
+        assert gpu.of_driver() is None

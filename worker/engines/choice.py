@@ -1,6 +1,7 @@
 """Which engine a worker computes with."""
 
 import platform
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
@@ -11,13 +12,17 @@ from typing import Any
 from transcription.errors import ModelUnavailable
 from transcription.observability.cores import available
 from transcription.settings import Settings
-from worker.engines import faster_whisper
+from worker.engines import faster_whisper, gpu
 from worker.engines.base import Engine
 from worker.engines.cpu_layout import LEAST_SLOTS, layout, slots
 from worker.engines.gpu import arithmetic
 
 MLX = "mlx_whisper"
 TORCH = "torch"
+CUDA_OF_TORCH = re.compile(r"^cuda\b.*= '(\d+)\.", re.MULTILINE)
+LEAST_CAPABILITY = 8
+"""Ampere's. Builds of torch leave older GPUs out one after another, while CTranslate2 still computes on them."""
+
 TORCH_TYPES = frozenset({"float16", "bfloat16", "float32"})
 TORCH_SLOTS = 128
 """Spans to have in work for torch on a GPU: those that are written down, and as many that are prepared meanwhile."""
@@ -41,7 +46,8 @@ def choose(settings: Settings) -> Choice:
     """
     The engine that *settings* name.
 
-    For `auto` MLX where Metal and its package are, torch on a GPU where a build of it for CUDA is, else faster-whisper.
+    For `auto` MLX where Metal and its package are, torch on a GPU that the installed build of it can use, else
+    faster-whisper.
     """
     engine = settings.worker.engine
     if engine == "auto":
@@ -110,18 +116,22 @@ def _factory(path: str) -> Factory:
 def _found(settings: Settings) -> str:
     if _has_metal() and find_spec("mlx"):
         return MLX
-    if _has_torch_for_cuda():
+    if _torch_can_use_the_gpu():
         device, compute_type = arithmetic(settings)
         if device == "cuda" and compute_type in TORCH_TYPES:
             return TORCH
     return faster_whisper.NAME
 
 
-def _has_torch_for_cuda() -> bool:
-    """Looked for on the disk: to import torch takes seconds."""
+def _torch_can_use_the_gpu() -> bool:
+    """As far as can be told without importing it, which takes seconds."""
     found = find_spec("torch")
     places = (found and found.submodule_search_locations) or ()
-    return bool(find_spec("safetensors")) and any(any(Path(place, "lib").glob("*torch_cuda*")) for place in places)
+    built = [match for place in places if (match := CUDA_OF_TORCH.search(Path(place, "version.py").read_text("utf-8")))]
+    if not built or not find_spec("safetensors"):
+        return False
+    there = gpu.of_driver()
+    return there is not None and there[0] >= int(built[0][1]) and there[1] >= LEAST_CAPABILITY
 
 
 def _has_metal() -> bool:

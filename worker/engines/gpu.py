@@ -24,6 +24,9 @@ worker held 4.4 GB before batches, 17.5 with 48 windows in them and 21.7 with 64
 beams; that is 0.27 GB for each. The sound alone has 1,500 positions.
 """
 
+CAPABILITY_MAJOR = 75
+"""`CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR` in cuda.h."""
+
 SHARE = 0.8
 """Of the free memory, for windows: other programs may want some too."""
 
@@ -97,6 +100,27 @@ def batch_of(row: int, *, replicas: int = 1, device: int = 0) -> int:
     if free is None:
         return UNKNOWN
     return max(1, min(MOST, int(free * SHARE) // max(1, row * replicas)))
+
+
+def of_driver() -> tuple[int, int] | None:
+    """
+    CUDA's version that the driver speaks, and the first GPU's compute capability; of both the major number.
+
+    None: there is no driver or no GPU, or it won't say.
+    """
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return None
+    version, capability, device = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
+    if (
+        driver.cuInit(0)
+        or driver.cuDriverGetVersion(ctypes.byref(version))
+        or driver.cuDeviceGet(ctypes.byref(device), 0)
+        or driver.cuDeviceGetAttribute(ctypes.byref(capability), CAPABILITY_MAJOR, device)
+    ):
+        return None
+    return version.value // 1000, capability.value
 
 
 def free_bytes(device: int = 0) -> int | None:
