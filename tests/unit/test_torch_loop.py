@@ -78,6 +78,60 @@ def test_an_error_of_the_device_reaches_every_row_and_the_next_ones_are_written(
         loop.close()
 
 
+def test_an_error_of_a_step_is_not_that_of_rows_that_wait_for_a_slot(network: Network) -> None:
+    broken = [True]
+
+    def made(beams: int) -> Slots:
+        slots = slots_of(network, 2, beams)
+        if broken.pop() if broken else False:
+            slots.step = lambda *_, **__: (_ for _ in ()).throw(RuntimeError("CUDA error"))  # type: ignore[method-assign]
+        return slots
+
+    loop = Loop(made, lambda sounds: sounds, stream=torch.inference_mode, crowd=8)
+    try:
+        futures = loop.write([sound_of(n) for n in range(4)], [ASKED] * 4)
+        assert [type(future.exception(20)) for future in futures] == [RuntimeError] * 2 + [type(None)] * 2
+        with torch.inference_mode():
+            expected = Plainly(network, sound_of(3)).search(ASKED)
+        assert_alike(futures[3].result()(), expected, Wish(3, ASKED))
+    finally:
+        loop.close()
+
+
+def test_a_step_looks_at_few_slots_once_few_rows_are_left(network: Network) -> None:
+    loop = Loop(lambda beams: slots_of(network, 12, beams), lambda sounds: sounds, stream=torch.inference_mode, crowd=8)
+    short, long = (replace(ASKED, width=1, timed=False, limit=limit) for limit in (2, 60))
+    endless = sound_of(29)
+    try:
+        futures = loop.write([endless] * 12, [*[short] * 11, long])
+        assert [len(future.result(20)().tokens) for future in futures] == [2] * 11 + [60]
+        figures = loop.figures()[1]
+    finally:
+        loop.close()
+    assert figures["looked_at"] < 2 * figures["rows"]
+
+
+def test_slots_with_rows_in_them_stay_where_there_is_no_memory_for_others(network: Network) -> None:
+    held, full = threading.Event(), [True]
+
+    def made(beams: int) -> Slots:
+        if beams == 10 and full:
+            full.pop()
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return slots_of(network, 2, beams)
+
+    loop = Loop(made, lambda sounds: sounds, stream=torch.inference_mode, crowd=8)
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            first = pool.submit(loop.call, lambda: held.wait(20))
+            eventually(lambda: first.running() and not loop._calls)
+            futures = loop.write([sound_of(1), sound_of(2)], [ASKED, replace(ASKED, width=10)])
+            held.set()
+        assert [len(future.result(20)().tokens) > 0 for future in futures] == [True, True]
+    finally:
+        loop.close()
+
+
 def test_slots_for_which_there_is_no_memory_take_the_place_of_idle_ones(network: Network) -> None:
     live: list[int] = []
 
