@@ -21,10 +21,10 @@ EVERY_S = 5.0
 
 
 class _Done:
-    """What has come back so far; several threads add to it."""
+    """What has come back so far; several threads add to it. Words are compared only when somebody asks."""
 
     def __init__(self) -> None:
-        self.windows = 0
+        self.windows = self._wrong = self._words = 0
         self._seconds: list[float] = []
         self._texts: list[tuple[str, str]] = []
         self._lock = threading.Lock()
@@ -37,17 +37,17 @@ class _Done:
 
     def figures(self) -> dict[str, Any]:
         with self._lock:
-            if not self._seconds:
-                return {}
-            return {
-                "clips": len(self._seconds), "median_s": round(statistics.median(self._seconds), 3),
-                "max_s": round(max(self._seconds), 3),
-            }  # fmt: skip
-
-    def errors(self) -> str:
-        """Of words; asked at the end, since finding them takes Python's time from what is measured."""
-        found = [word_errors(said, text) for said, text in self._texts]
-        return f"{sum(wrong for wrong, _ in found)} of {sum(words for _, words in found)}"
+            seconds, texts = [*self._seconds], self._texts
+            self._texts = []
+        for said, text in texts:
+            wrong, words = word_errors(said, text)
+            self._wrong, self._words = self._wrong + wrong, self._words + words
+        if not seconds:
+            return {}
+        return {
+            "clips": len(seconds), "wrong": f"{self._wrong} of {self._words}",
+            "median_s": round(statistics.median(seconds), 3), "max_s": round(max(seconds), 3),
+        }  # fmt: skip
 
 
 def measured(label: str, task: Task, given: Sequence[Clip], at_once: int, **more: Any) -> None:
@@ -73,7 +73,7 @@ def measured(label: str, task: Task, given: Sequence[Clip], at_once: int, **more
             with Watch() as watch, _told_now_and_then(lambda: so_far(watch)):
                 for future in [pool.submit(one, clip) for clip in given]:
                     future.result()
-            say(what="measured", **so_far(watch), wrong=done.errors())
+            say(what="measured", **so_far(watch))
         finally:
             pool.shutdown(cancel_futures=True)
 
