@@ -126,6 +126,15 @@ def test_auto_takes_torch_only_where_the_installed_build_can_use_the_gpu(  # noq
     assert choose(engine("auto")).engine == "faster_whisper"
 
 
+def test_a_folder_that_happens_to_be_called_torch_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    there = SimpleNamespace(submodule_search_locations=[str(tmp_path)])
+    monkeypatch.setattr("worker.engines.choice.find_spec", lambda _: there)
+    monkeypatch.setattr("worker.engines.choice.arithmetic", lambda _: ("cuda", "float16"))
+    monkeypatch.setattr("worker.engines.gpu.of_driver", lambda: (13, 9))
+    monkeypatch.setattr("worker.engines.choice._has_metal", lambda: False)
+    assert choose(engine("auto")).engine == "faster_whisper"
+
+
 def test_what_torch_was_built_for_is_read_as_torch_says_it() -> None:
     torch = pytest.importorskip("torch", reason="torch isn't installed")
     read = CUDA_OF_TORCH.search(Path(torch.version.__file__).read_text("utf-8"))

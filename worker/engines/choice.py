@@ -126,12 +126,12 @@ def _found(settings: Settings) -> str:
 def _torch_can_use_the_gpu() -> bool:
     """As far as can be told without importing it, which takes seconds."""
     found = find_spec("torch")
-    places = (found and found.submodule_search_locations) or ()
-    built = [match for place in places if (match := CUDA_OF_TORCH.search(Path(place, "version.py").read_text("utf-8")))]
+    files = [Path(place, "version.py") for place in (found and found.submodule_search_locations) or ()]
+    built = CUDA_OF_TORCH.search("".join(file.read_text("utf-8") for file in files if file.is_file()))
     if not built or not find_spec("safetensors"):
         return False
     there = gpu.of_driver()
-    return there is not None and there[0] >= int(built[0][1]) and there[1] >= LEAST_CAPABILITY
+    return there is not None and there[0] >= int(built[1]) and there[1] >= LEAST_CAPABILITY
 
 
 def _has_metal() -> bool:
