@@ -131,7 +131,8 @@ def test_each_user_of_the_marketplace_has_the_quotas_of_his_subscription(
 
 def test_the_marketplace_s_user_is_logged(platform: TestPlatform) -> None:
     file = (SHORT.path.name, SHORT.path.read_bytes())
-    answer = httpx.post(f"{platform.url}/v1/transcribe", files={"file": file}, headers={"X-RapidAPI-User": "ann"})
+    named = {"X-RapidAPI-User": "ann"}
+    answer = httpx.post(f"{platform.url}/v1/transcribe", files={"file": file}, headers=named, timeout=60)
     (line,) = eventually(lambda: request_lines(platform, answer.headers["x-request-id"]))
     assert line["rapidapi_user"] == "ann"
 
