@@ -27,7 +27,8 @@ class Server(uvicorn.Server):
 
     Uvicorn alone closes connections that wait in the kernel's queue, and those whose request it hasn't read yet. The
     proxy before it has sent a POST into them by then, and can't send it to another replica: nobody knows what became
-    of it. On a busy machine that is several requests at every stop.
+    of it. On a busy machine that is several requests at every stop. (Who comes to this one between its last look into
+    the queue and the close is cut off all the same: the kernel has nothing that does both.)
 
     Run it on sockets of your own, as `run(sockets=[config.bind_socket()])`.
     """

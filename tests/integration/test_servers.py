@@ -26,8 +26,11 @@ WAITING = 12
 POLLING = 4
 NOTICED_S = {"uvicorn": 20, "granian": 75}
 """Until a client that left is let go. Granian may miss one that leaves before the API listens: its 60 s end it."""
-BROKEN = {"uvicorn": 0, "granian": POLLING}
-"""Connections that may break at a stop. Granian closes its listener with those in it that it hasn't taken yet."""
+BROKEN = {"uvicorn": 1, "granian": POLLING}
+"""
+Connections that may break at a stop. Granian closes its listener with those in it that it hasn't taken yet; on a busy
+machine one may come to ours between its last look into the queue and the close.
+"""
 
 
 @pytest.fixture
