@@ -2,8 +2,8 @@
 # One card and ten minutes: what a GPU does with Whisper, ours beside others. Results go to $OUT (or .gpu/out) as they
 # come, and the table is made anew after each row, so that an end at any moment leaves what was measured until then.
 #
-# Needs Python 3.12 with torch, numpy, onnxruntime and tokenizers, and no network: the rest comes in .gpu/wheels.tar.xz,
-# which bench/engines/gpu_pack.sh writes. With GPU_BENCH=tiny it runs on a CPU, with what is installed.
+# Needs Python 3.12 with torch, numpy, onnxruntime, tokenizers and huggingface-hub, and no network: the rest comes in
+# .gpu/wheels.tar.xz, which bench/engines/gpu_pack.sh writes. With GPU_BENCH=tiny it runs on a CPU, with what is installed.
 #   GPU_ROWS      which rows, in this order           GPU_SIZES    models' dimensions, the first for most rows
 #   GPU_SECONDS   for everything (560)                GPU_CLIPS    recordings of 10 s (768)
 #   GPU_ROW_SECONDS  for a row at most (200)          GPU_TYPE     float16, bfloat16, float32
@@ -42,7 +42,7 @@ fi
 export HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 PYTHONUNBUFFERED=1
 missing=$("$python" - <<'PY'
 import importlib.util
-print(*[name for name in ("torch", "numpy", "onnxruntime", "tokenizers", "ctranslate2", "faster_whisper", "pydantic", "psutil", "av") if importlib.util.find_spec(name) is None])
+print(*[name for name in ("torch", "numpy", "onnxruntime", "tokenizers", "huggingface_hub", "ctranslate2", "faster_whisper", "pydantic", "psutil", "av") if importlib.util.find_spec(name) is None])
 PY
 )
 [ -z "$missing" ] || complain "$python lacks $missing; rows that need it fail"

@@ -3,6 +3,7 @@
 import gc
 import threading
 import weakref
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from types import SimpleNamespace
@@ -57,16 +58,21 @@ def test_what_is_drawn_differs_each_time(network: Network) -> None:
     assert len({tuple(one.tokens) for one in found}) > 1
 
 
-def test_an_error_of_the_device_reaches_every_row_and_the_next_ones_are_written(network: Network) -> None:
+def broken_at_first(network: Network, count: int) -> Callable[[int], Slots]:
+    """Makes slots the first of which fail at their first step."""
     broken = [True]
 
     def made(beams: int) -> Slots:
-        slots = slots_of(network, 4, beams)
+        slots = slots_of(network, count, beams)
         if broken.pop() if broken else False:
             slots.step = lambda *_, **__: (_ for _ in ()).throw(RuntimeError("CUDA error"))  # type: ignore[method-assign]
         return slots
 
-    loop = Loop(made, lambda sounds: sounds, stream=torch.inference_mode, crowd=8)
+    return made
+
+
+def test_an_error_of_the_device_reaches_every_row_and_the_next_ones_are_written(network: Network) -> None:
+    loop = Loop(broken_at_first(network, 4), lambda sounds: sounds, stream=torch.inference_mode, crowd=8)
     try:
         given = [Wish(n, Asked(START, 0, 5, 0.0, True, 9)) for n in range(3)]
         futures = loop.write([sound_of(wish.sound) for wish in given], [wish.asked for wish in given])
@@ -79,15 +85,7 @@ def test_an_error_of_the_device_reaches_every_row_and_the_next_ones_are_written(
 
 
 def test_an_error_of_a_step_is_not_that_of_rows_that_wait_for_a_slot(network: Network) -> None:
-    broken = [True]
-
-    def made(beams: int) -> Slots:
-        slots = slots_of(network, 2, beams)
-        if broken.pop() if broken else False:
-            slots.step = lambda *_, **__: (_ for _ in ()).throw(RuntimeError("CUDA error"))  # type: ignore[method-assign]
-        return slots
-
-    loop = Loop(made, lambda sounds: sounds, stream=torch.inference_mode, crowd=8)
+    loop = Loop(broken_at_first(network, 2), lambda sounds: sounds, stream=torch.inference_mode, crowd=8)
     try:
         futures = loop.write([sound_of(n) for n in range(4)], [ASKED] * 4)
         assert [type(future.exception(20)) for future in futures] == [RuntimeError] * 2 + [type(None)] * 2
