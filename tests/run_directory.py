@@ -12,9 +12,15 @@ VARIABLE, OWNER = "TESTS_RUN", "owner"
 
 
 def share() -> None:
-    """Make the directory of a run; called in the process that starts the others, before it does."""
+    """
+    Make the directory of a run; called in the process that starts the others, before it does.
+
+    What they leave among temporary files lies in it, and goes with it. Pytest's own stay where they were: it keeps
+    those of tests that failed.
+    """
     if VARIABLE not in os.environ:
-        os.environ[VARIABLE] = made = tempfile.mkdtemp(prefix="murmur-tests-")
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
+        os.environ[VARIABLE] = os.environ["TMPDIR"] = tempfile.tempdir = made = tempfile.mkdtemp(prefix="murmur-tests-")
         (Path(made) / OWNER).write_text(str(os.getpid()))
         atexit.register(_remove, made, os.getpid())
 
