@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
+from redis import ConnectionPool
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from api.metrics.ledger_answers import TICK_S, LedgerAnswers
@@ -137,9 +138,27 @@ def test_threads_share_as_many_connections_as_their_number_needs_and_one_that_ha
         assert not wait([late], timeout=0.3).done
         free.set()
         late.result(30)
-        kept, closed = zip(*[one.result(30) for one in using], strict=True)
-        assert len({*kept, *closed}) == 4
-        assert [connection.is_connected for connection in (*kept, *closed)] == [True, True, False, False]
+        assert len({id(connection) for one in using for connection in one.result(30)}) == 4
+        pool.disconnect()
+
+
+def test_a_thread_s_second_connection_is_closed_before_another_thread_can_have_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given_back, release = list[bool](), ConnectionPool.release
+
+    def seen(self: ConnectionPool, connection: Any) -> None:
+        given_back.append(connection.is_connected)
+        release(self, connection)
+
+    monkeypatch.setattr(shared_connection, "_pools", {})
+    with running_ledger(tmp_path) as server:
+        pool = shared_connection.shared_client(server.url).connection_pool
+        first, second = pool.get_connection(), pool.get_connection()
+        monkeypatch.setattr(ConnectionPool, "release", seen)
+        pool.release(second)
+        pool.release(first)
+        assert given_back == [False, True]
         pool.disconnect()
 
 

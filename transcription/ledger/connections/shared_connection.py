@@ -59,11 +59,11 @@ class SharedPool(ConnectionPool):
 
     def release(self, connection: Any) -> None:
         """Take a connection back, and let the next thread have it."""
-        super().release(connection)
         if self._own.depth > 1:
-            connection.disconnect()
+            connection.disconnect()  # before another thread can have it
         elif self.answered is not None:
             self.answered(monotonic() - self._own.began)
+        super().release(connection)
         self._leave()
 
     def _leave(self) -> None:
