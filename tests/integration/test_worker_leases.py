@@ -70,6 +70,29 @@ def keeping(spans: RedisSpans, lease: Lease = LEASE, host: HostHeartbeat | None 
         keeper.thread.join(10)
 
 
+class Clock:
+    """The leases' own clock, which a test moves."""
+
+    def __init__(self) -> None:
+        self.at = time.monotonic()
+
+    def monotonic(self) -> float:
+        return self.at
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(leases_module, "time", clock)
+    return clock
+
+
+def a_round(keeper: Keeper) -> None:
+    """Wait until the thread has looked at all that it holds once more, from beginning to end."""
+    seen = keeper.ledger.calls.count("renew")
+    eventually(lambda: keeper.ledger.calls.count("renew") > seen + 1)
+
+
 def lease_end(spans: RedisSpans, claim: Claim) -> float | None:
     score: float | None = spans._client.zscore("murmur:leases", claim.name)
     return score
@@ -100,74 +123,62 @@ def test_span_with_progress_is_renewed_and_counted(client: LedgerClient, spans: 
 
 
 def test_span_without_progress_is_not_renewed_while_its_neighbour_is(
-    client: LedgerClient, spans: RedisSpans, ended: list[int]
+    client: LedgerClient, spans: RedisSpans, ended: list[int], clock: Clock
 ) -> None:
     client.new("a")
     client.new("b")
     with keeping(spans, LEASE.model_copy(update={"stall_s": 0.3})) as keeper:
         stuck, moving = keeper.claim(), keeper.claim()
-        deadline = time.monotonic() + 1.0
-        while time.monotonic() < deadline:
-            moving.touch()
-            time.sleep(0.01)
-        before = lease_end(spans, stuck.claim)
+        stuck.touch()
+        clock.at += 1.0
         moving.touch()
-        at = lease_end(spans, moving.claim)
+        a_round(keeper)
+        before, at = lease_end(spans, stuck.claim), lease_end(spans, moving.claim)
         assert before
         assert at
-
-        def renewed() -> bool:
-            moving.touch()
-            return (lease_end(spans, moving.claim) or 0) > at + 300
-
-        eventually(renewed)
+        eventually(lambda: (lease_end(spans, moving.claim) or 0) > at + 300)
         assert lease_end(spans, stuck.claim) == before
         assert not ended
 
 
 def test_steps_of_the_engine_are_progress_for_what_is_in_it(
-    client: LedgerClient, spans: RedisSpans, ended: list[int]
+    client: LedgerClient, spans: RedisSpans, ended: list[int], clock: Clock
 ) -> None:
     client.new()
     with keeping(spans, LEASE.model_copy(update={"stall_s": 0.3})) as keeper:
         held = keeper.claim()
+        held.touch()
         held.in_engine = True
-
-        def stepping() -> bool:
+        for _ in range(10):  # each time less than would be a standstill, and more than that in all
             keeper.engine_steps += 1
-            return (lease_end(spans, held.claim) or 0) > first + 1000
-
-        first = lease_end(spans, held.claim)
-        assert first
-        eventually(stepping)
+            clock.at += 0.2
+            a_round(keeper)
+        last = lease_end(spans, held.claim)
+        assert last
+        eventually(lambda: (lease_end(spans, held.claim) or 0) > last)
         # Outside of it, what the engine does for others is no progress of this one.
         held.in_engine = False
-        still = time.monotonic()
-
-        def stepped_for(seconds: float) -> bool:
-            keeper.engine_steps += 1
-            return time.monotonic() - still > seconds
-
-        eventually(lambda: stepped_for(0.8))
+        clock.at += 0.5
+        a_round(keeper)
         stopped = lease_end(spans, held.claim)
-        eventually(lambda: stepped_for(1.4))
+        for _ in range(3):
+            keeper.engine_steps += 1
+            a_round(keeper)
         assert lease_end(spans, held.claim) == stopped
+        assert not ended
 
 
 def test_hung_process_hands_its_other_spans_back_and_exits(
-    client: LedgerClient, spans: RedisSpans, ended: list[int]
+    client: LedgerClient, spans: RedisSpans, ended: list[int], clock: Clock
 ) -> None:
     client.new("a")
     client.new("b")
-    lease = LEASE.model_copy(update={"stall_s": 0.3, "ttl_s": 0.3})
-    with keeping(spans, lease) as keeper:
+    with keeping(spans) as keeper:
         stuck, moving = keeper.claim(), keeper.claim()
-
-        def exited() -> bool:
-            moving.touch()
-            return bool(ended)
-
-        eventually(exited)
+        stuck.touch()
+        moving.progressed_at = clock.at + 2 * LEASE.stall_s
+        clock.at += 2 * LEASE.stall_s
+        eventually(lambda: ended)
         assert set(ended) == {leases_module.EXIT_HUNG}
         assert moving.handed_back
         assert not stuck.handed_back
@@ -237,13 +248,18 @@ def test_a_finished_span_is_never_failed_because_the_ledger_was_away_for_long(
     assert client.status(job) is Status.COMPLETED
 
 
-def test_who_waits_for_the_ledger_does_not_hang(client: LedgerClient, spans: RedisSpans, ended: list[int]) -> None:
+def test_who_waits_for_the_ledger_does_not_hang(
+    client: LedgerClient, spans: RedisSpans, ended: list[int], clock: Clock
+) -> None:
     client.new()
-    lease = LEASE.model_copy(update={"stall_s": 0.3, "ttl_s": 0.3})
-    with keeping(spans, lease) as keeper:
+    with keeping(spans) as keeper:
         held = keeper.claim()
-        keeper.ledger.fail("renew", *[AWAY] * 40)
-        eventually(lambda: len(keeper.ledger.errors["renew"]) < 10, within_s=20)
+        for _ in range(5):  # each time less than would be a standstill, and more than a process may hang in all
+            keeper.ledger.fail("renew", AWAY)
+            eventually(lambda: not keeper.ledger.errors["renew"])
+            a_round(keeper)
+            clock.at += LEASE.stall_s * 0.9
+        a_round(keeper)
         assert not ended
         assert held.claim.token in {one.claim.token for one in keeper.thread.holding()}
 
