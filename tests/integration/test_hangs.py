@@ -21,7 +21,7 @@ from worker.batcher import Batcher, Key, ModelCall
 from worker.leases import EXIT_HUNG, Held, Leases
 from worker.model_cache import ModelCache
 
-LEASE = Lease(ttl_s=1.0, renew_s=0.2, stall_s=1.0)
+LEASE = Lease(ttl_s=1.0, renew_s=0.2, stall_s=3.0)
 LANGUAGE, DECODE = Key(0), Key(1)
 
 
@@ -130,7 +130,7 @@ def test_hung_row_is_seen_though_others_of_its_own_span_come_back(
     client: LedgerClient, spans: RedisSpans, ended: list[int]
 ) -> None:
     client.new("a")
-    gate = Gate(takes_s=0.05)
+    gate = Gate(takes_s=0.1)
     with working(spans, gate, workers=2) as site:
         held, _ = site.work("hang")
         assert gate.hung.wait(10)
@@ -182,7 +182,7 @@ def test_slow_model_is_not_called_hung_however_long_others_wait_for_a_place(
 ) -> None:
     for letter in "abcdefgh":
         client.new(letter)
-    with working(spans, Gate(takes_s=0.2 if key == DECODE else 0.4)) as site:
+    with working(spans, Gate(takes_s=0.4)) as site:
         began = time.monotonic()
         spans_done = [site.work("window", key=key)[1] for _ in range(8)]
         assert [done.result(30) for done in spans_done] == [True] * 8

@@ -27,6 +27,9 @@ from worker.engines.torch.model import TorchModel, marks_of
 from worker.engines.torch.stages import TorchStages
 from worker.engines.torch.weights import DTYPES, read_network
 
+SWITCH_S = 0.0001
+"""For how long a thread keeps Python when another wants it, in place of Python's own 0.005."""
+
 
 class TorchEngine(FasterWhisper):
     """faster-whisper's engine over torch: what the device still has in work when it is closed isn't waited for."""
@@ -35,9 +38,6 @@ class TorchEngine(FasterWhisper):
         """Stop the device's thread, the batcher and the model."""
         self._whisper.model.stop()
         super().close()
-
-
-SWITCH_S = 0.0001
 
 
 class TorchWhisper(WhisperModel):  # type: ignore[misc]
