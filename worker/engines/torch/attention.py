@@ -13,6 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
 from worker.engines.torch.network import AUDIO_POSITIONS, Network
+from worker.engines.torch.streams import own_stream
 
 Way = Callable[..., Tensor]
 """Of queries, keys, values, and a mask of (rows, 1, n, keys) or None."""
@@ -101,7 +102,7 @@ def _best(what: str, ways: dict[str, Way], *given: Tensor | None) -> Way:
         try:
             off = (way(*given) - like).abs().max().item()
             if off < TOLERANCE:  # and so no NaN
-                times[name] = _ms(partial(way, *given))
+                times[name] = _ms(partial(way, *given), like.device)
         except Exception as error:  # noqa: BLE001  a compiler that isn't there, a kernel that the card lacks
             log.debug("no such attention here", way=name, error=repr(error)[:200])
     chosen = min(times, key=times.__getitem__)
@@ -109,12 +110,16 @@ def _best(what: str, ways: dict[str, Way], *given: Tensor | None) -> Way:
     return ways[chosen]
 
 
-def _ms(task: Callable[[], Tensor]) -> float:
-    """A launch's time within a captured step, where Python costs nothing."""
+def _ms(task: Callable[[], Tensor], device: torch.device) -> float:
+    """
+    A launch's time within a captured step, where Python costs nothing.
+
+    Nothing but its own stream is waited for: while another model's thread captures, nobody may wait for the device.
+    """
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.stream(torch.cuda.Stream()):
+    with own_stream(device) as stream:
         task()
-        torch.cuda.synchronize()
+        stream.synchronize()
         graph.capture_begin(capture_error_mode="thread_local")
         try:
             for _ in range(TIMES):
@@ -122,8 +127,8 @@ def _ms(task: Callable[[], Tensor]) -> float:
         finally:
             graph.capture_end()
         graph.replay()
-        torch.cuda.synchronize()
+        stream.synchronize()
         start = time.perf_counter()
         graph.replay()
-        torch.cuda.synchronize()
+        stream.synchronize()
     return (time.perf_counter() - start) / TIMES * 1e3

@@ -1,9 +1,8 @@
 """A Whisper model in torch that many threads use at once; the device's work is all one thread's."""
 
-import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 import torch
 from tokenizers import Tokenizer
@@ -21,6 +20,7 @@ from worker.engines.torch.mel import LogMel, Sound
 from worker.engines.torch.network import Network
 from worker.engines.torch.rules import Marks, Rules
 from worker.engines.torch.slots import FILLED, Asked, Slots
+from worker.engines.torch.streams import own_stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,14 @@ class TorchModel:
         self._languages = network.languages or tuple(
             range(self._marks.start + 1, tokenizer.token_to_id("<|translate|>") or self._marks.start + 1)
         )
-        self._loop = Loop(self._make_slots, self._encode, stream=self._stream, crowd=max(FILLED[-1], slots // 4))
+        if self.device == "cuda":
+            torch.cuda.current_stream().synchronize()  # the loop's stream doesn't wait for what was begun on this one
+        self._loop = Loop(
+            self._make_slots,
+            self._encode,
+            stream=partial(own_stream, network.device),
+            crowd=max(FILLED[-1], slots // 4),
+        )
 
     def encode(self, sounds: Sequence[tuple[Sound, int]]) -> list[Tensor]:
         """Encode passes, each a window's sound from a frame on; shape (1, 1500, width) each."""
@@ -149,11 +156,6 @@ class TorchModel:
     def _make_slots(self, beams: int) -> Slots:
         count = slots_now(self._network, beams, self.slots)
         return Slots(self._network, self._marks, self._rules, self._attention, count=count, beams=beams)
-
-    def _stream(self) -> Any:
-        if self._network.device.type != "cuda":
-            return contextlib.nullcontext()
-        return torch.cuda.stream(torch.cuda.Stream(self._network.device))
 
 
 def marks_of(tokenizer: Tokenizer, size: int) -> Marks:
