@@ -9,18 +9,21 @@ from collections.abc import Callable
 from pathlib import Path
 
 VARIABLE, OWNER = "TESTS_RUN", "owner"
+MEMORY, ENOUGH_BYTES = Path("/dev/shm"), 8 << 30
 
 
 def share() -> None:
     """
     Make the directory of a run; called in the process that starts the others, before it does.
 
-    What they leave among temporary files lies in it, and goes with it. Pytest's own stay where they were: it keeps
-    those of tests that failed.
+    What they leave among temporary files lies in it, and goes with it. Pytest's own lie beside it: it keeps those of
+    tests that failed.
     """
     if VARIABLE not in os.environ:
-        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
-        os.environ[VARIABLE] = os.environ["TMPDIR"] = tempfile.tempdir = made = tempfile.mkdtemp(prefix="murmur-tests-")
+        root = _root()
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", root)
+        made = tempfile.mkdtemp(prefix="murmur-tests-", dir=root)
+        os.environ[VARIABLE] = os.environ["TMPDIR"] = tempfile.tempdir = made
         (Path(made) / OWNER).write_text(str(os.getpid()))
         atexit.register(_remove, made, os.getpid())
 
@@ -44,6 +47,15 @@ def made_once(name: str, make: Callable[[], str]) -> str:
         if not file.exists():
             file.write_text(make(), "utf-8")
     return file.read_text("utf-8")
+
+
+def _root() -> str:
+    """Where temporary files are made, which are tens of thousands: TMPDIR, or in memory where there is plenty."""
+    if "TMPDIR" not in os.environ and MEMORY.is_dir():
+        there = os.statvfs(MEMORY)
+        if there.f_bavail * there.f_frsize >= ENOUGH_BYTES and not there.f_flag & os.ST_NOEXEC:
+            return str(MEMORY)
+    return tempfile.gettempdir()
 
 
 def _remove(made: str, owner_: int) -> None:
