@@ -141,7 +141,7 @@ class Runner:
         self._telling: dict[str, list[str]] = defaultdict(list)
         environment = {
             **os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1", "TEST_LEDGERS": "valkey",
-            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "TMPDIR": str(copy.parent),
         }  # fmt: skip
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.mutants.forking"],
