@@ -10,9 +10,10 @@ from pathlib import Path
 import httpx
 import psutil
 
-from murmur.platform.ledger_server import LedgerServer, free_port
+from murmur.platform.ledger_server import LedgerServer
 from tests.live_api import ROOT
 from tests.platform import eventually
+from tests.ports import free_port
 from tests.processes import runs
 
 

@@ -16,9 +16,9 @@ from typing import Self
 import httpx
 import pytest
 
-from murmur.platform.ledger_server import free_port
 from murmur.platform.processes import Program
 from tests.platform import eventually
+from tests.ports import free_port
 from tests.warm import start as warm
 
 ROOT = Path(__file__).parents[1]

@@ -12,9 +12,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from murmur.platform.ledger_server import free_port
 from tests.edge import PATH, ROOT, Edge, Names, certificate, edge, installable, needs_nginx
 from tests.platform import eventually
+from tests.ports import free_port
 
 BALANCER = ROOT / "nginx" / "balancer.sh"
 HEADER_S = 3

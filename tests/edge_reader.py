@@ -8,9 +8,9 @@ from contextlib import contextmanager
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from murmur.platform.ledger_server import free_port
 from tests.edge import ROOT, Edge
 from tests.platform import eventually
+from tests.ports import free_port
 
 Samples = dict[tuple[str, ...], float]
 

@@ -12,10 +12,10 @@ import uvicorn
 from pydantic import SecretStr
 
 from api.app import create_app
-from murmur.platform.ledger_server import free_port
 from murmur.platform.processes import Process, Program
 from tests import in_process
 from tests.platform import eventually
+from tests.ports import free_port
 from tests.warm import start as warm
 from transcription.settings import Api, Ledger, Limits, Settings
 

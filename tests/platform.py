@@ -17,9 +17,9 @@ from redis import Redis
 
 from murmur.client.client import Client
 from murmur.platform import ledger_server
-from murmur.platform.ledger_server import free_port
 from murmur.platform.local import LocalPlatform, PlatformConfig
 from murmur.platform.processes import Process
+from tests.ports import free_port
 from tests.ready_model import with_ready_model
 from tests.warm import start as warm
 from transcription.settings import Limits, Settings

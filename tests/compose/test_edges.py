@@ -13,12 +13,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from murmur.platform.ledger_server import free_port
 from tests.compose.scenarios import Scenario, killed, with_another_image_of_nginx
 from tests.compose.stack import Stack
 from tests.compose.test_operations import RUNS, assert_served, results, whole
 from tests.edge import certificate
 from tests.platform import eventually
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
 __all__ = ["results"]

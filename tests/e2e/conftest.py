@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import pytest
 from pydantic import SecretStr
 
-from murmur.platform.ledger_server import free_port
 from murmur.platform.local import PlatformConfig
 from tests.platform import BLOBS_SECRET, TestPlatform
+from tests.ports import free_port
 from transcription.settings import Blobs, Limits, Settings
 
 

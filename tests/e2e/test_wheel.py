@@ -19,8 +19,8 @@ from packaging.utils import canonicalize_name
 
 import murmur
 from murmur.client.client import Client
-from murmur.platform.ledger_server import free_port
 from tests.platform import eventually
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 
@@ -180,7 +180,7 @@ def up(python: Path, folder: Path, port: int) -> Iterator[subprocess.Popen[bytes
 
 def test_its_platform_runs_with_its_page_and_stops(python: Path, project: Path) -> None:
     tmp_path = project
-    port = free_port("127.0.0.1")
+    port = free_port()
     with up(python, tmp_path, port) as process, Client(f"http://127.0.0.1:{port}") as client:
         eventually(client.ready, 120)
         page = client._http.get("/", headers={"accept": "text/html"})

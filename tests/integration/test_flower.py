@@ -15,9 +15,9 @@ import yaml
 from redis import Redis
 from redis.exceptions import NoPermissionError, RedisError
 
-from murmur.platform.ledger_server import free_port
 from tests.compose_files import filled
 from tests.platform import TestPlatform, eventually, ledger_binaries, running_platform
+from tests.ports import free_port
 from transcription.settings import Worker
 
 ROOT = Path(__file__).parents[2]

@@ -12,9 +12,9 @@ from redis import Redis
 from redis.exceptions import AuthenticationError, NoPermissionError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from murmur.platform.ledger_server import free_port
 from tests.compose_files import ROOT, stack
 from tests.platform import eventually
+from tests.ports import free_port
 
 SERVER = shutil.which("redis-server")
 

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ import pytest
 import yaml
 
 from tests.platform import eventually
+from tests.ports import free_port
 
 
 def needs(program: str) -> str:
@@ -23,14 +23,6 @@ def needs(program: str) -> str:
         installable = bool(os.environ.get("CI")) and os.geteuid() == 0 and shutil.which("apt-get") is not None
         (pytest.fail if installable else pytest.skip)(f"no {program} here: apt install prometheus")
     return path
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 class Prometheus:

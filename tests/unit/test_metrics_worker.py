@@ -1,6 +1,5 @@
 """A worker's meters and its endpoint."""
 
-import socket
 import urllib.request
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -9,8 +8,8 @@ from typing import cast
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from murmur.platform.ledger_server import free_port
 from tests.platform import eventually
+from tests.ports import free_port
 from transcription.computation import Claim, Timing
 from transcription.options import Priority
 from worker.batcher import Batcher, Key
@@ -127,9 +126,7 @@ def test_workers_of_one_machine_that_are_named_to_prometheus_have_a_port_each() 
 
 
 def test_the_endpoint_tells_the_process_and_its_state_and_a_taken_port_is_no_reason_not_to_work() -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     state = endpoint.State(held=3, slots=8, models=1)
     endpoint.serve(0, "w1@here", lambda: state)
     endpoint.serve(port, "w1@here", lambda: state)

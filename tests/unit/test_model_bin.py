@@ -11,7 +11,7 @@ from demo.weights import read_weights
 from transcription.errors import ModelUnavailable
 from worker.engines.model_bin import ModelBin
 
-TOLERANCE = {"int8": 0.005, "float16": 0.001, "float32": 0.0}
+TOLERANCE = {"int8": 0.005, "int16": 0.001, "float16": 0.001, "float32": 0.0}
 
 
 @pytest.fixture(scope="module")

@@ -23,6 +23,7 @@ from murmur.platform.preflight import model_name
 from murmur.platform.processes import Program
 from murmur.platform.terminal import Terminal
 from murmur.platform.up import resolved, with_model
+from tests.ports import free_port
 from transcription.settings import Lease, Ledger, Settings
 from transcription.storage import model_hub
 
@@ -242,7 +243,7 @@ def test_first_signal_stops_the_platform_in_order_and_the_next_one_kills_it(
     settings = Settings(data_dir=tmp_path, model="demo")
     with (
         pytest.raises(KeyboardInterrupt),
-        up.running(settings, PlatformConfig(port=ledger_server.free_port()), Terminal()),
+        up.running(settings, PlatformConfig(port=free_port()), Terminal()),
     ):
         signal.raise_signal(number)
     assert ended_by == ["started", "stopped"]
@@ -317,7 +318,7 @@ def test_a_port_that_another_process_takes_in_the_same_moment_costs_one_more_try
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
-        ports = iter([other.getsockname()[1], ledger_server.free_port()])
+        ports = iter([other.getsockname()[1], free_port()])
         monkeypatch.setattr(ledger_server, "free_port", lambda: next(ports))
         server = ledger_server.start(tmp_path, lambda *_: None)
         server.process.stop()

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from tests.ports import free_port
 from transcription.errors import UrlNotAllowed
 from transcription.network.guard import client, opened
 from transcription.network.lookups import Lookups
@@ -19,7 +20,7 @@ class Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
+        super().__init__(("127.0.0.1", free_port()), Handler)
         self.asked: list[tuple[str, dict[str, str]]] = []
 
     @property

@@ -13,6 +13,7 @@ import pytest
 
 from api.uploads.fetch import _followed
 from tests import audio_files
+from tests.ports import free_port
 from transcription.errors import MurmurationError
 from transcription.network.guard import client
 
@@ -24,6 +25,7 @@ class Site:
     """A server outside, which redirects as it is told to, and one inside on the same port, which nobody may reach."""
 
     def __init__(self) -> None:
+        self.port = free_port()
         self.location = ""
         self.asked: list[str] = []
         self.reached = 0
@@ -44,8 +46,7 @@ class Site:
             def log_message(self, *_: object) -> None:
                 """Keep quiet."""
 
-        self.outside = ThreadingHTTPServer((OUTSIDE, 0), Handler)
-        self.port = self.outside.server_address[1]
+        self.outside = ThreadingHTTPServer((OUTSIDE, self.port), Handler)
         self._inside = socket.create_server((INSIDE, self.port))
         threading.Thread(target=self.outside.serve_forever, args=(0.02,), daemon=True).start()
         threading.Thread(target=self._listen, daemon=True).start()

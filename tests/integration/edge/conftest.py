@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from murmur.platform.ledger_server import free_port
 from tests.edge import Edge, Names, Replica, edge, replicas
+from tests.ports import free_port
 
 
 @pytest.fixture(scope="module")

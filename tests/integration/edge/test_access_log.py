@@ -3,9 +3,9 @@
 import json
 from pathlib import Path
 
-from murmur.platform.ledger_server import free_port
 from tests.edge import Names, edge, needs_nginx, replicas
 from tests.platform import eventually
+from tests.ports import free_port
 
 pytestmark = needs_nginx
 ASKED = 300

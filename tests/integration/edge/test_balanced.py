@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from murmur.platform.ledger_server import free_port
 from tests.edge import RENDER, Edge, Names, edge, environment, needs_nginx, replicas
 from tests.platform import eventually
+from tests.ports import free_port
 
 pytestmark = needs_nginx
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from murmur.platform.ledger_server import free_port
 from tests.edge import Names, Replica
 from tests.edge_answers import problem
 from tests.edge_balancer import Pair, balancer, needs_balancer, pair
 from tests.platform import eventually
+from tests.ports import free_port
 
 pytestmark = needs_balancer
 

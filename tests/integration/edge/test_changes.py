@@ -11,9 +11,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from murmur.platform.ledger_server import free_port
 from tests.edge import ROOT, START, Edge, Names, Replica, edge, environment, needs_nginx, replicas
 from tests.platform import eventually
+from tests.ports import free_port
 
 pytestmark = needs_nginx
 

@@ -9,7 +9,6 @@ import pytest
 
 from api.middleware.requests import _SANE_ID
 from api.uploads.json_form import JsonForm
-from murmur.platform.ledger_server import free_port
 from tests.edge import (
     RENDER,
     ROOT,
@@ -24,6 +23,7 @@ from tests.edge import (
     negotiated,
 )
 from tests.platform import eventually
+from tests.ports import free_port
 from transcription.errors import TooLarge
 from transcription.settings import Limits
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from murmur.platform.ledger_server import free_port
 from tests.edge import Names, edge, needs_nginx, replicas
 from tests.edge_reader import Reader, Samples, edge_reader
 from tests.monitoring.server import needs
 from tests.platform import eventually
+from tests.ports import free_port
 from tests.unit.test_metrics_docs import documented
 
 pytestmark = needs_nginx

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import httpx
 
-from murmur.platform.ledger_server import free_port
 from tests.edge import Names, Replica, edge, needs_nginx, replicas
 from tests.edge_answers import answering, problem, reaches
 from tests.platform import eventually
+from tests.ports import free_port
 
 pytestmark = needs_nginx
 
