@@ -135,6 +135,16 @@ def test_what_was_compiled_is_taken_over_and_made_anew_when_it_is_damaged(
     assert np.array_equal(first.encode(window), mended.encode(window))
 
 
+def test_what_an_earlier_version_has_compiled_is_made_anew(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, earlier = openvino.Plan("int8", 1, 1), tmp_path / "earlier.py"
+    earlier.write_text("# an earlier version of what makes the graph")
+    theirs = openvino.OpenVinoEncoder(model, plan, tmp_path).decoder
+    monkeypatch.setattr(openvino.model_bin, "__file__", str(earlier))
+    assert openvino.OpenVinoEncoder(model, plan, tmp_path).decoder != theirs
+
+
 def test_other_weights_of_the_same_size_have_an_encoder_of_their_own(model: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()

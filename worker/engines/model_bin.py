@@ -64,7 +64,7 @@ class ModelBin:
 
     def floats(self, name: str) -> Floats:
         """
-        The variable in float32; int8 weights are multiplied by the scales of their rows.
+        The variable in float32; quantised weights are divided by their scales: of int8 one a row, of int16 one in all.
 
         Raises:
             ModelUnavailable: there is no such variable.
@@ -72,7 +72,7 @@ class ModelBin:
         stored = self.raw(name)
         if stored.dtype == np.uint16:
             return (stored.astype(np.uint32) << 16).view(np.float32)
-        if stored.dtype != np.int8:
+        if stored.dtype not in (np.int8, np.int16):
             return stored.astype(np.float32)
         scales = self.floats(f"{self._aliases.get(name, name)}_scale")
         return stored.astype(np.float32) / scales.reshape(-1, *[1] * (stored.ndim - 1))

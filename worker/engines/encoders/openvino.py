@@ -1,6 +1,7 @@
 """OpenVINO's encoder: on CPUs with VNNI, BF16 or AMX a multiple of CTranslate2's speed, from the same weights."""
 
 import contextlib
+import hashlib
 import threading
 from dataclasses import dataclass
 from functools import cache as once
@@ -9,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import openvino as ov
 
+from worker.engines import model_bin
+from worker.engines.encoders import openvino_graph
 from worker.engines.encoders.compiled import published
 from worker.engines.encoders.openvino_graph import encoder_graph
 from worker.engines.model_bin import ModelBin
@@ -69,7 +72,7 @@ class OpenVinoEncoder:
         """
         self.label = f"OpenVINO {plan.precision}"
         self._directory, self._plan = directory, plan
-        identity = repr((ov.get_version(), processor(), plan))
+        identity = repr((ov.get_version(), processor(), plan, code()))
         self.decoder = published(directory, cache, identity, lambda draft: self._write(draft / GRAPH))
         """A directory with the model less its encoder, for CTranslate2 to load: no weights are held twice."""
         self._whole = self._read(self.decoder / GRAPH)
@@ -113,6 +116,12 @@ class OpenVinoEncoder:
     def _properties(self) -> dict[str, str | int | bool]:
         weights = ModelBin(self._directory / "model.bin")
         return self._plan.properties(len(weights.raw("encoder/layer_norm/gamma")))
+
+
+def code() -> str:
+    """What makes the graph of a model: another version of it may mend what an earlier one has compiled."""
+    read = (Path(str(module.__file__)).read_bytes() for module in (model_bin, openvino_graph))
+    return hashlib.blake2b(b"".join(read), digest_size=8).hexdigest()
 
 
 def processor() -> str:
