@@ -60,6 +60,29 @@ def without(part: str) -> Damage:
     return damage
 
 
+def longer(part: str) -> Damage:
+    """A position more for *part* than Whisper has."""
+
+    def damage(directory: Path) -> None:
+        tensors = load_file(directory / "model.safetensors")
+        name = f"model.{part}.embed_positions.weight"
+        tensors[name] = torch.cat([tensors[name], tensors[name][:1]])
+        save_file(tensors, directory / "model.safetensors")
+
+    return damage
+
+
+def without_layers(directory: Path) -> None:
+    without("encoder.layers.")(directory)
+    told(directory, encoder_layers=0)
+
+
+def told(directory: Path, **values: int) -> None:
+    """Let config.json tell *values*."""
+    config = json.loads((directory / "config.json").read_text())
+    (directory / "config.json").write_text(json.dumps(config | values))
+
+
 def narrower(directory: Path) -> None:
     tensors = load_file(directory / "model.safetensors")
     name = "model.decoder.embed_tokens.weight"
@@ -100,15 +123,20 @@ def of_other_words(directory: Path) -> None:
         (without("decoder.embed_positions"), "isn't whole, fetch it anew"),
         (without("encoder.conv2"), "isn't whole, fetch it anew"),
         (narrower, "they don't belong together"),
+        (lambda directory: told(directory, decoder_attention_heads=7), "features in 7 heads"),
+        (longer("encoder"), "listens to 1501 steps of sound, not 1500"),
+        (longer("decoder"), "writes 449 tokens at most, not 448"),
+        (without_layers, "has 0 of 0 encoder layers: fetch the model anew"),
         (configured('{"model_type": "wav2vec2"}'), "is a wav2vec2 model, not Whisper"),
         (configured("{}"), "nameless model, not Whisper"),
+        (configured('{"model_type": "whisper"}'), "config.json doesn't tell how many heads"),
         (configured("[1, 2]"), "holds no settings of a model"),
         (configured("not JSON"), "is no JSON"),
         (of_other_words, "tokenizer.json has no <|endoftext|>: it isn't Whisper's"),
     ],
     ids=[
-        "cut", "shard", "layer", "projection", "positions", "convolution", "width", "architecture", "nameless", "list",
-        "text", "tokenizer",
+        "cut", "shard", "layer", "projection", "positions", "convolution", "width", "heads",
+        "sound", "words", "empty", "architecture", "nameless", "untold", "list", "text", "tokenizer",
     ],
 )  # fmt: skip
 def test_a_directory_that_is_not_a_whole_whisper_is_refused(

@@ -50,7 +50,9 @@ def read_network(directory: Path, *, device: str, compute_type: str) -> Network:
         if config.get("model_type") != "whisper":
             raise NotWhisper(f"{directory} is a {config.get('model_type', 'nameless')} model, not Whisper")
         tensors, said = read_safetensors(directory), _of_hugging_face(_json(directory / "generation_config.json"))
-        heads = config["encoder_attention_heads"], config["decoder_attention_heads"]
+        heads = tuple(int(config.get(f"{side}_attention_heads") or 0) for side in ("encoder", "decoder"))
+        if not all(heads):
+            raise NotWhisper(f"{directory / 'config.json'} doesn't tell how many heads the model has")
     reader = _Reader(directory, tensors, device, DTYPES[compute_type])
     encoder, decoder = reader.encoder(heads[0]), reader.decoder(heads[1])
     _check(directory, config, encoder, decoder)
