@@ -11,9 +11,9 @@ import httpx
 import psutil
 
 from murmur.platform.ledger_server import LedgerServer
+from tests.free_port import free_port
 from tests.live_api import ROOT
 from tests.platform import eventually
-from tests.ports import free_port
 from tests.processes import runs
 
 

@@ -17,8 +17,8 @@ import httpx
 import pytest
 
 from murmur.platform.processes import Program
+from tests.free_port import free_port
 from tests.platform import eventually
-from tests.ports import free_port
 from tests.warm import start as warm
 
 ROOT = Path(__file__).parents[1]

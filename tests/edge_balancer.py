@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 from tests.edge import PATH, ROOT, Edge, Names, certificate, edge, installable, needs_nginx
+from tests.free_port import free_port
 from tests.platform import eventually
-from tests.ports import free_port
 
 BALANCER = ROOT / "nginx" / "balancer.sh"
 HEADER_S = 3

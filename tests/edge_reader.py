@@ -9,8 +9,8 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.edge import ROOT, Edge
+from tests.free_port import free_port
 from tests.platform import eventually
-from tests.ports import free_port
 
 Samples = dict[tuple[str, ...], float]
 

@@ -14,8 +14,8 @@ from pydantic import SecretStr
 from api.app import create_app
 from murmur.platform.processes import Process, Program
 from tests import in_process
+from tests.free_port import free_port
 from tests.platform import eventually
-from tests.ports import free_port
 from tests.warm import start as warm
 from transcription.settings import Api, Ledger, Limits, Settings
 

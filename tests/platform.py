@@ -19,7 +19,7 @@ from murmur.client.client import Client
 from murmur.platform import ledger_server
 from murmur.platform.local import LocalPlatform, PlatformConfig
 from murmur.platform.processes import Process
-from tests.ports import free_port
+from tests.free_port import free_port
 from tests.ready_model import with_ready_model
 from tests.warm import start as warm
 from transcription.settings import Limits, Settings

@@ -14,8 +14,8 @@ from redis.exceptions import RedisError
 from murmur.platform.ledger_server import address, server_program
 from murmur.platform.local import LocalPlatform, PlatformConfig
 from murmur.platform.processes import Process
+from tests.free_port import free_port
 from tests.platform import eventually
-from tests.ports import free_port
 from tests.warm import start as warm
 from transcription.settings import Lease, Limits, Settings, Worker
 

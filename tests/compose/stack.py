@@ -16,8 +16,8 @@ import httpx
 
 from murmur.client.client import Client
 from murmur.client.errors import ApiError
+from tests.free_port import free_port
 from tests.platform import eventually
-from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 PROJECT = os.environ.get("TEST_COMPOSE_PROJECT", "murmuration-test")

@@ -17,8 +17,8 @@ from tests.compose.scenarios import Scenario, killed, with_another_image_of_ngin
 from tests.compose.stack import Stack
 from tests.compose.test_operations import RUNS, assert_served, results, whole
 from tests.edge import certificate
+from tests.free_port import free_port
 from tests.platform import eventually
-from tests.ports import free_port
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
 __all__ = ["results"]

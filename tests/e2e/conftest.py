@@ -6,8 +6,8 @@ import pytest
 from pydantic import SecretStr
 
 from murmur.platform.local import PlatformConfig
+from tests.free_port import free_port
 from tests.platform import BLOBS_SECRET, TestPlatform
-from tests.ports import free_port
 from transcription.settings import Blobs, Limits, Settings
 
 

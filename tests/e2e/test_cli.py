@@ -14,8 +14,8 @@ import pytest
 
 from demo import SAMPLES
 from murmur.cli.main import main
+from tests.free_port import free_port
 from tests.platform import TestPlatform, eventually, running_platform
-from tests.ports import free_port
 from transcription.job import Status
 
 

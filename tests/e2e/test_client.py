@@ -15,8 +15,8 @@ import murmur
 from demo import SAMPLES
 from murmur import AsyncClient, BadRequest, Client, JobCanceled, MurmurError, NotFound, Unreachable, verify_webhook
 from murmur.client import client as module
+from tests.free_port import free_port
 from tests.platform import TestPlatform
-from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 

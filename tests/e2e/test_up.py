@@ -18,8 +18,8 @@ import pytest
 from demo import SAMPLES
 from murmur.cli.main import main
 from murmur.client.client import Client
+from tests.free_port import free_port
 from tests.platform import eventually
-from tests.ports import free_port
 from tests.processes import command, runs
 from tests.ready_model import with_ready_model
 

@@ -19,8 +19,8 @@ from packaging.utils import canonicalize_name
 
 import murmur
 from murmur.client.client import Client
+from tests.free_port import free_port
 from tests.platform import eventually
-from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.free_port import free_port
 from tests.platform import running_ledger
-from tests.ports import free_port
 from transcription.ledger.broker import CeleryQueue, celery_app
 from transcription.ledger.connections.clients import connect_broker
 from transcription.settings import Settings

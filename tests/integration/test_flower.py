@@ -16,8 +16,8 @@ from redis import Redis
 from redis.exceptions import NoPermissionError, RedisError
 
 from tests.compose_files import filled
+from tests.free_port import free_port
 from tests.platform import TestPlatform, eventually, ledger_binaries, running_platform
-from tests.ports import free_port
 from transcription.settings import Worker
 
 ROOT = Path(__file__).parents[2]

@@ -12,9 +12,9 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from demo import SAMPLES
+from tests.free_port import free_port
 from tests.live_api import api_settings, live_api
 from tests.platform import eventually
-from tests.ports import free_port
 from transcription.settings import Settings
 
 pytestmark = pytest.mark.skipif(

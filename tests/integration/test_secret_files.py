@@ -13,8 +13,8 @@ from redis.exceptions import AuthenticationError, NoPermissionError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from tests.compose_files import ROOT, stack
+from tests.free_port import free_port
 from tests.platform import eventually
-from tests.ports import free_port
 
 SERVER = shutil.which("redis-server")
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.free_port import free_port
 from tests.platform import eventually
-from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 REQUEST = b"POST /take HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello"

@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 
 from api.takeover import LISTEN, WAITS, wait_for_turn
 from murmur.cli.main import app as cli
+from tests.free_port import free_port
 from tests.live_api import api_of
 from tests.platform import eventually
-from tests.ports import free_port
 from transcription.ledger import schema_step
 from transcription.settings import Ledger, Settings
 

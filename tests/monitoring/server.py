@@ -12,8 +12,8 @@ import httpx
 import pytest
 import yaml
 
+from tests.free_port import free_port
 from tests.platform import eventually
-from tests.ports import free_port
 
 
 def needs(program: str) -> str:

@@ -22,9 +22,9 @@ from murmur.client.client import Client
 from murmur.client.errors import ApiError
 from tests.edge import Edge, Names, edge, nginx_excused
 from tests.edge_reader import edge_reader
+from tests.free_port import free_port
 from tests.monitoring.server import Prometheus, needs, prometheus
 from tests.platform import TestPlatform, eventually, running_platform
-from tests.ports import free_port
 from tests.unit.test_metrics_docs import OLD, documented
 from transcription.settings import Lease, Worker
 

@@ -8,8 +8,8 @@ from typing import cast
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.free_port import free_port
 from tests.platform import eventually
-from tests.ports import free_port
 from transcription.computation import Claim, Timing
 from transcription.options import Priority
 from worker.batcher import Batcher, Key

@@ -17,7 +17,7 @@ from murmur.client.async_client import AsyncClient
 from murmur.client.client import Client
 from murmur.client.errors import ApiError, JobEnded
 from murmur.client.responses import RemoteJob
-from tests.ports import free_port
+from tests.free_port import free_port
 from transcription.job import Status
 
 JOB = {"id": "j1", "status": "queued", "created_at": "2026-01-02T03:04:05Z", "a_new_field": 1}

@@ -23,7 +23,7 @@ from murmur.platform.preflight import model_name
 from murmur.platform.processes import Program
 from murmur.platform.terminal import Terminal
 from murmur.platform.up import resolved, with_model
-from tests.ports import free_port
+from tests.free_port import free_port
 from transcription.settings import Lease, Ledger, Settings
 from transcription.storage import model_hub
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.ports import free_port
+from tests.free_port import free_port
 from transcription.errors import UrlNotAllowed
 from transcription.network.guard import client, opened
 from transcription.network.lookups import Lookups

@@ -13,7 +13,7 @@ import pytest
 
 from api.uploads.fetch import _followed
 from tests import audio_files
-from tests.ports import free_port
+from tests.free_port import free_port
 from transcription.errors import MurmurationError
 from transcription.network.guard import client
 

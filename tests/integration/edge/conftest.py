@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from tests.edge import Edge, Names, Replica, edge, replicas
-from tests.ports import free_port
+from tests.free_port import free_port
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 from tests.edge import Names, edge, needs_nginx, replicas
+from tests.free_port import free_port
 from tests.platform import eventually
-from tests.ports import free_port
 
 pytestmark = needs_nginx
 ASKED = 300

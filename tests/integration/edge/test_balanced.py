@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.edge import RENDER, Edge, Names, edge, environment, needs_nginx, replicas
+from tests.free_port import free_port
 from tests.platform import eventually
-from tests.ports import free_port
 
 pytestmark = needs_nginx
 

@@ -13,8 +13,8 @@ import pytest
 from tests.edge import Names, Replica
 from tests.edge_answers import problem
 from tests.edge_balancer import Pair, balancer, needs_balancer, pair
+from tests.free_port import free_port
 from tests.platform import eventually
-from tests.ports import free_port
 
 pytestmark = needs_balancer
 

@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from tests.edge import ROOT, START, Edge, Names, Replica, edge, environment, needs_nginx, replicas
+from tests.free_port import free_port
 from tests.platform import eventually
-from tests.ports import free_port
 
 pytestmark = needs_nginx
 

@@ -22,8 +22,8 @@ from tests.edge import (
     needs_nginx,
     negotiated,
 )
+from tests.free_port import free_port
 from tests.platform import eventually
-from tests.ports import free_port
 from transcription.errors import TooLarge
 from transcription.settings import Limits
 

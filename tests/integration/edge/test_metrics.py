@@ -10,9 +10,9 @@ import pytest
 
 from tests.edge import Names, edge, needs_nginx, replicas
 from tests.edge_reader import Reader, Samples, edge_reader
+from tests.free_port import free_port
 from tests.monitoring.server import needs
 from tests.platform import eventually
-from tests.ports import free_port
 from tests.unit.test_metrics_docs import documented
 
 pytestmark = needs_nginx

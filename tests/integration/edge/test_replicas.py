@@ -13,8 +13,8 @@ import httpx
 
 from tests.edge import Names, Replica, edge, needs_nginx, replicas
 from tests.edge_answers import answering, problem, reaches
+from tests.free_port import free_port
 from tests.platform import eventually
-from tests.ports import free_port
 
 pytestmark = needs_nginx
 
