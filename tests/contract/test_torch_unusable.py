@@ -77,7 +77,7 @@ def without_layers(directory: Path) -> None:
     told(directory, encoder_layers=0)
 
 
-def told(directory: Path, **values: int) -> None:
+def told(directory: Path, **values: Any) -> None:
     """Let config.json tell *values*."""
     config = json.loads((directory / "config.json").read_text())
     (directory / "config.json").write_text(json.dumps(config | values))

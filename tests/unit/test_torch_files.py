@@ -20,6 +20,7 @@ from demo.ct2 import write_ct2
 from demo.tokenizer import tokenizer_json
 from demo.weights import read_weights
 from tests.contract.test_torch_fidelity import as_hugging_face
+from tests.contract.test_torch_unusable import told
 from worker.engines.model_bin import ModelBin
 from worker.engines.torch.files import Ct2Tensors, NotWhisper, read_safetensors
 from worker.engines.torch.model import marks_of
@@ -52,11 +53,10 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return demo.export_ct2(tmp_path_factory.mktemp("published") / "demo")
 
 
-def read(source: Path, directory: Path, compute_type: str = "float32", **told: Any) -> Network:
-    """The network in *source*, whose config.json tells *told* instead; None: nothing."""
+def read(source: Path, directory: Path, compute_type: str = "float32", **values: Any) -> Network:
+    """The network in *source*, of which config.json tells *values* instead; None: nothing."""
     shutil.copytree(source, directory, dirs_exist_ok=True)
-    config = json.loads((directory / "config.json").read_text())
-    (directory / "config.json").write_text(json.dumps(config | told))
+    told(directory, **values)
     return read_network(directory, device="cpu", compute_type=compute_type)
 
 

@@ -8,6 +8,7 @@ import pytest
 
 pytest.importorskip("torch", reason="torch isn't installed: pip install 'murmuration[torch]'")
 
+from transcription.errors import EngineFailed
 from transcription.options import Decoding
 from worker.batcher import Key
 from worker.engines.row import Attempt, Context, LanguageRow, Row
@@ -63,9 +64,9 @@ def asked(rows: list[Row], device: str = "cpu") -> list[Asked]:
     tries = [one.attempts for one in rows]
     keys = stages.compute(Key(Stage.ENCODE), rows)
     for one, attempts in zip(rows, tries, strict=True):
-        one.attempts = attempts
+        one.attempts = attempts  # an encoded row has none yet
     assert keys == [Key(Stage.DECODE)] * len(rows)  # whatever they ask, they go together
-    with pytest.raises(Exception, match="this is no model"):
+    with pytest.raises(EngineFailed, match="this is no model"):
         stages.compute(Key(Stage.DECODE), rows)
     return model.asked
 
