@@ -1,7 +1,9 @@
 """Encoders: OpenVINO's is held to CTranslate2's, whatever the model's size, and chosen only where it is faster."""
 
 import json
+import os
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -143,6 +145,27 @@ def test_what_an_earlier_version_has_compiled_is_made_anew(
     theirs = openvino.OpenVinoEncoder(model, plan, tmp_path).decoder
     monkeypatch.setattr(openvino.model_bin, "__file__", str(earlier))
     assert openvino.OpenVinoEncoder(model, plan, tmp_path).decoder != theirs
+
+
+def test_what_no_start_has_asked_for_in_a_month_is_removed(model: Path, tmp_path: Path) -> None:
+    def compiled(precision: str) -> Path:
+        return openvino.OpenVinoEncoder(model, openvino.Plan(precision, 1, 1), tmp_path).decoder
+
+    def unused(place: Path, days: float) -> None:
+        used = time.time() - days * 86_400
+        os.utime(place, (used, used))
+
+    own, recent, old = (compiled(precision) for precision in ("int8", "bf16", "f32"))
+    for place, days in ((own, 31), (recent, 29), (old, 31)):
+        unused(place, days)
+    unfinished = tmp_path / ".a-model.draft"
+    unfinished.mkdir()
+    unused(unfinished, 31)
+    assert compiled("int8") == own, "what a start asks for is in use again"
+    assert own.is_dir()
+    assert recent.is_dir()
+    assert not old.exists()
+    assert unfinished.is_dir(), "its process holds a lock of another name"
 
 
 def test_other_weights_of_the_same_size_have_an_encoder_of_their_own(model: Path, tmp_path: Path) -> None:

@@ -1,9 +1,12 @@
 """What has been made of a model once and is used at every later start: a directory beside the models."""
 
+import contextlib
 import fcntl
 import hashlib
+import os
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +15,9 @@ from worker.engines.model_bin import ModelBin
 
 SAMPLED_BYTES = 1 << 16
 SAMPLES = 64
+UNUSED_S = 30 * 86_400
+"""After so long without a start that asks for it, what was made goes: it can be as large as the model."""
+
 _SPARE = re.compile(r"encoder/layer_[1-9]")
 """Weights that CTranslate2 can do without where another library encodes: it insists on one layer."""
 
@@ -44,6 +50,8 @@ def published(directory: Path, cache: Path, identity: str, write: Callable[[Path
             _without_encoder(directory, draft)
             write(draft)
             draft.rename(place)
+        os.utime(place)
+    _drop_unused(cache)
     return place
 
 
@@ -57,6 +65,15 @@ def digest(directory: Path, identity: str) -> str:
             file.seek(sample * size // SAMPLES)
             found.update(file.read(SAMPLED_BYTES))
     return found.hexdigest()
+
+
+def _drop_unused(cache: Path) -> None:
+    """Remove what only an earlier version used, or another processor, or a model that is gone."""
+    oldest = time.time() - UNUSED_S
+    for place in [path for path in cache.iterdir() if path.is_dir() and not path.name.startswith(".")]:
+        with contextlib.suppress(OSError), _locked(cache / f".{place.name}.lock"):  # another user's, another's removal
+            if place.stat().st_mtime < oldest:
+                shutil.rmtree(place)
 
 
 def _without_encoder(directory: Path, target: Path) -> None:
