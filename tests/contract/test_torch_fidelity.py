@@ -4,7 +4,7 @@ import json
 import random
 import shutil
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache
@@ -34,6 +34,7 @@ from worker import model_cache
 from worker.audio.speech import detect_speech
 from worker.audio.windows import Window
 from worker.engines.base import Engine
+from worker.engines.torch.captured import Captured
 from worker.engines.torch.files import Ct2Tensors
 from worker.engines.torch.mel import LogMel, Sound
 from worker.engines.torch.rules import Marks, Rules
@@ -280,6 +281,34 @@ def test_a_later_pass_hears_its_window_from_its_own_frame_on(engines: tuple[Engi
     (alone,) = model.encode([(rest, 0)])
     assert torch.allclose(later, alone, atol=1e-4)
     assert not torch.allclose(later, whole, atol=1e-1)
+
+
+def test_what_a_graph_has_computed_is_taken_before_it_runs_again(
+    engines: tuple[Engine, Engine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A GPU's graph writes its results where its last ones were; a CPU is made to forget them here."""
+    model, plain = engines[1]._whisper.model, Captured.__call__  # type: ignore[attr-defined]
+    first, second = (windows_of("long")[number].samples for number in range(2))
+    (expected,) = model.encode([(Sound(first, model.n_mels), 0)])
+    calls = 0
+
+    def forgetful(self: Captured, *given: torch.Tensor) -> Sequence[torch.Tensor]:
+        nonlocal calls
+        calls += 1
+        latest = self.__dict__.setdefault("latest", {})
+        for tensor in latest.get(key := tuple(each.shape for each in given), ()):
+            tensor.fill_(torch.nan)
+        latest[key] = made = plain(self, *given)
+        return made
+
+    monkeypatch.setattr(Captured, "__call__", forgetful)
+    sound = Sound(first, model.n_mels)
+    (found,) = model.encode([(sound, 0)])
+    model.encode([(Sound(second, model.n_mels), 0)])
+    (later,) = model.encode([(sound, 0)])
+    assert calls == 5, "log-mel twice and three encodings"
+    assert torch.allclose(found, expected, atol=1e-4)
+    assert torch.allclose(later, expected, atol=1e-4)
 
 
 def test_encodings_are_those_of_ctranslate2_to_the_precision_of_float32(ct2: Path) -> None:
