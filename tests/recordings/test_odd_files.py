@@ -230,6 +230,44 @@ def test_an_end_that_can_not_be_decoded_is_a_damage_where_more_follows_and_a_cut
     ]
 
 
+def amr(seconds: int) -> bytes:
+    """Frames of noise without the file's mark: fifty a second, of 32 bytes."""
+    noise = random.Random(seconds)
+    return b"".join(b"\x3c" + noise.randbytes(31) for _ in range(50 * seconds))
+
+
+def amr_hole(seconds: int) -> bytes:
+    return b"\xff" * (50 * 32 * seconds)
+
+
+@pytest.mark.parametrize(("hole", "told"), [(5, 5), (60, 30)], ids=["short", "longer than all may be"])
+def test_bytes_alone_tell_how_much_is_missing_of_a_recording_without_stamps(
+    monkeypatch: pytest.MonkeyPatch, hole: int, told: float
+) -> None:
+    monkeypatch.setattr(measure, "LIMIT_S", 30.0)
+    recording = measure.recorded(b"#!AMR\n" + amr(10) + amr_hole(hole) + amr(4))
+    assert recording.duration_s == pytest.approx(10 + told + 4, abs=0.1)
+    (lost,) = recording.warnings
+    assert lost.code.value == "damaged"
+    assert (lost.start, lost.seconds) == (pytest.approx(10, abs=0.1), pytest.approx(told, abs=0.1))
+
+
+def test_a_file_behind_one_that_was_taken_up_again_is_heard_and_nothing_is_told_twice() -> None:
+    recording = measure.recorded(b"#!AMR\n" + amr(3) + amr_hole(1) + amr(4) + amr_hole(2) + amr(3) + of("WAV"))
+    assert recording.duration_s == pytest.approx(13 + SECONDS, abs=0.1)
+    found = [(lost.code.value, round(lost.start or 0), round(lost.seconds or 0)) for lost in recording.warnings]
+    assert found == [("damaged", 3, 1), ("damaged", 8, 2)]
+
+
+def test_what_is_lost_before_a_second_was_heard_has_no_length() -> None:
+    whole = of("MP3")
+    at = round(len(whole) / SECONDS / 2)
+    damage, *others = sorted(measure.recorded(whole[:at] + JUNK * 6 + whole[at:]).warnings, key=lambda one: one.code)
+    assert (damage.code.value, damage.seconds) == ("damaged", None)
+    assert damage.start == pytest.approx(0.5, abs=0.2)
+    assert (others[0].code.value, others[0].start) == ("length_unknown", damage.start)
+
+
 def test_two_losses_at_nearly_one_place_are_told_as_one_with_the_length_of_both() -> None:
     content, second = bytearray(of("MP3")), round(len(of("MP3")) / SECONDS)
     for at in (4.0, 5.6):

@@ -170,9 +170,8 @@ class Reader:
                 if following is None:
                     self._check_end(container, track, frames, part, began)
                     return
-                self._break = frames.fault or "bytes were left out"
-                yield from self._behind(following, (self._place.end - began) / max(1, part.end - part.start))
-                origin = None if following.behind else origin
+                lost = frames.fault or "bytes were left out"
+                yield from self._behind(following, lost, (self._place.end - began) / max(1, part.end - part.start))
             part = following
             self._read_to = part.end
 
@@ -182,13 +181,17 @@ class Reader:
         early = part.end < self._file.size or read_to + LEAST_TRAILING < part.end
         return resumed(self._file, part, max(read_to, part.start + 1)) if early else None
 
-    def _behind(self, part: Part, seconds_a_byte: float) -> Iterator[Pcm]:
-        """Where only bytes tell how much is missing before *part*, put so much silence there."""
-        if part.behind:
-            yield from self._flushed()
-            self._place.end += min(part.behind * seconds_a_byte, self._limit_s)
-            self._place.begin()
-            yield from self._silence()
+    def _behind(self, part: Part, lost: str, seconds_a_byte: float) -> Iterator[Pcm]:
+        """Before *part* something is *lost*; where only bytes tell how much, put so much silence there."""
+        if not part.behind:
+            self._break = lost
+            return
+        yield from self._flushed()
+        missing = min(part.behind * seconds_a_byte, self._limit_s)
+        self._begin_damage(lost, missing)
+        self._place.end += missing
+        self._place.begin()
+        yield from self._silence()
 
     def _opened(self, part: Part) -> tuple[PartFile, InputContainer]:
         file = PartFile(self._descriptor, part)
@@ -292,18 +295,22 @@ class Reader:
         if damage is not None and damage.start is not None:
             near = self._place.end - damage.start - (damage.seconds or 0.0) < SAME_PLACE_S and not self._break
             if near and (placed.lost or gap):
-                self._damage = replace(damage, seconds=(damage.seconds or 0.0) + missing)
+                self._damage = replace(damage, seconds=(damage.seconds or 0.0) + missing or None)
                 return
             if not near:
                 self._end_damage()
         lost, self._break = placed.lost or self._break, None
         if lost:
-            self._end_damage()
-            what = f"part of the recording can't be decoded ({lost})"
-            self._damage = ResultWarning(code=WarningCode.DAMAGED, message=what, start=self._place.end, seconds=missing)
+            self._begin_damage(lost, missing)
             if placed.lost_s is None:
                 what = "nobody can say how much is missing here; what follows may be early"
                 self._warn(WarningCode.LENGTH_UNKNOWN, what)
+
+    def _begin_damage(self, lost: str, missing: float) -> None:
+        self._end_damage()
+        what = f"part of the recording can't be decoded ({lost})"
+        seconds = missing or None
+        self._damage = ResultWarning(code=WarningCode.DAMAGED, message=what, start=self._place.end, seconds=seconds)
 
     def _end_damage(self) -> None:
         if self._damage is not None:

@@ -49,7 +49,7 @@ def part_at(file: Bytes, start: int) -> Part:
 
 def resumed(file: Bytes, part: Part, position: int) -> Part | None:
     """What is left of *part* when its demuxer gave up before *position*; None where it can't be taken up again."""
-    head = file.get(part.start, 8)
+    head = part.patch if part.patch and part.patched == part.start else file.get(part.start, 8)
     if head[:4] == b"wvpk":
         found = file.find((b"wvpk",), position + 1)
         return Part(found, part.end) if found < part.end else None
