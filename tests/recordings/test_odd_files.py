@@ -99,6 +99,7 @@ def at_rate(name: str, rate: int) -> bytes:
         lambda: of("AAC (ADTS)") + at_rate("AAC (ADTS)", 44_100),
         lambda: rf64(SOUND + 100, SOUND, SOUND // 2) * 2,
         lambda: of("WAV") + of("MP3"),
+        lambda: of("MP4, AAC") + of("Matroska, AAC"),
     ],
     ids=[
         "MP3 of two rates",
@@ -108,6 +109,7 @@ def at_rate(name: str, rate: int) -> bytes:
         "AAC of two rates",
         "RF64",
         "kinds",
+        "kinds that count time otherwise",
     ],
 )
 def test_two_files_one_after_the_other_are_both_there(made: Callable[[], bytes]) -> None:

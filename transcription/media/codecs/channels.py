@@ -1,6 +1,7 @@
 """Channels: how many become one, so that none of them vanishes; or which of them is taken alone."""
 
 from collections.abc import Iterator
+from fractions import Fraction
 from typing import Any
 
 import av
@@ -45,6 +46,7 @@ class Run:
 
     def __init__(self, frame: AudioFrame, *, channel: int | None = None, sameness: Sameness | None = None) -> None:
         self.shape = shape_of(frame)
+        self._time_base = Fraction(1, frame.sample_rate)  # each container has its own, and a FIFO takes only one
         self._channel = channel
         self._sameness = sameness
         self.cancelled = 0
@@ -54,7 +56,7 @@ class Run:
 
     def feed(self, frame: AudioFrame) -> Iterator[Pcm]:
         """Take a frame of the run's shape, and give what is ready."""
-        frame.pts = None
+        frame.pts, frame.time_base = None, self._time_base
         self._fifo.write(frame)
         if self._fifo.samples >= BLOCK:
             yield from self._block(self._fifo.read())

@@ -113,8 +113,8 @@ class Frames:
                     self.packets += 1
                     patience = PATIENCE
                     yield packet
-            except (av.FFmpegError, ValueError) as error:  # ValueError: a stream that came up on the way
-                self.fault = said(error)
+            except (av.FFmpegError, IndexError, ValueError) as error:
+                self.fault = said(error) if isinstance(error, av.FFmpegError) else "a stream comes up on the way"
                 patience -= 1
                 continue
             return
