@@ -47,11 +47,12 @@ class Captured:
             inputs = [each.to(self._device, copy=True) for each in given]
             made = function(*inputs)
             if self._capturable:
-                try:
-                    self._graphs[key] = self._capture(function, inputs)
-                except RuntimeError as error:  # it is only slower then
+                graph, outputs = captured(lambda: function(*inputs), self._pool, name=self._name)
+                if graph is None:
                     self._capturable = False
-                    log.warning("not captured", function=self._name, error=str(error)[:300])
+                else:
+                    self._graphs[key] = graph, inputs, outputs
+                    self._pool = self._pool or graph.pool()
             return made
         graph, inputs, outputs = known
         for place, each in zip(inputs, given, strict=True):
@@ -59,18 +60,30 @@ class Captured:
         graph.replay()
         return outputs
 
-    def _capture(
-        self, function: Function, inputs: list[Tensor]
-    ) -> tuple[torch.cuda.CUDAGraph, list[Tensor], Sequence[Tensor]]:
-        graph = torch.cuda.CUDAGraph()
-        torch.cuda.current_stream().synchronize()
-        graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
+
+def captured(function: Callable[[], Any], pool: Any, *, name: str) -> tuple[torch.cuda.CUDAGraph | None, Any]:
+    """
+    Take down what *function* launches on this thread's stream, without computing it.
+
+    Args:
+        pool: The memory that graphs of the caller's share; None: memory of its own.
+        name: What a log is to call it.
+
+    Returns:
+        The graph, None where it can't be captured, which is logged: it is only slower then. And what *function* gave.
+    """
+    graph = torch.cuda.CUDAGraph()
+    torch.cuda.current_stream().synchronize()
+    try:
+        graph.capture_begin(pool=pool, capture_error_mode="thread_local")
         try:
-            outputs = function(*inputs)
+            made = function()
         finally:
             graph.capture_end()
-        self._pool = self._pool or graph.pool()
-        return graph, inputs, outputs
+    except RuntimeError as error:
+        log.warning("not captured", function=name, error=str(error)[:300])
+        return None, None
+    return graph, made
 
 
 def fitting(sizes: Sequence[int], needed: int) -> int:

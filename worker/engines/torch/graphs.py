@@ -3,11 +3,13 @@
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from worker.engines.torch.captured import captured
 from worker.engines.torch.slots import Slots, Written
 
 
@@ -23,6 +25,7 @@ class Steps:
         self._on_gpu = slots.done.is_cuda
         self._graphs: dict[tuple[int, int, bool], torch.cuda.CUDAGraph] = {}
         self._pool: Any = None
+        self._capturable = self._on_gpu
         self._flags = deque([self._host(slots.done) for _ in range(3)])
         self._read: deque[tuple[Tensor, Callable[[], None], int]] = deque()
         self._fresh: dict[int, int] = {}
@@ -42,8 +45,8 @@ class Steps:
             graph.replay()
         else:
             self._slots.step(rows, length, drawing=drawing)
-            if self._on_gpu:
-                self._graphs[key] = self._captured(rows, length, drawing=drawing)
+            if self._capturable:
+                self._capture(rows, length, drawing=drawing)
         self._number += 1
         flags = self._flags.popleft()
         self._flags.append(flags)
@@ -75,16 +78,14 @@ class Steps:
 
         return one
 
-    def _captured(self, rows: int, length: int, *, drawing: bool) -> torch.cuda.CUDAGraph:
-        graph = torch.cuda.CUDAGraph()
-        torch.cuda.current_stream().synchronize()
-        graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
-        try:
-            self._slots.step(rows, length, drawing=drawing)
-        finally:
-            graph.capture_end()
-        self._pool = self._pool or graph.pool()
-        return graph
+    def _capture(self, rows: int, length: int, *, drawing: bool) -> None:
+        step = partial(self._slots.step, rows, length, drawing=drawing)
+        graph, _ = captured(step, self._pool, name="step")
+        if graph is None:
+            self._capturable = False
+        else:
+            self._graphs[rows, length, drawing] = graph
+            self._pool = self._pool or graph.pool()
 
     def _host(self, like: Tensor) -> Tensor:
         return torch.empty(like.shape, dtype=like.dtype, pin_memory=self._on_gpu)
