@@ -94,6 +94,7 @@ class MemorySpans:
             model=work.submission.model, decoding=decoding,
             language=part.language or work.language or options.language,
             speech=part.speech, whole=part.whole, alone=False, suspect=part.suspect,
+            priority=options.priority, job=min(work.jobs), jobs=len(work.jobs),
         )  # fmt: skip
 
     def _held(self, claim: Claim) -> tuple[_Work, _Part]:
@@ -306,10 +307,9 @@ class MemorySpans:
         """The models for which anything waits."""
         return sorted({work.submission.model for work in self._open().values()}) if self.pending() else []
 
-    def whose(self, claim: Claim) -> tuple[str, list[str]]:
-        """The class, and the jobs."""
-        work = self.work[claim.computation]
-        return work.submission.options.priority.value, sorted(work.jobs)
+    def jobs(self, claim: Claim) -> list[str]:
+        """The jobs that wait for a span."""
+        return sorted(self.work[claim.computation].jobs)
 
     def cancel(self, job_id: str) -> str:
         """Cancel a job."""

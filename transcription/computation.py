@@ -26,6 +26,7 @@ class Claim:
     the weights which the request took for granted; None: an earlier version wrote it.
     ``waited_s`` is the time from the recording's submission to this claim, where this is its first one; ``age_s`` that
     time at every claim. Both are None for a dead letter that is tried again.
+    ``job`` is the first of the ``jobs`` that wait for it.
     """
 
     computation: str
@@ -53,6 +54,8 @@ class Claim:
     priority: Priority = Priority.BATCH
     waited_s: float | None = None
     age_s: float | None = None
+    job: str = ""
+    jobs: int = 0
 
     @property
     def name(self) -> str:

@@ -21,7 +21,6 @@ from transcription.ledger.connections.shared_connection import shared_client
 from transcription.ledger.span_store import RedisSpans
 from transcription.media.decoder import Decoder
 from transcription.observability.build import build
-from transcription.observability.memory import memory
 from transcription.observability.tracing import open_traces
 from transcription.ports import JobQueue, SpanStore, WorkerInfo
 from transcription.settings import Settings
@@ -30,7 +29,7 @@ from worker.consumer.celery_internals import ConsumedQueues
 from worker.consumer.queues import Queues
 from worker.consumer.span_results import SpanResult
 from worker.diarizers.choice import ChosenDiarizer
-from worker.health.admission import room
+from worker.health.admission import Admission
 from worker.health.probes import Probes
 from worker.health.quarantine import Quarantine
 from worker.host_heartbeat import HostHeartbeat
@@ -92,6 +91,7 @@ class WorkerRuntime:
             more=lambda claim: self._queue.hint(settings.lane(claim.model)),
         )
         self._queues = Queues(queues, models=self._computes, waiting=self._spans.waiting_lanes, suits=self._suits)
+        self._admission = Admission()
         self._taken: dict[str, deque[Held]] = {}
         self._leaving = False
         self._revisions = Revisions(self._models.revision, self._models_served)
@@ -166,7 +166,7 @@ class WorkerRuntime:
     def take(self) -> Taken | None:
         """Claim a span, whose work must follow with the same id; None when there is nothing to claim."""
         models = self._quarantine.without(self._computes)
-        if not self._leases.open or not models or not room(memory(), held=len(self._leases.holding())):
+        if not self._leases.open or not models or not self._admission.room(held=len(self._leases.holding())):
             return None
         try:
             extras = self._may_take_extras()
@@ -177,17 +177,9 @@ class WorkerRuntime:
         except LedgerUnavailable as error:
             log.warning("ledger unavailable", error=error.message)
             return None
-        taken = _taken(claim, *self._whose(claim))
+        taken = _taken(claim)
         self._taken.setdefault(taken.id, deque()).append(held)
         return taken
-
-    def _whose(self, claim: Claim) -> tuple[str, list[str]]:
-        """For whom a span is; an outage just now hides their names, and what is claimed is worked on all the same."""
-        try:
-            return self._spans.whose(claim)
-        except LedgerUnavailable as error:
-            log.warning("ledger unavailable", error=error.message)
-            return claim.priority.value, []
 
     def work(self, task_id: str) -> SpanResult:
         """
@@ -222,7 +214,7 @@ class WorkerRuntime:
                 "age_s": round(now - held.claimed_at, 1),
                 "windows_done": held.claim.windows_done,
                 "idle_s": round(now - held.progressed_at, 1),
-                "jobs": self._spans.whose(held.claim)[1],
+                "jobs": self._spans.jobs(held.claim),
             }
             for held in self._leases.holding()
         ]
@@ -280,8 +272,8 @@ class WorkerRuntime:
         )
 
 
-def _taken(claim: Claim, priority: str, jobs: list[str]) -> Taken:
-    first = jobs[0] if jobs else claim.computation
+def _taken(claim: Claim) -> Taken:
+    first = claim.job or claim.computation
     shown = {
         "job": first,
         "span": claim.index,
@@ -289,6 +281,6 @@ def _taken(claim: Claim, priority: str, jobs: list[str]) -> Taken:
         "model": claim.model,
         "audio_s": round(claim.span.seconds, 1),
     }
-    if len(jobs) > 1:
-        shown["jobs"] = len(jobs)
-    return Taken(id=f"{first}-{claim.index}", priority=priority, retries=claim.attempt - 1, shown=shown)
+    if claim.jobs > 1:
+        shown["jobs"] = claim.jobs
+    return Taken(id=f"{first}-{claim.index}", priority=claim.priority.value, retries=claim.attempt - 1, shown=shown)

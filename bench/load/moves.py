@@ -79,8 +79,7 @@ class Moves:
                 piece = Piece(Span(0.0, WINDOW_S), (Span(0.5, WINDOW_S - 0.5),))
                 self._spans.prepared(claim, [piece], language="en", probability=0.9)
                 self._spans.append(claim, WINDOW, window=0, audio_s=WINDOW_S)
-                _, ended = self._spans.whose(claim)
-                self.ended_at |= dict.fromkeys(ended, time.time())
+                self.ended_at |= dict.fromkeys(self._spans.jobs(claim), time.time())
                 self._spans.finish(claim, Timing(audio_s=WINDOW_S, compute_s=5.0))
 
 

@@ -15,7 +15,7 @@ from transcription.errors import LeaseLost, NameTaken, Stopped
 from transcription.job import Audio, Failure, Submission
 from transcription.ledger.jobs.job_store import RedisJobs
 from transcription.ledger.span_store import RedisSpans
-from transcription.options import Options
+from transcription.options import Options, Priority
 from transcription.ports import SpanStore, WorkerInfo
 from transcription.spans import Piece, Span
 from transcription.transcript import Segment
@@ -162,7 +162,8 @@ def test_old_token_writes_nothing(bench: Bench, write: Callable[[Bench, Claim], 
 def test_canceled_work_is_stopped_at_its_next_write(bench: Bench, write: Callable[[Bench, Claim], object]) -> None:
     job = bench.new()
     held = bench.claim()
-    assert bench.spans.whose(held)[1] == [job.job_id]
+    assert bench.spans.jobs(held) == [job.job_id]
+    assert (held.job, held.jobs) == (job.job_id, 1)
     assert bench.spans.cancel(job.job_id) == "ok"
     assert bench.spans.cancel(job.job_id) == "finished"
     assert bench.spans.cancel("nobody") == "unknown"
@@ -219,7 +220,7 @@ def test_lanes_say_what_waits_and_who_suits_it(bench: Bench) -> None:
     (name,) = bench.spans.waiting_lanes()
     lane = bench.spans.lanes()[name]
     assert (lane.workers, lane.pending) == (1, 1)
-    assert bench.spans.whose(bench.claim())[0] == "batch"
+    assert bench.claim().priority is Priority.BATCH
     assert bench.spans.waiting_lanes() == []
 
 

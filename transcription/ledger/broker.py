@@ -17,10 +17,6 @@ def queue_of(lane: str) -> str:
     return ".".join([QUEUE, *lane.split("\n")])
 
 
-VISIBILITY_TIMEOUT_S = 60
-"""Age at which Celery sends a hint again that a dead worker had taken."""
-
-
 def celery_app(settings: Settings) -> Celery:
     """
     Celery as both sides need it.
@@ -38,10 +34,6 @@ def celery_app(settings: Settings) -> Celery:
         broker_connection_max_retries=None,
         broker_pool_acquire_timeout=5,
         broker_transport_options={
-            "visibility_timeout": VISIBILITY_TIMEOUT_S,
-            "unacked_restore_interval": 5,
-            "unacked_restore_throttle": 1,
-            "unacked_mutex_expire": 30,
             "socket_timeout": 10,
             "socket_connect_timeout": 2,
             "socket_keepalive": True,

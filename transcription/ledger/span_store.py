@@ -266,14 +266,10 @@ class RedisSpans:
         with translated():
             return [str(name) for name in self._client.hkeys(f"{PREFIX}pending")]
 
-    def whose(self, claim: Claim) -> tuple[str, list[str]]:
-        """The class of a claimed span, and the jobs that wait for it."""
-        key = f"{PREFIX}comp:{claim.computation}"
-        with translated(), self._client.pipeline(transaction=False) as pipe:
-            pipe.hget(key, "class")
-            pipe.smembers(f"{key}:jobs")
-            name, jobs = pipe.execute()
-        return str(name or "batch"), sorted(jobs)
+    def jobs(self, claim: Claim) -> list[str]:
+        """The jobs that wait for a claimed span."""
+        with translated():
+            return sorted(map(str, self._client.smembers(f"{PREFIX}comp:{claim.computation}:jobs")))
 
     def cancel(self, job_id: str) -> str:
         """Cancel a job, whoever's it is; `ok`, `finished` or `unknown`."""

@@ -130,8 +130,8 @@ class SpanStore(Protocol):
     def waiting_lanes(self) -> list[str]:
         """The lanes in which anything waits."""
 
-    def whose(self, claim: Claim) -> tuple[str, list[str]]:
-        """The class of a claimed span, and the jobs that wait for it."""
+    def jobs(self, claim: Claim) -> list[str]:
+        """The jobs that wait for a claimed span."""
 
     def cancel(self, job_id: str) -> str:
         """Cancel a job, whatever its tenant; `ok`, `finished` or `unknown`."""

@@ -1,12 +1,14 @@
 """
 Celery's messages over as few connections as they take: one that waits for hints, one for remote control.
 
-All else that Celery sends goes over the process's one connection (`transcription/ledger/connections/`). This is the one
-place that knows how kombu's channels make theirs; `tests/unit/test_private_parts.py` notices when that changes.
+A hint that was taken isn't noted at the broker: what a worker loses is sent again by the ledger's maintenance. All else
+that Celery sends goes over the process's one connection (`transcription/ledger/connections/`). This is the one place
+that knows how kombu's channels make theirs; `tests/unit/test_private_parts.py` notices when that changes.
 """
 
 from typing import Any
 
+from kombu.transport import virtual
 from kombu.transport.redis import Channel, Transport
 
 from transcription.ledger.connections.shared_connection import shared_pool
@@ -14,9 +16,16 @@ from transcription.ledger.connections.shared_connection import shared_pool
 TRANSPORT = f"{__name__}:SharedTransport"
 
 
+class TakenHints(virtual.QoS):
+    """The hints that are in hand; kombu's own sends each of them back to Redis, and then that it isn't in hand."""
+
+    restore_at_shutdown = False
+
+
 class SharedChannel(Channel):
     """A channel whose own connections are only those that wait for something."""
 
+    QoS = TakenHints  # type: ignore[assignment]  # any virtual.QoS will do
     _sender: Any = None
 
     def __init__(self, *args: Any, **options: Any) -> None:

@@ -14,8 +14,8 @@ from transcription.ledger.connections.clients import connect
 from transcription.ledger.span_store import RedisSpans
 from transcription.observability.memory import Memory
 from transcription.settings import Settings
-from worker import runtime as runtime_module
 from worker.consumer.span_results import GivenUp
+from worker.health.admission import Admission
 
 
 def test_a_worker_without_memory_for_a_second_span_leaves_it_to_others(
@@ -23,12 +23,26 @@ def test_a_worker_without_memory_for_a_second_span_leaves_it_to_others(
 ) -> None:
     site.submit(SHORT)
     site.submit(LONG)
-    monkeypatch.setattr(runtime_module, "memory", lambda: Memory(total=1 << 30, used=1 << 30))
+    monkeypatch.setattr(site.worker, "_admission", Admission(lambda: Memory(total=1 << 30, used=1 << 30)))
     first = site.worker.take()
     assert first
     assert site.worker.take() is None
     site.worker.work(first.id)
     assert site.worker.take()
+
+
+def test_a_span_is_shown_under_the_first_of_its_jobs_with_how_many_there_are(site: Site) -> None:
+    first, second = sorted(site.submit(SHORT, priority=priority).id for priority in ("batch", "interactive"))
+    taken = site.worker.take()
+    assert taken
+    assert (taken.id, taken.priority, taken.retries) == (f"{first}-0", "interactive", 0)
+    assert (taken.shown["job"], taken.shown["jobs"]) == (first, 2)
+    assert second not in str(taken.shown)
+    site.worker.work(taken.id)
+    site.submit(LONG)
+    alone = site.worker.take()
+    assert alone
+    assert "jobs" not in alone.shown
 
 
 @pytest.mark.parametrize("span_s", [80.0])

@@ -138,20 +138,6 @@ def test_outage_while_claiming_costs_one_step_and_no_job(site: Site, monkeypatch
     assert site.client.status(job) is Status.COMPLETED
 
 
-def test_outage_right_after_a_claim_leaves_no_span_that_is_held_and_not_worked_on(
-    site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    job = site.submit(SHORT)
-
-    def away(*_: Any, **__: Any) -> None:
-        raise LedgerUnavailable("away", retry_after_s=1)
-
-    monkeypatch.setattr(site.worker._spans, "whose", away)
-    assert site.step()
-    assert site.worker._leases.holding() == []
-    assert site.client.status(job) is Status.COMPLETED
-
-
 def test_outage_while_a_failure_is_reported_ends_the_step_as_a_failure(
     site: Site, script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:

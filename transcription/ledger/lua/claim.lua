@@ -167,6 +167,8 @@ end
 local function fields(name)
   local cid, i = split_name(name)
   local span, c = hash(k('span', cid, i)), hash(k('comp', cid))
+  local jobs = redis.call('SMEMBERS', k('comp', cid, 'jobs'))
+  table.sort(jobs)
   local out = {
     'computation', cid, 'index', i, 'token', span.token, 'start', span.start, 'end', span['end'],
     'attempt', num(span.attempts) + 1, 'windows', span.windows, 'sha', c.sha, 'filename', c.filename,
@@ -176,7 +178,8 @@ local function fields(name)
     'alone', redis.call('GET', k('alone', worker)) == name and 1 or 0, 'spans', c.spans,
     'request', c.request or '', 'trace', c.trace or '', 'faults', num(span.faults),
     'faulting', span.faulting and now() - num(span.faulting) or 0, 'class', c.class,
-    'waited', span.waited or '', 'age', c.revived and '' or now() - num(c.created) }
+    'waited', span.waited or '', 'age', c.revived and '' or now() - num(c.created), 'job', jobs[1] or '',
+    'jobs', #jobs }
   if c.revision then
     out[#out + 1] = 'revision'
     out[#out + 1] = c.revision

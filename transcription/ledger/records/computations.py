@@ -43,6 +43,8 @@ def claim(fields: dict[str, Any]) -> Claim:
         priority=Priority(fields["class"]),
         waited_s=seconds(fields["waited"]),
         age_s=seconds(fields["age"]),
+        job=fields["job"],
+        jobs=int(fields["jobs"]),
     )
 
 
