@@ -26,11 +26,6 @@ WAITING = 12
 POLLING = 4
 NOTICED_S = {"uvicorn": 20, "granian": 75}
 """Until a client that left is let go. Granian may miss one that leaves before the API listens: its 60 s end it."""
-BROKEN = {"uvicorn": 1, "granian": POLLING}
-"""
-Connections that may break at a stop. Granian closes its listener with those in it that it hasn't taken yet; on a busy
-machine one may come to ours between its last look into the queue and the close.
-"""
 
 
 @pytest.fixture
@@ -52,7 +47,7 @@ def test_both_servers_wake_those_who_wait_let_go_of_those_who_leave_and_answer_a
         asyncio.run(_waiting_clients_of_both_processes_are_woken(api, RedisSpans(connect(settings.ledger), settings)))
         asyncio.run(_those_who_leave_are_let_go(api, within_s=NOTICED_S[server]))
         asyncio.run(_slow_upload_is_taken_and_a_broken_one_leaves_nothing(api, tmp_path / "data"))
-        _polls_meet_nothing_but_answers_and_refused_connections_at_a_stop(api, BROKEN[server])
+        _polls_go_on_until_a_stop_and_are_refused_then(api)
 
 
 async def _submit(http: httpx.AsyncClient, seconds: float) -> str:
@@ -111,7 +106,7 @@ async def _slow_upload_is_taken_and_a_broken_one_leaves_nothing(api: Api, direct
     assert not await asyncio.to_thread(lambda: [*directory.rglob("*.part")])
 
 
-def _polls_meet_nothing_but_answers_and_refused_connections_at_a_stop(api: Api, broken: int) -> None:
+def _polls_go_on_until_a_stop_and_are_refused_then(api: Api) -> None:
     met: Counter[str] = Counter()
     over = threading.Event()
 
@@ -134,5 +129,7 @@ def _polls_meet_nothing_but_answers_and_refused_connections_at_a_stop(api: Api, 
             one.join(30)
     finally:
         over.set()
-    assert met.total() - met["404"] <= broken, met
+    # Whom a listener still had in its queue as it was closed is cut off by Granian, and by ours in that very moment;
+    # `test_stop.py` says who isn't.
+    assert set(met) <= {"404", "ReadError", "RemoteProtocolError"}, met
     assert api.process.wait(30) == 0

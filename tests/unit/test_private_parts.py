@@ -19,6 +19,7 @@ from faster_whisper import WhisperModel
 from faster_whisper.transcribe import get_compression_ratio, get_ctranslate2_storage, get_suppressed_tokens
 from kombu.asynchronous.hub import Hub
 from kombu.message import Message
+from kombu.transport import virtual
 from kombu.transport.redis import Channel
 from redis import Connection, ConnectionPool, SSLConnection, UnixDomainSocketConnection
 from redis.connection import AbstractConnection
@@ -26,6 +27,8 @@ from slowapi import Limiter
 from slowapi.wrappers import LimitGroup
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
+
+from worker.consumer.shared_transport import SharedChannel
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
@@ -176,6 +179,11 @@ def test_kombus_channels_make_their_connections_where_ours_share_one() -> None:
     assert "self.pool" in made
     assert "self._pool" in inspect.getsource(Channel._disconnect_pools)
     assert "keyprefix_fanout.format(db=params['db'])" in inspect.getsource(Channel._get_pool)
+
+
+def test_kombus_channels_keep_hints_in_hand_as_ours_say() -> None:
+    assert "self.QoS(self)" in inspect.getsource(virtual.Channel)
+    assert SharedChannel.QoS.append is virtual.QoS.append, "not Redis's, which tells the broker"
 
 
 def test_the_pool_that_threads_share_is_built_on_what_redis_py_has() -> None:
