@@ -1,9 +1,13 @@
 """Uvicorn, told to stop, answers everybody who was connected before; and tiny chunks cost it nothing."""
 
 import asyncio
+import ctypes
 import faulthandler
 import socket
+import struct
+import sys
 import time
+from contextlib import suppress
 
 import orjson
 import uvicorn
@@ -17,6 +21,22 @@ FIRST_BYTES_S = 0.5
 
 SETTLE_S = 0.05
 
+HANDSHAKE_S = 0.002
+"""Between a client's first packet and its place in the kernel's queue."""
+
+SO_ATTACH_FILTER, SO_DETACH_FILTER = 26, 27
+"""Linux; Python has no names for them. A filter stays on a socket that another process has, too."""
+
+_NO_NEWCOMERS = b"".join(
+    struct.pack("HBBI", *line)
+    for line in (
+        (0x30, 0, 0, 13),  # load the flags of TCP's header
+        (0x45, 0, 1, 0x02),  # SYN, with which a connection begins?
+        (0x06, 0, 0, 0),  # drop
+        (0x06, 0, 0, 0xFFFF),  # keep
+    )
+)
+
 CHUNKS_AT_ONCE, CHUNKS_A_SECOND, CHUNK_BYTES = 10_000, 1000, 64
 """Chunks that a body may have: so many, so many more in each second that it takes, and one for so many bytes."""
 
@@ -27,8 +47,9 @@ class Server(uvicorn.Server):
 
     Uvicorn alone closes connections that wait in the kernel's queue, and those whose request it hasn't read yet. The
     proxy before it has sent a POST into them by then, and can't send it to another replica: nobody knows what became
-    of it. On a busy machine that is several requests at every stop. (Who comes to this one between its last look into
-    the queue and the close is cut off all the same: the kernel has nothing that does both.)
+    of it. On a busy machine that is several requests at every stop. So nobody gets into the queue any more before it is
+    looked into for the last time. (Where there is no such filter, who comes between that look and the close is cut off
+    all the same.)
 
     Run it on sockets of your own, as `run(sockets=[config.bind_socket()])`.
     """
@@ -39,6 +60,8 @@ class Server(uvicorn.Server):
         """Take connections in, watched from now on."""
         faulthandler.enable()
         self._watch = LoopWatch()
+        for listener in sockets or []:
+            _let_newcomers_in(listener)
         await super().startup(sockets)
         self._watch.start()
 
@@ -52,6 +75,9 @@ class Server(uvicorn.Server):
         """Refuse new connections, take in those that wait, and end when all have been answered."""
         if self._watch is not None:
             self._watch.stop()
+        for listener in sockets or []:
+            _keep_newcomers_out(listener)
+        await asyncio.sleep(HANDSHAKE_S)
         taken = [connection for listener in sockets or [] for connection in _last_ones(listener)]
         # Between the queue's end and this there is no await: whoever comes now is refused, and asks another replica.
         for server in self.servers:
@@ -77,6 +103,31 @@ class Server(uvicorn.Server):
     def _unread(self) -> bool:
         """Whether a connection hasn't brought its first request yet."""
         return any(getattr(connection, "cycle", None) is None for connection in self.server_state.connections)
+
+
+def _keep_newcomers_out(listener: socket.socket) -> None:
+    """
+    Let no further connection begin, where the kernel can.
+
+    A client hears nothing then, asks once more after a second, and is refused.
+    """
+    if not _filters(listener):
+        return
+    lines = ctypes.create_string_buffer(_NO_NEWCOMERS, len(_NO_NEWCOMERS))
+    program = struct.pack("HP", len(_NO_NEWCOMERS) // 8, ctypes.addressof(lines))
+    with suppress(OSError):
+        listener.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
+
+
+def _let_newcomers_in(listener: socket.socket) -> None:
+    """Take away what a process that stopped has left on the socket, of which this one is the next."""
+    if _filters(listener):
+        with suppress(OSError):  # there is none
+            listener.setsockopt(socket.SOL_SOCKET, SO_DETACH_FILTER, 0)
+
+
+def _filters(listener: socket.socket) -> bool:
+    return sys.platform == "linux" and listener.family != socket.AF_UNIX
 
 
 def _last_ones(listener: socket.socket) -> list[socket.socket]:

@@ -35,6 +35,7 @@ def test_processes_share_a_port_count_together_replace_the_dead_and_stop_in_orde
     with two_processes(ledger, tmp_path) as api:
         _counted_together(api)
         _dead_one_is_replaced(api)
+        _one_that_stops_by_itself_is_replaced(api)
         _long_poll_is_answered_at_the_stop(api)
 
 
@@ -69,6 +70,16 @@ def _dead_one_is_replaced(api: Api) -> None:
     eventually(lambda: api.starts() == 3, within_s=60)
     assert second in api.children()
     assert api.metric('murmur_http_requests_total{method="GET",route="/v1/jobs/{job_id}",status="404"}') == 40
+
+
+def _one_that_stops_by_itself_is_replaced(api: Api) -> None:
+    """The next one has its socket, and hears whoever comes."""
+    one = api.children()[0]
+    one.terminate()
+    eventually(lambda: len(api.children()) == 2 and one not in api.children(), within_s=30)
+    eventually(lambda: api.starts() == 4, within_s=60)
+    for _ in range(40):  # the kernel chooses
+        assert httpx.get(f"{api.url}/health/live", timeout=10).status_code == 200
 
 
 def _long_poll_is_answered_at_the_stop(api: Api) -> None:

@@ -1,13 +1,18 @@
 """An API that is told to stop breaks off nobody: not even those it hasn't noticed yet."""
 
+import errno
 import os
+import select
 import signal
 import socket
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+
+import pytest
 
 from tests.free_port import free_port
 from tests.platform import eventually
@@ -20,12 +25,24 @@ import sys, time, uvicorn
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
-from api.server import Server
+from api import server
 
-class Busy(Server):
+def told_to(step):
+    print(step, flush=True)
+    sys.stdin.readline()  # a busy machine: nothing else happens in this process meanwhile
+
+last_ones = server._last_ones
+
+def looked(listener):
+    found = last_ones(listener)
+    told_to("close")
+    return found
+
+server._last_ones = looked
+
+class Busy(server.Server):
     async def shutdown(self, sockets=None):
-        print("stops", flush=True)
-        sys.stdin.readline()  # a busy machine: nothing else happens in this process meanwhile
+        told_to("stop")
         await super().shutdown(sockets)
 
 async def take(request):
@@ -36,6 +53,37 @@ app = Starlette(routes=[Route("/take", take, methods=["POST"])])
 config = uvicorn.Config(app, port=PORT, log_level="warning", timeout_graceful_shutdown=10)
 Busy(config).run(sockets=[config.bind_socket()])
 """
+
+
+class Stopping:
+    """An API that waits at each step of its stop until it is let go on."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", port: int) -> None:
+        self.process, self.port = process, port
+
+    def comes_to(self, step: str) -> None:
+        """Wait until the stop is before *step*."""
+        assert self.process.stdout
+        assert self.process.stdout.readline().decode().strip() == step
+
+    def goes_on(self) -> None:
+        """Let it take the step."""
+        assert self.process.stdin
+        self.process.stdin.write(b"\n")
+        self.process.stdin.flush()
+
+
+@pytest.fixture
+def api() -> Iterator[Stopping]:
+    port = free_port()
+    command = [sys.executable, "-c", PROGRAM.replace("PORT", str(port))]
+    own = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, cwd=ROOT, env=own, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        try:
+            eventually(lambda: connected(port), within_s=30).close()
+            yield Stopping(process, port)
+        finally:
+            process.kill()
 
 
 def connected(port: int) -> socket.socket | None:
@@ -54,31 +102,33 @@ def answer(connection: socket.socket) -> str:
         return type(error).__name__
 
 
-def test_every_request_of_a_connection_that_was_made_before_the_stop_is_answered() -> None:
-    port = free_port()
-    process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM.replace("PORT", str(port))],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
-    assert process.stdin
-    assert process.stdout
-    with process, ExitStack() as made:
-        try:
-            taken = [made.enter_context(eventually(lambda: connected(port), within_s=30)) for _ in range(CLIENTS)]
-            taken[0].sendall(REQUEST)
-            assert answer(taken.pop(0)) == "HTTP/1.1 200 OK"
-            process.send_signal(signal.SIGTERM)
-            assert process.stdout.readline() == b"stops\n"
-            queued = [made.enter_context(connected(port)) for _ in range(CLIENTS)]
-            for connection in taken + queued:
-                connection.sendall(REQUEST)
-            process.stdin.write(b"\n")
-            process.stdin.flush()
-            assert Counter(map(answer, taken + queued)) == {"HTTP/1.1 200 OK": len(taken + queued)}
-            assert connected(port) is None
-            assert process.wait(15) in {0, -signal.SIGTERM}
-        finally:
-            process.kill()
+def test_every_request_of_a_connection_that_was_made_before_the_stop_is_answered(api: Stopping) -> None:
+    with ExitStack() as made:
+        taken = [made.enter_context(connected(api.port)) for _ in range(CLIENTS)]
+        taken[0].sendall(REQUEST)
+        assert answer(taken.pop(0)) == "HTTP/1.1 200 OK"
+        api.process.terminate()
+        api.comes_to("stop")
+        queued = [made.enter_context(connected(api.port)) for _ in range(CLIENTS)]
+        for connection in taken + queued:
+            connection.sendall(REQUEST)
+        api.goes_on()
+        api.comes_to("close")
+        api.goes_on()
+        assert Counter(map(answer, taken + queued)) == {"HTTP/1.1 200 OK": len(taken + queued)}
+    assert connected(api.port) is None
+    assert api.process.wait(15) in {0, -signal.SIGTERM}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no other kernel can keep newcomers out of a listener's queue")
+def test_who_comes_as_the_listener_is_closed_is_refused_and_asks_another_replica(api: Stopping) -> None:
+    api.process.terminate()
+    api.comes_to("stop")
+    api.goes_on()
+    api.comes_to("close")
+    with socket.socket() as newcomer:
+        newcomer.setblocking(False)
+        assert newcomer.connect_ex(("127.0.0.1", api.port)) == errno.EINPROGRESS
+        api.goes_on()
+        select.select([], [newcomer], [], 30)
+        assert newcomer.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNREFUSED

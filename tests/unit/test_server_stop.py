@@ -30,6 +30,7 @@ class Site:
         monkeypatch.setattr(uvicorn.Server, "shutdown", shutdown)
         monkeypatch.setattr("api.server.logs.write_directly", lambda: self.written.append(1))
         monkeypatch.setattr(server, "SETTLE_S", 0.0)
+        monkeypatch.setattr(server, "HANDSHAKE_S", 0.0)
 
 
 class Connection:
