@@ -129,7 +129,6 @@ def _polls_go_on_until_a_stop_and_are_refused_then(api: Api) -> None:
             one.join(30)
     finally:
         over.set()
-    # Whom a listener still had in its queue as it was closed is cut off by Granian, and by ours in that very moment;
-    # `test_stop.py` says who isn't.
+    # Granian cuts off whom it still has in its queue; ours, who is silent for half a second. Who isn't: `test_stop.py`.
     assert set(met) <= {"404", "ReadError", "RemoteProtocolError"}, met
     assert api.process.wait(30) == 0

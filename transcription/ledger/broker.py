@@ -21,7 +21,7 @@ def celery_app(settings: Settings) -> Celery:
     """
     Celery as both sides need it.
 
-    The settings are those under which a broker's restart, a silent connection or a dead sweeper cost least; see
+    The settings are those under which a broker's restart or a silent connection costs least; see
     docs/architecture.md. Results are off: the ledger has them.
     """
     app = Celery("murmur", broker=settings.ledger.broker())
