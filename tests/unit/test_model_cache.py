@@ -305,9 +305,10 @@ def test_what_comes_from_the_hub_is_no_progress_of_a_load_that_has_failed(tmp_pa
 
 
 def test_a_model_is_idle_since_its_last_use(make: Callable[..., ModelCache], monkeypatch: pytest.MonkeyPatch) -> None:
-    cache, now = make(), iter((5.0, 50.0))
-    monkeypatch.setattr(model_cache, "time", SimpleNamespace(monotonic=lambda: next(now)))
+    cache, clock = make(), SimpleNamespace()
+    monkeypatch.setattr(model_cache, "time", clock)  # caches that other tests have left may look at it, too
     for since in (5.0, 50.0):
+        clock.monotonic = lambda now=since: now
         with cache.get("a"):
             pass
         assert cache._entries["a"].since == since

@@ -5,6 +5,7 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -18,7 +19,7 @@ Supervised = Callable[[str], processes.Processes]
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Seconds that the test sets, in place of the machine's."""
     now = [1000.0]
-    monkeypatch.setattr("api.processes.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("api.processes.time", SimpleNamespace(monotonic=lambda: now[0]))
     return now
 
 
