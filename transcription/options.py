@@ -26,6 +26,9 @@ __all__ = [
     "parse_options",
 ]
 
+SHORTEST_TTL_S = 60
+"""The shortest time for which a result is kept."""
+
 _LIST_MARKS = re.compile(r"[\s,\[\]()'\"]+")
 
 
@@ -108,7 +111,7 @@ class Options(Decoding):
         description="`off`: compute it anew though there is a result; what is being computed is still joined.",
     )
     ttl_s: int | None = Field(
-        None, ge=60, le=30 * 86400, description="How long the result is kept once it is there, in seconds."
+        None, ge=SHORTEST_TTL_S, le=30 * 86400, description="How long the result is kept once it is there, in seconds."
     )
     timestamp_granularities: tuple[Literal["segment", "word"], ...] = Field(
         (), description="`word` is the same as `word_timestamps=true`."

@@ -8,7 +8,7 @@ from api.auth.rate_limits import LimitState, RateLimits, tier_of
 from transcription.access import Principal
 from transcription.errors import InvalidOption, LedgerUnavailable, OutcomeUnknown
 from transcription.job import Outcome, Submission
-from transcription.options import Options
+from transcription.options import SHORTEST_TTL_S, Options
 from transcription.ports import QuotaBook
 from transcription.settings import Settings
 
@@ -43,14 +43,28 @@ class SubmissionQuotas:
         if self._quotas is not None:
             await self._quotas.take(client.tenant, tier_of(client, self._settings))
 
-    def check_options(self, client: Principal, options: Options) -> None:
-        """Refuse what the client's tier doesn't allow. InvalidOption."""
+    def with_retention(self, client: Principal, options: Options, usual_s: int | None) -> Options:
+        """
+        Options with the time for which the client's result is kept.
+
+        Where it asks for none this is what its request has usually, *usual_s* seconds (None: as any), but no longer
+        than the platform and the client's tier keep results.
+
+        Raises:
+            InvalidOption: it asks for more than its tier allows.
+        """
         longest = tier_of(client, self._settings).max_ttl_s
-        if longest and options.ttl_s is not None and options.ttl_s > longest:
-            raise InvalidOption(
-                f"ttl_s: {options.ttl_s} s is longer than your tier keeps a result: {longest} s "
-                "(MURMUR_SECURITY__TIERS, max_ttl_s)"
-            )
+        if options.ttl_s is not None:
+            if longest and options.ttl_s > longest:
+                raise InvalidOption(
+                    f"ttl_s: {options.ttl_s} s is longer than your tier keeps a result: {longest} s "
+                    "(MURMUR_SECURITY__TIERS, max_ttl_s)"
+                )
+            return options
+        platforms_s = self._settings.retention.result_ttl_s
+        kept_s = min(each for each in (usual_s, longest, platforms_s) if each)
+        # None goes on following the platform's setting, which may be shortened while the job is there.
+        return options if kept_s == platforms_s else options.model_copy(update={"ttl_s": max(kept_s, SHORTEST_TTL_S)})
 
     @asynccontextmanager
     async def charged(self, client: Principal, submission: Submission) -> AsyncIterator[Charge]:

@@ -26,6 +26,7 @@ from transcription.settings.security import Tier
 
 # Somebody waits for the answer, and a limit is worth no outage.
 _TIMEOUT_S = 0.3
+_NO_TIER = Tier(stored_jobs=0, stored_bytes=0, max_ttl_s=0)
 _CONNECTIONS = 16
 _RETRY_REDIS_S = 1.0
 """How long this process counts by itself after Redis has failed to answer."""
@@ -205,7 +206,7 @@ def neighbourhood(address: str) -> str:
 
 def tier_of(client: Principal, settings: Settings) -> Tier:
     """What the client's tier allows: everything, where it has none."""
-    return settings.security.tiers.get(client.tier, Tier())
+    return settings.security.tiers.get(client.tier, _NO_TIER)
 
 
 def headers(limit_states: list[LimitState]) -> dict[str, str]:

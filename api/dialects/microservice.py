@@ -212,15 +212,16 @@ async def languages() -> MicroserviceLanguages:
     return MicroserviceLanguages(languages=languages_out(), total=len(LANGUAGES))
 
 
-async def _submit(request: Request, platform: Platform, caller: Principal, **defaults: object) -> Job:
+async def _submit(request: Request, platform: Platform, caller: Principal, *, ttl_s: int | None = None) -> Job:
     def options(received: Received) -> dict[str, object]:
         fields = dict(received.fields)
         granularity = fields.pop("timestamp_granularity", None)
         if granularity is not None:
             fields["timestamp_granularities"] = [_granularity(granularity)]
-        return {**defaults, **fields}
+        return fields
 
-    return await submit(request, platform, tenant=caller.tenant, request_format=RequestFormat(options=options))
+    request_format = RequestFormat(options=options, ttl_s=ttl_s)
+    return await submit(request, platform, tenant=caller.tenant, request_format=request_format)
 
 
 def _granularity(value: object) -> Literal["word", "segment"]:

@@ -15,7 +15,7 @@ from api.dependencies import Caller, PlatformDep, Principal, act_as
 from api.dialects import forms
 from api.dialects.waiting import submit, transcribed
 from api.problems import documented
-from api.uploads.receive import Received, RequestFormat
+from api.uploads.receive import RequestFormat
 from transcription.errors import Unauthorized
 from transcription.settings import Settings
 
@@ -46,12 +46,8 @@ class MlxMvpText(BaseModel):
 async def transcribe(request: Request, platform: PlatformDep, caller: Caller) -> MlxMvpText:
     """Answer with the text when it is there. A platform that is busy says 503 and `Retry-After: 30`."""
     customer = _customer(request, platform.settings, caller)
-    ttl_s = platform.settings.api.sync_ttl_s
-
-    def options(received: Received) -> dict[str, object]:
-        return {"ttl_s": ttl_s, **received.fields}
-
-    job = await submit(request, platform, tenant=customer.tenant, request_format=RequestFormat(options=options))
+    request_format = RequestFormat(ttl_s=platform.settings.api.sync_ttl_s)
+    job = await submit(request, platform, tenant=customer.tenant, request_format=request_format)
     _, transcript = await transcribed(request, platform, job)
     return MlxMvpText(text=transcript.text)
 

@@ -154,13 +154,13 @@ async def audio_info(request: Request, platform: PlatformDep, caller: Caller) ->
 async def _submitted(
     request: Request, platform: Platform, caller: Principal, form: type[JsonForm]
 ) -> tuple[Job, AudioSeen, Form | None]:
-    seen, ttl_s = AudioSeen(time.perf_counter()), platform.settings.api.sync_ttl_s
+    seen = AudioSeen(time.perf_counter())
 
     def options(received: Received) -> dict[str, object]:
         seen.format = format_of(received.head)
-        return {"ttl_s": ttl_s, **received.fields}
+        return received.fields
 
-    request_format = RequestFormat(options=options, json_form=form)
+    request_format = RequestFormat(options=options, json_form=form, ttl_s=platform.settings.api.sync_ttl_s)
     job = await submit(request, platform, tenant=caller.tenant, request_format=request_format)
     return job, seen, request_format.form
 

@@ -87,8 +87,9 @@ async def transcribe(request: Request, platform: PlatformDep, caller: Caller) ->
     whisper_serve.begin(request)
 
     def options(received: Received) -> dict[str, object]:
-        waits = request_format.file_field == whisper_serve.FILE_FIELD
-        return {"ttl_s": platform.settings.api.sync_ttl_s, **received.fields} if waits else received.fields
+        if request_format.file_field == whisper_serve.FILE_FIELD:
+            request_format.ttl_s = platform.settings.api.sync_ttl_s
+        return received.fields
 
     request_format = request.state.request_format = RequestFormat(
         file_fields=("file", whisper_serve.FILE_FIELD), options=options

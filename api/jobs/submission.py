@@ -102,8 +102,9 @@ class SubmissionService:
             incoming, blobs=self.blobs, limits=self.limits, outbound=self.outbound, request_format=request_format
         ) as received:
             fields, samples = samples_of(request_format.options(received))
-            options = parse_options(fields)
-            self.submission_quotas.check_options(incoming.client, options)
+            options = self.submission_quotas.with_retention(
+                incoming.client, parse_options(fields), request_format.ttl_s
+            )
             model = await self.catalogue.resolve(options.model)
             diarizer = await self.catalogue.diarizer() if options.diarize else None
             kept = await intake.keep(received, samples, options)

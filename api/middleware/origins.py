@@ -22,6 +22,8 @@ _READABLE = [
 _PREFLIGHT_S = 600
 _HARMLESS = {"GET", "HEAD", "OPTIONS"}
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+_BY_ADDRESS = ("/health/live", "/metrics", "/metrics/ledger", "/metrics/targets")
+"""What health checks and Prometheus ask each replica by its address, and no client does."""
 
 
 def refuse_foreign_pages(app: FastAPI, settings: Api) -> None:
@@ -33,7 +35,8 @@ def install(app: FastAPI, settings: Api) -> None:
     """Make *app* refuse other Host headers, and answer browsers on the pages that *settings* name."""
     hosts = trusted_hosts(settings)
     if "*" not in hosts:
-        app.add_middleware(TrustedHosts, allowed_hosts=list(hosts), www_redirect=False)
+        for_any = _BY_ADDRESS if settings.trusted_hosts else ()
+        app.add_middleware(TrustedHosts, allowed_hosts=list(hosts), www_redirect=False, for_any=for_any)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -58,10 +61,17 @@ def trusted_hosts(settings: Api) -> tuple[str, ...]:
 
 
 class TrustedHosts(TrustedHostMiddleware):
-    """Starlette's, which is asked only about hosts that aren't one of the allowed names as they stand, with a port."""
+    """
+    Starlette's, which is asked only about hosts that aren't one of the allowed names as they stand, with a port.
 
-    def __init__(self, app: ASGIApp, allowed_hosts: list[str], *, www_redirect: bool) -> None:
+    The paths *for_any* are answered whatever the host.
+    """
+
+    def __init__(
+        self, app: ASGIApp, allowed_hosts: list[str], *, www_redirect: bool, for_any: tuple[str, ...] = ()
+    ) -> None:
         super().__init__(app, allowed_hosts, www_redirect)
+        self._for_any = for_any
         self._plain = frozenset(name.lower().encode() for name in allowed_hosts if "*" not in name)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -69,7 +79,8 @@ class TrustedHosts(TrustedHostMiddleware):
         if scope["type"] == "http":
             host = next((value for name, value in scope["headers"] if name == b"host"), b"")
             name, _, port = host.partition(b":")
-            if name in self._plain and (name == host or port.isdigit()):
+            plain = name in self._plain and (name == host or port.isdigit())
+            if plain or scope["path"] in self._for_any:
                 await self.app(scope, receive, send)
                 return
         await super().__call__(scope, receive, send)

@@ -46,12 +46,14 @@ class RequestFormat:
     How an API spells a submission; one value for each request.
 
     ``file_fields``: the names that a form's file may have; ``options`` makes our options of what came; ``json_form``
-    reads a JSON body. ``form`` is the body on its way in, None before that.
+    reads a JSON body; ``ttl_s``: how long the result is kept unless the client says, None: as any. ``form`` is the body
+    on its way in, None before that.
     """
 
     file_fields: tuple[str, ...] = ("file",)
     options: Callable[[Received], dict[str, object]] = lambda received: received.fields
     json_form: Callable[[], Form] = JsonForm
+    ttl_s: int | None = None
     form: Form | None = field(default=None, init=False)
 
     @property

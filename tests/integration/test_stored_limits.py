@@ -51,6 +51,32 @@ def test_jobs_have_a_limit_that_deleting_makes_room_in(redis_url: str, redis_ser
         assert submit(http, key, 3).status_code == 202
 
 
+def test_what_has_expired_makes_room_at_once_though_its_id_is_known_for_a_week(
+    redis_url: str, redis_server: Redis, tmp_path: Path
+) -> None:
+    key = bearer(redis_url, "acme", Scope.ADMIN, tier="few")
+    settings = settings_for(redis_url, tmp_path, tiers=TIERS)
+    with live_api(settings) as http, connect(settings.ledger) as client:
+        jobs = [submit(http, key, number).json()["id"] for number in range(3)]
+        assert submit(http, key, 3).status_code == 429
+        for job in jobs:
+            http.post(f"/v1/jobs/{job}/cancel", headers=key)
+            redis_server.zadd("murmur:expiry", {job: 1})
+        spans = RedisSpans(client, settings)
+        eventually(lambda: spans.sweep() == 0 and redis_server.zcard("murmur:expired:acme") == 3)
+        assert http.get(f"/v1/jobs/{jobs[0]}", headers=key).json()["status"] == "expired"
+        assert submit(http, key, 3).status_code == 202
+
+
+def test_who_has_no_tier_has_no_limit(redis_url: str, redis_server: Redis, tmp_path: Path) -> None:
+    key = bearer(redis_url, "acme")
+    with live_api(settings_for(redis_url, tmp_path, tiers=TIERS)) as http:
+        assert submit(http, key, 0).status_code == 202
+        redis_server.zadd("murmur:jobs:acme", {f"old{number}": number for number in range(100_000)})
+        redis_server.hset("murmur:stored", "acme", 1 << 30)
+        assert submit(http, key, 1).status_code == 202
+
+
 def test_what_has_expired_and_gone_counts_no_more(redis_url: str, redis_server: Redis, tmp_path: Path) -> None:
     key = bearer(redis_url, "acme", Scope.ADMIN)
     settings = settings_for(redis_url, tmp_path)

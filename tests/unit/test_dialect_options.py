@@ -3,21 +3,23 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
 from pydantic import SecretStr
 from starlette.requests import Request
 
+from api.auth.quotas import SubmissionQuotas
+from api.auth.rate_limits import RateLimits
 from api.dialects import mlx_mvp
 from tests import audio_files
 from tests.api_client import Bench, bench
 from transcription.access import Principal
 from transcription.errors import Unauthorized
 from transcription.job import Job, Status
-from transcription.options import Task
-from transcription.settings import Api, Security, Settings
+from transcription.options import Options, Task
+from transcription.settings import Api, Retention, Security, Settings
 
 pytestmark = pytest.mark.anyio
 
@@ -151,3 +153,27 @@ async def test_a_transcript_that_was_answered_is_kept_no_longer_than_the_setting
     fleeting: Bench, path: str
 ) -> None:
     assert (await answered(fleeting, path))[1].options.ttl_s == 600
+
+
+@pytest.mark.parametrize(
+    ("asked", "usual", "tier", "platform", "kept"),
+    [
+        (None, None, "", 86_400, None),
+        (None, 3600, "", 86_400, 3600),
+        (None, 3600, "", 600, None),
+        (None, 3600, "brief", 86_400, 900),
+        (None, None, "brief", 86_400, 900),
+        (None, None, "brief", 600, None),
+        (None, 3600, "shortest", 86_400, 60),
+        (800, 3600, "brief", 600, 800),
+        (7200, 3600, "", 600, 7200),
+    ],
+)
+def test_a_client_that_does_not_say_has_its_result_no_longer_than_the_platform_and_its_tier_keep_results(
+    asked: int | None, usual: int | None, tier: str, platform: int, kept: int | None
+) -> None:
+    tiers = {"brief": {"max_ttl_s": 900}, "shortest": {"max_ttl_s": 5}}
+    settings = Settings(security=Security.model_validate({"tiers": tiers}), retention=Retention(result_ttl_s=platform))
+    quotas = SubmissionQuotas(settings, rates=cast("RateLimits", None), quotas=None)
+    client = Principal(tenant="acme", tier=tier)
+    assert quotas.with_retention(client, Options(ttl_s=asked), usual).ttl_s == kept

@@ -84,6 +84,18 @@ async def test_whoever_listens_on_a_network_trusts_any_name_until_names_are_set(
     assert trusted_hosts(Api(trusted_hosts=("*",))) == ("*",)
 
 
+async def test_what_health_checks_and_prometheus_ask_by_address_has_an_answer_where_names_are_set(
+    tmp_path: Path,
+) -> None:
+    async with bench(tmp_path, api=Api(trusted_hosts=("asr.example",))) as api:
+        for host in ("127.0.0.1:8000", "10.1.2.3:8000", "api:8000"):
+            for path in ("/health/live", "/metrics", "/metrics/ledger", "/metrics/targets"):
+                assert (await api.http.get(path, headers={"Host": host})).status_code == 200, (host, path)
+            for path in ("/v1/jobs", "/health", "/"):
+                assert (await api.http.get(path, headers={"Host": host})).status_code == 400, (host, path)
+        assert (await api.http.get("/v1/jobs", headers={"Host": "asr.example"})).status_code == 200
+
+
 ODD = [
     "localhost:8000x",
     "localhost:",

@@ -52,7 +52,7 @@ class Api(Part):
     stop_s: int = Field(10, ge=0, description="How long a shutdown waits for running requests.")
     max_sync_s: float = Field(3600.0, gt=0, description="Longest wait of a synchronous transcription; after it, 409.")
     sync_ttl_s: int = Field(
-        3600, ge=60, le=30 * 86400, description="How long the result of a synchronous transcription is kept."
+        3600, ge=60, le=30 * 86400, description="How long the result of a synchronous transcription is kept at most."
     )
     metrics_format: Literal["prometheus", "json"] = Field(
         "prometheus", description="Default format of /metrics when there is no Accept header."
@@ -62,7 +62,7 @@ class Api(Part):
     )
     cors_origins: tuple[str, ...] = Field((), description="Origins whose pages may call the API; `*`: any.")
     trusted_hosts: tuple[str, ...] = Field(
-        (), description="Allowed Host headers; `*`: any. Default: any, but on a loopback address the loopback's names."
+        (), description="Host headers that clients may send; `*`: any. Default: any, on a loopback address its names."
     )
     rapidapi_secret: SecretStr | None = Field(
         None, description="Required value of X-RapidAPI-Proxy-Secret on /v1/transcribe. Default: not required."

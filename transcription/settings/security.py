@@ -35,9 +35,9 @@ class Tier(Part):
     submits_per_hour: int = Field(0, ge=0, description="Submits per hour.")
     concurrent_jobs: int = Field(0, ge=0, description="The tenant's unfinished jobs.")
     audio_s_per_day: int = Field(0, ge=0, description="The tenant's audio per day (UTC).")
-    stored_jobs: int = Field(100_000, ge=0, description="The tenant's jobs in the ledger, finished ones included.")
+    stored_jobs: int = Field(100_000, ge=0, description="The tenant's jobs that are kept, finished ones included.")
     stored_bytes: int = Field(256 << 20, ge=0, description="Bytes of the ledger that the requests of these jobs take.")
-    max_ttl_s: int = Field(30 * 86_400, ge=0, description="Longest `ttl_s` that a job may ask for.")
+    max_ttl_s: int = Field(30 * 86_400, ge=0, description="How long a job is kept at most, whatever it asks for.")
 
 
 _TIERS = {

@@ -107,9 +107,9 @@ async def transcribe(request: Request, platform: Platform, caller: Principal, *,
             options,
             stream_choice=stream_choice,
             task=task,
-            ttl_s=platform.settings.api.sync_ttl_s,
             deployment=request.scope.get("state", {}).get("deployment"),
-        )
+        ),
+        ttl_s=platform.settings.api.sync_ttl_s,
     )
     job = await submit(request, platform, tenant=caller.tenant, request_format=request_format)
     if stream_choice.stream:
@@ -153,7 +153,7 @@ async def model(
 
 
 def options(
-    received: Received, *, stream_choice: StreamChoice, task: Task | None, ttl_s: int, deployment: str | None = None
+    received: Received, *, stream_choice: StreamChoice, task: Task | None, deployment: str | None = None
 ) -> dict[str, object]:
     """
     OpenAI's fields as ours.
@@ -182,7 +182,7 @@ def options(
         fields["hotwords"] = ", ".join(hints)
     if task is not None:
         fields["task"] = task.value
-    return {"ttl_s": ttl_s, **fields}
+    return fields
 
 
 def written(job: Job, transcript: Transcript) -> Response:

@@ -25,7 +25,7 @@ end
 
 -- What a tenant can fill the ledger with has a limit, whatever becomes of its jobs.
 local stored = #request + #options + #decoding
-local jobs = redis.call('ZCARD', k('jobs', r.tenant)) + redis.call('ZCARD', k('expired', r.tenant))
+local jobs = redis.call('ZCARD', k('jobs', r.tenant))
 local bytes = num(redis.call('HGET', k('stored'), r.tenant))
 if (r.max_jobs > 0 and jobs >= r.max_jobs) or (r.max_bytes > 0 and bytes + stored > r.max_bytes) then
   return { 'full', jobs, bytes }
