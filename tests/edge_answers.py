@@ -1,7 +1,7 @@
 """Who and what answers at the edge: replicas, and nginx itself with its problems."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import httpx
 
@@ -18,6 +18,20 @@ def problem(response: httpx.Response) -> dict[str, object]:
     assert body["type"] == f"urn:murmur:error:{body['code']}"
     assert body["request_id"] == response.headers["x-request-id"]
     return body
+
+
+def until_refused(ask: Callable[[], httpx.Response]) -> tuple[int, httpx.Response]:
+    """
+    How many requests are answered before the first 429, and that.
+
+    An address may ask once more with each second, so the number is exact only where asking takes no time.
+    """
+    for answered in range(1000):
+        answer = ask()
+        if answer.status_code == 429:
+            return answered, answer
+        assert answer.status_code == 200
+    raise AssertionError("nothing was refused")
 
 
 def answering(http: httpx.Client, requests: int = 20) -> Counter[str]:

@@ -55,7 +55,9 @@ class Pair:
     def client(self, address: str) -> httpx.Client:
         """A client that has *address*; over TLS where there is a certificate."""
         url = f"https://127.0.0.1:{self.secure_port}" if self.tls else f"http://127.0.0.1:{self.port}"
-        transport = httpx.HTTPTransport(local_address=address, verify=self.tls or ssl.create_default_context())
+        transport = httpx.HTTPTransport(
+            local_address=address, verify=self.tls or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        )
         return httpx.Client(base_url=url, timeout=20, transport=transport)
 
     def connect(self, address: str, port: int = 0) -> socket.socket:
