@@ -106,7 +106,7 @@ def test_resumed_run_takes_an_earlier_job_only_where_a_transcript_comes_of_it(
 ) -> None:
     plan = Plan(formats=(Format.TEXT,), options={"language": "en"}, directory=tmp_path / "out", resume=True)
     ((form, target),) = planned([source], plan)[0].targets.items()
-    Ledger().note(target, digest(source, plan.options, form), "old")
+    Ledger().note(target, digest(source, plan.options, form), "old", written=False)
     platform = Platform(old={"status": earlier}, new={"status": "completed"})
     run(platform, source, plan)
     assert platform.submitted == (0 if taken == "old" else 1)
@@ -157,6 +157,44 @@ def test_what_was_done_before_is_left_alone_and_what_somebody_else_wrote_is_not_
     assert (tmp_path / "out" / "talk.txt").read_text() == "of new\n"
 
 
+def test_file_that_was_to_be_replaced_and_was_not_counts_as_not_done(source: Source, tmp_path: Path) -> None:
+    plan, target = Plan(formats=(Format.TEXT,), options={}, directory=tmp_path / "out"), tmp_path / "out" / "talk.txt"
+    write(target, "of another recording\n")
+    platform = Platform(new={"status": "failed"})
+    assert ran(platform, [source], replace(plan, overwrite=True))[0] == 1
+    platform.jobs["new"] = RemoteJob.model_validate({**JOB, "id": "new"})
+    failed, said = ran(platform, [source], plan)
+    assert (failed, "is there already; --overwrite replaces it" in said) == (1, True)
+    run(platform, source, replace(plan, overwrite=True, wait=False))
+    assert target.read_text() == "of another recording\n"
+    run(platform, source, replace(plan, resume=True))
+    assert (target.read_text(), platform.submitted) == ("of new\n", 2)
+    run(platform, source, plan)
+    assert platform.submitted == 2
+
+
+def test_format_that_is_there_stays_done_though_the_job_for_another_failed(source: Source, tmp_path: Path) -> None:
+    platform, plan = Platform(new={"status": "completed"}), Plan(formats=ALL, options={}, directory=tmp_path / "out")
+    run(platform, source, plan)
+    (tmp_path / "out" / "talk.srt").unlink()
+    platform.jobs["new"] = RemoteJob.model_validate({**JOB, "id": "new", "status": "failed"})
+    assert ran(platform, [source], plan)[0] == 1
+    platform.jobs["new"] = RemoteJob.model_validate({**JOB, "id": "new"})
+    run(platform, source, plan)
+    assert platform.taken[len(ALL) :] == ["srt"]
+
+
+def test_what_an_earlier_version_noted_counts_as_written(source: Source, tmp_path: Path) -> None:
+    plan = Plan(formats=(Format.TEXT,), options={}, directory=tmp_path / "out")
+    platform = Platform(new={"status": "completed"})
+    run(platform, source, plan)
+    (note,) = (tmp_path / "state" / "murmur" / "transcripts").iterdir()
+    kept = json.loads(note.read_text())
+    note.write_text(json.dumps({name: kept[name] for name in ("target", "digest", "job")}))
+    run(platform, source, plan)
+    assert platform.submitted == 1
+
+
 @pytest.mark.parametrize("form", [Format.TEXT, Format.SRT])
 def test_job_that_was_only_handed_in_is_taken_up_by_a_resumed_run_unless_it_is_gone(
     source: Source, tmp_path: Path, form: Format, capsys: pytest.CaptureFixture[str]
@@ -171,7 +209,7 @@ def test_job_that_was_only_handed_in_is_taken_up_by_a_resumed_run_unless_it_is_g
     assert platform.submitted == 1
     assert (tmp_path / "out" / f"talk.{form.extension}").read_text() == "of new\n"
     (tmp_path / "out" / f"talk.{form.extension}").unlink()
-    Ledger().note(tmp_path / "out" / f"talk.{form.extension}", digest(source, {}, form), "gone")
+    Ledger().note(tmp_path / "out" / f"talk.{form.extension}", digest(source, {}, form), "gone", written=False)
     run(platform, source, replace(plan, wait=True, resume=True))
     assert platform.submitted == 2
 

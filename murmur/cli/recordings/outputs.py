@@ -7,6 +7,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from murmur.cli.recordings.formats import Format
 from murmur.cli.recordings.inputs import Source
@@ -65,7 +66,11 @@ def write(target: Path, text: str) -> None:
 
 
 class Ledger:
-    """What was transcribed into which file, by the recording's content and the options: one small file for each."""
+    """
+    What is transcribed into which file, by the recording's content and the options: one small file for each.
+
+    A job is noted when it is there, and again when its transcript is written.
+    """
 
     def __init__(self) -> None:
         home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
@@ -73,24 +78,27 @@ class Ledger:
 
     def holds(self, target: Path, digest: str) -> bool:
         """Whether *target* is there, and came of what *digest* stands for."""
-        return target.is_file() and self._read(target).get("digest") == digest
+        kept = self._read(target)
+        # Earlier versions don't say whether it was written.
+        return target.is_file() and kept.get("digest") == digest and kept.get("written", True)
 
     def job(self, target: Path, digest: str) -> str | None:
         """The job that was made for *target*, where it is the same work."""
         kept = self._read(target)
         return kept.get("job") if kept.get("digest") == digest else None
 
-    def note(self, target: Path, digest: str, job: str) -> None:
+    def note(self, target: Path, digest: str, job: str, *, written: bool) -> None:
         """Remember; where nothing can be remembered, everything is done anew the next time."""
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
-            self._file(target).write_text(json.dumps({"target": str(target), "digest": digest, "job": job}))
+            kept = {"target": str(target), "digest": digest, "job": job, "written": written}
+            self._file(target).write_text(json.dumps(kept))
         except OSError:
             return
 
-    def _read(self, target: Path) -> dict[str, str]:
+    def _read(self, target: Path) -> dict[str, Any]:
         try:
-            kept: dict[str, str] = json.loads(self._file(target).read_text())
+            kept: dict[str, Any] = json.loads(self._file(target).read_text())
         except (OSError, ValueError):
             return {}
         return kept

@@ -77,7 +77,7 @@ class Transcriber:
             return
         bar = self.progress.add_task("sending", name=task.source.label, total=None)
         try:
-            job = self._job(task, digests, bar)
+            job = self._job(task, missing, digests, bar)
             if not self.plan.wait:
                 self._report(task, job, note="submitted")
                 return
@@ -108,11 +108,12 @@ class Transcriber:
             return list(task.targets)
         missing = [form for form, target in task.targets.items() if not self.ledger.holds(target, digests[form])]
         for form in missing:
-            if task.targets[form].exists():
+            begun = self.plan.resume and self.ledger.job(task.targets[form], digests[form])
+            if task.targets[form].exists() and not begun:
                 raise CliError(f"{task.targets[form]} is there already; --overwrite replaces it", status=1)
         return missing
 
-    def _job(self, task: Task, digests: dict[Format, str], bar: TaskID) -> RemoteJob:
+    def _job(self, task: Task, missing: list[Format], digests: dict[Format, str], bar: TaskID) -> RemoteJob:
         """The job of an earlier run with --resume, else a new one."""
         job = self._earlier(task, digests) if self.plan.resume else None
         if job is None:
@@ -122,8 +123,8 @@ class Transcriber:
 
             name = "stdin" if isinstance(task.source.audio, bytes) else None
             job = self.client.submit(task.source.audio, progress=sent, filename=name, **self.plan.options)
-        for form, target in task.targets.items():
-            self.ledger.note(target, digests[form], job.id)
+        for form in missing:
+            self.ledger.note(task.targets[form], digests[form], job.id, written=False)
         self._warn_of_toy(job)
         return job
 
@@ -167,7 +168,7 @@ class Transcriber:
             return
         for form, text in texts.items():
             outputs.write(task.targets[form], text)
-            self.ledger.note(task.targets[form], digests[form], job.id)
+            self.ledger.note(task.targets[form], digests[form], job.id, written=True)
         self._report(task, job, note="done")
 
     def _print(self, task: Task, job: RemoteJob, texts: dict[Format, str]) -> None:
