@@ -63,7 +63,7 @@ class Upload:
             yield {"json": {**_set(self.options), "url": str(self.audio)}, "headers": self.headers}
             return
         with _opened(self.audio) as file:
-            name = self.filename or _name(self.audio)
+            name = as_text(self.filename or _name(self.audio))
             sent = Watched(file, self.progress) if self.progress else file
             data = {option: _plain(value) for option, value in _set(self.options).items()}
             yield {"files": {"file": (name, sent)}, "data": data, "headers": self.headers}
@@ -114,6 +114,11 @@ def new_key() -> str:
 def is_url(audio: Audio) -> bool:
     """Whether *audio* is for the platform to fetch."""
     return isinstance(audio, str) and audio.startswith(("http://", "https://"))
+
+
+def as_text(name: str) -> str:
+    """A file's *name* as it can be sent and printed: bytes that are no UTF-8 are U+FFFD."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _set(options: Mapping[str, Any]) -> dict[str, Any]:

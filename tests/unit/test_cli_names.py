@@ -1,6 +1,10 @@
 """Names of transcripts: none lost, whatever the recordings are called."""
 
 import io
+import json
+import os
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -89,3 +93,47 @@ def test_a_job_that_may_go_on_without_its_client_is_named(tmp_path: Path) -> Non
     failed = transcribe(cast("Client", Gone()), [source], plan, Console(file=said, width=200))
     assert failed == 1
     assert f"`murmur result {JOB['id']}` takes the transcript" in said.getvalue()
+
+
+class Done:
+    """A platform that transcribes whatever it is given at once, but for one recording that nobody has thought of."""
+
+    def submit(self, audio: Path, **_: object) -> RemoteJob:
+        if audio.name == "odd.mp3":
+            raise ZeroDivisionError("no such luck")
+        return RemoteJob.model_validate(JOB)
+
+    def result(self, *_: object) -> str:
+        return "hello\n"
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="a Mac's disk has no such names")
+def test_name_that_is_no_utf8_is_printed_as_far_as_it_can_be_and_stays_that_of_the_transcript(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found, printed = [os.fsdecode(b"caf\xe9.mp3"), "b.mp3"], "caf\ufffd.mp3"
+    for name in found:
+        (tmp_path / name).write_bytes(b"talk")
+    recordings = [Source(name, tmp_path / name) for name in found]
+    plan = Plan(formats=(Format.TEXT,), options={})
+
+    def out(plan: Plan) -> str:
+        assert transcribe(cast("Client", Done()), recordings, plan, Console(stderr=True)) == 0
+        return capsys.readouterr().out
+
+    assert f"==> {printed} <==\nhello\n" in out(plan)
+    assert f"{JOB['id']}  {printed}\n" in out(replace(plan, wait=False))
+    told = map(json.loads, out(replace(plan, as_json=True, directory=tmp_path / "out")).splitlines())
+    assert {one["source"]: one["files"] for one in told}[printed] == [str(tmp_path / "out" / "caf\ufffd.txt")]
+    assert (tmp_path / "out" / os.fsdecode(b"caf\xe9.txt")).read_text() == "hello\n"
+
+
+def test_what_nobody_foresaw_in_one_recording_is_its_failure_and_the_others_are_written(tmp_path: Path) -> None:
+    names = ["a.mp3", "odd.mp3", "z.mp3"]
+    for name in names:
+        (tmp_path / name).write_bytes(b"talk")
+    said, plan = io.StringIO(), Plan(formats=(Format.TEXT,), options={}, directory=tmp_path / "out")
+    recordings = [Source(name, tmp_path / name) for name in names]
+    assert transcribe(cast("Client", Done()), recordings, plan, Console(file=said, width=200)) == 1
+    assert said.getvalue() == "murmur: odd.mp3: ZeroDivisionError: no such luck\n"
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.txt", "z.txt"]

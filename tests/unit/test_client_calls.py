@@ -216,6 +216,12 @@ def test_every_try_of_a_submit_has_one_key(asks: Asks, platform: Platform) -> No
     assert keys[0]
 
 
+def test_name_that_is_no_utf8_is_sent_as_far_as_it_can_be(asks: Asks, platform: Platform) -> None:
+    platform.answers = [httpx.Response(202, json=JOB)]
+    asks(lambda client: client.submit(b"sound", filename=os.fsdecode(b"caf\xe9 \xc3\xa9.mp3")))
+    assert 'filename="caf\ufffd \u00e9.mp3"'.encode() in platform.asked[0].content
+
+
 def test_a_wait_asks_for_no_longer_than_is_left(asks: Asks, platform: Platform) -> None:
     platform.answers = [httpx.Response(200, json=JOB | {"status": "completed"})]
     asks(lambda client: client.wait("j1", seconds=3))

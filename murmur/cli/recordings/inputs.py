@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
-from murmur.client.uploads import is_url
+from murmur.client.uploads import as_text, is_url
 from murmur.errors import CliError
 
 # By which files of a directory are recordings; a file that is named is sent whatever it is called.
@@ -23,6 +23,11 @@ class Source:
 
     label: str
     audio: Path | str | bytes
+
+    @property
+    def name(self) -> str:
+        """The label as it can be printed."""
+        return as_text(self.label)
 
     @property
     def path(self) -> PurePosixPath:

@@ -4,7 +4,7 @@ import contextlib
 import sys
 import threading
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,13 @@ from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextC
 
 from murmur.cli.json_output import print_json
 from murmur.cli.recordings import outputs
+from murmur.cli.recordings.failures import Failure
 from murmur.cli.recordings.formats import Format
 from murmur.cli.recordings.inputs import Source
 from murmur.client.client import Client
-from murmur.client.errors import ApiError, JobEnded, ended
+from murmur.client.errors import ApiError, ended
 from murmur.client.responses import RemoteJob, Status
+from murmur.client.uploads import as_text
 from murmur.errors import CliError
 
 AT_ONCE = 4
@@ -75,7 +77,7 @@ class Transcriber:
         if task.targets and not missing:
             self._report(task, None, note="done before")
             return
-        bar = self.progress.add_task("sending", name=task.source.label, total=None)
+        bar = self.progress.add_task("sending", name=task.source.name, total=None)
         try:
             job = self._job(task, missing, digests, bar)
             if not self.plan.wait:
@@ -92,8 +94,7 @@ class Transcriber:
     def _warn(self, task: Task, job: RemoteJob) -> None:
         """A line for each thing that the transcript lacks: on standard error, so that the text stays the text."""
         for warning in job.warnings:
-            line = f"murmur: {task.source.label}: warning: {warning}"
-            self.progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
+            say(self.progress.console, f"{task.source.name}: warning: {warning}")
 
     def stop(self) -> None:
         """Give up what isn't finished."""
@@ -134,8 +135,8 @@ class Transcriber:
         with self._printing:
             if job.model == "demo" and asked not in (None, "demo") and not self._warned:
                 self._warned = True
-                sentence = f"murmur: the built-in demo model, a toy, answers for {asked}: real speech comes as nonsense"
-                self.progress.console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+                sentence = f"the built-in demo model, a toy, answers for {asked}: real speech comes as nonsense"
+                say(self.progress.console, sentence)
 
     def _earlier(self, task: Task, digests: dict[Format, str]) -> RemoteJob | None:
         for form, target in task.targets.items():
@@ -179,18 +180,18 @@ class Transcriber:
             return
         with self._printing:
             for text in texts.values():
-                sys.stdout.write(f"==> {task.source.label} <==\n{text}" if self.several else text)
+                sys.stdout.write(f"==> {task.source.name} <==\n{text}" if self.several else text)
             sys.stdout.flush()
 
     def _report(self, task: Task, job: RemoteJob | None, *, note: str, **more: str) -> None:
         """Say what became of one recording, to programs; to people only where there is nothing else to see."""
         with self._printing:
             if self.plan.as_json:
-                files = [str(target) for target in task.targets.values()]
-                shape = {"source": task.source.label, "job": job and job.id, "outcome": note, "files": files, **more}
+                files = [as_text(str(target)) for target in task.targets.values()]
+                shape = {"source": task.source.name, "job": job and job.id, "outcome": note, "files": files, **more}
                 print_json(shape)
             elif job is not None and not self.plan.wait:
-                print(f"{job.id}  {task.source.label}", flush=True)
+                print(f"{job.id}  {task.source.name}", flush=True)
 
 
 def transcribe(client: Client, sources: Sequence[Source], plan: Plan, console: Console) -> int:
@@ -207,26 +208,26 @@ def transcribe(client: Client, sources: Sequence[Source], plan: Plan, console: C
         How many failed; a sentence about each is on *console*.
     """
     tasks = planned(sources, plan)
-    failures: dict[int, Exception] = {}
+    failures: dict[int, Failure] = {}
     with bars(console) as progress, ThreadPoolExecutor(AT_ONCE) as pool:
         transcriber = Transcriber(client, plan, progress, several=len(tasks) > 1)
         futures = {pool.submit(transcriber.transcribe, task): at for at, task in enumerate(tasks)}
         try:
             for future in as_completed(futures):
-                _note(future, futures[future], failures)
+                if error := future.exception():
+                    at = futures[future]
+                    failures[at] = Failure(sources[at], error)
         except KeyboardInterrupt:
             pool.shutdown(wait=False, cancel_futures=True)
             left = dict(transcriber.unfinished)
             transcriber.stop()
             for job_id, name in left.items():
-                console.print(f"murmur: {name}: gave up job {job_id}", markup=False, highlight=False, soft_wrap=True)
+                say(console, f"{name}: gave up job {job_id}")
             raise
-    for at, error in sorted(failures.items()):
-        said = tasks[at].source.label
-        console.print(f"murmur: {said}: {error}", markup=False, highlight=False, soft_wrap=True)
+    for at in sorted(failures):
+        say(console, str(failures[at]))
     for job_id, name in transcriber.unfinished.items():
-        line = f"murmur: {name}: its job goes on where the platform does; `murmur result {job_id}` takes the transcript"
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        say(console, f"{name}: its job goes on where the platform does; `murmur result {job_id}` takes the transcript")
     return len(failures)
 
 
@@ -268,8 +269,6 @@ def stage(job: RemoteJob) -> str:
     return f"waiting, number {position}" if position else "waiting"
 
 
-def _note(future: Future[None], at: int, failures: dict[int, Exception]) -> None:
-    try:
-        future.result()
-    except (ApiError, JobEnded, CliError, OSError) as error:
-        failures[at] = error
+def say(console: Console, sentence: str) -> None:
+    """A line for people, as it is."""
+    console.print(as_text(f"murmur: {sentence}"), markup=False, highlight=False, soft_wrap=True)
