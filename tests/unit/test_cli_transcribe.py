@@ -4,7 +4,7 @@ import io
 import json
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,6 +21,7 @@ from murmur.cli.recordings.transcribe import Plan, Transcriber, bars, planned, t
 from murmur.client.client import Client
 from murmur.client.errors import ApiError
 from murmur.client.responses import RemoteJob
+from murmur.errors import CliError
 
 
 class Platform:
@@ -256,6 +257,30 @@ def test_every_job_is_given_up_though_one_of_them_is_gone() -> None:
     running.unfinished |= {"a": "a.mp3", "b": "b.mp3"}
     running.stop()
     assert platform.canceled == ["a", "b"]
+
+
+@pytest.mark.parametrize("wait", [True, False])
+@pytest.mark.parametrize(("pieces", "canceled"), [(1, []), (0, ["new"])], ids=["upload", "answer"])
+def test_who_interrupts_an_upload_waits_for_no_more_of_it_and_leaves_no_job_behind(
+    source: Source, capsys: pytest.CaptureFixture[str], pieces: int, canceled: list[str], *, wait: bool
+) -> None:
+    platform, said = Platform(new={"status": "queued"}), io.StringIO()
+
+    def submit(*_: object, progress: Callable[[int, int], None], **__: object) -> RemoteJob:
+        progress(1, 2)
+        running.stop()
+        for _piece in range(pieces):
+            progress(2, 2)
+        return platform.jobs["new"]
+
+    client = cast("Client", SimpleNamespace(submit=submit, cancel=platform.cancel, job=platform.job))
+    plan = Plan(formats=(Format.TEXT,), options={}, wait=wait)
+    running = Transcriber(client, plan, bars(Console(file=said)), several=False)
+    with pytest.raises(CliError, match="interrupted"):
+        running.transcribe(planned([source], plan)[0])
+    assert platform.canceled == canceled
+    assert said.getvalue().count("gave up job new") == len(canceled)
+    assert (running.unfinished, capsys.readouterr().out) == ({}, "")
 
 
 def test_same_recording_is_other_work_with_other_options_and_in_another_format() -> None:

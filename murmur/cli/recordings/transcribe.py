@@ -82,6 +82,7 @@ class Transcriber:
             job = self._job(task, missing, digests, bar)
             if not self.plan.wait:
                 self._report(task, job, note="submitted")
+                self.unfinished.pop(job.id, None)
                 return
             job = self._follow(job, bar)
             self._warn(task, job)
@@ -97,11 +98,17 @@ class Transcriber:
             say(self.progress.console, f"{task.source.name}: warning: {warning}")
 
     def stop(self) -> None:
-        """Give up what isn't finished."""
+        """Give up what isn't finished; an upload that is under way ends at its next piece."""
         self._stopped.set()
         for job_id in tuple(self.unfinished):
+            self._give_up(job_id)
+
+    def _give_up(self, job_id: str) -> None:
+        name = self.unfinished.pop(job_id, None)
+        if name is not None:
             with contextlib.suppress(ApiError):
                 self.client.cancel(job_id)
+            say(self.progress.console, f"{name}: gave up job {job_id}")
 
     def _missing(self, task: Task, digests: dict[Format, str]) -> list[Format]:
         """The formats that are to be written. CliError: something else is in their place."""
@@ -120,10 +127,17 @@ class Transcriber:
         if job is None:
 
             def sent(so_far: int, total: int | None) -> None:
+                if self._stopped.is_set():
+                    raise CliError("interrupted")
                 self.progress.update(bar, completed=so_far, total=total)
 
             name = "stdin" if isinstance(task.source.audio, bytes) else None
             job = self.client.submit(task.source.audio, progress=sent, filename=name, **self.plan.options)
+        # First it is there for `stop` to find, then this looks whether `stop` has come: one of them gives it up.
+        self.unfinished[job.id] = job.audio.filename
+        if self._stopped.is_set():
+            self._give_up(job.id)
+            raise CliError("interrupted")
         for form in missing:
             self.ledger.note(task.targets[form], digests[form], job.id, written=False)
         self._warn_of_toy(job)
@@ -148,7 +162,6 @@ class Transcriber:
         return None
 
     def _follow(self, job: RemoteJob, bar: TaskID) -> RemoteJob:
-        self.unfinished[job.id] = job.audio.filename
         if self.plan.live:
             for event in self.client.events(job.id):
                 if event.type == "segment":
@@ -219,10 +232,7 @@ def transcribe(client: Client, sources: Sequence[Source], plan: Plan, console: C
                     failures[at] = Failure(sources[at], error)
         except KeyboardInterrupt:
             pool.shutdown(wait=False, cancel_futures=True)
-            left = dict(transcriber.unfinished)
             transcriber.stop()
-            for job_id, name in left.items():
-                say(console, f"{name}: gave up job {job_id}")
             raise
     for at in sorted(failures):
         say(console, str(failures[at]))
