@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,9 +131,6 @@ def test_a_job_is_made_without_waiting_found_by_its_beginning_taken_and_forgotte
 def test_a_watched_directory_is_transcribed_as_recordings_come(
     murmur: Murmur, twins: list[Path], tmp_path: Path
 ) -> None:
-    old = time.time() - 60
-    for path in twins:
-        os.utime(path, (old, old))
     inbox = tmp_path
     assert murmur("watch", inbox, "--once", "-o", tmp_path / "out").status == 0
     for path, sample in zip(twins, ("short", "german"), strict=True):

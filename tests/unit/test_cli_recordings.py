@@ -1,6 +1,6 @@
 """What the options of `murmur transcribe` and `murmur watch` come to: the plan, the request, the status."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from murmur.cli.main import app
-from murmur.cli.recordings import commands, watch
+from murmur.cli.recordings import commands
 from murmur.cli.recordings.formats import ALL, Format
 from murmur.cli.recordings.inputs import Source
 from murmur.cli.recordings.transcribe import Plan
@@ -37,10 +37,10 @@ class Ran:
         self.plans.append(plan)
         return self.failures
 
-    def arrivals(self, directory: Path, *, once: bool) -> Iterator[list[Source]]:
+    def watch(self, directory: Path, _: object, *, once: bool) -> SimpleNamespace:
         self.watched.append(once)
-        for name in ("a.wav", "b.wav"):
-            yield [Source(name, directory / name)]
+        found = ([Source(name, directory / name)] for name in ("a.wav", "b.wav"))
+        return SimpleNamespace(arrivals=lambda: found)
 
     def __call__(self, *argv: str | Path) -> int:
         return CliRunner().invoke(app, [*map(str, argv)]).exit_code
@@ -55,7 +55,7 @@ def ran(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Ran:
     client = SimpleNamespace(health=dict)
     monkeypatch.setattr(commands, "connect", lambda *_, **__: nullcontext(client))
     monkeypatch.setattr(commands, "run", made.run)
-    monkeypatch.setattr(watch, "arrivals", made.arrivals)
+    monkeypatch.setattr(commands, "Watch", made.watch)
     return made
 
 

@@ -8,11 +8,11 @@ from rich.console import Console
 
 from murmur.cli.common import Url, connect
 from murmur.cli.json_output import AsJson
-from murmur.cli.recordings import watch as watching
 from murmur.cli.recordings.formats import CHOICES, Format, chosen
 from murmur.cli.recordings.inputs import sources
 from murmur.cli.recordings.transcribe import Plan
 from murmur.cli.recordings.transcribe import transcribe as run
+from murmur.cli.recordings.watch import Watch
 from murmur.client.retry import PATIENCE_S
 from murmur.errors import CliError
 
@@ -143,11 +143,11 @@ def watch(  # noqa: PLR0917  typer makes options of them
         resume=True,
         as_json=as_json,
     )
-    failed = 0
+    failed, console = 0, Console(stderr=True)
     with connect(url, patience_s=PATIENCE_S) as client:
         client.health()
-        for arrived in watching.arrivals(directory, once=once):
-            failed += run(client, arrived, plan, Console(stderr=True))
+        for arrived in Watch(directory, console, once=once).arrivals():
+            failed += run(client, arrived, plan, console)
     if failed:
         raise typer.Exit(1)
 

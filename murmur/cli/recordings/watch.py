@@ -1,42 +1,72 @@
 """`murmur watch`: whatever comes into a directory is transcribed, once it has stopped growing."""
 
+import math
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
+from rich.console import Console
+
 from murmur.cli.recordings.inputs import Source, media_in
+from murmur.cli.recordings.transcribe import say
 
 QUIET_S = 2.0
 POLL_S = 1.0
+NEVER = math.inf
 
 
-def arrivals(directory: Path, *, once: bool = False) -> Iterator[list[Source]]:
+@dataclass(slots=True)
+class File:
+    """A file as it was last seen, by its size and when it was changed; ``due`` is when it may be sent."""
+
+    state: tuple[int, int]
+    due: float
+
+
+class Watch:
     """
-    Yield recordings as they come, those first that are there; again when one is replaced.
+    The recordings of a directory, as they come, those first that are there; again when one is replaced.
 
     Args:
         directory: Watched, with everything below it.
+        console: Told what is left out.
         once: End when everything that is there has been yielded.
     """
-    seen: dict[Path, tuple[int, int]] = {}
-    while True:
+
+    def __init__(self, directory: Path, console: Console, *, once: bool = False) -> None:
+        self._directory, self._console, self._once = directory, console, once
+        self._files: dict[Path, File] = {}
+
+    def arrivals(self) -> Iterator[list[Source]]:
+        """Yield what has stopped growing since the last time."""
+        while True:
+            ready, growing = self._look()
+            if ready:
+                yield ready
+            if self._once and not growing:
+                return
+            time.sleep(POLL_S)
+
+    def _look(self) -> tuple[list[Source], bool]:
+        """What may be sent now, and whether anything may be later."""
         ready, growing = [], False
-        for path in media_in(directory):
+        for path in media_in(self._directory):
             try:
                 stat = path.stat()
             except FileNotFoundError:
                 continue
-            state = (stat.st_size, stat.st_mtime_ns)
-            if seen.get(path) == state:
+            state, now = (stat.st_size, stat.st_mtime_ns), time.monotonic()
+            file = self._files.get(path)
+            # By what is seen to change, not by its age: the file may have that from another clock.
+            if file is None or file.state != state:
+                file = self._files[path] = File(state, due=now + QUIET_S)
+            if now < file.due:
+                growing |= file.due < NEVER
                 continue
-            # What is still being copied isn't a recording yet.
-            if time.time() - stat.st_mtime < QUIET_S or not stat.st_size:
-                growing = True
-                continue
-            seen[path] = state
-            ready.append(Source(str(path), path))
-        if ready:
-            yield ready
-        if once and not growing:
-            return
-        time.sleep(POLL_S)
+            file.due = NEVER
+            if stat.st_size:
+                ready.append(Source(str(path), path))
+            elif self._once:
+                say(self._console, f"{path}: it is empty, and left out")
+        return ready, growing
