@@ -91,7 +91,7 @@ def test_a_job_that_may_go_on_without_its_client_is_named(tmp_path: Path) -> Non
     plan = Plan(formats=(Format.TEXT,), options={})
     source = Source("talk.mp3", tmp_path / "talk.mp3")
     failed = transcribe(cast("Client", Gone()), [source], plan, Console(file=said, width=200))
-    assert failed == 1
+    assert [failure.source for failure in failed] == [source]
     assert f"`murmur result {JOB['id']}` takes the transcript" in said.getvalue()
 
 
@@ -118,7 +118,7 @@ def test_name_that_is_no_utf8_is_printed_as_far_as_it_can_be_and_stays_that_of_t
     plan = Plan(formats=(Format.TEXT,), options={})
 
     def out(plan: Plan) -> str:
-        assert transcribe(cast("Client", Done()), recordings, plan, Console(stderr=True)) == 0
+        assert transcribe(cast("Client", Done()), recordings, plan, Console(stderr=True)) == []
         return capsys.readouterr().out
 
     assert f"==> {printed} <==\nhello\n" in out(plan)
@@ -134,6 +134,7 @@ def test_what_nobody_foresaw_in_one_recording_is_its_failure_and_the_others_are_
         (tmp_path / name).write_bytes(b"talk")
     said, plan = io.StringIO(), Plan(formats=(Format.TEXT,), options={}, directory=tmp_path / "out")
     recordings = [Source(name, tmp_path / name) for name in names]
-    assert transcribe(cast("Client", Done()), recordings, plan, Console(file=said, width=200)) == 1
+    failed = transcribe(cast("Client", Done()), recordings, plan, Console(file=said, width=200))
+    assert [failure.source.label for failure in failed] == ["odd.mp3"]
     assert said.getvalue() == "murmur: odd.mp3: ZeroDivisionError: no such luck\n"
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.txt", "z.txt"]

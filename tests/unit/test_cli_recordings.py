@@ -31,16 +31,17 @@ class Ran:
     plans: list[Plan] = field(default_factory=list)
     found: list[list[str]] = field(default_factory=list)
     watched: list[bool] = field(default_factory=list)
+    tried_again: list[list[str]] = field(default_factory=list)
 
-    def run(self, _: object, sources: Sequence[Source], plan: Plan, __: object) -> int:
+    def run(self, _: object, sources: Sequence[Source], plan: Plan, __: object) -> list[str]:
         self.found.append([source.label for source in sources])
         self.plans.append(plan)
-        return self.failures
+        return [f"failure of {sources[0].label}"] * self.failures
 
     def watch(self, directory: Path, _: object, *, once: bool) -> SimpleNamespace:
         self.watched.append(once)
         found = ([Source(name, directory / name)] for name in ("a.wav", "b.wav"))
-        return SimpleNamespace(arrivals=lambda: found)
+        return SimpleNamespace(arrivals=lambda: found, again=self.tried_again.append)
 
     def __call__(self, *argv: str | Path) -> int:
         return CliRunner().invoke(app, [*map(str, argv)]).exit_code
@@ -145,6 +146,12 @@ def test_watch_goes_on_with_what_it_did_before_and_keeps_the_directories_as_they
     plan = ran.plans[-1]
     assert (plan.directory, plan.root, plan.overwrite, plan.as_json) == (Path("out"), Path(), True, True)
     assert ran.watched == [True, False]
+
+
+def test_watch_is_told_what_failed(ran: Ran) -> None:
+    ran.failures = 1
+    assert ran("watch", ".") == 1
+    assert ran.tried_again == [["failure of a.wav"], ["failure of b.wav"]]
 
 
 def test_a_directory_that_is_not_there_can_not_be_watched(ran: Ran) -> None:

@@ -76,7 +76,7 @@ def source(tmp_path: Path) -> Source:
 def ran(platform: Platform, sources: list[Source], plan: Plan) -> tuple[int, str]:
     """How many failed, and what was said of it."""
     said = io.StringIO()
-    return transcribe(cast("Client", platform), sources, plan, Console(file=said, width=200)), said.getvalue()
+    return len(transcribe(cast("Client", platform), sources, plan, Console(file=said, width=200))), said.getvalue()
 
 
 def run(platform: Platform, source: Source, plan: Plan) -> str:

@@ -5,6 +5,8 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -12,11 +14,14 @@ from typing import Any, cast
 import pytest
 from rich.console import Console
 
+from api.openapi.values import JOB
 from murmur.cli import top as top_module
 from murmur.cli.recordings import watch
+from murmur.cli.recordings.failures import Failure
 from murmur.cli.recordings.inputs import media_in
 from murmur.client.client import Client
-from murmur.client.errors import ApiError
+from murmur.client.errors import ApiError, JobEnded, Unreachable
+from murmur.client.responses import RemoteJob
 
 CHANGED = 1_800_000_000.0
 
@@ -26,6 +31,7 @@ class Folder:
 
     def __init__(self, path: Path) -> None:
         self.path, self.next, self.now, self.said = path, list[Callable[[], None]](), 0.0, io.StringIO()
+        self.times: list[float] = []
 
     def write(self, name: str, data: bytes = b"sound", *, changed: float = CHANGED) -> None:
         (self.path / name).write_bytes(data)
@@ -37,11 +43,15 @@ class Folder:
             raise KeyboardInterrupt
         self.next.pop(0)()
 
-    def yielded(self, *, once: bool = False) -> list[list[str]]:
+    def yielded(self, *failing: Exception, once: bool = False) -> list[list[str]]:
+        """What came; the first recordings fail by the errors that are given, one by one."""
         watching = watch.Watch(self.path, Console(file=self.said, width=200), once=once)
-        found: list[list[str]] = []
+        found, errors = list[list[str]](), list(failing)
         try:
-            found.extend([source.path.name for source in ready] for ready in watching.arrivals())
+            for ready in watching.arrivals():
+                found.append([source.path.name for source in ready])
+                self.times.append(self.now)
+                watching.again([Failure(source, errors.pop(0)) for source in ready if errors])
         except KeyboardInterrupt:
             found.append(["Ctrl-C"])
         return found
@@ -89,6 +99,56 @@ def test_once_leaves_a_file_that_stays_empty_and_says_so(folder: Folder) -> None
     folder.next = [nothing] * 9
     assert folder.yielded(once=True) == [["a.wav"]]
     assert folder.said.getvalue() == f"murmur: {folder.path / 'empty.wav'}: it is empty, and left out\n"
+
+
+def job_ended(status: str, *, retryable: bool) -> JobEnded:
+    error = {"code": "engine_failed", "message": "boom", "retryable": retryable}
+    return JobEnded(RemoteJob.model_validate(JOB | {"status": status, "error": error}))
+
+
+AWAY = Unreachable("unreachable", "no answer", 0)
+
+
+def test_what_the_platform_was_away_for_comes_again_after_pauses_that_grow_up_to_a_longest(folder: Folder) -> None:
+    folder.write("a.wav")
+    folder.next = [nothing] * 5000
+    assert folder.yielded(*[AWAY] * 9) == [["a.wav"]] * 10 + [["Ctrl-C"]]
+    pauses = [later - earlier for earlier, later in pairwise(folder.times)]
+    assert pauses == [10, 20, 40, 80, 160, 320, 600, 600, 600]
+    assert f"murmur: {folder.path / 'a.wav'}: the next try is in 10 s\n" in folder.said.getvalue()
+
+
+def test_a_recording_that_is_replaced_does_not_wait_for_the_next_try(folder: Folder) -> None:
+    folder.write("a.wav")
+    folder.next = [nothing, nothing, lambda: folder.write("a.wav", b"another"), nothing, nothing]
+    assert folder.yielded(AWAY) == [["a.wav"], ["a.wav"], ["Ctrl-C"]]
+
+
+def test_once_tries_nothing_again(folder: Folder) -> None:
+    folder.write("a.wav")
+    # For longer than the first pause.
+    folder.next = [partial(folder.write, "growing.wav", b"s" * size) for size in range(1, 20)] + [nothing] * 9
+    assert folder.yielded(AWAY, once=True) == [["a.wav"], ["growing.wav"]]
+
+
+@pytest.mark.parametrize(
+    ("error", "times"),
+    [
+        (ApiError("upload_incomplete", "cut off", 408), 2),
+        (ApiError("quota", "enough for today", 429), 2),
+        (ApiError("storage_full", "no room", 507), 2),
+        (job_ended("failed", retryable=True), 2),
+        (job_ended("failed", retryable=False), 1),
+        (JobEnded(RemoteJob.model_validate(JOB | {"status": "canceled"})), 1),
+        (ApiError("unsupported_media", "no recording", 415), 1),
+        (FileNotFoundError("gone"), 1),
+    ],
+    ids=str,
+)
+def test_only_what_failed_for_a_reason_that_passes_comes_again(folder: Folder, error: Exception, times: int) -> None:
+    folder.write("a.wav")
+    folder.next = [nothing] * 30
+    assert folder.yielded(error) == [["a.wav"]] * times + [["Ctrl-C"]]
 
 
 def test_a_file_that_vanishes_ends_no_watch(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:

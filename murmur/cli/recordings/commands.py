@@ -146,8 +146,11 @@ def watch(  # noqa: PLR0917  typer makes options of them
     failed, console = 0, Console(stderr=True)
     with connect(url, patience_s=PATIENCE_S) as client:
         client.health()
-        for arrived in Watch(directory, console, once=once).arrivals():
-            failed += run(client, arrived, plan, console)
+        watching = Watch(directory, console, once=once)
+        for arrived in watching.arrivals():
+            failures = run(client, arrived, plan, console)
+            failed += len(failures)
+            watching.again(failures)
     if failed:
         raise typer.Exit(1)
 

@@ -207,7 +207,7 @@ class Transcriber:
                 print(f"{job.id}  {task.source.name}", flush=True)
 
 
-def transcribe(client: Client, sources: Sequence[Source], plan: Plan, console: Console) -> int:
+def transcribe(client: Client, sources: Sequence[Source], plan: Plan, console: Console) -> list[Failure]:
     """
     Transcribe *sources*, each written the moment it is done.
 
@@ -218,7 +218,7 @@ def transcribe(client: Client, sources: Sequence[Source], plan: Plan, console: C
         console: Standard error, for bars and failures.
 
     Returns:
-        How many failed; a sentence about each is on *console*.
+        What failed, in the order of *sources*; a sentence about each is on *console*.
     """
     tasks = planned(sources, plan)
     failures: dict[int, Failure] = {}
@@ -234,11 +234,12 @@ def transcribe(client: Client, sources: Sequence[Source], plan: Plan, console: C
             pool.shutdown(wait=False, cancel_futures=True)
             transcriber.stop()
             raise
-    for at in sorted(failures):
-        say(console, str(failures[at]))
+    failed = [failures[at] for at in sorted(failures)]
+    for failure in failed:
+        say(console, str(failure))
     for job_id, name in transcriber.unfinished.items():
         say(console, f"{name}: its job goes on where the platform does; `murmur result {job_id}` takes the transcript")
-    return len(failures)
+    return failed
 
 
 def planned(sources: Sequence[Source], plan: Plan) -> list[Task]:
