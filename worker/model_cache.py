@@ -28,6 +28,9 @@ log = structlog.get_logger()
 
 Load = Callable[[str, Settings], Engine]
 
+WAIT_S = 1.0
+"""For which a thread that waits for a model sleeps at most before it says so again."""
+
 
 def locate(name: str, settings: Settings) -> Path:
     """
@@ -117,6 +120,14 @@ class _CacheEntry:
     since: float = 0.0
 
 
+@dataclass(slots=True, eq=False)
+class _Loading:
+    """A model on its way into memory: the steps at the last look, and since when (monotonic) there were no more."""
+
+    steps: int
+    since: float
+
+
 class ModelCache:
     """
     The models in memory: loaded once however many threads ask, at most `max_models`, the least recently used first
@@ -139,7 +150,7 @@ class ModelCache:
         self._on_disk = ModelRevisions(settings.model_dir / "revisions.json")
         # Read without the lock, which whoever closes a model holds until what that computes has come back.
         self._engines: tuple[Engine, ...] = ()
-        self._loading = 0
+        self._loading: tuple[_Loading, ...] = ()
         self._closed = False
         self._changed = threading.Condition()
         if self._idle_unload_s:
@@ -170,8 +181,13 @@ class ModelCache:
             return ""
 
     def calls(self) -> tuple[ModelCall, ...]:
-        """The calls into any model that haven't come back yet."""
-        return tuple(call for engine in self._engines for call in engine.calls())
+        """The calls into any model that haven't come back yet. A load is one, too, since the last step of anything."""
+        calls = [call for engine in self._engines for call in engine.calls()]
+        for loading in self._loading:
+            if loading.steps != (steps := self.steps):
+                loading.steps, loading.since = steps, time.monotonic()
+            calls.append(ModelCall(loading.since, frozenset()))  # whose thread it is, its lease knows
+        return tuple(calls)
 
     @property
     def layout(self) -> str:
@@ -185,19 +201,22 @@ class ModelCache:
             return tuple(name for name, entry in self._entries.items() if entry.engine)
 
     @contextmanager
-    def get(self, name: str) -> Iterator[Engine]:
+    def get(self, name: str, *, waiting: Callable[[], None] = lambda: None) -> Iterator[Engine]:
         """
         Lend the engine of *name*, loading it if it must be.
 
         Where every place is taken by another model in use, this waits; requests are served in the order in which
         they came, so that one model in constant use can't keep another one out.
 
+        *waiting* is called about once a second while others use the places or load the model, and never while the
+        caller loads it; what it raises ends the wait.
+
         Raises:
             ModelUnavailable: it can't be loaded.
         """
-        entry, new = self._reserve(name)
+        entry, new = self._reserve(name, waiting)
         try:
-            yield self._load_into(name, entry) if new else self._wait_until_loaded(entry)
+            yield self._load_into(name, entry) if new else self._wait_until_loaded(entry, waiting)
         finally:
             with self._changed:
                 entry.users -= 1
@@ -212,14 +231,15 @@ class ModelCache:
                 self._unload(name)
             self._changed.notify_all()
 
-    def _reserve(self, name: str) -> tuple[_CacheEntry, bool]:
+    def _reserve(self, name: str, waiting: Callable[[], None]) -> tuple[_CacheEntry, bool]:
         """Get a place for *name*; True: it's empty, to be filled by the caller."""
         request = (object(), name)
         with self._changed:
             self._queue.append(request)
             try:
                 while not self._my_turn(request):
-                    self._changed.wait()
+                    waiting()
+                    self._changed.wait(WAIT_S)
             finally:
                 self._queue.remove(request)
                 self._changed.notify_all()
@@ -243,8 +263,9 @@ class ModelCache:
 
     def _load_into(self, name: str, entry: _CacheEntry) -> Engine:
         # Outside the lock: fetching a model can take minutes, in which others go on with theirs.
+        loading = _Loading(self.steps, time.monotonic())
         with self._changed:
-            self._loading += 1
+            self._loading = (*self._loading, loading)
         try:
             before = self._disk_revision(name)
             with counters.loading():
@@ -252,13 +273,13 @@ class ModelCache:
             after = self._disk_revision(name)
         except BaseException as error:
             with self._changed:
-                self._loading -= 1
+                self._loading = tuple(one for one in self._loading if one is not loading)
                 entry.error = error if isinstance(error, ModelUnavailable) else ModelUnavailable(str(error))
                 del self._entries[name]
                 self._changed.notify_all()
             raise
         with self._changed:
-            self._loading -= 1
+            self._loading = tuple(one for one in self._loading if one is not loading)
             self._engines = (*self._engines, engine)
             # Weights that were exchanged while they were loaded are neither the ones nor the others.
             entry.revision = after if before in ("", after) else f"{before}-{after}"
@@ -266,12 +287,13 @@ class ModelCache:
             self._changed.notify_all()
         return engine
 
-    def _wait_until_loaded(self, entry: _CacheEntry) -> Engine:
+    def _wait_until_loaded(self, entry: _CacheEntry, waiting: Callable[[], None]) -> Engine:
         with self._changed:
             while entry.engine is None:
                 if entry.error is not None:
                     raise entry.error
-                self._changed.wait()
+                waiting()
+                self._changed.wait(WAIT_S)
             return entry.engine
 
     def _unload(self, name: str) -> None:

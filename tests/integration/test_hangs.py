@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -20,6 +20,7 @@ from transcription.settings import Lease, Settings, Worker
 from worker.batcher import Batcher, Key, ModelCall
 from worker.leases import EXIT_HUNG, Held, Leases
 from worker.model_cache import ModelCache
+from worker.pipelines.transcription import Pipeline
 
 LEASE = Lease(ttl_s=1.0, renew_s=0.2, stall_s=3.0)
 LANGUAGE, DECODE = Key(0), Key(1)
@@ -53,23 +54,30 @@ def settings(redis_url: str, tmp_path: Path) -> Settings:
 class Site:
     """A worker's leases over a batcher; each claimed span has a thread that waits for its rows."""
 
-    def __init__(self, spans: RedisSpans, batcher: Batcher[str], threads: ThreadPoolExecutor) -> None:
-        self._spans, self.batcher, self._threads = spans, batcher, threads
+    def __init__(
+        self, spans: RedisSpans, batcher: Batcher[str], threads: ThreadPoolExecutor, models: ModelCache | None
+    ) -> None:
+        self._spans, self.batcher, self.threads = spans, batcher, threads
+        watched = models or batcher
         info = LedgerWorker(spans, "info").info
         spans.depart("info")
         self.leases = Leases(
             spans,
             LEASE,
-            steps=lambda: batcher.steps,
-            calls=batcher.calls,
+            steps=lambda: watched.steps,
+            calls=watched.calls,
             info=lambda running: replace(info, id="w1", running=running, pid=7),
         )
 
-    def work(self, *rows: str, key: Key = DECODE) -> tuple[Held, "Future[bool]"]:
-        """Claim a span and have *rows* of it computed, one after the other; the future tells whether they were."""
+    def hold(self) -> Held:
         claim = self._spans.claim("w1", models=("demo",), extras=True)
         assert claim is not None
-        held = self.leases.add(claim)
+        return self.leases.add(claim)
+
+    def work(self, *rows: str, key: Key = DECODE) -> tuple[Held, "Future[bool]"]:
+        """Claim a span and have *rows* of it computed, one after the other; the future tells whether they were."""
+        held = self.hold()
+        claim = held.claim
         held.progress = lambda: self.batcher.progress(claim.computation)
         held.in_engine = True
 
@@ -89,14 +97,14 @@ class Site:
                 self.leases.remove(held)
             return True
 
-        return held, self._threads.submit(run)
+        return held, self.threads.submit(run)
 
 
 @contextmanager
-def working(spans: RedisSpans, gate: Gate, workers: int = 1) -> Iterator[Site]:
+def working(spans: RedisSpans, gate: Gate, workers: int = 1, *, models: ModelCache | None = None) -> Iterator[Site]:
     batcher: Batcher[str] = Batcher(gate, workers=workers, capacity=100)
     with ThreadPoolExecutor(16) as threads:
-        site = Site(spans, batcher, threads)
+        site = Site(spans, batcher, threads, models)
         site.leases.start()
         try:
             eventually(lambda: site.leases.open)
@@ -188,6 +196,33 @@ def test_slow_model_is_not_called_hung_however_long_others_wait_for_a_place(
         assert [done.result(30) for done in spans_done] == [True] * 8
         assert time.monotonic() - began > LEASE.stall_s
         assert not ended
+
+
+def test_load_that_hangs_is_charged_to_the_span_that_loads_and_not_to_one_that_waits_for_it(
+    client: LedgerClient, spans: RedisSpans, ended: list[int], settings: Settings
+) -> None:
+    for letter in "ab":
+        client.new(letter)
+    gate = Gate()
+
+    def load(*_: object) -> Any:
+        gate.hung.set()
+        gate.over.wait(60)
+        raise ModelUnavailable("too late")
+
+    cache = ModelCache(settings, load=load)
+    pipeline = Pipeline(spans=spans, sounds=cast("Any", None), models=cache, settings=settings)
+    with working(spans, gate, models=cache) as site:
+        hung, waits = site.hold(), site.hold()
+        site.threads.submit(pipeline.run, hung)
+        assert gate.hung.wait(10)
+        site.threads.submit(pipeline.run, waits)
+        eventually(lambda: ended, 20)
+        assert set(ended) == {EXIT_HUNG}
+        other = LedgerWorker(spans, "w2")
+        found = {held.computation: (held.attempt, held.suspect) for held in (other.claim() for _ in "ab")}
+        assert found == {hung.claim.computation: (2, True), waits.claim.computation: (1, False)}
+    cache.close()
 
 
 class Engine:

@@ -13,10 +13,14 @@ from typing import Any, cast
 import pytest
 
 import demo
-from transcription.errors import ModelUnavailable
+from transcription.computation import Claim
+from transcription.errors import ModelUnavailable, Stopped
 from transcription.settings import Settings, Worker
 from worker import model_cache
+from worker.batcher import ModelCall
+from worker.leases import Held
 from worker.model_cache import ModelCache
+from worker.pipelines.transcription import Pipeline
 
 
 class FakeEngine:
@@ -57,7 +61,8 @@ def loader() -> Loader:
 
 
 @pytest.fixture
-def make(loader: Loader) -> Iterator[Callable[..., ModelCache]]:
+def make(loader: Loader, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., ModelCache]]:
+    monkeypatch.setattr(model_cache, "WAIT_S", 60.0)  # who waits is woken by what it waits for
     with ExitStack() as stack:
 
         def made(**worker: Any) -> ModelCache:
@@ -325,6 +330,56 @@ def test_calls_that_have_not_come_back_are_those_of_every_model_in_memory(
         engine.calls = lambda name=engine.name: (f"of {name}",)
     assert cast("Any", cache.calls()) == ("of a", "of b")
     cache.close()
+    assert cache.calls() == ()
+
+
+def span_of(model: str) -> Held:
+    return Held(cast("Claim", SimpleNamespace(model=model, name="c/0")))
+
+
+@pytest.mark.parametrize("waits_for", ["a place", "a load"])
+def test_span_that_waits_for_its_model_shows_progress_and_hears_of_its_cancel(
+    make: Callable[..., ModelCache], loader: Loader, monkeypatch: pytest.MonkeyPatch, waits_for: str
+) -> None:
+    monkeypatch.setattr(model_cache, "WAIT_S", 0.005)
+    cache, held = make(max_models=1), span_of("b")
+    pipeline = Pipeline(spans=cast("Any", None), sounds=cast("Any", None), models=cache, settings=Settings())
+    with ThreadPoolExecutor(2) as pool, ExitStack() as first:
+        if waits_for == "a place":
+            first.enter_context(cache.get("a"))
+        else:
+            first.callback(loader.gate.set)
+            loader.gate.clear()
+            pool.submit(cache.get("b").__enter__)
+            until(lambda: "b" in cache._entries)
+        running = pool.submit(pipeline.run, held)
+        until(lambda: bool(cache._queue) or any(entry.users == 2 for entry in cache._entries.values()))
+        for _ in range(3):
+            seen = held.progressed_at
+            until(lambda seen=seen: held.progressed_at > seen)  # type: ignore[misc]
+        held.unwanted = True
+        with pytest.raises(Stopped):
+            running.result(10)
+        assert not cache._queue
+        assert all(entry.users == 1 for entry in cache._entries.values())
+
+
+def test_load_is_a_call_that_has_not_come_back_since_the_last_sign_of_it(
+    make: Callable[..., ModelCache], loader: Loader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, clock = make(max_models=2), SimpleNamespace(monotonic=lambda: 5.0)
+    monkeypatch.setattr(model_cache, "time", clock)
+    with cache.get("a"), ThreadPoolExecutor(1) as pool, ExitStack() as ending:
+        ending.callback(loader.gate.set)
+        loader.gate.clear()
+        loading = pool.submit(lambda: cache.get("b").__enter__())
+        until(lambda: bool(cache.calls()))
+        for clock.monotonic in (lambda: 50.0, lambda: 60.0):  # nobody asks for the span whose thread it is
+            assert cache.calls() == (ModelCall(5.0, frozenset()),)
+        loader.made[0].steps += 1
+        assert cache.calls() == (ModelCall(60.0, frozenset()),)
+        loader.gate.set()
+        loading.result(10)
     assert cache.calls() == ()
 
 

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from transcription.computation import Facts, Timing
@@ -70,8 +71,9 @@ class Pipeline:
             MurmurationError: what went wrong; `transcription.retry` decides what then.
         """
         claim, clock = held.claim, Clock()
-        held.in_engine = True  # loading a model may take minutes, and so may waiting for a place
-        with self._models.get(claim.model) as engine, ExitStack() as scratch:
+        held.in_engine = True  # loading a model may take minutes; what comes from the hub meanwhile is progress
+        waiting = partial(touch_and_check, held)
+        with self._models.get(claim.model, waiting=waiting) as engine, ExitStack() as scratch:
             held.in_engine = False
             held.touch()
             if claim.revision is not None and self._models.revision(claim.model) != claim.revision:
