@@ -7,7 +7,7 @@ import time
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NoReturn
 
 import orjson
 import structlog
@@ -54,6 +54,7 @@ class RedisSpans:
         self._lease_ms = ms(settings.lease.ttl_s)
         self._known: set[tuple[str, str]] = set()
         self._gone_ms = ms(3 * settings.lease.renew_s)
+        self._unheard: list[tuple[str, str]] = []
         self._scripts = Scripts(
             client,
             audit_length=settings.ledger.audit_length,
@@ -74,11 +75,30 @@ class RedisSpans:
             except (RedisError, OSError) as error:
                 # A claim whose answer was lost may hold a span: the same request gets the same one.
                 if unchanged(error) or is_fault(error) or too_new(error) or time.monotonic() > ends:
-                    unavailable(error)
+                    self._give_up_claim(worker, request, error)
                 time.sleep(0.25)
 
+    def _give_up_claim(self, worker: str, request: str, error: RedisError | OSError) -> NoReturn:
+        """Note a claim that may hold a span: redis-py tries twice, and tells of a lost answer as of its second try."""
+        if not is_fault(error) and not too_new(error):
+            self._unheard.append((worker, request))
+        unavailable(error)
+
+    def _release_unheard(self) -> None:
+        """Hand back what claims hold that were given up: nobody renews it, and at its end the worker counts as dead."""
+        while self._unheard:
+            worker, request = self._unheard.pop()
+            try:
+                # The same request gets the same claim; for no model it gets no other one.
+                fields = self._scripts.call("claim", worker, self._lease_ms, 0, "", self._gone_ms, request)
+                if fields:
+                    self._scripts.call("release", *_name(computations.claim(pairs(fields))))
+            except (RedisError, OSError) as error:
+                self._give_up_claim(worker, request, error)
+
     def renew(self, claims: Sequence[Claim]) -> dict[int, Hold]:
-        """Prolong leases; what each token's renewal found."""
+        """Prolong leases; what each token's renewal found. What claims got of which nobody knows is handed back."""
+        self._release_unheard()
         if not claims:
             return {}
         names = [part for claim in claims for part in (claim.computation, claim.index, claim.token)]

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeout
 
 from tests.ledger_client import LedgerClient
 from tests.ledger_worker import LedgerWorker
 from tests.platform import running_ledger
 from transcription.computation import Timing
-from transcription.errors import LeaseLost, NameTaken
+from transcription.errors import LeaseLost, LedgerUnavailable, NameTaken
 from transcription.job import Outcome, Status
 from transcription.ledger.connections.clients import connect
 from transcription.ledger.span_store import RedisSpans
@@ -170,6 +171,35 @@ def test_claim_whose_answer_was_lost_is_the_same_claim_when_it_is_asked_for_agai
     assert redis_server.zcard("murmur:leases") == 1
     assert str(held.token) in map(str, lost[0])
     assert worker.claim().computation != held.computation
+
+
+@pytest.mark.parametrize("reached", [True, False], ids=["it was run", "it never came"])
+def test_claim_whose_answer_is_never_heard_is_handed_back_at_the_next_renewal(
+    client: LedgerClient, worker: LedgerWorker, redis_server: Redis, monkeypatch: pytest.MonkeyPatch, reached: bool
+) -> None:
+    for letter in "ab":
+        client.new(letter)
+    live, call, away = worker.claim(), worker.spans._scripts.call, ["claim", "renew"]
+
+    def losing(name: str, *args: str) -> object:
+        if away and reached:
+            call(name, *args)
+        if away:
+            away.pop()
+            raise RedisConnectionError("Error 111 connecting to 127.0.0.1:6379. Connection refused.")
+        return call(name, *args)
+
+    monkeypatch.setattr(worker.spans._scripts, "call", losing)
+    with pytest.raises(LedgerUnavailable):
+        worker.claim()
+    with pytest.raises(LedgerUnavailable):  # the outage goes on
+        worker.spans.renew([])
+    assert redis_server.zcard("murmur:leases") == 1 + reached
+    assert worker.spans.renew([live])[live.token].held
+    assert redis_server.zcard("murmur:leases") == 1  # else the worker would count as dead when the other one ends
+    assert worker.spans.pending() == 1
+    again = worker.claim()
+    assert (again.computation != live.computation, again.attempt, again.suspect) == (True, 1, False)
 
 
 def test_worker_of_another_host_is_refused_while_one_of_its_name_lives(
