@@ -98,7 +98,9 @@ class WorkerRuntime:
         probes = Probes(
             settings, self._blobs, self._models, lambda: self._spans.waiting_audio(WAITING_PROBED), self._diarizer.get
         )
-        self._quarantine = Quarantine(probes, changed=self._queues.consume, limit=settings.worker.quarantine_after)
+        self._quarantine = Quarantine(
+            probes, self._computes, changed=self._queues.consume, limit=settings.worker.quarantine_after
+        )
         self._leases = Leases(
             self._spans, settings.lease, steps=lambda: self._models.steps, calls=self._models.calls, info=self._info,
             host=HostHeartbeat(

@@ -17,6 +17,8 @@ from worker.health.probes import Probes, write_and_read
 from worker.health.quarantine import Quarantine
 from worker.model_cache import ModelCache
 
+SERVED = ("demo", "base")
+
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,7 +42,7 @@ class Part:
 def test_three_faults_of_storage_in_a_row_close_the_worker_until_its_probe_passes() -> None:
     part, told = Part(), list[bool]()
     part.broken.set()
-    subject = Quarantine(part, changed=told.append, limit=3)
+    subject = Quarantine(part, SERVED, changed=told.append, limit=3)
     for _ in range(2):
         subject.met(BlobMissing("not here"), model="demo")
     assert subject.open
@@ -55,7 +57,7 @@ def test_three_faults_of_storage_in_a_row_close_the_worker_until_its_probe_passe
 
 
 def test_faults_that_are_not_in_a_row_close_nothing() -> None:
-    subject = Quarantine(Part(), limit=2)
+    subject = Quarantine(Part(), SERVED, limit=2)
     for _ in range(5):
         subject.met(ScratchFailed("no disk"), model="demo")
         subject.passed(model="demo")
@@ -67,7 +69,7 @@ def test_faults_that_are_not_in_a_row_close_nothing() -> None:
 def test_a_model_that_cannot_be_loaded_is_withdrawn_alone() -> None:
     part = Part()
     part.broken.set()
-    subject = Quarantine(part)
+    subject = Quarantine(part, SERVED)
     subject.met(ModelUnavailable("no weights"), model="large-v3")
     assert subject.open
     assert subject.without(("demo", "large-v3")) == ("demo",)
@@ -75,10 +77,22 @@ def test_a_model_that_cannot_be_loaded_is_withdrawn_alone() -> None:
     eventually(lambda: subject.without(("demo", "large-v3")) == ("demo", "large-v3"))
 
 
+def test_a_worker_takes_no_hints_while_none_of_its_models_can_be_loaded() -> None:
+    part, told = Part(), list[bool]()
+    part.broken.set()
+    subject = Quarantine(part, SERVED, changed=told.append)
+    for model in SERVED:
+        subject.met(ModelUnavailable("no weights"), model=model)
+    assert told == [True, False]
+    part.broken.clear()
+    eventually(lambda: len(told) == 4)
+    assert told[2:] == [True, True]
+
+
 def test_a_disk_that_can_not_be_written_closes_the_worker() -> None:
     part = Part()
     part.broken.set()
-    subject = Quarantine(part, limit=1)
+    subject = Quarantine(part, SERVED, limit=1)
     subject.met(ScratchFailed("no disk"), model="demo")
     assert not subject.open
     assert subject.without(("demo",)) == ()
@@ -110,7 +124,7 @@ def waiting(subject: Quarantine, monkeypatch: pytest.MonkeyPatch, most: int) -> 
 def test_pauses_between_probes_grow_and_have_a_longest(monkeypatch: pytest.MonkeyPatch) -> None:
     part = Part()
     part.broken.set()
-    subject = Quarantine(part, limit=1)
+    subject = Quarantine(part, SERVED, limit=1)
     pauses = waiting(subject, monkeypatch, 7)
     subject.met(ScratchFailed("no disk"), model="demo")
     eventually(lambda: len(pauses.asked) == 7)
@@ -120,7 +134,7 @@ def test_pauses_between_probes_grow_and_have_a_longest(monkeypatch: pytest.Monke
 def test_where_spans_fail_though_the_probe_passes_the_pauses_go_on_growing_until_one_succeeds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    subject = Quarantine(Part(), limit=1)
+    subject = Quarantine(Part(), SERVED, limit=1)
     pauses = waiting(subject, monkeypatch, 99)
     for number in range(1, 4):
         subject.met(ScratchFailed("no disk"), model="demo")
@@ -133,7 +147,7 @@ def test_where_spans_fail_though_the_probe_passes_the_pauses_go_on_growing_until
 
 
 def test_an_error_that_no_probe_knows_closes_nothing() -> None:
-    subject = Quarantine(Part(), limit=1)
+    subject = Quarantine(Part(), SERVED, limit=1)
     subject.met(EngineFailed("boom"), model="demo")
     assert subject.open
 

@@ -40,18 +40,28 @@ class Quarantine:
 
     Args:
         probe: Tries a part.
-        changed: Called when the worker as a whole stops to claim (False) or may claim again (True).
+        models: What the worker computes with.
+        changed: Called when there is no model left that the worker may claim for (False), or one again (True).
         limit: Faults in a row after which a part is unfit.
     """
 
-    def __init__(self, probe: Probe, *, changed: Callable[[bool], None] = lambda _: None, limit: int = 3) -> None:
+    def __init__(
+        self,
+        probe: Probe,
+        models: tuple[str, ...],
+        *,
+        changed: Callable[[bool], None] = lambda _: None,
+        limit: int = 3,
+    ) -> None:
         self._probe = probe
+        self._models = models
         self._changed = changed
         self._limit = limit
         self._row: Counter[str] = Counter()
         self._unfit: dict[str, str] = {}
         self._pauses: dict[str, float] = {}
         self._lock = threading.Lock()
+        self._saying = threading.Lock()
         self._closed = threading.Event()
 
     def met(self, error: MurmurationError, *, model: str) -> None:
@@ -66,7 +76,7 @@ class Quarantine:
                 return
             self._unfit[part] = error.message
         log.error("quarantine", part=part, reason=error.message)
-        self._changed(self.open)
+        self._say_whether_open()
         threading.Thread(target=self._until_fit, args=[part], name=f"probe-{part}", daemon=True).start()
 
     def passed(self, *, model: str) -> None:
@@ -82,7 +92,7 @@ class Quarantine:
 
     @property
     def open(self) -> bool:
-        """Whether the worker may claim."""
+        """Whether the worker may claim, if for any model."""
         return not any(part in self._unfit for part in (STORAGE, SCRATCH))
 
     @property
@@ -101,6 +111,10 @@ class Quarantine:
         """Those of *models* that can be computed with now."""
         return tuple(name for name in models if self.open and MODEL + name not in self._unfit)
 
+    def _say_whether_open(self) -> None:
+        with self._saying:  # of two parts that change at once, the last to speak says what is so by then
+            self._changed(bool(self.without(self._models)))
+
     def _until_fit(self, part: str) -> None:
         pause = self._pauses.get(part, 0.0)
         while not self._closed.wait(pause * random.uniform(0.5, 1.0)):
@@ -117,5 +131,5 @@ class Quarantine:
                 self._row.pop(part, None)
                 self._pauses[part] = pause
             log.info("quarantine is over", part=part)
-            self._changed(self.open)
+            self._say_whether_open()
             return
