@@ -5,6 +5,8 @@ import os
 import selectors
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -25,6 +27,14 @@ SEGMENTATION, EMBEDDING = "segmentation.onnx", "embedding.onnx"
 
 BLOCK = 1 << 20
 POLL_S = 0.5
+LAST_BYTES = 4096
+LOAD_S = 600.0
+STAGE_S = 600.0
+"""
+For which the child may say nothing: while it loads its models; at work, beside the recording's own length. Its stages
+that tell of no progress take a fraction of that, and only one that hangs takes longer.
+"""
+
 _SAID = 300
 
 
@@ -78,11 +88,12 @@ class _Child:
     """One process: see `sherpa_child` for the other end."""
 
     def __init__(self) -> None:
+        self._words = tempfile.TemporaryFile()  # noqa: SIM115  not a pipe, which would stop it when it is full
         self._process = subprocess.Popen(
             [sys.executable, "-m", "worker.diarizers.sherpa_child"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=self._words,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
         )
 
@@ -90,7 +101,7 @@ class _Child:
         """Have the models loaded. ModelUnavailable."""
         try:
             self._say(json.dumps(asked).encode() + b"\n")
-            ready = self._line(check)
+            ready = self._line(check, within_s=LOAD_S)
         except _Gone as error:
             raise ModelUnavailable(f"sherpa-onnx can't use its models ({error})") from error
         if "error" in ready:
@@ -105,18 +116,19 @@ class _Child:
                 check()
                 block = np.rint(recording[at : at + BLOCK] * FULL_SCALE)
                 self._say(block.astype("<i2").tobytes())
-            while "turns" not in (found := self._line(check)):
+            within_s = STAGE_S + recording.held_s
+            while "turns" not in (found := self._line(check, within_s=within_s)):
                 if "error" in found:
                     raise EngineFailed(f"sherpa-onnx failed: {found['error'][:_SAID]}")
         except _Gone as error:
-            raise EngineFailed(f"sherpa-onnx ended its process ({error})") from error
+            raise EngineFailed(f"sherpa-onnx's process is of no more use ({error})") from error
         return found
 
     def end(self) -> None:
         """Leave nothing behind."""
         self._process.kill()
         self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
+        for stream in (self._process.stdin, self._process.stdout, self._words):
             if stream is not None:
                 with suppress(OSError):
                     stream.close()
@@ -129,13 +141,16 @@ class _Child:
         except OSError as error:
             raise _Gone(self._last_words()) from error
 
-    def _line(self, check: Callable[[], None]) -> dict[str, Any]:
-        """The next line that the child writes; *check* is called while it writes none."""
+    def _line(self, check: Callable[[], None], *, within_s: float) -> dict[str, Any]:
+        """The next line that the child writes; *check* is called while it writes none. _Gone, after *within_s*, too."""
+        ends = time.monotonic() + within_s
         assert self._process.stdout is not None  # noqa: S101  it was asked for
         with selectors.DefaultSelector() as selector:
             selector.register(self._process.stdout, selectors.EVENT_READ)
             while not selector.select(POLL_S):
                 check()
+                if time.monotonic() > ends:
+                    raise _Gone(f"it has said nothing for {within_s:.0f} s")
         line = self._process.stdout.readline()
         if not line.endswith(b"\n"):
             raise _Gone(self._last_words())
@@ -146,10 +161,11 @@ class _Child:
     def _last_words(self) -> str:
         """What the process said on its way out, and how it ended."""
         self._process.kill()
-        _, said = self._process.communicate()
-        lines = said.decode(errors="replace").strip().splitlines()
+        self._process.wait()
+        self._words.seek(max(0, self._words.seek(0, os.SEEK_END) - LAST_BYTES))
+        lines = self._words.read().decode(errors="replace").strip().splitlines()
         return f"exit status {self._process.returncode}{': ' + lines[-1][:_SAID] if lines else ''}"
 
 
 class _Gone(Exception):
-    """The child isn't there any more."""
+    """The child isn't there any more, or hangs."""
