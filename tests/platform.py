@@ -17,6 +17,7 @@ from redis import Redis
 
 from murmur.client.client import Client
 from murmur.platform import ledger_server
+from murmur.platform.ledger_binary import find_binary
 from murmur.platform.local import LocalPlatform, PlatformConfig
 from murmur.platform.processes import Process
 from tests.free_port import free_port
@@ -77,14 +78,14 @@ def ledger_binaries() -> dict[str, Path]:
 
 def _valkey() -> Path:
     with mock.patch("shutil.which", lambda name: None if name == "redis-server" else which(name)):
-        return ledger_server.find_binary()
+        return find_binary()
 
 
 @contextmanager
 def running_ledger(directory: Path, binary: Path | None = None) -> Iterator[ledger_server.LedgerServer]:
     """Run a real Valkey or Redis with its file in *directory*: *binary*, or the one that the platform would choose."""
     lines: list[str] = []
-    with mock.patch.object(ledger_server, "find_binary", (lambda: binary) if binary else ledger_server.find_binary):
+    with mock.patch.object(ledger_server, "find_binary", (lambda *_: binary) if binary else find_binary):
         server = ledger_server.start(directory, lambda _, line: lines.append(line))
     try:
         yield server

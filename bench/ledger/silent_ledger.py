@@ -19,7 +19,7 @@ from pathlib import Path
 
 from redis import Redis
 
-from murmur.platform.ledger_server import find_binary
+from murmur.platform.ledger_binary import find_binary
 from tests.live_api import api_process, api_settings
 from tests.platform import running_ledger
 

