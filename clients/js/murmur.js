@@ -50,7 +50,8 @@ export class Murmur {
    * @param {object} [how]
    * @param {string} [how.url] Where the platform is; in a browser by default where the page came from.
    * @param {string} [how.key] API key, where the platform asks for one.
-   * @param {number} [how.patience] Seconds for which a request is tried again while the platform is away or busy.
+   * @param {number} [how.patience] Seconds from the first failure on for which a request is tried again while the
+   *   platform is away or busy.
    * @param {typeof fetch} [how.fetch] Another `fetch`.
    * @param {(pause: number, why: MurmurError) => void} [how.onRetry] Told before each repetition.
    */
@@ -110,22 +111,22 @@ export class Murmur {
    * last `done` or `failed`. Taken up where it broke off, nothing lost and nothing twice; `after` is an event's id.
    */
   async *stream(id, { after, signal } = {}) {
-    let since = now();
-    let pause = FIRST_PAUSE_S;
+    const patience = new Patience(this.patience);
     for (;;) {
       try {
         const headers = after ? { "Last-Event-ID": after } : {};
         const answer = await this._once(`/v1/jobs/${encodeURIComponent(id)}/events`, { headers, signal });
         if (answer.status === 204) return;
         for await (const event of parse(answer.body)) {
-          [after, since, pause] = [event.id, now(), FIRST_PAUSE_S];
+          after = event.id;
+          patience.renew();
           if (event.type === "error") event.type = "failed"; // its name in the first version
           yield event;
           if (event.type === "done" || event.type === "failed") return;
         }
         throw new Unreachable("the stream of events broke off");
       } catch (error) {
-        pause = await this._rest(error, since, pause, signal);
+        await this._rest(error, patience, signal);
       }
     }
   }
@@ -172,13 +173,12 @@ export class Murmur {
   }
 
   async _answer(path, init = {}, send) {
-    const since = now();
-    let pause = FIRST_PAUSE_S;
+    const patience = new Patience(this.patience);
     for (;;) {
       try {
         return await this._once(path, init, send);
       } catch (error) {
-        pause = await this._rest(error, since, pause, init.signal);
+        await this._rest(error, patience, init.signal);
       }
     }
   }
@@ -196,16 +196,13 @@ export class Murmur {
     throw new ApiError(problem, answer.status, { retryAfter, requestId: answer.headers.get("x-request-id") });
   }
 
-  /** Rest before another try, and give the next pause; throw what can't be mended by waiting. */
-  async _rest(error, since, pause, signal) {
+  /** Rest before another try; throw what can't be mended by waiting. */
+  async _rest(error, patience, signal) {
     if (signal?.aborted || (error instanceof ApiError && !BUSY.has(error.status))) throw error;
     const away = error instanceof MurmurError ? error : new Unreachable(`no answer from the platform: ${error.message}`);
-    // Not all at the same moment, when a platform comes back.
-    const rest = error.retryAfter ?? pause * (0.75 + Math.random() / 2);
-    if (now() - since + rest > this.patience) throw away;
+    const rest = patience.pauseAfter(away);
     this.onRetry?.(rest, away);
     await sleep(rest, signal);
-    return Math.min(2 * pause, LONGEST_PAUSE_S);
   }
 
   /** `fetch` for uploads whose progress is watched, which browsers tell by XMLHttpRequest only. */
@@ -232,6 +229,33 @@ export class Murmur {
         signal?.addEventListener("abort", () => request.abort(), { once: true });
         request.send(body);
       });
+  }
+}
+
+/** One request's, or one stream's, as long as it gets nowhere: from its first failure on, without tries that last long. */
+class Patience {
+  constructor(seconds) {
+    this.seconds = seconds;
+    this.renew();
+  }
+
+  /** There was an answer: begin anew. */
+  renew() {
+    Object.assign(this, { deadline: null, resumed: 0, pause: FIRST_PAUSE_S });
+  }
+
+  /** Seconds to rest before another try; throws the error when patience has run out. */
+  pauseAfter(error) {
+    const failed = now();
+    const lasted = failed - this.resumed;
+    if (this.deadline === null) this.deadline = failed + this.seconds;
+    else if (lasted > LONGEST_PAUSE_S) this.deadline += lasted;
+    // Not all at the same moment, when a platform comes back.
+    const rest = error.retryAfter ?? this.pause * (0.75 + Math.random() / 2);
+    if (failed + rest >= this.deadline) throw error;
+    this.resumed = failed + rest;
+    this.pause = Math.min(2 * this.pause, LONGEST_PAUSE_S);
+    return rest;
   }
 }
 

@@ -40,8 +40,8 @@ class Client(Connection):
         url: Where the platform's API is; by default `MURMUR_URL`, or this machine.
         api_key: Sent with every call where the platform asks for one; by default `MURMUR_API_KEY`.
         timeout_s: Longest silence of the server.
-        patience_s: How long a call is tried again while the platform is away (a restart) or answers 429, 502, 503 or
-            504; after the `Retry-After` that it names, or growing pauses. 0: never.
+        patience_s: How long, from its first failure on, a call is tried again while the platform is away (a restart)
+            or answers 429, 502, 503 or 504; after the `Retry-After` that it names, or growing pauses. 0: never.
     """
 
     def __init__(

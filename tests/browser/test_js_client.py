@@ -269,6 +269,30 @@ def test_a_stream_is_taken_up_after_its_last_whole_event_and_ends_with_the_job(n
     ]
 
 
+def test_patience_is_counted_from_the_first_failure_without_what_lasts_long(node: str) -> None:
+    script = """
+        let clock = 0;
+        performance.now = () => clock * 1000;
+        const after = (seconds, answer) => () => {
+          clock += seconds;
+          return answer();
+        };
+        const busy = json(503, {}, { "retry-after": "0.001" });
+        print((await faked([after(70, busy), after(70, busy), json(202, queued)]).submit(new Uint8Array(1))).id);
+        const broken = () => new Response(new ReadableStream({
+          pull(to) {
+            clock += 300;
+            to.error(new TypeError("broken"));
+          },
+        }));
+        for await (const event of faked([broken, () => new Response(null, { status: 204 })]).stream("j1")) print(event);
+        const begun = asked.length;
+        await faked([after(10, busy)]).job("j1").catch(code);
+        print(asked.length - begun);
+    """
+    assert faked(node, script) == ["j1", ["ApiError", "http_503", "status 503"], 7]
+
+
 def test_who_gives_up_waits_for_nothing_more(node: str) -> None:
     script = """
         const giving = new AbortController();

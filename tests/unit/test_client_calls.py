@@ -31,9 +31,12 @@ class Platform:
     def __init__(self) -> None:
         self.answers: list[httpx.Response | Exception] = []
         self.asked: list[httpx.Request] = []
+        self.takes_s = 0.0
+        self.now = 0.0
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         self.asked.append(request)
+        self.now += self.takes_s
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, Exception):
             raise answer
@@ -79,6 +82,13 @@ def refused(asks: Asks, platform: Platform, *answer: httpx.Response) -> ApiError
     with pytest.raises(ApiError) as caught:
         asks(lambda client: client.job("j1"), patience_s=0)
     return caught.value
+
+
+@pytest.fixture
+def clock(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> Platform:
+    """The platform, by whose clock patience is counted: it goes on by what each answer takes."""
+    monkeypatch.setattr("murmur.client.retry.time", SimpleNamespace(monotonic=lambda: platform.now))
+    return platform
 
 
 def stream(*events: str, status: int = 200) -> httpx.Response:
@@ -169,6 +179,39 @@ def test_a_submit_is_looked_up_no_longer_than_the_patience(asks: Asks, platform:
     platform.answers = [unknown, httpx.Response(503, headers={"retry-after": "60"}), httpx.Response(200, json=JOB)]
     with pytest.raises(Unavailable):
         asks(lambda client: client.submit(b"sound"), patience_s=30)
+
+
+def test_an_upload_that_lasted_longer_than_the_patience_is_tried_again_when_it_breaks(
+    asks: Asks, clock: Platform
+) -> None:
+    clock.takes_s = 70
+    clock.answers = [httpx.WriteError("broken"), httpx.Response(503), httpx.Response(202, json=JOB)]
+    assert asks(lambda client: client.submit(b"sound"), patience_s=60).id == "j1"
+
+
+def test_a_stream_that_was_quiet_for_longer_than_the_patience_is_taken_up_again(asks: Asks, clock: Platform) -> None:
+    clock.takes_s = 300
+    clock.answers = [httpx.ReadError("broken"), stream(": still here"), stream(status=204)]
+    assert asks(lambda client: client.events("j1"), patience_s=60) == []
+    assert len(clock.asked) == 3
+
+
+def test_a_platform_that_is_silent_again_and_again_is_asked_no_longer_than_the_patience(
+    asks: Asks, clock: Platform
+) -> None:
+    clock.takes_s = 60
+    clock.answers = [httpx.ReadTimeout("silent")]
+    with pytest.raises(ApiError, match="silent"):
+        asks(lambda client: client.job("j1"), patience_s=60)
+    assert len(clock.asked) == 2
+
+
+def test_a_platform_that_refuses_at_once_is_asked_no_longer_than_the_patience(asks: Asks, clock: Platform) -> None:
+    clock.takes_s = 10
+    clock.answers = [httpx.Response(503, headers={"retry-after": "0"})]
+    with pytest.raises(Unavailable):
+        asks(lambda client: client.job("j1"), patience_s=60)
+    assert len(clock.asked) == 7
 
 
 def test_a_transcription_is_waited_for_no_longer_than_was_asked(asks: Asks, platform: Platform) -> None:
