@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import httpx
 
 from murmur.client.calls import Call
-from murmur.client.errors import ended, refusal
+from murmur.client.errors import Unreachable, ended, refusal
 from murmur.client.responses import RemoteJob, Status
 
 T = TypeVar("T")
@@ -18,10 +18,17 @@ HELD_S = 10.0
 
 
 class Connection:
-    """One platform, as `Client` and `AsyncClient` know it; neither waits nor sends anything itself."""
+    """
+    One platform, as `Client` and `AsyncClient` know it; neither waits nor sends anything itself.
+
+    Raises:
+        Unreachable: *url*, or `MURMUR_URL`, is no address.
+    """
 
     def __init__(self, url: str | None, *, timeout_s: float, patience_s: float, api_key: str | None) -> None:
         self.url = (url or os.environ.get("MURMUR_URL") or DEFAULT_URL).rstrip("/")
+        if not _is_address(self.url):
+            raise Unreachable("unreachable", f"{self.url!r} is no platform's address; one looks like {DEFAULT_URL}", 0)
         self._timeout_s = timeout_s
         self._patience_s = patience_s
         api_key = api_key or os.environ.get("MURMUR_API_KEY")
@@ -39,6 +46,13 @@ class Connection:
         if response.is_success or response.status_code in call.also:
             return response
         raise refusal(response)
+
+
+def _is_address(url: str) -> bool:
+    try:
+        return httpx.URL(url).scheme in ("http", "https")
+    except httpx.InvalidURL:
+        return False
 
 
 class Wait:

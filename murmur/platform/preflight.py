@@ -17,7 +17,9 @@ SAFETENSORS = "model.safetensors", "model.safetensors.index.json"
 
 
 def check_port(host: str, port: int) -> None:
-    """Raise CliError when nobody could listen there."""
+    """Raise CliError when nobody could listen there, or nobody would know where."""
+    if port == 0:
+        raise CliError("port 0 is any that is free, and nobody would find the API there; choose one with --port")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:

@@ -250,6 +250,17 @@ def test_nobody_there_is_an_error_that_names_the_address(asks: Asks, platform: P
     assert error.value.code == "unreachable"
 
 
+@pytest.mark.parametrize("url", ["http://[::1", "::1:8000", "http://murmur:x", "127.0.0.1:8000", "localhost:8000"])
+def test_what_is_no_address_is_said_at_once(
+    asks: Asks, platform: Platform, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv("MURMUR_URL", url)
+    platform.answers = [httpx.Response(200, json=JOB)]
+    with pytest.raises(ApiError, match=r"is no platform's address; one looks like http://127\.0\.0\.1:8000") as error:
+        asks(lambda client: client.job("j1"), url="")
+    assert repr(url) in error.value.message
+
+
 def test_every_try_of_a_submit_has_one_key(asks: Asks, platform: Platform) -> None:
     platform.answers = [httpx.Response(503), httpx.Response(202, json=JOB)]
     asks(lambda client: client.submit(b"sound"))

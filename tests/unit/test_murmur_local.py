@@ -148,6 +148,18 @@ def test_a_platform_that_listens_everywhere_is_reached_over_loopback() -> None:
     assert PlatformConfig(host="::", port=1).url == "http://[::1]:1"
 
 
+def test_a_platform_that_listens_on_one_address_is_reached_there() -> None:
+    assert PlatformConfig(host="10.0.0.1", port=1).url == "http://10.0.0.1:1"
+    assert PlatformConfig(host="::1", port=1).url == "http://[::1]:1"
+
+
+def test_a_platform_that_would_listen_on_any_free_port_starts_nothing(ended_by: list[str], tmp_path: Path) -> None:
+    layout = PlatformConfig(port=0)
+    with pytest.raises(CliError, match="--port"), up.running(Settings(data_dir=tmp_path), layout, Terminal()):
+        pass
+    assert ended_by == []
+
+
 def local(tmp_path: Path, *, lock: int | None = None, workers: int = 2, **changes: Any) -> LocalPlatform:
     """A platform whose supervisor only takes note; ``started``, ``adopted`` and ``stopped`` are its."""
     settings = Settings(data_dir=tmp_path, **changes)

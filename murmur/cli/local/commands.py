@@ -29,7 +29,7 @@ models_app = typer.Typer(help="Models: list served and local ones, download more
 
 
 def up(
-    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port of the API [8000].")] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port of the API [8000].")] = None,
     host: Annotated[str | None, typer.Option(help="Address that the API listens on [127.0.0.1].")] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, max=64, help="Worker processes [one; with GPUs one for each].")
