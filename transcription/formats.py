@@ -5,6 +5,7 @@ from typing import Any
 
 from transcription.languages import LANGUAGES
 from transcription.options import ResponseFormat
+from transcription.result_warning import one_line
 from transcription.transcript import Segment, Transcript, Word
 
 CONTENT_TYPES = {
@@ -60,13 +61,13 @@ def warnings_of(transcript: Transcript) -> list[dict[str, Any]]:
 
 def as_text(transcript: Transcript) -> str:
     """One line for each segment; where speakers or channels were asked for it begins with the name."""
-    return "".join(f"{_voice_prefix(segment)}{segment.text.strip()}\n" for segment in transcript.segments)
+    return "".join(f"{_voice_prefix(segment)}{' '.join(segment.text.split())}\n" for segment in transcript.segments)
 
 
 def as_srt(transcript: Transcript) -> str:
     """SubRip: numbered cues, times with a comma before the milliseconds; a speaker's or channel's name comes first."""
     cues = (
-        f"{index}\n{_clock(s.start, ',')} --> {_clock(s.end, ',')}\n{_cue(_voice_prefix(s) + s.text.strip())}\n"
+        f"{index}\n{_clock(s.start, ',')} --> {_clock(s.end, ',')}\n{one_line(_voice_prefix(s) + s.text)}\n"
         for index, s in enumerate(transcript.segments, start=1)
     )
     return "\n".join(cues)
@@ -78,9 +79,9 @@ def as_vtt(transcript: Transcript) -> str:
 
     A speaker or a channel is a voice span, ``<v Anna>``.
     """
-    notes = "".join(f"\nNOTE warning: {_cue(warning.line)}\n" for warning in transcript.warnings)
+    notes = "".join(f"\nNOTE warning: {one_line(warning.line)}\n" for warning in transcript.warnings)
     cues = (
-        f"\n{_clock(s.start, '.')} --> {_clock(s.end, '.')}\n{_voice(s)}{_escape(_cue(s.text))}\n"
+        f"\n{_clock(s.start, '.')} --> {_clock(s.end, '.')}\n{_voice(s)}{_escape(one_line(s.text))}\n"
         for s in transcript.segments
     )
     return "WEBVTT\n" + notes + "".join(cues)
@@ -96,8 +97,8 @@ def as_tsv(transcript: Transcript) -> str:
     column = "channel" if by_channel else "speaker"
     named = by_channel or any(segment.speaker is not None for segment in transcript.segments)
     lines = (
-        f"{round(s.start * 1000)}\t{round(s.end * 1000)}\t{s.text.strip().replace(chr(9), ' ')}"
-        + (f"\t{_cue(s.voice or '')}\n" if named else "\n")
+        f"{round(s.start * 1000)}\t{round(s.end * 1000)}\t{' '.join(s.text.split())}"
+        + (f"\t{one_line(s.voice or '')}\n" if named else "\n")
         for s in transcript.segments
     )
     return f"start\tend\ttext{chr(9) + column if named else ''}\n" + "".join(lines)
@@ -150,20 +151,15 @@ def _spoken(part: Segment | Word) -> dict[str, Any]:
 
 
 def _voice_prefix(segment: Segment) -> str:
-    return "" if segment.voice is None else f"{_cue(segment.voice)}: "
+    return "" if segment.voice is None else f"{one_line(segment.voice)}: "
 
 
 def _voice(segment: Segment) -> str:
-    return "" if segment.voice is None else f"<v {_escape(_cue(segment.voice))}>"
+    return "" if segment.voice is None else f"<v {_escape(one_line(segment.voice))}>"
 
 
 def _ms(seconds: float) -> float:
     return round(seconds, 3)
-
-
-def _cue(text: str) -> str:
-    """A cue's text can't hold an arrow or an empty line: either would end it."""
-    return " ".join(text.split()).replace("-->", "->")
 
 
 def _escape(text: str) -> str:

@@ -1,5 +1,6 @@
 """Result warnings: what a transcript lacks, or where its times may be off, so that nothing is lost in silence."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
@@ -92,6 +93,11 @@ class WarningList:
         return iter(sorted(every, key=lambda warning: (warning.start is not None, warning.start or 0.0)))
 
 
+def one_line(text: str) -> str:
+    """*text* as a subtitle's cue or a comment can hold it: an empty line or an arrow would end those."""
+    return re.sub("-{2,}>", "->", " ".join(text.split()))
+
+
 def warning_codes(warnings: Iterable[ResultWarning]) -> str:
     """The codes of *warnings* as the header `Murmur-Warnings` has them; empty for a perfect result."""
     return ", ".join(sorted({warning.code.value for warning in warnings}))
@@ -143,5 +149,4 @@ def _sum(a: float | None, b: float | None) -> float | None:
 
 def _printable(text: str) -> str:
     """One line of text that no format takes for anything else."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in text[: 2 * MOST_CHARACTERS]).split())
-    return line.replace("-->", "->")[:MOST_CHARACTERS]
+    return one_line("".join(c if c.isprintable() else " " for c in text[: 2 * MOST_CHARACTERS]))[:MOST_CHARACTERS]

@@ -12,8 +12,8 @@ export function written(format, transcript, segments) {
 }
 
 const WRITERS = {
-  text: (_, segments) => segments.map((segment) => `${saidBy(segment)}${segment.text.trim()}\n`).join(""),
-  srt: (_, segments) => segments.map((segment, index) => `${index + 1}\n${times(segment, ",")}\n${cue(saidBy(segment) + segment.text.trim())}\n`).join("\n"),
+  text: (_, segments) => segments.map((segment) => `${saidBy(segment)}${line(segment.text)}\n`).join(""),
+  srt: (_, segments) => segments.map((segment, index) => `${index + 1}\n${times(segment, ",")}\n${cue(saidBy(segment) + segment.text)}\n`).join("\n"),
   vtt: (_, segments) => `WEBVTT\n${segments.map((segment) => `\n${times(segment, ".")}\n${voice(segment)}${escaped(cue(segment.text))}\n`).join("")}`,
   json(transcript, segments) {
     const clean = segments.map(({ original, ...segment }) => segment);
@@ -54,8 +54,9 @@ export function retimed(segment, text) {
 
 const round = (seconds) => Math.round(seconds * 1000) / 1000;
 const times = ({ start, end }, mark) => `${stamp(start, mark)} --> ${stamp(end, mark)}`;
+const line = (text) => text.trim().split(/\s+/).join(" ");
 // A cue's text can't hold an arrow or an empty line: either would end it.
-const cue = (text) => text.trim().split(/\s+/).join(" ").replaceAll("-->", "->");
+const cue = (text) => line(text).replace(/-{2,}>/g, "->");
 // A speaker's name, or a channel's, comes first: with a colon, or as a voice span.
 export const voiceOf = ({ speaker, channel, channel_name: name }) => speaker ?? (channel ? (name ?? `Channel ${channel}`) : null);
 const saidBy = (segment) => (voiceOf(segment) ? `${cue(voiceOf(segment))}: ` : "");

@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from hypothesis import given, settings
+import pytest
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from transcription.formats import (
@@ -101,7 +102,8 @@ def test_every_format_has_a_writer_a_type_and_an_extension() -> None:
 
 
 @settings(deadline=None)
-@given(st.text(), st.floats(0, 1e6))
+@given(st.text() | st.text("-> \n"), st.floats(0, 1e6))
+@example("a ---> b", 0.0)
 def test_no_text_breaks_a_cue_out_of_its_place(text: str, start: float) -> None:
     talk = transcript(Segment(start, start + 1, text))
     assert as_srt(talk).count("-->") == 1
@@ -177,3 +179,10 @@ def test_vtt_tells_what_is_lacking_as_a_comment() -> None:
 
 def test_a_tab_in_the_text_makes_no_column() -> None:
     assert as_tsv(transcript(Segment(0, 1, " a\tb\t"))).splitlines()[1] == "0\t1000\ta b"
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r", "\u2028", "\x0b", "\n\n"])
+def test_an_end_of_line_in_the_text_makes_no_line(end: str) -> None:
+    talk = transcript(Segment(0, 1, f" a{end}b{end}"))
+    assert as_tsv(talk) == "start\tend\ttext\n0\t1000\ta b\n"
+    assert as_text(talk) == "a b\n"

@@ -45,7 +45,7 @@ def test_warnings_are_in_the_order_of_time_those_of_the_whole_first() -> None:
 
 
 def test_message_is_one_short_line_that_no_format_takes_for_anything_else() -> None:
-    (found,) = parsed([DAMAGED | {"message": "a --> b\n\n\x1b[31m" + "x" * 5000}])
+    (found,) = parsed([DAMAGED | {"message": "a ---> b\n\n\x1b[31m" + "x" * 5000}])
     assert found.message.startswith("a -> b [31mxxx")
     assert len(found.message) == MOST_CHARACTERS
 
