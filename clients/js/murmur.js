@@ -135,7 +135,7 @@ export class Murmur {
   async result(id, format = "verbose_json", { partial, signal } = {}) {
     const path = `/v1/jobs/${encodeURIComponent(id)}/result${query({ format, partial })}`;
     const answer = await this._answer(path, { signal });
-    return format.endsWith("json") ? answer.json() : answer.text();
+    return format.endsWith("json") ? parsed(answer) : answer.text();
   }
 
   /** Give a job up. */
@@ -169,7 +169,7 @@ export class Murmur {
   }
 
   async _json(path, init, send) {
-    return (await this._answer(path, init, send)).json();
+    return parsed(await this._answer(path, init, send));
   }
 
   async _answer(path, init = {}, send) {
@@ -278,6 +278,17 @@ export async function verifyWebhook(body, headers, secret) {
     if (one.startsWith("v1,") && (await subtle.verify("HMAC", key, bytes(one.slice(3)), signed))) return true;
   }
   return false;
+}
+
+/** An answer's JSON. ApiError: it is none, but a login page in between or another server's. */
+async function parsed(answer) {
+  const text = await answer.text();
+  try {
+    return JSON.parse(text);
+  } catch {
+    const detail = `the answer isn't a platform's (${answer.headers.get("content-type") ?? "no content type"})`;
+    throw new ApiError({ code: "unexpected_answer", detail }, answer.status);
+  }
 }
 
 async function* parse(body) {

@@ -263,13 +263,13 @@ class AsyncClient(Connection):
         asked = call
         while True:
             try:
-                return asked.read(await self._send(asked, upload if asked is call else None))
+                return await self._send(asked, upload if asked is call else None)
             except ApiError as error:
                 if asked is call or not isinstance(error, NotFound):
                     await asyncio.sleep(patience.pause_after(error))
                 asked = calls.after(error, call, asked)
 
-    async def _send(self, call: Call[T], upload: Upload | None) -> httpx.Response:
+    async def _send(self, call: Call[T], upload: Upload | None) -> T:
         """One try. ApiError."""
         try:
             if upload is None:
@@ -279,4 +279,4 @@ class AsyncClient(Connection):
                     response = await self._http.request(**self._arguments(call, body))
         except httpx.TransportError as error:
             raise unreachable(self.url, error) from error
-        return self._accepted(call, response)
+        return self._answer(call, response)

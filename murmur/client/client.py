@@ -274,13 +274,13 @@ class Client(Connection):
         asked = call
         while True:
             try:
-                return asked.read(self._send(asked, upload if asked is call else None))
+                return self._send(asked, upload if asked is call else None)
             except ApiError as error:
                 if asked is call or not isinstance(error, NotFound):
                     time.sleep(patience.pause_after(error))
                 asked = calls.after(error, call, asked)
 
-    def _send(self, call: Call[T], upload: Upload | None) -> httpx.Response:
+    def _send(self, call: Call[T], upload: Upload | None) -> T:
         """One try. ApiError."""
         try:
             if upload is None:
@@ -290,4 +290,4 @@ class Client(Connection):
                     response = self._http.request(**self._arguments(call, body))
         except httpx.TransportError as error:
             raise unreachable(self.url, error) from error
-        return self._accepted(call, response)
+        return self._answer(call, response)

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import httpx
 
 from murmur.client.calls import Call
-from murmur.client.errors import Unreachable, ended, refusal
+from murmur.client.errors import Unreachable, ended, refusal, unexpected
 from murmur.client.responses import RemoteJob, Status
 
 T = TypeVar("T")
@@ -40,12 +40,14 @@ class Connection:
         # The server is silent for as long as it was asked to wait.
         return {"method": call.method, "url": call.path, "timeout": self._timeout_s + call.held_s, **content}
 
-    @staticmethod
-    def _accepted(call: Call[T], response: httpx.Response) -> httpx.Response:
-        """The answer, if it is one. ApiError: it is a refusal."""
-        if response.is_success or response.status_code in call.also:
-            return response
-        raise refusal(response)
+    def _answer(self, call: Call[T], response: httpx.Response) -> T:
+        """What *response* means. ApiError: it is a refusal, or nothing that a platform says."""
+        if not (response.is_success or response.status_code in call.also):
+            raise refusal(response)
+        try:
+            return call.read(response)
+        except (ValueError, LookupError, TypeError) as error:
+            raise unexpected(self.url, response, error) from error
 
 
 def _is_address(url: str) -> bool:

@@ -143,6 +143,13 @@ def refusal(response: httpx.Response) -> ApiError:
     )
 
 
+def unexpected(url: str, response: httpx.Response, error: Exception) -> ApiError:
+    """A success that isn't one of a platform's: a login page in between, another server, another version."""
+    kind = response.headers.get("content-type", "no content type")
+    said = f"the answer from {url} isn't a platform's ({kind}): {str(error).partition(chr(10))[0]}"
+    return ApiError("unexpected_answer", said, response.status_code)
+
+
 def unreachable(url: str, error: httpx.TransportError) -> Unreachable:
     """No answer from *url*."""
     return Unreachable("unreachable", f"no answer from {url}: {str(error) or type(error).__name__}", 0)

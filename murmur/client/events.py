@@ -1,7 +1,8 @@
 """A job's events over HTTP: server-sent events, taken up again after the last one where a connection breaks."""
 
 import json
-from collections.abc import AsyncIterator, Iterable, Iterator
+import re
+from collections.abc import AsyncIterator, Iterator
 
 import httpx
 
@@ -12,14 +13,23 @@ OLD_NAMES = {"error": "failed"}
 """What events were called in the first version."""
 
 
+_LINE_END = re.compile(r"\r\n|\n|\r(?!$)")
+"""Not what `str.splitlines` takes for one besides: JSON may hold it. A last CR may be half of one."""
+
+
 class EventParser:
-    """Lines in, events out; comments, and an event that breaks off, are skipped."""
+    """Text in, events out; comments, and an event that breaks off, are skipped."""
 
     def __init__(self) -> None:
+        self._rest = ""
         self._fields: dict[str, str] = {}
 
-    def feed(self, line: str) -> RemoteEvent | None:
-        """Take one line, without its end; an event where it was the last line of one."""
+    def feed(self, text: str) -> list[RemoteEvent]:
+        """Take the next piece of the stream; the events that end in it."""
+        *lines, self._rest = _LINE_END.split(self._rest + text)
+        return [event for line in lines if (event := self._take(line))]
+
+    def _take(self, line: str) -> RemoteEvent | None:
         if line:
             name, _, value = line.partition(":")
             self._fields[name] = value.removeprefix(" ")
@@ -31,22 +41,16 @@ class EventParser:
         return RemoteEvent(id=fields["id"], type=kind, data=json.loads(fields["data"]))
 
 
-def events(lines: Iterable[str]) -> Iterator[RemoteEvent]:
-    """Parse a stream's *lines*."""
-    parser = EventParser()
-    for line in lines:
-        if event := parser.feed(line):
-            yield event
-
-
 def stream(http: httpx.Client, job_id: str, after: str | None) -> Iterator[RemoteEvent | None]:
     """One connection's events; None at its end when there are no more. ApiError: it broke off, or was refused."""
+    parser = EventParser()
     try:
         with http.stream("GET", f"/v1/jobs/{job_id}/events", headers=_headers(after)) as answer:
             if answer.is_error:
                 answer.read()
                 raise refusal(answer)
-            yield from events(answer.iter_lines())
+            for text in answer.iter_text():
+                yield from parser.feed(text)
             if answer.status_code == httpx.codes.NO_CONTENT:
                 yield None
     except httpx.TransportError as error:
@@ -62,8 +66,8 @@ async def astream(http: httpx.AsyncClient, job_id: str, after: str | None) -> As
             if answer.is_error:
                 await answer.aread()
                 raise refusal(answer)
-            async for line in answer.aiter_lines():
-                if event := parser.feed(line):
+            async for text in answer.aiter_text():
+                for event in parser.feed(text):
                     yield event
             if answer.status_code == httpx.codes.NO_CONTENT:
                 yield None

@@ -223,7 +223,11 @@ def test_refusals_are_told_at_once_and_whole_and_busy_platforms_for_as_long_as_t
         await faked([json(200, { ...queued, status: "canceled" })]).wait("j1").catch(code);
         print((await faked([json(200, queued), json(200, { ...queued, status: "completed" })]).wait("j1")).status);
         print(await faked([() => new Response("1\\n")]).result("j1", "srt"));
+        const page = () => new Response("<h1>", { headers: { "content-type": "text/html" } });
+        await faked([page]).job("j1").catch(code);
+        await faked([page]).result("j1").catch(code);
     """
+    page = ["ApiError", "unexpected_answer", "the answer isn't a platform's (text/html)"]
     assert faked(node, script) == [
         ["ApiError", "invalid_option", "beam_size: 0"],
         [422, "r1", None],
@@ -237,6 +241,8 @@ def test_refusals_are_told_at_once_and_whole_and_busy_platforms_for_as_long_as_t
         ["JobEnded", None, "job j1 is canceled"],
         "completed",
         "1\n",
+        page,
+        page,
     ]
 
 

@@ -18,6 +18,7 @@ import pytest
 from murmur.client.async_client import AsyncClient
 from murmur.client.client import Client
 from murmur.client.errors import ApiError, JobFailed, NotFound, Unavailable
+from murmur.client.events import EventParser
 from murmur.client.responses import RemoteEvent, RemoteJob
 from murmur.client.uploads import Upload, Watched
 
@@ -259,6 +260,39 @@ def test_what_is_no_address_is_said_at_once(
     with pytest.raises(ApiError, match=r"is no platform's address; one looks like http://127\.0\.0\.1:8000") as error:
         asks(lambda client: client.job("j1"), url="")
     assert repr(url) in error.value.message
+
+
+@pytest.mark.parametrize("body", [b"<h1>Please log in</h1>", b"\xff\xfe", b'{"hello": "world"}', b"[]"])
+@pytest.mark.parametrize("ask", [lambda client: client.job("j1"), lambda client: client.workers()], ids=["job", "list"])
+def test_a_success_that_is_no_platform_s_is_one_sentence_and_not_tried_again(
+    asks: Asks, platform: Platform, ask: Callable[[Any], Any], body: bytes
+) -> None:
+    platform.answers = [httpx.Response(200, content=body, headers={"content-type": "text/html"})]
+    with pytest.raises(ApiError) as error:
+        asks(ask)
+    assert "the answer from http://murmur isn't a platform's (text/html): " in error.value.message
+    assert "\n" not in error.value.message
+    assert (error.value.code, error.value.status, len(platform.asked)) == ("unexpected_answer", 200, 1)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_events_hold_whatever_json_may_in_whatever_pieces_they_come(end: str) -> None:
+    text = "a\u2028b\u2029c\x85d"
+    whole = "".join(
+        f"event: segment{end}id: {number}{end}data: {json.dumps({'text': text}, ensure_ascii=False)}{end}{end}"
+        for number in range(2)
+    )
+    for size in range(1, len(whole)):
+        parser = EventParser()
+        pieces = [whole[at : at + size] for at in range(0, len(whole), size)]
+        events = [event for piece in [*pieces, ":"] for event in parser.feed(piece)]
+        assert [(event.id, event.data["text"]) for event in events] == [("0", text), ("1", text)]
+
+
+def test_a_stream_s_events_end_at_no_line_separator_of_the_text(asks: Asks, platform: Platform) -> None:
+    done = 'event: done\nid: 1.1\ndata: {"status": "a\u2028b\x85c"}'
+    platform.answers = [stream(done)]
+    assert [event.data["status"] for event in asks(lambda client: client.events("j1"))] == ["a\u2028b\x85c"]
 
 
 def test_every_try_of_a_submit_has_one_key(asks: Asks, platform: Platform) -> None:
