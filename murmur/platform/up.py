@@ -112,7 +112,7 @@ def with_model(settings: Settings, terminal: Terminal) -> Settings:
     model = model_hub.choose(settings)
     if settings.model == "auto" and model == "demo":
         terminal.panel(NO_HUB, title="NO REAL MODEL", style="bold yellow")
-    if model in CHECKPOINTS and not model_hub.downloaded(settings.model_dir, f"Systran/faster-whisper-{model}"):
+    if model in CHECKPOINTS and not model_hub.downloaded(settings.model_dir, model):
         terminal.say(f"the model {model} isn't in {settings.model_dir} yet: fetching it, this happens once")
         download(model, settings)
     return settings.model_copy(update={"model": model})

@@ -17,7 +17,7 @@ from murmur.platform import allocator, launchd
 from murmur.platform.data_dir import claimed
 from murmur.platform.environment import absolute, borrow, exported, load
 from murmur.platform.local import ONE_THREAD, ROOT, worker_argv
-from murmur.platform.log_file import LogFile
+from murmur.platform.log_file import KEPT, LogFile
 from murmur.platform.processes import Program, Sink
 from murmur.platform.supervisor import Supervisor
 from murmur.platform.terminal import Terminal
@@ -58,7 +58,7 @@ def worker(  # noqa: PLR0917  typer makes options of them
     data_dir: Annotated[Path | None, typer.Option(help="Models and copies of audio [~/.murmur].")] = None,
     env_file: Annotated[Path | None, typer.Option(help="File with MURMUR_ variables, like .env.")] = None,
     log_file: Annotated[
-        Path | None, typer.Option(help="Log to this file: 10 MB at most, five older ones are kept.")
+        Path | None, typer.Option(help=f"Log to this file: a day or 10 MB at most, {KEPT} older ones are kept.")
     ] = None,
     awake: Annotated[bool, typer.Option(help="Keep a Mac from sleeping while the worker runs.")] = True,
 ) -> None:

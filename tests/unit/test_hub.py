@@ -4,7 +4,9 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
+from faster_whisper import utils
 
+from transcription.models import REPOSITORIES
 from transcription.settings import Settings
 from transcription.storage import model_hub
 
@@ -61,6 +63,14 @@ def test_what_was_downloaded_before_needs_no_hub(tmp_path: Path) -> None:
     assert model_hub.choose(settings) == "demo"
     (snapshot / "model.bin").write_bytes(b"weights")
     assert model_hub.choose(settings) == "base"
+
+
+def test_every_published_model_is_looked_for_where_it_is_fetched_to(tmp_path: Path) -> None:
+    assert REPOSITORIES == utils._MODELS
+    snapshot = tmp_path / "models--mobiuslabsgmbh--faster-whisper-large-v3-turbo/snapshots/1234"
+    snapshot.mkdir(parents=True)
+    (snapshot / "model.bin").write_bytes(b"weights")
+    assert [model for model in REPOSITORIES if model_hub.downloaded(tmp_path, model)] == ["large-v3-turbo", "turbo"]
 
 
 def test_a_hub_switched_off_is_not_asked(address: str, monkeypatch: pytest.MonkeyPatch) -> None:

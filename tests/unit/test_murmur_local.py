@@ -25,7 +25,6 @@ from murmur.platform.terminal import Terminal
 from murmur.platform.up import resolved, with_model
 from tests.free_port import free_port
 from transcription.settings import Lease, Ledger, Settings
-from transcription.storage import model_hub
 
 
 def test_settings_survive_the_way_through_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -94,7 +93,7 @@ def test_auto_is_base_once_that_has_been_fetched(
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     settings = Settings(data_dir=tmp_path)
-    snapshot = settings.model_dir / f"models--{model_hub.DEFAULT_REPOSITORY.replace('/', '--')}" / "snapshots" / "abc"
+    snapshot = settings.model_dir / "models--Systran--faster-whisper-base" / "snapshots" / "abc"
     snapshot.mkdir(parents=True)
     (snapshot / "model.bin").touch()
     assert with_model(settings, Terminal()).model == "base"
@@ -279,24 +278,28 @@ def test_a_platform_whose_port_is_taken_starts_nothing(ended_by: list[str], tmp_
     assert ended_by == []
 
 
+@pytest.mark.parametrize(
+    ("model", "repository"),
+    [("tiny", "Systran--faster-whisper-tiny"), ("turbo", "mobiuslabsgmbh--faster-whisper-large-v3-turbo")],
+)
 def test_a_model_is_fetched_into_the_directory_that_was_named_and_once(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, model: str, repository: str
 ) -> None:
     fetched: list[Any] = []
 
     def run(argv: list[str], *, env: dict[str, str], **_: object) -> SimpleNamespace:
         fetched.append((argv[-3:], env["MURMUR_DATA_DIR"]))
-        snapshot = tmp_path / "models" / "models--Systran--faster-whisper-tiny" / "snapshots" / "abc"
+        snapshot = tmp_path / "models" / f"models--{repository}" / "snapshots" / "abc"
         snapshot.mkdir(parents=True)
         (snapshot / "model.bin").touch()
         return SimpleNamespace(returncode=0)
 
     monkeypatch.setattr(subprocess, "run", run)
-    settings = Settings(data_dir=tmp_path, model="tiny")
+    settings = Settings(data_dir=tmp_path, model=model)
     assert settings.model_dir == tmp_path / "models"
     for _ in range(2):
-        assert with_model(settings, Terminal()).model == "tiny"
-    assert fetched == [(["models", "download", "tiny"], str(tmp_path))]
+        assert with_model(settings, Terminal()).model == model
+    assert fetched == [(["models", "download", model], str(tmp_path))]
 
 
 def test_exported_values_are_json_where_the_settings_read_json() -> None:

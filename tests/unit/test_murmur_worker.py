@@ -15,6 +15,7 @@ from murmur.errors import CliError
 from murmur.platform import launchd
 from murmur.platform import worker as module
 from murmur.platform.data_dir import claimed
+from murmur.platform.log_file import KEPT
 from murmur.platform.processes import Program
 from murmur.platform.worker import WorkerOptions
 from transcription.settings import Settings, Worker
@@ -34,6 +35,12 @@ def worker(*argv: str) -> Result:
     ran = CliRunner().invoke(app, ["worker", *argv])
     assert ran.exit_code == 0, ran.output
     return ran
+
+
+def test_help_tells_of_as_many_log_files_as_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    assert "14 older ones" in worker("--help").output
+    assert KEPT == 14
 
 
 def test_options_of_the_command_line_are_the_worker_s_settings(

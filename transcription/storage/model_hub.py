@@ -5,10 +5,10 @@ from pathlib import Path
 
 import httpx
 
+from transcription.models import REPOSITORIES
 from transcription.settings import Settings
 
 DEFAULT_MODEL = "base"
-DEFAULT_REPOSITORY = "Systran/faster-whisper-base"
 
 
 def hub_reachable(timeout_s: float = 3.0) -> bool:
@@ -16,16 +16,16 @@ def hub_reachable(timeout_s: float = 3.0) -> bool:
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
         return False
     endpoint = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
-    address = f"{endpoint.rstrip('/')}/{DEFAULT_REPOSITORY}/resolve/main/config.json"
+    address = f"{endpoint.rstrip('/')}/{REPOSITORIES[DEFAULT_MODEL]}/resolve/main/config.json"
     try:
         return httpx.head(address, timeout=timeout_s, follow_redirects=True).is_success
     except (httpx.HTTPError, httpx.InvalidURL):
         return False
 
 
-def downloaded(model_dir: Path, repository: str = DEFAULT_REPOSITORY) -> bool:
-    """Whether the weights of *repository* lie in *model_dir*, as the hub's client leaves them."""
-    snapshots = model_dir / f"models--{repository.replace('/', '--')}" / "snapshots"
+def downloaded(model_dir: Path, model: str = DEFAULT_MODEL) -> bool:
+    """Whether the weights of the published *model* lie in *model_dir*, as the hub's client leaves them."""
+    snapshots = model_dir / f"models--{REPOSITORIES[model].replace('/', '--')}" / "snapshots"
     return any(path.exists() for path in snapshots.glob("*/model.bin"))
 
 
