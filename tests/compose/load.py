@@ -216,10 +216,10 @@ class Load:
         """Read a stream to its end, and say whether that was the job's."""
         parser = EventParser()
         try:
-            for line in answer.iter_lines():
+            for text in answer.iter_text():
                 if self._over.is_set():
                     return False
-                if event := parser.feed(line):
+                for event in parser.feed(text):
                     self.events_doubled += event.id in seen
                     seen.add(event.id)
                     state["after"] = event.id
