@@ -95,6 +95,7 @@ async def _write(answer: httpx.Response, url: str, upload: Upload, limits: Limit
         head += chunk[: HEAD_BYTES - len(head)]
         await upload.write(chunk)
         _check_size(upload.size, limits)
+    answer.headers.encoding = "latin-1"  # as `disposition` takes a header, whichever bytes the name has
     named = disposition(answer.headers.get("content-disposition", ""))[1]
     return Fetched(safe_name(named or unquote(urlsplit(url).path)), head)
 

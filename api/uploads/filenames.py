@@ -8,7 +8,7 @@ from python_multipart.multipart import parse_options_header
 
 DEFAULT = "audio"
 _MAX_BYTES = 255
-_EXTENDED = re.compile(r"filename\*\s*=\s*(?:utf-8|iso-8859-1)'[^']*'([^;\s]+)", re.IGNORECASE)
+_EXTENDED = re.compile(r"filename\*\s*=\s*(utf-8|iso-8859-1)'[^']*'([^;\s]+)", re.IGNORECASE)
 
 
 def safe_name(name: str | None) -> str:
@@ -38,7 +38,7 @@ def disposition(header: str) -> tuple[str, str | None]:
     plain = parameters.get(b"filename")
     filename = None if plain is None else _text(plain)
     if extended:
-        filename = unquote(extended[1], errors="replace")
+        filename = unquote(extended[2], extended[1], "replace")
     return _text(parameters.get(b"name", b"")), filename
 
 
@@ -50,5 +50,8 @@ def content_disposition(source: str, extension: str) -> str:
 
 
 def _text(value: bytes) -> str:
-    """Parameters come as latin-1 for the header's sake; browsers and curl mean UTF-8."""
-    return value.decode(errors="replace")
+    """Browsers and curl mean UTF-8; what isn't that is latin-1."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")

@@ -70,6 +70,22 @@ def test_name_comes_from_the_client_else_from_the_server(api: httpx.Client, file
     assert answer.json()["audio"]["filename"] == "mine.wav"
 
 
+def test_server_s_name_is_read_however_it_is_written(api: httpx.Client, files: Receiver) -> None:
+    written = {
+        b'filename="plain.wav"': "plain.wav",
+        'filename="речь.wav"'.encode(): "речь.wav",
+        'filename="grüße.wav"'.encode("latin-1"): "grüße.wav",
+        b"filename=_.wav; filename*=UTF-8''%D1%80%D0%B5%D1%87%D1%8C.wav": "речь.wav",
+        b"filename*=iso-8859-1'de'gr%FC%DFe.wav": "grüße.wav",
+        "filename=\"речь.wav\"; filename*=UTF-8''talk.wav".encode(): "talk.wav",
+    }
+    files.answers += [
+        status(200, AUDIO, content_disposition=f"attachment; {header.decode('latin-1')}") for header in written
+    ]
+    answers = [api.post("/v1/jobs", json={"url": url(files)}).json() for _ in written]
+    assert [answer["audio"]["filename"] for answer in answers] == list(written.values())
+
+
 def test_redirects_are_followed_five_times_and_judged_each_time(api: httpx.Client, files: Receiver) -> None:
     hop = status(302, location="/next")
     files.answers += [hop] * 5 + [status(200, AUDIO)]
