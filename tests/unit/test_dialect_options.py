@@ -59,6 +59,12 @@ async def test_keywords_are_hotwords_and_what_has_no_effect_is_told(api: Bench) 
     assert answer.headers["murmur-job"] == job.id
 
 
+async def test_a_key_of_the_client_s_own_in_a_field_without_effect_stays_out_of_the_header(api: Bench) -> None:
+    form = {"metadata[имя]": "x", "metadata[a\r\nb]": "y", "timestamp_granularities[]": "segment"}
+    answer, _ = await answered(api, "/v1/audio/transcriptions", data=form)
+    assert (answer.status_code, answer.headers["warning"]) == (200, '299 - "without effect here: metadata"')
+
+
 async def test_who_asks_for_words_alone_gets_no_segments(api: Bench) -> None:
     form = {"response_format": "verbose_json", "timestamp_granularities[]": "word"}
     words = (await answered(api, "/v1/audio/transcriptions", data=form))[0].json()

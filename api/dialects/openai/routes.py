@@ -168,10 +168,10 @@ def options(
     brought = set(fields)
     stream_choice.diarized = speakers.asked(fields)
     unused = set() if stream_choice.diarized else brought & set(speakers.KNOWN)
-    fields = {name: value for name, value in fields.items() if name.partition("[")[0] not in IGNORED}
-    harmless = {name for name in fields if name.partition("[")[0] in HARMLESS}
-    stream_choice.ignored = tuple(sorted(harmless | unused))
-    fields = {name: value for name, value in fields.items() if name not in stream_choice.ignored}
+    fields = {name: value for name, value in fields.items() if _bare(name) not in IGNORED}
+    # Without what stands in brackets, which is the client's own and may not fit into a header.
+    stream_choice.ignored = tuple(sorted({_bare(name) for name in fields} & HARMLESS | unused))
+    fields = {name: value for name, value in fields.items() if _bare(name) not in stream_choice.ignored}
     if isinstance(fields.get("prompt"), str):
         fields["prompt"] = str(fields["prompt"])[-_PROMPT_LENGTH:]
     if stream_choice.diarized and task is Task.TRANSLATE:
@@ -234,6 +234,11 @@ def flag(value: object) -> bool:
         return _BOOL.validate_python(value)
     except ValidationError:
         raise InvalidOption(f"stream: must be true or false (got {str(value)[:40]!r})") from None
+
+
+def _bare(name: str) -> str:
+    """A field's name without a key or index in brackets: `metadata[user]` is `metadata`."""
+    return name.partition("[")[0]
 
 
 def _texts(value: object) -> list[str]:
