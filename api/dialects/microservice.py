@@ -1,5 +1,6 @@
 """The Transcription Microservice: transcribe at once or as a job, look jobs up, cancel and delete them."""
 
+import asyncio
 import time
 from typing import Annotated, Literal
 
@@ -31,6 +32,7 @@ from transcription.job import Job
 from transcription.job import Status as JobStatus
 from transcription.languages import LANGUAGES
 from transcription.options import ResponseFormat
+from transcription.transcript import Transcript
 
 router = APIRouter(prefix="/api/v1", tags=["microservice"])
 
@@ -102,11 +104,8 @@ async def transcribe(request: Request, platform: PlatformDep, caller: Caller) ->
     began = time.perf_counter()
     job = await _submit(request, platform, caller, ttl_s=platform.settings.api.sync_ttl_s)
     job, transcript = await transcribed(request, platform, job)
-    wanted = job.options.response_format
-    if wanted in {ResponseFormat.JSON, ResponseFormat.VERBOSE_JSON}:
-        out = transcript_out(job, transcript, processing_time=time.perf_counter() - began)
-        return Response(out.model_dump_json(), media_type="application/json")
-    return Response(str(WRITERS[wanted](transcript)), media_type=CONTENT_TYPES[wanted])
+    # Hours take as long to write here as in api/routes/results.py: nobody else shall wait for it.
+    return await asyncio.to_thread(_written, job, transcript, processing_time=time.perf_counter() - began)
 
 
 @router.post(
@@ -134,13 +133,17 @@ async def transcribe_async(request: Request, platform: PlatformDep, caller: Call
     "/status/{job_id}",
     operation_id="microservice_get_status",
     summary="Get a job (Microservice)",
+    response_model=MicroserviceJob,
     responses=documented(401, 403, 404, 429, 503),
 )
-async def status(platform: PlatformDep, caller: Caller, job_id: JobId) -> MicroserviceJob:
+async def status(platform: PlatformDep, caller: Caller, job_id: JobId) -> MicroserviceJob | Response:
     """The job as it is now, with its transcript once that is there."""
     job = await platform.jobs.get(job_id, tenant=caller.tenant)
-    transcript = await platform.jobs.transcript(job) if job.status is JobStatus.COMPLETED else None
-    return job_out(job, transcript)
+    if job.status is not JobStatus.COMPLETED:
+        return job_out(job)
+    transcript = await platform.jobs.transcript(job)
+    body = await asyncio.to_thread(lambda: job_out(job, transcript).model_dump_json())
+    return Response(body, media_type="application/json")
 
 
 @router.get(
@@ -222,6 +225,15 @@ async def _submit(request: Request, platform: Platform, caller: Principal, *, tt
 
     request_format = RequestFormat(options=options, ttl_s=ttl_s)
     return await submit(request, platform, tenant=caller.tenant, request_format=request_format)
+
+
+def _written(job: Job, transcript: Transcript, *, processing_time: float) -> Response:
+    """The transcript in the job's format; *processing_time* in seconds."""
+    wanted = job.options.response_format
+    if wanted in {ResponseFormat.JSON, ResponseFormat.VERBOSE_JSON}:
+        out = transcript_out(job, transcript, processing_time=processing_time)
+        return Response(out.model_dump_json(), media_type="application/json")
+    return Response(str(WRITERS[wanted](transcript)), media_type=CONTENT_TYPES[wanted])
 
 
 def _granularity(value: object) -> Literal["word", "segment"]:

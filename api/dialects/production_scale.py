@@ -1,5 +1,6 @@
 """Production Scale, a job service: submit, poll, retrieve."""
 
+import asyncio
 from typing import Literal
 
 import orjson
@@ -15,6 +16,7 @@ from api.uploads.filenames import content_disposition
 from transcription.formats import EXTENSIONS, as_verbose_json
 from transcription.job import Job
 from transcription.options import ResponseFormat
+from transcription.transcript import Transcript
 
 router = APIRouter(tags=["production scale"])
 
@@ -74,6 +76,12 @@ async def result(platform: PlatformDep, caller: Caller, job_id: JobId) -> Respon
     job = completed_or_reason(platform, await platform.jobs.get(job_id, tenant=caller.tenant))
     transcript = await platform.jobs.transcript(job)
     name = content_disposition(job.audio.filename, EXTENSIONS[ResponseFormat.JSON])
+    # Hours take as long to write here as in api/routes/results.py: nobody else shall wait for it.
+    body = await asyncio.to_thread(_written, job, transcript)
+    return Response(body, headers={"Content-Disposition": name}, media_type="application/json")
+
+
+def _written(job: Job, transcript: Transcript) -> bytes:
     own = {
         "job_id": job.id,
         "status": job.status.value,
@@ -81,5 +89,4 @@ async def result(platform: PlatformDep, caller: Caller, job_id: JobId) -> Respon
         "processing_time": job.compute_s,
         "cached": job.cached,
     }
-    body = orjson.dumps(as_verbose_json(transcript) | own)
-    return Response(body, headers={"Content-Disposition": name}, media_type="application/json")
+    return orjson.dumps(as_verbose_json(transcript) | own)

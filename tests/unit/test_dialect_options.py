@@ -1,7 +1,8 @@
 """What the dialects' clients ask for in their own words reaches the job; who a marketplace's users are."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,6 +21,7 @@ from transcription.errors import Unauthorized
 from transcription.job import Job, Status
 from transcription.options import Options, Task
 from transcription.settings import Api, Retention, Security, Settings
+from transcription.transcript import Segment, Transcript
 
 pytestmark = pytest.mark.anyio
 
@@ -63,6 +65,43 @@ async def test_a_key_of_the_client_s_own_in_a_field_without_effect_stays_out_of_
     form = {"metadata[имя]": "x", "metadata[a\r\nb]": "y", "timestamp_granularities[]": "segment"}
     answer, _ = await answered(api, "/v1/audio/transcriptions", data=form)
     assert (answer.status_code, answer.headers["warning"]) == (200, '299 - "without effect here: metadata"')
+
+
+class NotOnTheLoop(tuple[Segment, ...]):
+    """Segments that may not be gone through in a thread that runs an event loop: hours of them would hold it up."""
+
+    def __iter__(self) -> Iterator[Segment]:
+        with pytest.raises(RuntimeError, match="no running event loop"):
+            asyncio.get_running_loop()
+        return super().__iter__()
+
+
+@pytest.mark.parametrize(
+    ("path", "form", "later"),
+    [
+        ("/v1/audio/transcriptions", {"response_format": "verbose_json"}, ""),
+        ("/v1/audio/transcriptions", {"response_format": "diarized_json"}, ""),
+        ("/api/v1/transcribe", {"response_format": "json"}, ""),
+        ("/api/v1/transcribe", {"response_format": "srt"}, ""),
+        ("/api/v1/transcribe", {}, "/api/v1/status/"),
+        ("/api/v1/transcribe", {}, "/result/"),
+    ],
+)
+async def test_a_long_transcript_is_written_off_the_event_loop(
+    api: Bench, monkeypatch: pytest.MonkeyPatch, path: str, form: dict[str, str], later: str
+) -> None:
+    kept = api.jobs.transcript
+
+    async def transcript(job: Job) -> Transcript:
+        whole = await kept(job)
+        return replace(whole, segments=NotOnTheLoop(whole.segments))
+
+    monkeypatch.setattr(api.jobs, "transcript", transcript)
+    answer, job = await answered(api, path, data=form)
+    if later:
+        answer = await api.http.get(later + job.id)
+    assert answer.status_code == 200
+    assert "Hello" in answer.text
 
 
 async def test_who_asks_for_words_alone_gets_no_segments(api: Bench) -> None:

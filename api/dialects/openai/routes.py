@@ -1,5 +1,6 @@
 """OpenAI's audio API: transcriptions, translations, models."""
 
+import asyncio
 import math
 import re
 from collections.abc import Mapping
@@ -118,7 +119,8 @@ async def transcribe(request: Request, platform: Platform, caller: Principal, *,
             write_events(platform, job), media_type="text/event-stream", headers=_headers(job, stream_choice)
         )
     job, transcript = await transcribed(request, platform, job)
-    answer = diarized(job, transcript) if stream_choice.diarized else written(job, transcript)
+    # Hours take as long to write here as in api/routes/results.py: nobody else shall wait for it.
+    answer = await asyncio.to_thread(diarized if stream_choice.diarized else written, job, transcript)
     answer.headers.update(_headers(job, stream_choice))
     return answer
 
