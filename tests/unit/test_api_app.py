@@ -51,6 +51,8 @@ async def test_metrics_are_prometheus_text_by_route_template(api: Bench) -> None
     await api.http.get(job["urls"]["self"])
     await api.http.get("/no/such/place")
     await api.http.request("BREW", "/no/such/place")
+    await api.http.get("/openai/v1/models")
+    await api.http.post("/openai/deployments/demo/audio/translations")
     api.forget_backlog()
     answer, ledger = [await api.http.get(path) for path in ("/metrics", "/metrics/ledger")]
     assert answer.headers["content-type"].startswith("text/plain")
@@ -61,6 +63,8 @@ async def test_metrics_are_prometheus_text_by_route_template(api: Bench) -> None
     }
     assert samples["murmur_http_requests_total", "/v1/jobs", "202", "POST"] == 1
     assert samples["murmur_http_requests_total", "/v1/jobs/{job_id}", "200", "GET"] == 1
+    assert samples["murmur_http_requests_total", "/v1/models", "200", "GET"] == 1
+    assert samples["murmur_http_requests_total", "/v1/audio/translations", "400", "POST"] == 1
     assert samples["murmur_http_requests_total", "404", "GET", "unmatched"] == 1
     assert samples["murmur_http_requests_total", "404", "OTHER", "unmatched"] == 1
     assert samples["murmur_http_requests_in_flight",] == 1  # the one that asks

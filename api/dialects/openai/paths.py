@@ -26,8 +26,17 @@ class OpenAIPathMiddleware:
         if scope["type"] == "http" and scope["path"].startswith(_STARTS):
             found = next((match for path in _PATHS if (match := path.fullmatch(scope["path"]))), None)
             if found:
-                scope = _rewritten(scope, f"/v1/{found['rest']}", found.groupdict().get("deployment"))
+                await self._serve(scope, receive, send, found)
+                return
         await self._app(scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, found: re.Match[str]) -> None:
+        known = _rewritten(scope, f"/v1/{found['rest']}", found.groupdict().get("deployment"))
+        try:
+            await self._app(known, receive, send)
+        finally:
+            # Figures, the log and traces are written outside, by the route that answered.
+            scope["route"] = known.get("route")
 
 
 def _rewritten(scope: Scope, path: str, deployment: str | None) -> Scope:
