@@ -81,6 +81,9 @@ STATUSES: dict[type[MurmurationError], int] = {
 # What isn't ours: errors of the framework, by status.
 _FRAMEWORK_CODES = {400: "malformed_request", 404: "route_not_found", 405: "method_not_allowed"}
 
+# Of one request that are told: a body can have thousands.
+_MOST_FAULTS = 10
+
 _log = structlog.get_logger("api.problems")
 
 
@@ -203,14 +206,16 @@ async def _validation(request: Request, error: Exception) -> Response:
     """A parameter of the path, the query or a header that isn't what the route takes."""
     assert isinstance(error, RequestValidationError)  # noqa: S101 -- what it is installed for
     message = "; ".join(
-        f"{_json_pointer(fault['loc'])}: {fault['msg']} (got {str(fault.get('input'))[:60]!r})"
-        for fault in error.errors()
+        f"{_json_pointer(fault['loc'])[:100]}: {fault['msg']} (got {str(fault.get('input'))[:60]!r})"
+        for fault in error.errors()[:_MOST_FAULTS]
     )
     return _answer(request, errors.InvalidOption(message))
 
 
 async def _framework(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 -- what it is installed for
+    if error.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        return _answer(request, errors.TooLarge(error.detail))
     phrase = _phrase(error.status_code)
     code = _FRAMEWORK_CODES.get(error.status_code, re.sub(r"\W+", "_", phrase.lower()))
     detail = f"{request.method} {request.url.path[:200]}: {error.detail}"

@@ -1,13 +1,17 @@
 """Who speaks, over HTTP: what is refused, and when, against a ledger in memory."""
 
+import json
+from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
 
+from api.routes.speakers import MOST_BYTES
 from tests import audio_files
 from tests.api_client import Bench
 from tests.memory_jobs import WORKER
 from tests.platform import eventually_async
+from transcription.options import MOST_SPEAKERS
 
 pytestmark = pytest.mark.anyio
 
@@ -61,3 +65,43 @@ async def test_speakers_are_named_when_it_is_known_who_speaks(api: Bench) -> Non
 
 async def test_speakers_of_an_unknown_job_are_nobodys(api: Bench) -> None:
     assert (await api.http.patch("/v1/jobs/none/speakers", json={"A": "Anna"})).status_code == 404
+
+
+async def test_names_of_any_length_are_not_read_to_their_end(api: Bench) -> None:
+    job = (await api.submit(audio_files.wav(), diarize="true")).json()
+    api.jobs.finish(job["id"])
+    url, kind = f"/v1/jobs/{job['id']}/speakers", {"content-type": "application/json"}
+    fits = b'{"A": "Anna"}'.ljust(MOST_BYTES)
+    assert (await api.http.patch(url, content=fits, headers=kind)).json()["speakers"] == {"A": "Anna"}
+    sent = []
+
+    async def endless() -> AsyncIterator[bytes]:
+        for _ in range(100):
+            sent.append(fits)
+            yield fits
+
+    for declared in ({}, {"content-length": str(100 * MOST_BYTES)}):
+        sent.clear()
+        answer = await api.http.patch(url, content=endless(), headers=kind | declared)
+        assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert f"the limit is {MOST_BYTES}" in answer.json()["detail"]
+        assert len(sent) <= 2
+
+
+@pytest.mark.parametrize("body", [{"x" * 60_000: "Eve"}, {f"no label {n}": "Eve" for n in range(2500)}])
+async def test_a_body_that_is_no_names_is_refused_in_few_words(api: Bench, body: dict[str, str]) -> None:
+    answer = await api.http.patch("/v1/jobs/none/speakers", json=body)
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_option")
+    assert len(answer.content) < 4000
+
+
+async def test_the_longest_names_fit_into_the_limit(api: Bench) -> None:
+    job = (await api.submit(audio_files.wav(), diarize="true")).json()
+    api.jobs.finish(job["id"])
+    names = {f"{chr(65 + n // 26)}{chr(65 + n % 26)}Z": "\N{BIRD}" * 100 for n in range(MOST_SPEAKERS)}
+    body = json.dumps(names)
+    answer = await api.http.patch(
+        f"/v1/jobs/{job['id']}/speakers", content=body, headers={"content-type": "application/json"}
+    )
+    assert answer.json()["detail"].startswith("speakers: nobody is called AAZ"), answer.text
