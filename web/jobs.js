@@ -11,7 +11,7 @@ const MOVING = new Set(["queued", "processing"]);
 
 export function jobList(signal) {
   const known = new Map();
-  let cursor = null;
+  let pages = 1;
   const rows = h("ul", { class: "jobs" });
   const search = h("input", { type: "search", placeholder: "Search by name", "aria-label": "Search jobs by name", oninput: draw });
   const filter = h("select", { "aria-label": "Show jobs by state", onchange: () => refresh(true) },
@@ -62,13 +62,20 @@ export function jobList(signal) {
   }
 
   async function refresh(anew = false) {
+    if (anew === true) pages = 1;
     try {
-      const page = await murmur.jobs({ limit: PAGE, status: filter.value, signal });
-      if (anew === true) known.clear();
-      // A page is short where all are told: what isn't in it any more is gone.
-      if (!page.cursor) known.clear();
-      for (const job of page.jobs) known.set(job.id, job);
-      if (cursor === null || anew === true) cursor = page.cursor;
+      // All that is shown is asked for: a job that was loaded as an older one moves, and goes, like any other.
+      const status = filter.value;
+      const found = [];
+      let cursor;
+      for (let page = 0; page < pages && cursor !== null; page++) {
+        const answer = await murmur.jobs({ limit: PAGE, status, cursor, signal });
+        found.push(...answer.jobs);
+        cursor = answer.cursor;
+      }
+      if (status !== filter.value) return;
+      known.clear();
+      for (const job of found) known.set(job.id, job);
       more.hidden = !cursor;
       draw();
     } catch (error) {
@@ -79,12 +86,9 @@ export function jobList(signal) {
     }
   }
 
-  async function older() {
-    const page = await murmur.jobs({ limit: PAGE, status: filter.value, cursor, signal });
-    for (const job of page.jobs) known.set(job.id, job);
-    cursor = page.cursor;
-    more.hidden = !cursor;
-    draw();
+  function older() {
+    pages += 1;
+    refresh().catch(() => {});
   }
 
   async function look() {

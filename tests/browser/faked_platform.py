@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 from playwright.sync_api import Page, Route
 
@@ -17,13 +18,14 @@ class FakedPlatform:
     Answers a page's requests below `URL`, and keeps what it was asked: ``GET /v1/jobs/j1``.
 
     ``job`` is the job's answer, or what is called for each; ``events`` come once, and after them no more; ``result`` is
-    its transcript. All other addresses of the API are not there.
+    its transcript; ``jobs`` are listed in pages. All other addresses of the API are not there.
     """
 
     def __init__(self, page: Page) -> None:
         self.job: dict[str, Any] | Callable[[], dict[str, Any]] | None = None
         self.events: list[tuple[str, dict[str, Any]]] = []
         self.result: dict[str, Any] = {}
+        self.jobs: list[dict[str, Any]] = []
         self.asked: list[str] = []
         self._page = page
         page.route(f"{URL}/**", self._answer)
@@ -37,6 +39,8 @@ class FakedPlatform:
         self.asked.append(f"{route.request.method} {path}")
         if path == "/" or path.startswith("/web/"):
             self._file(route, path)
+        elif path == "/v1/jobs":
+            self._list(route)
         elif path == "/v1/jobs/j1/events":
             self._stream(route)
         elif path == "/v1/jobs/j1/result":
@@ -45,6 +49,12 @@ class FakedPlatform:
             route.fulfill(json=self.job() if callable(self.job) else self.job)
         else:
             route.fulfill(status=404, json={"code": "job_not_found", "detail": "there is no such job"})
+
+    def _list(self, route: Route) -> None:
+        asked = parse_qs(urlsplit(route.request.url).query)
+        start, limit = int(asked.get("cursor", ["0"])[0]), int(asked["limit"][0])
+        rest = str(start + limit) if len(self.jobs) > start + limit else None
+        route.fulfill(json={"jobs": self.jobs[start : start + limit], "cursor": rest})
 
     def _stream(self, route: Route) -> None:
         events, self.events = enumerate(self.events), []

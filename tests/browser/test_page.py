@@ -346,6 +346,34 @@ def test_where_a_job_waits_is_asked_again(faked: FakedPlatform, page: Page) -> N
     expect(page.locator("p.status")).to_have_text("Number 2 in the queue")
 
 
+def test_older_jobs_that_are_shown_move_and_go_like_the_newest(faked: FakedPlatform, page: Page) -> None:
+    def job(number: int, status: str = "completed") -> dict[str, Any]:
+        named = {"filename": f"talk {number}.mp3", "duration_s": 20.0}
+        return JOB | {"id": f"j{number}", "status": status, "created_at": f"{3000 - number}-01-01", "audio": named}
+
+    faked.jobs = [job(number, "processing" if number == 60 else "completed") for number in range(120)]
+    page.clock.install()
+    faked.open("#/")
+    rows, more = page.locator(".jobs li"), page.get_by_role("button", name="Show older jobs")
+    expect(rows).to_have_count(50)
+    for shown in (100, 120):
+        more.click()
+        expect(rows).to_have_count(shown)
+    expect(more).to_be_hidden()
+    expect(rows.nth(60)).to_contain_text("Transcribing")
+    faked.jobs[60] = job(60)
+    del faked.jobs[110]
+    page.clock.run_for(2_000)
+    expect(rows).to_have_count(119)
+    expect(rows.nth(60)).to_contain_text("Done")
+    expect(more).to_be_hidden()
+    # Nothing moves any more: nothing is asked.
+    looks = faked.asked.count("GET /v1/jobs")
+    page.clock.run_for(10_000)
+    page.evaluate("fetch('/v1/jobs/j1/result').then((answer) => answer.text())")
+    assert faked.asked.count("GET /v1/jobs") == looks
+
+
 def test_texts_are_mended_and_given_up_and_belong_to_their_job_until_it_is_deleted(
     faked: FakedPlatform, page: Page
 ) -> None:
