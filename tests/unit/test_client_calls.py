@@ -201,7 +201,7 @@ def test_a_platform_that_is_silent_again_and_again_is_asked_no_longer_than_the_p
     asks: Asks, clock: Platform
 ) -> None:
     clock.takes_s = 60
-    clock.answers = [httpx.ReadTimeout("silent")]
+    clock.answers = [*[httpx.ReadTimeout("silent")] * 5, httpx.Response(200, json=JOB)]
     with pytest.raises(ApiError, match="silent"):
         asks(lambda client: client.job("j1"), patience_s=60)
     assert len(clock.asked) == 2
@@ -209,7 +209,7 @@ def test_a_platform_that_is_silent_again_and_again_is_asked_no_longer_than_the_p
 
 def test_a_platform_that_refuses_at_once_is_asked_no_longer_than_the_patience(asks: Asks, clock: Platform) -> None:
     clock.takes_s = 10
-    clock.answers = [httpx.Response(503, headers={"retry-after": "0"})]
+    clock.answers = [*[httpx.Response(503, headers={"retry-after": "0"})] * 10, httpx.Response(200, json=JOB)]
     with pytest.raises(Unavailable):
         asks(lambda client: client.job("j1"), patience_s=60)
     assert len(clock.asked) == 7
