@@ -90,6 +90,37 @@ def test_the_commands_that_ask_the_platform_are_run_here_and_the_others_ask_dock
     assert [line for line in COMMANDS if line not in HERE and not re.match(outside, line)] == []
 
 
+@pytest.mark.skipif(not shutil.which("redis-check-aof"), reason="needs redis-check-aof")
+def test_what_cuts_the_ledger_s_damaged_file_off_finds_it_where_it_lies(tmp_path: Path) -> None:
+    """In the container: this machine, where the commands are typed, has no such directory."""
+    whole = b"*3\r\n$3\r\nset\r\n$1\r\na\r\n$1\r\n1\r\n"
+    files = tmp_path / "redis" / "appendonlydir"
+    files.mkdir(parents=True)
+    (files / "appendonly.aof.manifest").write_text("file appendonly.aof.1.incr.aof seq 1 type i\n")
+    (files / "appendonly.aof.1.incr.aof").write_bytes(whole + whole[:-4])
+    docker = tmp_path / "docker"
+    docker.write_text(
+        '#!/bin/bash\necho "$2" >>"$0.asked"; [[ $2 == run ]] || exit 0\n'
+        f'shift 4; exec "${{@//\\/data/{files.parent}}}"\n'
+    )
+    docker.chmod(0o755)
+    section = RUNBOOK.partition("\n## LedgerDown\n")[2].partition("\n## ")[0]
+    typed = re.findall(r"`(docker compose (?:stop|run|start) [^`]*redis[^`]*)`", section)
+    told = {"PATH": f"{tmp_path}:/usr/local/bin:/usr/bin:/bin"}
+    done = subprocess.run(
+        ["bash", "-ec", "\n".join(typed)],
+        env=told,
+        input="y\n",
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (files / "appendonly.aof.1.incr.aof").read_bytes() == whole
+    assert (tmp_path / "docker.asked").read_text().split() == ["stop", "run", "start"]
+
+
 @pytest.mark.skipif(not shutil.which("jq") or not shutil.which("redis-cli"), reason="needs jq and redis-cli")
 def test_every_command_of_the_runbook_is_answered_where_keys_are_required(shell: Path, redis_url: str) -> None:
     """All in one shell, as an operator has it."""
