@@ -18,12 +18,13 @@ mkdir -p "$run"
 # Becomes nginx, so only in a subshell. Its own log goes to the error stream until the configuration has been read.
 become() { conf=$1; shift; exec nginx -e stderr -p "$run" -c "$conf/nginx.conf" -g "daemon off; ${EDGE_GLOBALS:-}" "$@"; }
 
-# Writes a configuration beside those before, and says where. All but the last two are deleted: an old process of nginx
-# may still look at its own.
+# Writes a configuration beside those before, and says where. The one in use stays, and so do the last two others: an old
+# process of nginx may still look at its own.
 rendered() {
     new=$(mktemp -d "$run/conf.XXXXXX") && sh "$here/render.sh" "$new" || return
+    used=$(readlink "$run/nginx.conf") || used=
     # shellcheck disable=SC2012  # mktemp's names are plain
-    ls -1dt "$run"/conf.* | tail -n +4 | while read -r old; do rm -rf "$old"; done
+    ls -1dt "$run"/conf.* | grep -vxF "${used%/nginx.conf}" | tail -n +4 | while read -r old; do rm -rf "$old"; done
     echo "$new"
 }
 use() { ln -s "$1/nginx.conf" "$1/link" && mv "$1/link" "$run/nginx.conf"; }

@@ -64,6 +64,17 @@ def refuses(nginx: Edge) -> bool:
     return False
 
 
+def ask(running: Edge, what: str) -> "subprocess.CompletedProcess[str]":
+    """Run `start.sh` beside nginx, which it tells of no replica."""
+    with Names() as nobody:
+        told = environment(
+            running.run, listen=running.port, names=nobody, port=1,
+            settings={"EDGE_SETTINGS": str(running.run / "settings")},
+        )  # fmt: skip
+        command = ["/bin/sh", str(START), what]
+        return subprocess.run(command, env=told, capture_output=True, text=True, check=False, timeout=20)
+
+
 def test_other_settings_are_applied_without_a_failed_request_and_a_slow_answer_still_comes(
     running: Edge, tell: Told
 ) -> None:
@@ -100,24 +111,23 @@ def test_a_password_with_quotes_is_the_same_in_the_settings(running: Edge, tell:
     assert subprocess.run(shown, capture_output=True, text=True, check=True).stdout == secret
 
 
-def test_a_configuration_that_nginx_refuses_is_not_applied_and_says_why(
-    running: Edge, replica: Replica, tmp_path: Path
-) -> None:
+def test_a_configuration_that_nginx_refuses_is_not_applied_and_says_why(running: Edge) -> None:
     before, read = body_limit(running), (running.run / "nginx.conf").resolve()
     (running.run / "settings").write_text("MURMUR_EDGE_PROXIES=1.2.3.4/99\n")
-    with Names() as names:
-        told = environment(
-            tmp_path, listen=running.port, names=names, port=1, settings={"EDGE_SETTINGS": str(tmp_path / "settings")}
-        )
-        ended = subprocess.run(
-            ["/bin/sh", str(START), "apply"], env=told, capture_output=True, text=True, check=False, timeout=20
-        )
+    ended = ask(running, "apply")
     assert ended.returncode != 0
     assert "1.2.3.4/99" in ended.stderr
     assert (running.run / "nginx.conf").resolve() == read
     assert body_limit(running) == before
     with running.client() as http:
         assert http.get("/echo").is_success
+
+
+def test_looks_at_a_configuration_leave_the_one_in_use_where_it_is(running: Edge) -> None:
+    read = (running.run / "nginx.conf").resolve()
+    assert [ask(running, "-t").returncode for _ in range(5)] == [0] * 5
+    assert read.exists()
+    assert len(list(running.run.glob("conf.*"))) < 6
 
 
 def test_those_that_are_named_are_asked_alone_until_the_next_change(
