@@ -3,6 +3,7 @@
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -83,15 +84,33 @@ def test_a_prometheus_without_the_operator_is_told_the_same_jobs() -> None:
     assert jobs["ledger"]["static_configs"] == [{"targets": ["murmuration-api.murmuration.svc:80"], "labels": ours}]
     (outside,) = jobs["worker"]["http_sd_configs"]
     assert outside["url"] == "http://murmuration-api.murmuration.svc/metrics/targets"
-    for name in ("api", "worker"):
+    for name, port in (("api", "http"), ("worker", "metrics")):
         rule, namespace = jobs[name]["relabel_configs"]
         assert namespace == {"target_label": "namespace", "replacement": "murmuration"}
         assert rule["action"] == "keep"
-        assert rule["source_labels"][0] == "__meta_kubernetes_pod_label_app_kubernetes_io_component"
-        kept = [
-            component
-            for component in ("api", "worker", "redis", "")
-            if re.fullmatch(rule["regex"], ";".join((component, "")[: len(rule["source_labels"])]))
-        ]
-        assert kept == [name]
-    assert re.fullmatch(jobs["worker"]["relabel_configs"][0]["regex"], f";{outside['url']}")
+        assert [target for target in pod_targets() if kept(rule, pod_labels(*target))] == [(name, port)]
+    assert kept(jobs["worker"]["relabel_configs"][0], {"__meta_url": outside["url"]})
+
+
+def pod_targets() -> list[tuple[str, str]]:
+    """What Prometheus finds of pods: each port of a component's containers, and each container without one."""
+    found = yaml.safe_load_all((MANIFESTS / "base" / "murmuration.yaml").read_text("utf-8"))
+    pods = [one["spec"]["template"] for one in found if one["kind"] in {"Deployment", "StatefulSet"}]
+    assert any("initContainers" in pod["spec"] for pod in pods)
+    return [
+        (pod["metadata"]["labels"]["app.kubernetes.io/component"], port["name"])
+        for pod in pods
+        for container in (*pod["spec"].get("initContainers", ()), *pod["spec"]["containers"])
+        for port in container.get("ports", [{"name": ""}])
+    ]
+
+
+def pod_labels(component: str, port: str) -> dict[str, str]:
+    return {
+        "__meta_kubernetes_pod_label_app_kubernetes_io_component": component,
+        "__meta_kubernetes_pod_container_port_name": port,
+    }
+
+
+def kept(rule: dict[str, Any], labels: dict[str, str]) -> bool:
+    return re.fullmatch(rule["regex"], ";".join(labels.get(name, "") for name in rule["source_labels"])) is not None
