@@ -11,7 +11,7 @@ import structlog
 from transcription.errors import ModelUnavailable
 from transcription.observability.logs import configure
 from transcription.settings import Settings
-from worker.diarizers.choice import ChosenDiarizer
+from worker.diarizers.choice import ChosenDiarizer, is_path
 from worker.engines import choice, faster_whisper
 from worker.model_cache import locate
 
@@ -44,6 +44,9 @@ def fetch(settings: Settings) -> bool:
 
 def _fetch_diarizer(settings: Settings) -> bool:
     """Get the published network that the settings name, if they name one; pyannote gets its own when it is loaded."""
+    _, _, source = settings.worker.diarizer.rpartition(":")
+    if is_path(source):  # it may lie where only workers look
+        return True
     try:
         ChosenDiarizer(settings)
     except ModelUnavailable as error:

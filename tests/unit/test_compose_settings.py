@@ -57,6 +57,11 @@ def test_the_model_is_one_for_all_and_lies_where_it_is_looked_for(name: str, mon
     assert {str(told.data_dir), str(told.model_dir)} & set(mounts(SERVICES[name]))
 
 
+def test_whatever_a_worker_would_fetch_is_fetched_before_it_starts() -> None:
+    named = ("MURMUR_MODEL", "MURMUR_MODELS", "MURMUR_WORKER__ENGINE", "MURMUR_WORKER__DIARIZER", "HF_ENDPOINT")
+    assert [name for name in named if not readers(name) >= {"worker", "models"}] == []
+
+
 def test_flower_watches_the_broker_that_workers_listen_to(monkeypatch: pytest.MonkeyPatch) -> None:
     with celery_app(settings_of(SERVICES["worker"], monkeypatch)) as app:
         watched = SERVICES["flower"]["environment"]["CELERY_BROKER_URL"]

@@ -79,6 +79,11 @@ def test_a_speaker_network_is_made_ready_too(tmp_path: Path, monkeypatch: pytest
     assert asked == [("wespeaker", known.model_dir), ("nobody", known.model_dir)]
 
 
+@pytest.mark.parametrize("where", ["/networks/net.onnx", "~/net.onnx", "./net.onnx", "sherpa:/networks/sherpa"])
+def test_files_of_speakers_that_only_workers_have_keep_no_worker_from_its_start(tmp_path: Path, where: str) -> None:
+    assert fetch(Settings(data_dir=tmp_path, model="demo", worker=Worker(diarizer=where)))
+
+
 def test_an_engine_of_ones_own_gets_its_models_itself(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path, model="theirs", worker=Worker(engine="tests.chaos.stub_engine:load"))
     assert fetch(settings)

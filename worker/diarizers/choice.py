@@ -63,6 +63,11 @@ class ChosenDiarizer:
             return self._loaded
 
 
+def is_path(text: str) -> bool:
+    """Whether it says where files lie, and isn't a name under which they are published."""
+    return "/" in text or text.startswith(("~", "."))
+
+
 def _chosen(settings: Settings) -> _Choice:
     wanted = settings.worker.diarizer
     if wanted == "auto":
@@ -79,7 +84,7 @@ def _chosen(settings: Settings) -> _Choice:
     path = Path(wanted).expanduser()
     if path.is_file():
         return _embedding(path, path.stem, settings)
-    if "/" in wanted or wanted.startswith(("~", ".")):
+    if is_path(wanted):
         raise ModelUnavailable(f"there is no speaker network at {path} (MURMUR_WORKER__DIARIZER)")
     return _embedding(located(wanted, cache=settings.model_dir), wanted.removesuffix(".onnx"), settings)
 
