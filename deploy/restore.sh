@@ -27,7 +27,10 @@ else
     verified --earlier <"$blobs"
 fi
 
-docker compose stop nginx api worker redis
+# On a Mac the worker isn't among them.
+running=$(docker compose config --services | grep -xE 'nginx|api|worker|redis')
+# shellcheck disable=SC2086  # names, one word each
+docker compose stop $running
 opened "$blobs" |
     docker compose run --rm -T --no-deps --entrypoint sh api -c 'rm -rf /data/blobs /data/pcm && tar -C /data -xf - blobs'
 opened "$ledger" |

@@ -20,7 +20,12 @@ SHA256 = "ab" + "0" * 62
 # `docker compose exec|run … SERVICE COMMAND…`, with /data as a directory of each service.
 DOCKER = """#!/bin/bash
 shift; verb=$1; shift
-case $verb in stop|up) exit 0 ;; esac
+case $verb in
+    config) tr ' ' '\\n' <<<"$SERVICES"; exit ;;
+    stop) for one in "$@"; do [[ " $SERVICES " == *" $one "* ]] || { echo "no such service: $one" >&2; exit 1; }; done
+        echo "stop $*" >>"$FAKE/calls"; exit ;;
+    up) exit ;;
+esac
 entry=
 while [[ $1 == -* ]]; do [[ $1 == --entrypoint ]] && { entry=$2; shift; }; shift; done
 service=$1; shift
@@ -50,6 +55,7 @@ def environment(world: Path, url: str, **settings: str) -> dict[str, str]:
     return {
         "PATH": f"{world / 'bin'}:{os.environ['PATH']}",
         "FAKE": str(world),
+        "SERVICES": "nginx edge-settings api worker models redis redis-cache prometheus",
         "PYTHONPATH": str(ROOT),
         "MURMUR_LEDGER__URL": url,
         "MURMUR_DATA_DIR": str(world / "api"),
@@ -109,6 +115,24 @@ def test_a_backup_of_an_earlier_version_can_still_be_restored(world: Path, redis
     assert restored.returncode == 0, restored.stderr
     assert (world / "redis/appendonlydir/a.aof").read_text() == "what was said"
     assert (world / f"api/blobs/{SHA256[:2]}/{SHA256}").exists()
+
+
+@pytest.mark.parametrize("there", ["nginx api worker redis", "nginx api redis"])
+def test_what_holds_the_data_is_stopped_before_it_is_replaced_without_a_worker_too(
+    world: Path, redis_url: str, there: str
+) -> None:
+    """On a Mac the worker isn't the stack's."""
+    services = {"SERVICES": f"{there} prometheus"}
+    assert run(world, redis_url, "backup.sh", **services).returncode == 0
+    (world / "calls").unlink()
+    restored = run(world, redis_url, "restore.sh", **services)
+    assert restored.returncode == 0, restored.stderr
+    calls = (world / "calls").read_text().splitlines()
+    (stopped,) = (at for at, call in enumerate(calls) if call.startswith("stop "))
+    replaced = [at for at, call in enumerate(calls) if "rm -rf" in call]
+    assert sorted(calls[stopped].split()[1:]) == sorted(there.split())
+    assert len(replaced) == 2
+    assert stopped < min(replaced)
 
 
 @pytest.mark.parametrize("form", ["backup", "earlier"])
