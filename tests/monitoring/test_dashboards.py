@@ -157,6 +157,16 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[TestPlatform
         yield platform, server
 
 
+def test_looks_at_health_and_figures_are_no_requests_of_clients_in_any_panel() -> None:
+    counted = [
+        (where, chosen)
+        for where, query in queries()
+        for chosen in re.findall(r"murmur_http_requests_total(\S*)", query)
+    ]
+    assert len(counted) > 4
+    assert [(where, chosen) for where, chosen in counted if 'route!~"/health.*|/metrics.*"' not in chosen] == []
+
+
 def has_data(server: Prometheus, expression: str) -> bool:
     # As long as the whole run may have taken: a rate of a minute in which nothing happened is no number.
     samples = server.query(expression.replace("$__rate_interval", "10m"))
