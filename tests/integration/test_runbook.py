@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.compose_files import SERVICES, mounts
 from tests.live_api import api_settings
 from transcription.settings import Security, Settings
 from transcription.settings.security import STRICT
@@ -88,6 +89,18 @@ def test_the_commands_that_ask_the_platform_are_run_here_and_the_others_ask_dock
         r"|compose exec [\w-]+ (env|df|du|ls|sh|wget)) ?|free "
     )
     assert [line for line in COMMANDS if line not in HERE and not re.match(outside, line)] == []
+
+
+def test_what_is_measured_on_a_disk_is_asked_where_its_volume_is() -> None:
+    volumes = {path for service in SERVICES.values() for path in mounts(service)}
+    asked = [line.split()[3:] for line in COMMANDS if re.match(r"docker compose exec [\w-]+ d[fu] ", line)]
+    assert len(asked) > 3
+    assert [
+        (service, path)
+        for service, *measure in asked
+        for path in measure
+        if path in volumes and path not in mounts(SERVICES[service])
+    ] == []
 
 
 @pytest.mark.skipif(not shutil.which("redis-check-aof"), reason="needs redis-check-aof")
