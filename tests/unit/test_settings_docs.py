@@ -1,4 +1,4 @@
-"""What the pages and files say of the settings, of make and of the API holds."""
+"""What the pages and files say of the settings, of make, of the API and of the compose stack holds."""
 
 import os
 import re
@@ -9,9 +9,12 @@ import pytest
 
 from murmur.cli import settings_table
 from murmur.platform.environment import PREFIX
+from tests.compose_files import SERVICES
 from transcription.settings import Settings
+from transcription.settings.environment import NOT_SETTINGS, names
 
 ROOT = Path(__file__).parents[2]
+DEPLOYMENT = (ROOT / "docs" / "deployment.md").read_text(encoding="utf-8")
 
 
 def test_the_readme_has_the_ten_settings_that_matter_and_its_page_has_all() -> None:
@@ -33,6 +36,27 @@ def test_every_variable_in_the_table_is_read(monkeypatch: pytest.MonkeyPatch) ->
         assert row.description, f"{row.name} has no description"
         monkeypatch.setenv(row.name, row.default.replace("~", str(Path.home())))
     assert Settings().model_dump() == Settings.model_construct().model_dump()
+
+
+def test_the_compose_files_own_variables_are_on_their_page_and_no_unknown_settings() -> None:
+    files = [*ROOT.glob("docker-compose*.yml"), ROOT / "deploy" / "macos" / "compose.yml"]
+    used = {name for file in files for name in re.findall(r"\$\{(MURMUR_\w+)", file.read_text(encoding="utf-8"))}
+    own = used - set(names(Settings))
+    assert len(own) > 20
+    assert own - NOT_SETTINGS == set()
+    told = DEPLOYMENT + (ROOT / "docs" / "macos.md").read_text(encoding="utf-8")
+    # deploy/upgrade.sh alone says which commit it builds.
+    assert own - set(re.findall(r"MURMUR_\w+", told)) == {"MURMUR_COMMIT"}
+
+
+def test_the_page_has_every_service_and_who_may_reach_the_internet() -> None:
+    section = DEPLOYMENT.partition("\n## What runs\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `[^|]+", section, re.MULTILINE)
+    assert {name for row in rows for name in re.findall(r"`([\w-]+)`", row.partition("(")[0])} == set(SERVICES)
+    (outside,) = re.findall(r"On a network\s+that\s+has\s+it\s+are([^.]+)\.", section)
+    assert set(re.findall(r"`([\w-]+)`", outside)) == {
+        name for name, service in SERVICES.items() if "outside" in service["networks"]
+    }
 
 
 def test_make_help_lists_every_target() -> None:
