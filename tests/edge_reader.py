@@ -1,5 +1,6 @@
 """The process that reads a real nginx's log and shows what it counted."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -41,11 +42,16 @@ class Reader:
 
 
 @contextmanager
-def edge_reader(at: Edge, *, api: int = 1) -> Iterator[Reader]:
-    """Run one beside *at*."""
+def edge_reader(at: Edge, *, api: int = 1, through: str = "") -> Iterator[Reader]:
+    """Run one beside *at*, to which the page *through* leads by way of its balancer, if it has one."""
     port = free_port()
     argv = [sys.executable, "-m", "murmur.edge", f"--log={at.counted}", f"--status={at.status_url}", f"--port={port}"]
-    process = subprocess.Popen([*argv, f"--wanted=api={api}", "--wanted=worker=1"], cwd=ROOT, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [*argv, f"--wanted=api={api}", "--wanted=worker=1"],
+        cwd=ROOT,
+        env=os.environ | {"EDGE_THROUGH": through},
+        stderr=subprocess.DEVNULL,
+    )
     found = Reader(port)
     try:
         eventually(found.answers, within_s=30)

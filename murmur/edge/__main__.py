@@ -26,6 +26,7 @@ def main(
     log: Annotated[Path, typer.Option(help="The log that nginx writes for this.")],
     status: Annotated[str, typer.Option(help="The URL of nginx's stub_status.")],
     port: Annotated[int, typer.Option(help="Where to answer GET /metrics.")] = 9113,
+    through: Annotated[str, typer.Option(envvar="EDGE_THROUGH", help="A page of nginx by way of its balancer.")] = "",
     wanted: Annotated[list[str] | None, typer.Option(help="How many replicas a service should have: api=2")] = None,
 ) -> None:
     """Show Prometheus what nginx saw, until it is stopped."""
@@ -34,7 +35,8 @@ def main(
     counted, source, stopped = EdgeMetrics(), Log(log), threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
-    server, _ = start_http_server(port, registry=registry(counted, status_url=status, wanted=counts))
+    shown = registry(counted, status_url=status, through_url=through, wanted=counts)
+    server, _ = start_http_server(port, registry=shown)
     structlog.get_logger().info("reading nginx's log", file=str(log), port=port)
     while not stopped.wait(LOOK_S):
         source.read(counted.count)

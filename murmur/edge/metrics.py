@@ -4,6 +4,7 @@ import re
 import socket
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from http.client import HTTPException
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
@@ -108,15 +109,20 @@ class NginxStatus(Collector):
 
     Args:
         url: Where it answers. Every address of the host is asked, and what they say is added up.
+        through: A page of nginx by way of its balancer; empty where it has none.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, through: str) -> None:
         self._url = url
+        self._through = through
 
     def collect(self) -> Iterable[Metric]:
         """As it is now; `nginx_up 0` where nobody answers."""
         seen = [found for url in _everywhere(self._url) if (found := _status(url))]
-        yield GaugeMetricFamily("nginx_up", "Whether nginx answers.", value=float(bool(seen)))
+        up = bool(seen) and (not self._through or _page(self._through) != "")
+        yield GaugeMetricFamily(
+            "nginx_up", "Whether nginx answers, through its balancer if it has one.", value=float(up)
+        )
         if not seen:
             return
         for name, text in _CONNECTIONS.items():
@@ -139,11 +145,13 @@ class WantedReplicas(Collector):
         yield family
 
 
-def registry(counted: EdgeMetrics, *, status_url: str, wanted: Mapping[str, int]) -> CollectorRegistry:
+def registry(
+    counted: EdgeMetrics, *, status_url: str, through_url: str, wanted: Mapping[str, int]
+) -> CollectorRegistry:
     """All metrics of the edge."""
     whole = CollectorRegistry()
     whole.register(counted.registry)
-    whole.register(NginxStatus(status_url))
+    whole.register(NginxStatus(status_url, through_url))
     whole.register(WantedReplicas(wanted))
     whole.register(ProcessCollector())
     whole.register(BuildFigures())
@@ -167,12 +175,18 @@ def _everywhere(url: str) -> list[str]:
     return [f"{parts.scheme}://{host}:{parts.port or 80}{parts.path}" for host in hosts]
 
 
-def _status(url: str) -> dict[str, int] | None:
+def _page(url: str) -> str:
+    """What is answered there, at most 1000 bytes; nothing where nobody answers, or with an error."""
     try:
         with urlopen(url, timeout=_STATUS_S) as answer:  # noqa: S310  our own nginx
-            text = answer.read(1000).decode()
-    except (OSError, ValueError):
-        return None
+            text: str = answer.read(1000).decode()
+    except (OSError, HTTPException, ValueError):
+        return ""
+    return text
+
+
+def _status(url: str) -> dict[str, int] | None:
+    text = _page(url)
     found = re.search(r"^ *\d+ +\d+ +(?P<requests>\d+)", text, re.MULTILINE)
     numbers = {name.lower(): int(value) for name, value in re.findall(r"(Reading|Writing|Waiting): (\d+)", text)}
     active = re.search(r"Active connections: (\d+)", text)

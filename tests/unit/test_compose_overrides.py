@@ -82,6 +82,10 @@ def test_behind_a_balancer_there_are_two_nginx_which_nobody_outside_reaches() ->
     same = ("user", "read_only", "cap_drop", "security_opt", "restart", "healthcheck", "logging", "stop_signal")
     assert {name: balancer[name] for name in same} == {name: nginx[name] for name in same}
     assert not any("balancer" in one.get("depends_on", ()) for one in services.values())
+    # Who measures the edge asks what the balancer's own health check asks, by way of it.
+    asked = services["edge-metrics"]["environment"]["EDGE_THROUGH"]
+    assert balancer["healthcheck"]["test"][-1] == asked.replace("//balancer:", "//127.0.0.1:")
+    assert set(balancer["networks"]) & set(services["edge-metrics"]["networks"])
 
 
 def test_the_key_file_is_mounted_for_those_who_encrypt_and_nobody_else() -> None:

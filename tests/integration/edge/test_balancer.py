@@ -4,6 +4,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from tests.edge import Names, Replica
 from tests.edge_answers import problem, until_refused
 from tests.edge_balancer import Pair, balancer, needs_balancer, pair
+from tests.edge_reader import edge_reader
 from tests.free_port import free_port
 from tests.platform import eventually
 
@@ -128,6 +130,18 @@ def test_what_the_balancer_cannot_read_it_hands_on_as_it_came_behind_who_sends_i
                     raw.sendall(hello)
                     said = f"PROXY TCP4 127.0.8.1 127.0.0.1 {raw.getsockname()[1]} {port}\r\n".encode() + hello
                     assert received(behind, len(said)) == said
+
+
+def test_nginx_counts_as_away_while_its_balancer_is(two_nginx: Pair, tmp_path: Path) -> None:
+    ports, behind = (free_port(), free_port()), [f"127.0.0.1:{port}" for port in two_nginx.direct]
+    page = f"http://127.0.0.1:{ports[0]}/-/edge"
+    with ExitStack() as front:
+        front.enter_context(balancer(tmp_path, behind[:1], behind[1:], ports=ports))
+        with edge_reader(two_nginx.edges[0], through=page) as shown:
+            assert shown.samples("nginx_up") == {(): 1}
+            front.close()
+            assert "nginx_up 0.0" in httpx.get(shown.url).text
+            assert shown.samples("nginx_connections_active")
 
 
 def received(listener: socket.socket, length: int) -> bytes:
