@@ -4,6 +4,8 @@ import os
 import re
 import socket
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +25,17 @@ from transcription.ledger.span_store import RedisSpans
 from transcription.settings import Ledger, Settings
 
 
+@contextmanager
+def forgotten(url: str) -> Iterator[None]:
+    """The server comes back as it was before, as one does whose last writes didn't reach its disk."""
+    with Redis.from_url(url) as raw:
+        before = {key: raw.dump(key) for key in raw.keys("*")}
+        yield
+        raw.flushall()
+        for key, value in before.items():
+            raw.restore(key, 0, value)
+
+
 @pytest.fixture
 def spans(worker: LedgerWorker) -> RedisSpans:
     return worker.spans
@@ -36,17 +49,13 @@ def client(settings: Settings) -> LedgerClient:
 def test_tokens_of_a_server_that_forgot_its_last_writes_are_never_given_out_again(tmp_path: Path) -> None:
     with running_ledger(tmp_path / "first") as server:
         settings = Settings(ledger=Ledger.model_validate({"url": server.url}))
-        with connect(settings.ledger) as redis, Redis.from_url(server.url) as raw:
+        with connect(settings.ledger) as redis:
             spans, client = RedisSpans(redis, settings), LedgerClient(settings)
             client.new("a")
             worker = LedgerWorker(spans)
-            # What reached the disk: the job, and not the claim.
-            before = {key: raw.dump(key) for key in raw.keys("*")}
-            held = worker.claim()
-            worker.prepare(held, (4.0, 10.0))
-            redis.flushall()
-            for key, value in before.items():
-                raw.restore(key, 0, value)
+            with forgotten(server.url):
+                held = worker.claim()
+                worker.prepare(held, (4.0, 10.0))
             other = LedgerWorker(spans, "w2")
             heir = other.claim()
             assert (heir.computation, heir.index) == (held.computation, held.index)
@@ -56,6 +65,30 @@ def test_tokens_of_a_server_that_forgot_its_last_writes_are_never_given_out_agai
                 worker.write(held, 0, " from another cut", audio_s=4.0)
             with pytest.raises(LeaseLost):
                 worker.finish(held)
+
+
+@pytest.mark.parametrize("ends", [(4.0, 10.0), (10.0,)], ids=["several spans", "one span"])
+@pytest.mark.parametrize("noticed", ["at the first window", "at the end of silence"])
+def test_recording_whose_cut_a_server_forgot_is_cut_again_before_anything_is_written(
+    client: LedgerClient, worker: LedgerWorker, redis_url: str, ends: tuple[float, ...], noticed: str
+) -> None:
+    job = client.new("a")
+    held = worker.claim()
+    with forgotten(redis_url):
+        worker.prepare(held, ends)
+    further = {
+        "at the first window": lambda: worker.write(held, 0, " half", audio_s=4.0),
+        "at the end of silence": lambda: worker.spans.finish(held, Timing(audio_s=4.0), windows=0),
+    }
+    with pytest.raises(LeaseLost):
+        further[noticed]()
+    assert client.status(job) is Status.PROCESSING
+    heir = worker.claim()
+    assert (heir.token > held.token, heir.speech, heir.attempt) == (True, None, 1)
+    worker.spans.release(heir)
+    worker.work(" the whole of it")
+    assert client.text(job) == "the whole of it"
+    assert client.get(job).language == "en"
 
 
 def test_transcript_with_a_hole_is_never_given_out_and_its_computation_begins_anew(

@@ -254,17 +254,19 @@ class Ledger(RuleBasedStateMachine):
     @precondition(lambda self: self.claims)
     @rule(data=st.data(), deed=st.sampled_from(DEEDS))
     def work(self, data: st.DataObject, deed: str) -> None:
-        """Any claim that ever was may try any write; only the one that holds the span may succeed."""
+        """Any claim that ever was may try any write; only one that holds the span and leaves nothing out succeeds."""
         held = data.draw(st.sampled_from(self.claims))
         key = f"murmur:span:{held.computation}:{held.index}"
-        holds = self.redis.hmget(key, "state", "token") == ["running", str(held.token)]
+        state, token, speech = self.redis.hmget(key, "state", "token", "speech")
+        holds = (state, token) == ("running", str(held.token))
+        gap = (deed == "append" and speech is None) or (deed == "prepare" and held.index > 0)
         try:
             self._do(deed, held)
             succeeded = True
         except (LeaseLost, Stopped):
             succeeded = False
         if deed not in ("release", "renew"):
-            assert succeeded == holds
+            assert succeeded == (holds and not gap)
 
     def _do(self, deed: str, held: Claim) -> None:
         if deed == "prepare":

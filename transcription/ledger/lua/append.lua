@@ -1,15 +1,15 @@
 -- Write one window's segments: a checkpoint, and a sign of progress.
 -- ARGV: computation, index, token, lease ms, window, segments (JSON), ms of the span that are done now,
 -- warnings (a line each: code, JSON), the window's language where it was told ('' else): who goes on begins with it.
--- A window that is there already changes nothing; before one that leaves a gap,
--- because the server forgot those between, the span is 'lost' and waits for whoever writes them.
+-- A window that is there already changes nothing; before one that leaves a gap, or of a recording that isn't cut,
+-- because the server forgot what came before, the span is 'lost' and waits for whoever writes that.
 local cid, i, token, lease_ms, window, segments, done_ms, warnings, language = unpack(ARGV)
 local found = lease_state(cid, i, token)
 if found ~= 'held' then return found end
 local key = k('span', cid, i)
 redis.call('ZADD', k('leases'), now() + num(lease_ms), cid .. '/' .. i)
 local windows = num(redis.call('HGET', key, 'windows'))
-if windows < num(window) then return give_up(cid, i, token) end
+if windows < num(window) or not was_cut(cid, i) then return give_up(cid, i, token) end
 if windows > num(window) then return found end
 local done = num(redis.call('HGET', key, 'done'))
 redis.call('RPUSH', k('segs', cid, i), segments)

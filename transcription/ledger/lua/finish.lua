@@ -2,15 +2,15 @@
 -- spans of a diarization comes one more, of no length.
 -- ARGV: computation, index, token, ms of audio, of decoding, of voice activity detection, of computing, windows that
 -- the span has ('' where that isn't known).
--- Returns the state of the lease, or 'completed' when it was the last. A span of whose windows some aren't there, as
--- after a server forgot its last writes, is 'lost' and waits for whoever writes them.
+-- Returns the state of the lease, or 'completed' when it was the last. A span of whose windows some aren't there, or
+-- whose recording isn't cut, as after a server forgot its last writes, is 'lost' and waits for whoever writes them.
 local cid, i, token = unpack(ARGV)
 local audio_ms, decode_ms, vad_ms, compute_ms = num(ARGV[4]), num(ARGV[5]), num(ARGV[6]), num(ARGV[7])
 local windows = ARGV[8] or ''
 local found = lease_state(cid, i, token)
 if found ~= 'held' then return found end
 local key, comp = k('span', cid, i), k('comp', cid)
-if windows ~= '' and not written(cid, i, num(windows)) then return give_up(cid, i, token) end
+if windows ~= '' and not (was_cut(cid, i) and written(cid, i, num(windows))) then return give_up(cid, i, token) end
 local span = hash(key)
 end_run(cid, i, 'done')
 redis.call('HINCRBY', comp, 'done', math.floor(length_of(span)) - num(span.done))

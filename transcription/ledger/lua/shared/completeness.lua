@@ -1,5 +1,8 @@
 -- Whether all of a transcript is there, and what happens where it isn't.
 
+-- Whether a recording was cut: a server that forgot its last writes may know only the claim of the first span.
+local function was_cut(cid, i) return redis.call('HEXISTS', k('span', cid, i), 'speech') == 1 end
+
 -- Whether a span's windows are all there: so many, and each with its segments.
 local function written(cid, i, windows)
   return num(redis.call('HGET', k('span', cid, i), 'windows')) == windows
