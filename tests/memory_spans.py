@@ -167,7 +167,8 @@ class MemorySpans:
 
     def append_diarized(self, claim: Claim, found: Diarized) -> None:
         """Write who speaks when."""
-        self._held(claim)
+        _, part = self._held(claim)
+        part.windows.add(0)
         self.diarized[claim.computation] = found
 
     def finish(self, claim: Claim, timing: Timing, *, windows: int | None = None) -> bool:

@@ -9,7 +9,7 @@ from demo import DIALOGUE
 from tests import sound
 from tests.integration.test_diarization_ledger import SPEAKERS, Platform
 from transcription.computation import Claim, Timing
-from transcription.errors import EngineFailed, Stopped
+from transcription.errors import EngineFailed, LeaseLost, Stopped
 from transcription.job import Status
 from transcription.media.recording import Recording
 from transcription.speakers import Diarized, Turn
@@ -93,7 +93,7 @@ def test_what_was_written_before_a_worker_stopped_is_not_computed_again(
 ) -> None:
     worker.platform.submit("j1")
 
-    def stop(claim: Claim, timing: Timing) -> bool:
+    def stop(claim: Claim, timing: Timing, *, windows: int) -> bool:
         worker.platform.spans.release(claim)
         raise Stopped("the worker stops")
 
@@ -103,6 +103,21 @@ def test_what_was_written_before_a_worker_stopped_is_not_computed_again(
             worker.work()
     assert not worker.work().closing
     assert len(worker.diarizer.asked) == 1
+
+
+def test_finding_that_a_server_forgot_is_computed_again_before_its_span_is_done(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, _ = worker.platform.submit("j1")
+    worker.platform.transcribe()
+    with monkeypatch.context() as forgetting:
+        forgetting.setattr(worker.platform.spans, "append_voices", lambda *_, **__: None)  # confirmed, and lost
+        with pytest.raises(LeaseLost):
+            worker.work()
+    assert not worker.work().closing
+    assert worker.work().closing
+    assert len(worker.diarizer.asked) == 2
+    assert worker.platform.segments(job) == [("A", " Good morning."), ("B", " Hello.")]
 
 
 def test_engine_that_fails_once_is_asked_again(worker: Worker) -> None:

@@ -9,7 +9,7 @@ import pytest
 from tests import sound
 from tests.integration.test_diarization_ledger import SPEAKERS, TURNS, Platform
 from transcription.computation import Claim
-from transcription.errors import Stopped
+from transcription.errors import LeaseLost, Stopped
 from transcription.job import Status
 from transcription.media.audio import RATE
 from transcription.settings import Settings
@@ -101,3 +101,22 @@ def test_cancel_is_heard_behind_each_checkpoint_and_who_takes_over_hears_the_res
     worker.platform.spans.release(worker.claim)
     worker.work()
     assert worker.diarizer.heard == [(0.0,), (40.0,)]
+
+
+@pytest.mark.parametrize(("write", "at"), [("append_voices", 0), ("append_diarized", 2)])
+def test_what_a_server_forgot_of_a_diarization_is_written_again_before_it_is_done(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch, write: str, at: int
+) -> None:
+    job, _ = worker.platform.submit("j1")
+    worker.platform.transcribe()
+    for _ in range(at):
+        worker.work()
+    with monkeypatch.context() as forgetting:
+        forgetting.setattr(worker.platform.spans, write, lambda *_, **__: None)  # confirmed, and lost
+        with pytest.raises(LeaseLost):
+            worker.work()
+    assert worker.platform.client.status(job) is Status.PROCESSING
+    assert [worker.work().closing for _ in range(at, 3)][-1]
+    assert worker.diarizer.told_apart[-1] == (4, Speakers(1, None))
+    assert worker.platform.client.status(job) is Status.COMPLETED
+    assert worker.platform.segments(job) == [("A", " Good morning."), ("B", " Hello.")]

@@ -56,18 +56,18 @@ class DiarizationPipeline:
         diarizer = self._diarizer.get()
         if claim.closing:
             with clock.measure("compute"):
-                self._find_speakers(held, diarizer)
+                written = self._find_speakers(held, diarizer)
         else:
             with ExitStack() as scratch:
                 if isinstance(diarizer, RecordingDiarizer):
-                    self._diarize_recording(held, diarizer, clock, scratch)
+                    written = self._diarize_recording(held, diarizer, clock, scratch)
                 else:
                     find = self._prepare if claim.speech is None else self._load
                     piece, sound = find(held, clock, scratch)
                     with clock.measure("compute"):
-                        self._hear(held, diarizer, piece, sound)
+                        written = self._hear(held, diarizer, piece, sound)
         timing = clock.timing(audio_s=claim.span.seconds)
-        if self._spans.finish(claim, timing):
+        if self._spans.finish(claim, timing, windows=written):
             self._sounds.forget(claim)
         else:
             self._more(claim)
@@ -93,17 +93,18 @@ class DiarizationPipeline:
             sound = self._sounds.load(held, scratch)
         return Piece(held.claim.span, held.claim.speech or ()), sound
 
-    def _hear(self, held: Held, diarizer: Diarizer, piece: Piece, sound: Sound) -> None:
-        """Write what is heard, a few minutes at a time; what an earlier holder wrote is left out."""
+    def _hear(self, held: Held, diarizer: Diarizer, piece: Piece, sound: Sound) -> int:
+        """Write what is heard, a few minutes at a time but for what an earlier holder wrote; how many windows it is."""
         claim = held.claim
         groups = windows(piece.speech, limit_s=CHECKPOINT_S)
         for number, group in enumerate(groups[claim.windows_done :], start=claim.windows_done):
             heard = diarizer.hear(group, sound, check=lambda: touch_and_check(held))
             self._spans.append_voices(claim, pack(heard), window=number, audio_s=group[-1].end - piece.span.start)
             touch_and_check(held)
+        return len(groups)
 
-    def _diarize_recording(self, held: Held, diarizer: RecordingDiarizer, clock: Clock, scratch: ExitStack) -> None:
-        """Have the whole recording diarized, as one span, for an engine that can't do with parts of it."""
+    def _diarize_recording(self, held: Held, diarizer: RecordingDiarizer, clock: Clock, scratch: ExitStack) -> int:
+        """Have the whole recording diarized, as one window, for an engine that can't do with parts of it."""
         claim = held.claim
         with clock.measure("decode"):
             recording = self._sounds.of(held, scratch)[0]
@@ -112,13 +113,15 @@ class DiarizationPipeline:
             whole = Span(0.0, recording.duration_s)
             self._spans.prepared(claim, [Piece(whole, (whole,))], language=None, probability=None)
         if claim.windows_done:
-            return
+            return claim.windows_done
         with clock.measure("compute"):
             found = diarizer.diarize_recording(recording, _asked(claim), check=lambda: touch_and_check(held))
         packed = pack_diarized(found)
         self._spans.append_voices(claim, packed, window=0, audio_s=recording.duration_s)
+        return 1
 
-    def _find_speakers(self, held: Held, diarizer: Diarizer | RecordingDiarizer) -> None:
+    def _find_speakers(self, held: Held, diarizer: Diarizer | RecordingDiarizer) -> int:
+        """Write who speaks when, as one window."""
         spans = self._spans.voices(held.claim)
         windows_heard = [window for span in spans for window in span.windows]
         touch_and_check(held)
@@ -132,6 +135,7 @@ class DiarizationPipeline:
         if held.claim.diarization is not None and held.claim.diarization.reference and not found.turns:
             raise ReferenceWithoutSpeech("no speech is heard in the sample")
         self._spans.append_diarized(held.claim, found)
+        return 1
 
 
 def _asked(claim: Claim) -> Speakers:
