@@ -1,9 +1,13 @@
 """A dead letter that is retried or dropped: what is computed again, and whose place it takes."""
 
+import pytest
+from redis import Redis
+
 from tests.ledger_client import LedgerClient
 from tests.ledger_clock import LedgerClock
 from tests.ledger_endings import BOOM
 from tests.ledger_worker import LedgerWorker, dies, nothing_for
+from transcription.errors import Stopped
 from transcription.job import Outcome, Status
 from transcription.ledger.span_store import RedisSpans
 from transcription.settings import Settings
@@ -41,6 +45,33 @@ def test_retried_dead_letter_begins_anew_and_keeps_what_was_written(
     assert client.status(job) is Status.COMPLETED
     assert client.text(job) == "one two"
     assert client.get(job).progress.fraction == 1.0
+
+
+def falls_short(worker: LedgerWorker, redis: Redis) -> None:
+    """Take a recording of two spans to its end, of which two seconds are nobody's."""
+    held = worker.claim()
+    worker.prepare(held, (4.0, 10.0))
+    worker.finish(held)
+    rest = worker.claim()
+    redis.hset(f"murmur:span:{rest.computation}:1", "start", 6000)
+    worker.finish(rest)
+
+
+def test_retried_dead_letter_whose_spans_fell_short_is_computed_anew(
+    client: LedgerClient, worker: LedgerWorker, redis_server: Redis
+) -> None:
+    job = client.new()
+    for _ in range(2):
+        falls_short(worker, redis_server)
+    with pytest.raises(Stopped):
+        falls_short(worker, redis_server)
+    assert client.letters()[0].failure.code == "result_incomplete"
+    client.retry(job)
+    for _ in range(2):  # as often as at first
+        falls_short(worker, redis_server)
+    assert client.status(job) is Status.PROCESSING
+    worker.work(" the whole of it")
+    assert client.text(job) == "the whole of it"
 
 
 def test_retried_dead_letter_does_not_expire_in_the_middle_of_its_work(

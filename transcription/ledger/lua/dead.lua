@@ -1,5 +1,6 @@
 -- Dead letters. ARGV: 'retry' or 'drop', computation. Returns 'ok' or 'unknown'.
--- A retry keeps every option: only the attempts begin anew, and what was written stays written.
+-- A retry keeps every option: only the attempts begin anew, and what was written stays written, unless it isn't the
+-- whole recording.
 local action, cid = unpack(ARGV)
 if redis.call('ZREM', k('dead'), cid) == 0 then return 'unknown' end
 audit('dead letter ' .. action, 'comp', cid)
@@ -11,10 +12,15 @@ if action == 'drop' then
   release_audio(cid)
   return 'ok'
 end
-redis.call('HDEL', comp, 'error_code', 'error', 'error_retryable', 'error_fault', 'completed', 'started')
+local incomplete = redis.call('HGET', comp, 'error_code') == 'result_incomplete'
+redis.call('HDEL', comp, 'error_code', 'error', 'error_retryable', 'error_fault', 'completed', 'started', 'restarts')
 redis.call('HSET', comp, 'attempts', 0, 'revived', 1)
 redis.call('SET', k('dedup', redis.call('HGET', comp, 'fingerprint')), cid, 'NX')
 move(cid, 'queued')
+if incomplete then
+  begin_anew(cid)
+  return 'ok'
+end
 for i = 0, num(redis.call('HGET', comp, 'spans')) - 1 do
   if redis.call('HGET', k('span', cid, i), 'state') ~= 'done' then
     redis.call('HSET', k('span', cid, i), 'attempts', 0)

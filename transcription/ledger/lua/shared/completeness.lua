@@ -33,23 +33,27 @@ local function covered(cid)
   return reached == num(c[2])
 end
 
-local MAX_RESTARTS = 2
-
--- What was written isn't the whole recording: a transcript with a hole is never given out, the computation begins anew.
-local function start_over(cid)
+-- Drop all that was written: the recording is one span again, which waits to be cut.
+local function begin_anew(cid)
   local comp = k('comp', cid)
-  audit('started over', 'comp', cid)
-  count('started_over')
-  local last = num(redis.call('HGET', comp, 'spans')) - 1
-  if redis.call('HINCRBY', comp, 'restarts', 1) > MAX_RESTARTS then
-    fail_computation(cid, 'result_incomplete', 'the spans that were written do not cover the recording', 1, 'engine')
-    return 'unwanted'
-  end
-  for i = 0, last do redis.call('DEL', k('span', cid, i), k('segs', cid, i)) end
+  for i = 0, num(redis.call('HGET', comp, 'spans')) - 1 do redis.call('DEL', k('span', cid, i), k('segs', cid, i)) end
   redis.call('HSET', comp, 'spans', 1, 'spans_done', 0, 'done', 0)
   redis.call('HDEL', comp, 'closing')
   redis.call('HSET', k('span', cid, 0), 'start', 0, 'end', redis.call('HGET', comp, 'duration'), 'done', 0,
     'windows', 0, 'attempts', 0)
   enqueue(cid, 0)
+end
+
+local MAX_RESTARTS = 2
+
+-- What was written isn't the whole recording: a transcript with a hole is never given out, the computation begins anew.
+local function start_over(cid)
+  audit('started over', 'comp', cid)
+  count('started_over')
+  if redis.call('HINCRBY', k('comp', cid), 'restarts', 1) > MAX_RESTARTS then
+    fail_computation(cid, 'result_incomplete', 'the spans that were written do not cover the recording', 1, 'engine')
+    return 'unwanted'
+  end
+  begin_anew(cid)
   return 'held'
 end
