@@ -6,10 +6,13 @@ from collections.abc import Awaitable, Callable, Iterator
 import pytest
 from redis import Redis
 
+from tests.integration.test_diarization_ledger import SPEAKERS, Platform
 from tests.ledger_client import LedgerClient
 from tests.ledger_clock import LedgerClock
+from tests.ledger_endings import BOOM
 from tests.ledger_worker import LedgerWorker
 from transcription.errors import QuotaExceeded
+from transcription.job import Status
 from transcription.ledger.connections.clients import connect, connect_async
 from transcription.ledger.span_store import RedisSpans
 from transcription.ledger.tenants.quotas import RedisQuotas
@@ -145,6 +148,25 @@ def test_canceled_ticket_of_a_computation_that_goes_on_counts_no_more(quotas: Qu
     quotas.refused(tier, "x")
     client.cancel(job)
     quotas.take(tier, "x")
+
+
+def test_job_that_asks_who_speaks_counts_until_its_speakers_are_known_too(quotas: Quotas, redis_url: str) -> None:
+    platform, tier = Platform(redis_url), Tier(concurrent_jobs=1)
+    platform.submit("a")
+    quotas.take(tier, "a")
+    platform.transcribe()
+    quotas.refused(tier, "b")
+    platform.diarize()
+    quotas.take(tier, "b")
+
+
+def test_job_that_failed_counts_no_more_while_its_words_are_written_for_nobody(quotas: Quotas, redis_url: str) -> None:
+    platform, tier = Platform(redis_url), Tier(concurrent_jobs=1)
+    job, _ = platform.submit("a")
+    quotas.take(tier, "a")
+    platform.spans.fail(platform.claim(SPEAKERS), BOOM, retry_in_s=None)
+    assert platform.client.status(job) is Status.FAILED
+    quotas.take(tier, "b")
 
 
 def test_who_has_no_limit_leaves_no_trace(quotas: Quotas, redis_server: Redis) -> None:

@@ -11,7 +11,7 @@ local used, left = num(redis.call('GET', used_key)), (day + 1) * 86400000 - at
 if max_jobs > 0 and redis.call('ZCARD', open) >= max_jobs then
   for _, one in ipairs(redis.call('ZRANGE', open, 0, -1)) do
     local job = job_hash(one)
-    local status = job.comp and redis.call('HGET', k('comp', job.comp), 'status')
+    local status = job.comp and job_status(job)
     local ended = job.canceled or job.failed or job.expired or terminal(status)
     -- A job that isn't there yet may still be on its way.
     if not job.id then ended = at - num(redis.call('ZSCORE', open, one)) > 60000 end
