@@ -54,6 +54,12 @@ def test_only_idle_workers_take_further_spans_of_a_recording(settings: Settings,
     assert job(settings, accepted.id).status is Status.COMPLETED
 
 
+def test_recording_of_many_thousand_spans_is_cut(client: LedgerClient, worker: LedgerWorker, spans: RedisSpans) -> None:
+    client.new(seconds=9000.0)
+    worker.prepare(worker.claim(), range(3, 9001, 3))
+    assert spans.pending() == 2999
+
+
 def test_span_that_comes_back_keeps_its_place(client: LedgerClient, worker: LedgerWorker, spans: RedisSpans) -> None:
     jobs = [client.new(letter) for letter in "abc"]
     first = worker.claim()

@@ -2,7 +2,7 @@
 -- ARGV: computation, token, language, probability, warnings (a line each: code, JSON), tracks (JSON), the channel that
 -- has the same sound ('': none), then start, end and speech (JSON) of each span.
 -- Returns the state of the lease.
-local cid, token, language, probability, warnings, tracks, same_as = unpack(ARGV)
+local cid, token, language, probability, warnings, tracks, same_as = unpack(ARGV, 1, 7)
 local found = lease_state(cid, 0, token)
 if found ~= 'held' then return found end
 local key = k('comp', cid)
