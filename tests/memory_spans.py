@@ -242,9 +242,11 @@ class MemorySpans:
             if part.holder == worker
         ]
 
-    def depart(self, worker: str) -> None:
+    def depart(self, info: WorkerInfo) -> None:
         """Say goodbye."""
-        self._workers.pop(worker, None)
+        known = self._workers.get(info.id)
+        if known and (known.pid, known.started_at) == (info.pid, info.started_at):
+            del self._workers[info.id]
 
     def reap(self) -> int:
         """Return spans whose lease is over."""

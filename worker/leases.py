@@ -160,7 +160,7 @@ class Leases(threading.Thread):
                 if draining != told or time.monotonic() - registered >= self._settings.renew_s:
                     self._register(self._info(0))
                     registered, told = time.monotonic(), draining
-                    self._registered = True
+                    self._registered, self._first_refused = True, 0.0
                 self._renew()
             except NameTaken as error:
                 self._refused(error)
@@ -202,10 +202,11 @@ class Leases(threading.Thread):
             if not one.over:
                 one.handed_back = True
                 self._try(lambda one=one: self._spans.release(one.claim))  # type: ignore[misc]
-        self._try(lambda: self._spans.depart(self._info(0).id))
-        health_check.end(self._info(0).id)
-        if self._host:
-            self._host.end(self._info(0).id)
+        self._try(lambda: self._spans.depart(self._info(0)))
+        if not self._first_refused:  # else they are another's who has the name
+            health_check.end(self._info(0).id)
+            if self._host:
+                self._host.end(self._info(0).id)
         if held:
             log.info("handed back", spans=[one.claim.name for one in held])
 

@@ -74,7 +74,7 @@ def test_jobs_of_a_model_that_was_withdrawn_end_with_a_code(
     ends: bool,
 ) -> None:
     jobs, spans = [client.new("a"), client.new("b", priority="batch")], worker.spans
-    spans.depart(worker.name)
+    spans.depart(worker.info)
     for _ in range(50):  # nearly seven hours
         if left is not None:
             spans.register(replace(worker.info, id="w2", **left))  # type: ignore[arg-type]
@@ -88,7 +88,7 @@ def test_model_is_not_taken_for_withdrawn_because_nobody_looked(
     client: LedgerClient, ledger_clock: LedgerClock, worker: LedgerWorker
 ) -> None:
     job, spans = client.new("a"), worker.spans
-    spans.depart(worker.name)
+    spans.depart(worker.info)
     for _ in range(3):
         spans.register(replace(worker.info, id="w2", models=("other",)))
         assert spans.fail_unserved() == 0

@@ -60,7 +60,7 @@ class Site:
         self._spans, self.batcher, self.threads = spans, batcher, threads
         watched = models or batcher
         info = LedgerWorker(spans, "info").info
-        spans.depart("info")
+        spans.depart(info)
         self.leases = Leases(
             spans,
             LEASE,

@@ -82,7 +82,7 @@ def test_no_time_is_named_before_a_worker_was_measured_or_after_it_is_gone(
     worker = LedgerWorker(spans, rate=rate)
     job_id = submit(api, 1)
     assert (place(api, job_id) or {})["eta_s"] == (None if rate is None else 0.0)
-    spans.depart(worker.name)
+    spans.depart(worker.info)
     assert place(api, job_id) == {"position": 1, "audio_seconds_ahead": 0.0, "eta_s": None}
 
 

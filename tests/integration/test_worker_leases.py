@@ -20,6 +20,7 @@ from transcription.errors import LeaseLost, NameTaken, Stopped
 from transcription.job import Status
 from transcription.ledger.span_store import RedisSpans
 from transcription.settings import Lease, Settings
+from worker import health_check
 from worker import leases as leases_module
 from worker.host_heartbeat import HostHeartbeat
 from worker.leases import Leases
@@ -43,7 +44,7 @@ class Keeper:
         self.ledger = Failing(spans)
         self.engine_steps = 0
         info = LedgerWorker(spans, "info").info
-        spans.depart("info")
+        spans.depart(info)
         self.thread = Leases(
             self.ledger,  # type: ignore[arg-type]
             lease,
@@ -324,6 +325,23 @@ def test_worker_whose_name_another_has_ends_and_hands_nothing_back(
     # Whoever only may have a namesake waits first, as a dead one falls silent.
     assert (calls == ["register"]) is for_good
     assert set(calls) == {"register"}
+
+
+@pytest.mark.parametrize("refusals", [100_000, 1], ids=["for ever", "once"])
+def test_worker_that_was_refused_leaves_the_other_ones_file_and_place_unless_it_came_in_after_all(
+    client: LedgerClient, spans: RedisSpans, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusals: int
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    other = LedgerWorker(spans)
+    health_check.beat(other.name)
+    keeper = Keeper(spans, LEASE.model_copy(update={"renew_s": 3600.0}))
+    keeper.ledger.fail("register", *[NameTaken("another one has it", for_good=False)] * refusals)
+    keeper.thread.start()
+    eventually(lambda: keeper.thread.open if refusals == 1 else keeper.ledger.calls)
+    keeper.thread.stop()
+    keeper.thread.join(10)
+    assert health_check.heartbeat_file(other.name).exists() is (refusals > 1)
+    assert [one.id for one in client.backlog().workers] == [other.name] * (refusals > 1)
 
 
 def test_worker_that_has_left_leaves_no_file_that_says_that_it_lives(

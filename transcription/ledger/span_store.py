@@ -226,10 +226,10 @@ class RedisSpans:
             return True
         return True
 
-    def depart(self, worker: str) -> None:
+    def depart(self, info: WorkerInfo) -> None:
         """Say goodbye."""
         with translated():
-            self._scripts.call("depart", worker)
+            self._scripts.call("depart", info.id, _incarnation(info))
 
     def reap(self) -> int:
         """Return spans whose lease has expired; how many."""
@@ -398,7 +398,12 @@ def _beat(info: WorkerInfo) -> tuple[str, str, str, str]:
     fit = [] if info.draining else fit
     kind = "\n".join(fit) + "\n\n" + "\n".join(info.traits)
     revisions = "".join(f"{model}\t{revision}\n" for model, revision in sorted(info.revisions.items()))
-    return f"{info.pid}-{info.started_at}", orjson.dumps(info).decode(), kind, revisions
+    return _incarnation(info), orjson.dumps(info).decode(), kind, revisions
+
+
+def _incarnation(info: WorkerInfo) -> str:
+    """What tells a worker's process from others of its name."""
+    return f"{info.pid}-{info.started_at}"
 
 
 def _name(claim: Claim) -> tuple[str, int, int]:

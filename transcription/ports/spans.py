@@ -112,8 +112,8 @@ class SpanStore(Protocol):
     def pending(self) -> int:
         """Spans that could be claimed now."""
 
-    def depart(self, worker: str) -> None:
-        """Say that this worker stops."""
+    def depart(self, info: WorkerInfo) -> None:
+        """Say that this worker's process stops; nothing happens where another one has its name."""
 
     def sweep(self) -> int:
         """Let jobs expire whose retention is over, a part of them at a time; how many moved."""

@@ -235,7 +235,7 @@ def test_a_stored_result_goes_with_its_last_job(site: Site, ending: str) -> None
         site.clock.advance(8 * DAY_S)
         site.spans.sweep()
     assert site.files() == []
-    site.spans.depart("w1")
+    site.spans.depart(site.worker.info)
     site.clock.advance(DAY_S)
     assert left_over(site.redis) == set()
 

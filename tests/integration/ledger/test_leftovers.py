@@ -44,7 +44,7 @@ def test_nothing_is_left_after_a_full_life_and_nothing_went_early(
     client.cancel(kept[-1])
     kept.append(client.new("e", **hooked))
     worker.claim()
-    LedgerWorker(spans, "w1", pid=2)  # its process died with the span in work
+    heir = LedgerWorker(spans, "w1", pid=2)  # its process died with the span in work
     alone = worker.claim()
     assert alone.suspect
     worker.finish(alone)
@@ -60,8 +60,8 @@ def test_nothing_is_left_after_a_full_life_and_nothing_went_early(
     spans.sweep()
     assert [client.status(job) for job in kept] == states
     assert [client.text(job) for job in kept[:3]] == ["hello world", "hello world", "one"]
-    for name in ("w1", "w2"):
-        spans.depart(name)
+    for left in (heir, other):
+        spans.depart(left.info)
     ledger_clock.advance(120)
     assert spans.sweep() == len(kept)
     assert {client.status(job) for job in kept} == {Status.EXPIRED}
@@ -84,7 +84,7 @@ def test_deleted_unfinished_jobs_leave_nothing(
         client.forget(job)
     with pytest.raises(Stopped):
         worker.finish(held)
-    spans.depart("w1")
+    spans.depart(worker.info)
     ledger_clock.advance(MARKS_S)
     assert left_over(ledger_clock.redis) == set()
 
@@ -100,13 +100,13 @@ def test_deleted_ended_job_leaves_nothing(
     job = end(client, worker, ending, webhook_url=RECEIVER, ttl_s=TTL_S)
     settle(client, client.outbox(lambda box: box.claim(lease_s=5)), Verdict.DELIVERED)
     client.forget(job)
-    spans.depart("w1")
+    spans.depart(worker.info)
     ledger_clock.advance(MARKS_S)
     assert left_over(ledger_clock.redis) == set()
     job = end(client, LedgerWorker(spans, "w1"), ending, webhook_url=RECEIVER, ttl_s=TTL_S)
     ledger_clock.advance(TTL_S + 10)
     spans.sweep()
     client.forget(job)
-    spans.depart("w1")
+    spans.depart(worker.info)
     ledger_clock.advance(MARKS_S)
     assert left_over(ledger_clock.redis) == set()

@@ -159,7 +159,7 @@ def test_revision_of_a_model_s_weights_is_what_the_worker_said_last_though_it_is
     spans.register(replace(worker.info, revisions={"demo": "old", "base": "b1"}))
     spans.register(replace(worker.info, id="w2", revisions={"demo": "new"}))
     spans.register(replace(worker.info, revisions={"demo": "old", "base": "b1"}))  # a heartbeat is no news
-    spans.depart("w2")
+    spans.depart(replace(worker.info, id="w2"))
     assert client.backlog().revisions == {"demo": "new", "base": "b1"}
     spans.register(replace(worker.info, revisions={"demo": "newer", "base": "b1"}))
     assert client.backlog().revisions["demo"] == "newer"

@@ -102,7 +102,7 @@ def test_one_busy_worker_at_a_time_makes_room_for_a_suspect_s_last_attempt(
     held = [one.claim() for one in busy]  # the first takes it, the second an ordinary one
     assert (held[0].alone, held[1].alone) == (True, False)
     busy[0].spans.release(held[0])
-    spans.depart("w2")
+    spans.depart(busy[0].info)
     assert nothing_for(busy[1])  # it runs empty for the suspect
     assert LedgerWorker(spans, "w4").claim().alone
     # No such suspect is left, so nobody runs empty any more.
@@ -143,7 +143,7 @@ def test_drainer_that_is_gone_is_waited_for_no_longer(
     solitary(client, LedgerWorker(spans, "w1"))
     assert nothing_for(busy)
     if departs:
-        spans.depart("w2")
+        spans.depart(busy.info)
     else:
         ledger_clock.advance(59)
         assert redis_server.exists("murmur:drainer")

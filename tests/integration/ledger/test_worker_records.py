@@ -1,5 +1,7 @@
 """Workers in the ledger: how long each is known, and what it leaves."""
 
+from dataclasses import replace
+
 from redis import Redis
 
 from tests.ledger_client import LedgerClient
@@ -36,8 +38,19 @@ def test_silent_worker_that_holds_a_span_is_not_forgotten(
 
 
 def test_departed_worker_leaves_nothing(worker: LedgerWorker, spans: RedisSpans, redis_server: Redis) -> None:
-    spans.depart("w1")
+    spans.depart(worker.info)
     assert not redis_server.exists("murmur:worker:w1", "murmur:workers")
+
+
+def test_process_that_stops_takes_nothing_from_a_living_one_of_its_name(
+    client: LedgerClient, worker: LedgerWorker, spans: RedisSpans
+) -> None:
+    client.new()
+    held = worker.claim()
+    spans.depart(replace(worker.info, pid=77, host="elsewhere"))
+    assert [one.id for one in client.backlog().workers] == ["w1"]
+    assert spans.register(worker.info) == 0
+    assert spans.renew([held])[held.token].held
 
 
 def test_lock_is_one_worker_s_for_its_time(spans: RedisSpans, ledger_clock: LedgerClock) -> None:
