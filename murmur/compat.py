@@ -9,26 +9,42 @@ The client of Production Scale's example, for scripts that were written for that
 New scripts have more of `murmur.client.Client`.
 """
 
+import contextlib
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import httpx
 
+from murmur.client import uploads
+from murmur.client.calls import Call
+from murmur.client.client import Client
 from murmur.client.connection import DEFAULT_URL
+from murmur.client.errors import ApiError
+from murmur.client.retry import BUSY, PATIENCE_S
 
 POLL_S = (0.2, 2.0)
-BUSY = (429, 503)
+BUSY_PAUSE_S = 5.0
 
 
 class TranscriptionFailed(Exception):
-    """The platform refused the file, or gave the job up; the message says why."""
+    """The platform refused the file, gave the job up, or can't be reached; the message says why."""
+
+
+class _Routes(Client):
+    """The library's own client, which tries again while the platform is away or busy, for this service's routes."""
+
+    def get(self, path: str) -> dict[str, Any]:
+        """What *path* answers. ApiError."""
+        return self._run(Call(method="GET", path=path, read=_object))
 
 
 class WhisperClient:
     """
-    Submits files, polls their jobs, retrieves their transcripts, all on Production Scale's routes.
+    Submits files as the platform's own client does; polls their jobs and retrieves their transcripts on Production
+    Scale's routes.
 
     Args:
         base_url: Where the platform's API is.
@@ -38,8 +54,7 @@ class WhisperClient:
 
     def __init__(self, base_url: str = DEFAULT_URL, *, timeout: float = 3600.0, api_key: str | None = None) -> None:
         self._timeout_s = timeout
-        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        self._http = httpx.Client(base_url=base_url.rstrip("/"), timeout=60.0, headers=headers)
+        self._client = _Routes(base_url, patience_s=min(PATIENCE_S, timeout), api_key=api_key)
 
     def __enter__(self) -> Self:
         return self
@@ -49,7 +64,7 @@ class WhisperClient:
 
     def close(self) -> None:
         """Give the connections back."""
-        self._http.close()
+        self._client.close()
 
     def transcribe_file(self, path: str | Path, **options: Any) -> dict[str, Any]:
         """
@@ -70,14 +85,16 @@ class WhisperClient:
 
     def submit(self, path: str | Path, **options: Any) -> str:
         """Hand in the file at *path*; its job's id. TranscriptionFailed."""
-        fields = {name: _plain(value) for name, value in options.items() if value is not None}
+        key = uploads.new_key()
         deadline = time.monotonic() + self._timeout_s
         while True:
-            with Path(path).open("rb") as file:
-                answer = self._http.post("/transcribe", files={"file": (Path(path).name, file)}, data=fields)
-            pause = float(answer.headers.get("retry-after", "5"))
-            if answer.status_code not in BUSY or time.monotonic() + pause > deadline:
-                return str(_checked(answer)["job_id"])
+            try:
+                return self._client.submit(Path(path), idempotency_key=key, **options).id
+            except ApiError as error:
+                # A full queue may take longer than the client is patient.
+                pause = error.retry_after or BUSY_PAUSE_S
+                if error.status not in BUSY or time.monotonic() + pause > deadline:
+                    raise TranscriptionFailed(error.message) from error
             time.sleep(pause)
 
     def wait(self, job_id: str) -> dict[str, Any]:
@@ -95,28 +112,33 @@ class WhisperClient:
 
     def get_status(self, job_id: str) -> dict[str, Any]:
         """The job: ``status``, ``progress``, … TranscriptionFailed: there is none of that id."""
-        return _checked(self._http.get(f"/status/{job_id}"))
+        return self._got(f"/status/{job_id}")
 
     def get_result(self, job_id: str) -> dict[str, Any]:
         """The transcript. TranscriptionFailed: it isn't there, or won't be."""
-        return _checked(self._http.get(f"/result/{job_id}"))
+        return self._got(f"/result/{job_id}")
 
     def health(self) -> dict[str, Any]:
-        """What the platform says of itself."""
-        found: dict[str, Any] = self._http.get("/health").json()
-        return found
+        """What the platform says of itself. TranscriptionFailed."""
+        with _told():
+            return self._client.health()
 
     def stats(self) -> dict[str, Any]:
         """Jobs by state, queue depth, workers. TranscriptionFailed."""
-        return _checked(self._http.get("/stats"))
+        return self._got("/stats")
+
+    def _got(self, path: str) -> dict[str, Any]:
+        with _told():
+            return self._client.get(path)
 
 
-def _checked(answer: httpx.Response) -> dict[str, Any]:
-    found = answer.json() if "json" in answer.headers.get("content-type", "") else {}
-    if answer.is_success and isinstance(found, dict):
-        return found
-    raise TranscriptionFailed(str(found.get("detail") or f"the platform answered {answer.status_code}"))
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except ApiError as error:
+        raise TranscriptionFailed(error.message) from error
 
 
-def _plain(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+def _object(response: httpx.Response) -> dict[str, Any]:
+    return dict(response.json())

@@ -138,7 +138,7 @@ class MemoryJobs:
         turns = TURNS if complete and job.diarization else ()
         return Transcript(
             segments=attribute(SEGMENTS if complete else SEGMENTS[:1], turns, dict(job.names)),
-            language="en",
+            language=job.language or "en",
             language_probability=0.9,
             duration=job.audio.duration_s,
             task=job.options.task.value,

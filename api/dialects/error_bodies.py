@@ -12,7 +12,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api import problems
 
 Shape = Callable[[Mapping[str, Any], dict[str, Any], MutableHeaders], tuple[int, dict[str, Any]] | None]
-"""Takes the request's state, the problem and its headers (to change); gives status and body, None: as it is."""
+"""Takes the request's state, the problem and its headers (to change); gives status and body, None: as it is.
+
+A body that has all of the problem stays one, with further members."""
 
 
 class ErrorBodyMiddleware:
@@ -64,10 +66,12 @@ class ErrorBodyMiddleware:
 
 def _reshaped(scope: Scope, start: Message, body: bytes, shape: Shape) -> Response:
     headers = MutableHeaders(raw=list(start["headers"]))
-    other = shape(scope.get("state", {}), orjson.loads(body), headers)
+    problem = orjson.loads(body)
+    other = shape(scope.get("state", {}), problem, headers)
     status, media_type = start["status"], problems.MEDIA_TYPE
     if other is not None:
-        status, body, media_type = other[0], orjson.dumps(other[1]), "application/json"
+        status, body = other[0], orjson.dumps(other[1])
+        media_type = media_type if problem.items() <= other[1].items() else "application/json"
     for name in ("content-length", "content-type"):
         del headers[name]
     return Response(body, status, headers=dict(headers), media_type=media_type)

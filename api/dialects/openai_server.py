@@ -120,7 +120,8 @@ async def chat_completions(request: Request, platform: PlatformDep, caller: Call
     """The transcript of the one recording in the messages (`input_audio`), or in `audio`, as a chat completion."""
     job, seen, form = await _submitted(request, platform, caller, chat.ChatForm)
     if isinstance(form, chat.ChatForm) and form.stream:
-        chunks = chat.chunks(platform, job, model=job.options.model or job.model)
+        model = job.options.model or job.model
+        chunks = chat.chunks(platform, job, model=model, with_usage=form.with_usage)
         return StreamingResponse(chunks, media_type="text/event-stream")
     job, transcript = await transcribed(request, platform, job)
     out = _out(job, transcript, seen)

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 from api.dependencies import Caller, JobId, PlatformDep
 from api.dialects.waiting import completed_or_reason
 from api.problems import documented
+from api.routes.results import refuse
 from api.schemas import JobOut, job_out
 from api.transcript_schemas import VerboseTranscript
 from api.uploads.filenames import content_disposition
@@ -73,7 +74,10 @@ async def status(platform: PlatformDep, caller: Caller, job_id: JobId) -> Produc
 )
 async def result(platform: PlatformDep, caller: Caller, job_id: JobId) -> Response:
     """Text, language, duration and segments; 409 while they aren't there."""
-    job = completed_or_reason(platform, await platform.jobs.get(job_id, tenant=caller.tenant))
+    job = await platform.jobs.get(job_id, tenant=caller.tenant)
+    if not job.status.terminal:
+        refuse(job)
+    job = completed_or_reason(platform, job)
     transcript = await platform.jobs.transcript(job)
     name = content_disposition(job.audio.filename, EXTENSIONS[ResponseFormat.JSON])
     # Hours take as long to write here as in api/routes/results.py: nobody else shall wait for it.

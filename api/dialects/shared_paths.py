@@ -3,7 +3,8 @@ The two paths on which two dialects meet, and what tells them apart.
 
 - `POST /v1/audio/transcriptions`: a form is OpenAI's, JSON is the OpenAI server's. Errors are OpenAI's for both.
 - `POST /transcribe`: the file in the field `audio_file` is Whisper Serve's and answered when it is done; in the field
-  `file` it is Production Scale's and answered at once. A request with neither gets a problem.
+  `file` it is Production Scale's and answered at once. Who is refused before either came gets a problem, which has
+  what Whisper Serve's clients read too.
 """
 
 from collections.abc import Mapping
@@ -54,11 +55,12 @@ async def transcriptions(request: Request, platform: PlatformDep, caller: Caller
 def error_body(
     state: Mapping[str, Any], problem: dict[str, Any], _headers: MutableHeaders
 ) -> tuple[int, dict[str, Any]] | None:
-    """Whisper Serve's body for a form with its field; a problem for every other request."""
+    """Whisper Serve's body for a form with its field; before a field was seen, a problem that has its members too."""
     request_format = state.get("request_format")
-    if request_format is None or request_format.file_field != whisper_serve.FILE_FIELD:
-        return None
-    return whisper_serve.error_body(state, problem)
+    field = request_format and request_format.file_field
+    if field == whisper_serve.FILE_FIELD:
+        return whisper_serve.error_body(state, problem)
+    return None if field else (problem["status"], problem | whisper_serve.answer_to(state, problem))
 
 
 @router.post(

@@ -12,7 +12,7 @@ from api.dialects.waiting import transcribed
 from transcription.job import Job
 
 FILE_FIELD = "audio_file"
-STATUSES = {400, 401, 403, 429, 500, 503}
+STATUSES = {400, 401, 403, 409, 410, 429, 500, 503}
 BEGAN = "whisper_serve_began"
 
 
@@ -40,10 +40,20 @@ async def transcribe(request: Request, platform: Platform, job: Job) -> WhisperS
 
 
 def error_body(state: Mapping[str, Any], problem: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-    """A problem in this dialect's shape: it knows 400 and 500; a 503 stays one, for its `Retry-After`."""
+    """
+    A problem in this dialect's shape: it knows 400 and 500.
+
+    A 503 stays one, for its `Retry-After`, and so does what is no fault of the request: 409 and 410.
+    """
     status = problem["status"]
     known = status if status in STATUSES else 500 if status > 500 else 400
-    return known, _out(state[BEGAN], success=False, error=problem["detail"]).model_dump()
+    return known, answer_to(state, problem)
+
+
+def answer_to(state: Mapping[str, Any], problem: dict[str, Any]) -> dict[str, Any]:
+    """What this dialect's clients read of a *problem*, which may be older than any route's clock."""
+    began = state.get(BEGAN, time.perf_counter())
+    return _out(began, success=False, error=problem["detail"]).model_dump()
 
 
 def _out(

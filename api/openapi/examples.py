@@ -130,7 +130,7 @@ _SERVE = {"success": True, "text": _TEXT, "latency": 1.2, "word_count": 3, "gpu_
 _SCALE_SUBMITTED = {"job_id": ID, "status": "queued", "message": "Transcription job submitted successfully"}
 _SCALE = VERBOSE | {"language": "en", "job_id": ID, "status": "completed", "processing_time": 0.8, "cached": False}
 _OPENAI: Answers = {
-    ("200", JSON): {"text": _TEXT, "usage": _USAGE},
+    ("200", JSON): {"text": _TEXT, "languages": [{"code": "en"}], "usage": _USAGE},
     **_TEXTS,
     ("200", EVENTS): _OPENAI_STREAM,
 }

@@ -54,7 +54,7 @@ async def result(
     """
     job = await platform.jobs.get(job_id, tenant=caller.tenant)
     if job.status is not Status.COMPLETED:
-        _refuse(job, partial=partial)
+        refuse(job, partial=partial)
     wanted = format or job.options.response_format
     tag = f'"{job.computation}.{wanted.value}{_speakers_tag(job)}{_channels_tag(job)}"'
     headers = {"Murmur-Complete": "false"}
@@ -98,7 +98,7 @@ def _written(transcript: Transcript, wanted: ResponseFormat) -> bytes:
     return written.encode() if isinstance(written, str) else orjson.dumps(written)
 
 
-def _refuse(job: Job, *, partial: bool) -> None:
+def refuse(job: Job, *, partial: bool = False) -> None:
     """Raise what a job without a whole result answers; return where a part of it will do."""
     if job.status is Status.EXPIRED:
         raise JobExpired.of(job.id)

@@ -162,7 +162,7 @@ class JsonForm(Form):
         if url is not None and not isinstance(url, str):
             raise MalformedRequest("the field 'url' must be a string")
         self.url = url
-        if audio not in (None, ""):
+        if self.is_odd_audio(audio):
             raise BadBase64("the field 'audio' must be one base64 string")
         if not self._audios and url is None:
             got = ", ".join(map(repr, list(parsed)[:20])) or "an empty object"
@@ -171,6 +171,10 @@ class JsonForm(Form):
     def is_audio(self, path: list[bytes | None]) -> bool:
         """Whether the string at *path* is the audio: keys from the outside in, None for a list."""
         return path == [b"audio"]
+
+    def is_odd_audio(self, value: object) -> bool:
+        """Whether *value*, which stood where the audio was expected, is none; the audio itself was taken out of it."""
+        return value not in (None, "")
 
     def _decode(self, stream: Base64Stream, chunk: bytes, at: int, audio: list[bytes]) -> int:
         end = chunk.find(b'"', at)

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from api.auth.quotas import SubmissionQuotas
 from api.auth.rate_limits import RateLimits
 from api.dialects import mlx_mvp
+from api.dialects.openai.stream import languages
 from tests import audio_files
 from tests.api_client import Bench, bench
 from transcription.access import Principal
@@ -53,11 +54,24 @@ async def test_a_translation_is_one(api: Bench) -> None:
     assert (await answered(api, "/v1/audio/transcriptions"))[1].options.task is Task.TRANSCRIBE
 
 
+async def test_what_a_translation_is_written_in_is_english(api: Bench) -> None:
+    form = {"response_format": "verbose_json", "language": "de"}
+    answer, job = await answered(api, "/v1/audio/translations", data=form)
+    assert answer.json()["language"] == "english"
+    assert (await api.jobs.transcript(job)).language == "de"
+    assert (await answered(api, "/v1/audio/transcriptions", data=form))[0].json()["language"] == "german"
+
+
+async def test_the_plain_answer_names_the_language_by_its_code(api: Bench) -> None:
+    assert (await answered(api, "/v1/audio/transcriptions"))[0].json()["languages"] == [{"code": "en"}]
+    assert languages(None) == []
+
+
 async def test_keywords_are_hotwords_and_what_has_no_effect_is_told(api: Bench) -> None:
-    form = {"keywords": "Murmur", "hotwords": "Valkey", "top_p": "1", "seed": "7"}
+    form = {"keywords": "Murmur", "hotwords": "Valkey", "top_p": "1", "seed": "7", "include[]": "logprobs"}
     answer, job = await answered(api, "/v1/audio/transcriptions", data=form)
     assert job.options.hotwords == "Murmur, Valkey"
-    assert answer.headers["warning"] == '299 - "without effect here: seed, top_p"'
+    assert answer.headers["warning"] == '299 - "without effect here: include, seed, top_p"'
     assert answer.headers["murmur-job"] == job.id
 
 
@@ -154,6 +168,8 @@ async def test_what_goes_on_has_no_transcript_yet_in_production_scale(api: Bench
     job_id = (await api.http.post("/transcribe", files={"file": ("a.wav", WAV)})).json()["job_id"]
     early = await api.http.get(f"/result/{job_id}")
     assert (early.status_code, early.json()["code"]) == (409, "result_not_ready")
+    assert early.json()["job_status"] == "queued"
+    assert "MAX_SYNC_S" not in early.json()["detail"]  # nothing waited
     api.jobs.finish(job_id)
     assert (await api.http.get(f"/result/{job_id}")).json()["text"] == "Hello there, you <all>."
 

@@ -13,6 +13,7 @@ import pytest
 from api.dialects.openai import chat, speakers, stream
 from tests import audio_files
 from tests.api_client import Bench
+from tests.memory_jobs import SEGMENTS
 from transcription.errors import LedgerUnavailable
 from transcription.job import Job, Progress, Status
 from transcription.result_warning import ResultWarning, WarningCode
@@ -61,6 +62,18 @@ async def test_a_chat_s_stream_has_the_text_a_reason_and_an_end(api: Bench) -> N
     assert job.options.temperature == 0.0  # a chat's steers how it is worded, and means nothing here
 
 
+async def test_a_chat_s_stream_says_what_was_used_where_that_is_asked_for(
+    api: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.memory_jobs.SEGMENTS", [replace(each, tokens=(1, 2, 3)) for each in SEGMENTS])
+    answer, job = await asked(api, PATH, json=chat_of(stream=True, stream_options={"include_usage": True}))
+    api.jobs.finish(job.id)
+    *_, stop, used, _end = events_of((await answer).text)
+    assert stop["choices"][0]["finish_reason"] == "stop"
+    assert used["choices"] == []
+    assert used["usage"] == {"prompt_tokens": 0, "completion_tokens": 6, "total_tokens": 6}
+
+
 async def test_a_chat_takes_the_job_s_options_from_its_body_and_its_query(api: Bench) -> None:
     answer, job = await asked(api, f"{PATH}?ttl_s=600", json=chat_of(language="de", hotwords="Murmur", top_p=1))
     api.jobs.finish(job.id)
@@ -79,7 +92,7 @@ async def test_a_chat_s_stream_that_fails_says_so_and_has_no_end_as_if_it_were_w
 
 STREAMS = [
     pytest.param(stream.events, id="OpenAI"),
-    pytest.param(lambda platform, job: chat.chunks(platform, job, model="m"), id="chat"),
+    pytest.param(lambda platform, job: chat.chunks(platform, job, model="m", with_usage=False), id="chat"),
     pytest.param(speakers.events, id="speakers"),
 ]
 
@@ -131,11 +144,12 @@ def away_at_first(read: Callable[..., Any]) -> Callable[..., Any]:
 
 @pytest.mark.parametrize("events", [STREAMS[0], STREAMS[2]])
 async def test_a_stream_s_end_says_what_the_transcript_lacks(api: Bench, events: Callable[..., Any]) -> None:
-    job = api.jobs.jobs[(await api.submit(WAV)).json()["id"]]
+    job = api.jobs.jobs[(await api.submit(WAV, language="de")).json()["id"]]
     api.jobs.finish(job.id, warnings=(HOLE,))
     *_, done = events_of(b"".join([line async for line in events(api.app.state.platform, job)]).decode())
     assert (done["type"], done["text"]) == ("transcript.text.done", TEXT)
     assert [warning["code"] for warning in done["warnings"]] == ["damaged"]
+    assert done["languages"] == [{"code": "de"}]
 
 
 @pytest.mark.parametrize("events", STREAMS)

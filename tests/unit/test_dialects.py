@@ -15,6 +15,7 @@ from api.dialects.containers import format_of
 from api.dialects.microservice_shapes import estimated_s, job_out
 from api.dialects.openai.chat import ChatForm
 from api.dialects.openai.stream import events
+from api.problems import MEDIA_TYPE
 from api.uploads.json_form import JsonForm
 from tests import audio_files
 from tests.api_client import Bench, bench
@@ -133,6 +134,10 @@ async def test_a_job_that_takes_too_long_goes_on_and_says_where(tmp_path: Path) 
         answer, job = await ask(api, "/v1/audio/transcriptions", "file")
         said = (await answer).json()["error"]
         assert ((await answer).status_code, said["code"]) == (409, "result_not_ready")
+        answer, _ = await ask(api, "/transcribe", "audio_file")
+        body = (await answer).json()
+        assert ((await answer).status_code, body["success"]) == (409, False)
+        assert "goes on" in body["error"]
         assert job.id in said["message"]
         assert api.jobs.jobs[job.id].status is Status.QUEUED
 
@@ -223,6 +228,23 @@ async def test_a_ledger_that_is_down_is_503_in_every_dialect(api: Bench) -> None
         assert answer.status_code == 503
         assert int(answer.headers["retry-after"]) > 0
     assert api.leftovers() == []
+
+
+async def test_who_is_refused_before_a_field_was_seen_is_answered_in_both_dialects_of_the_path(api: Bench) -> None:
+    api.jobs.down = True
+    answer = await api.http.post("/transcribe", files={"audio_file": ("talk.wav", WAV)})
+    assert (answer.status_code, answer.headers["content-type"]) == (503, MEDIA_TYPE)
+    body = answer.json()
+    assert body["code"] == "ledger_unavailable"
+    assert (body["success"], body["error"], body["text"]) == (False, body["detail"], "")
+
+
+async def test_a_chat_that_wants_to_be_spoken_to_says_how_and_not_what(api: Bench) -> None:
+    form = ChatForm()
+    body = chat(base64.b64encode(WAV).decode(), audio={"voice": "alloy", "format": "wav"}, modalities=["text"])
+    assert b"".join(form.feed(body)) == WAV
+    form.close()
+    assert form.url is None
 
 
 def chat(data: str, **more: Any) -> bytes:

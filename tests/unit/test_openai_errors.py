@@ -1,9 +1,11 @@
 """Every refusal as OpenAI's clients expect it."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import openai
 import pytest
 from starlette.datastructures import MutableHeaders
 
@@ -12,6 +14,7 @@ from api.problems import STATUSES
 from tests import audio_files
 from tests.api_client import Bench, bench
 from transcription.errors import MurmurationError
+from transcription.job import Status
 
 
 @pytest.fixture
@@ -29,6 +32,27 @@ def test_whatever_is_wrong_with_a_file_or_a_field_is_a_bad_request(kind: type[Mu
     assert set(body["error"]) == {"message", "type", "param", "code"}
     types = {429: "rate_limit_error"} | dict.fromkeys((500, 502, 503, 504, 507), "server_error")
     assert body["error"]["type"] == types.get(status, "invalid_request_error")
+
+
+@pytest.mark.parametrize("kind", STATUSES, ids=lambda kind: kind.code)
+def test_a_client_sends_nothing_again_that_would_end_in_the_same(kind: type[MurmurationError]) -> None:
+    headers = MutableHeaders()
+    error_body({}, {"code": kind.code, "status": STATUSES[kind], "detail": "what happened"}, headers)
+    assert headers.get("x-should-retry") == (None if kind.retryable else "false")
+
+
+@pytest.mark.anyio
+async def test_openai_s_client_brings_no_canceled_job_back(api: Bench) -> None:
+    client = openai.AsyncOpenAI(base_url="http://localhost/v1", api_key="none", http_client=api.http)
+    answer = asyncio.create_task(
+        client.audio.transcriptions.create(model="whisper-1", file=("a.wav", audio_files.wav(0.2)))
+    )
+    await asyncio.wait_for(api.jobs.accepted.wait(), 10)
+    (job_id,) = api.jobs.jobs
+    api.jobs.finish(job_id, status=Status.CANCELED)
+    with pytest.raises(openai.ConflictError, match="was canceled"):
+        await answer
+    assert list(api.jobs.jobs) == [job_id]
 
 
 @pytest.mark.anyio

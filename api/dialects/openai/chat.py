@@ -46,17 +46,22 @@ class ChatForm(JsonForm):
     A chat's JSON: the audio stands in a content part `input_audio`, or in `audio` as the transcription's JSON has it.
 
     What steers a chat has no meaning for a transcript and is let go. So are its texts: a chat's text says what to do,
-    while Whisper takes its prompt as what was said before, and goes on in that manner. ``stream``: what was asked for.
+    while Whisper takes its prompt as what was said before, and goes on in that manner. ``stream``: what was asked for,
+    ``with_usage``: whether its last chunk shall say what was used.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.stream = False
+        self.stream = self.with_usage = False
 
     def is_audio(self, path: list[bytes | None]) -> bool:
         """Whether the string at *path* is the audio."""
         named = [key for key in path if key is not None]
         return super().is_audio(path) or (named[:1] == [b"messages"] and named[-2:] == _INPUT_AUDIO)
+
+    def is_odd_audio(self, value: object) -> bool:
+        """Whether *value*, where the audio was expected, is none; an object says how a spoken answer shall sound."""
+        return super().is_odd_audio(value) and not isinstance(value, dict)
 
     def close(self) -> None:
         """
@@ -75,6 +80,8 @@ class ChatForm(JsonForm):
                 '{"type": "input_audio", "input_audio": {"data": "<base64>", "format": "wav"}}, or \'audio\' in base64'
             ) from error
         self.stream = routes.flag(self.fields.get("stream", False))
+        stream_options = self.fields.get("stream_options")
+        self.with_usage = isinstance(stream_options, dict) and stream_options.get("include_usage") is True
         _check_temperature(self.fields.get("temperature", 0))
         kind = _format(self.fields.get("messages"))
         if kind:
@@ -82,7 +89,7 @@ class ChatForm(JsonForm):
         self.fields = {name: self.fields[name] for name in _KEPT if name in self.fields} | self.from_query
 
 
-async def chunks(platform: Platform, job: Job, *, model: str) -> AsyncIterator[bytes]:
+async def chunks(platform: Platform, job: Job, *, model: str, with_usage: bool) -> AsyncIterator[bytes]:
     """The transcript as OpenAI's `chat.completion.chunk`s, a segment each, as they are written."""
     shape = {**_head(job, model), "object": "chat.completion.chunk"}
 
@@ -91,6 +98,7 @@ async def chunks(platform: Platform, job: Job, *, model: str) -> AsyncIterator[b
         return stream.line({**shape, "choices": [choice]})
 
     yield chunk({"role": "assistant", "content": ""})
+    tokens: list[int] = []
     begun = False
     try:
         async for piece in stream.pieces(platform, job):
@@ -99,7 +107,10 @@ async def chunks(platform: Platform, job: Job, *, model: str) -> AsyncIterator[b
             elif isinstance(piece, Segment):
                 yield chunk({"content": piece.text if begun else piece.text.lstrip()})
                 begun = True
+                tokens += piece.tokens
         yield chunk({}, "stop")
+        if with_usage:
+            yield stream.line({**shape, "choices": [], "usage": _usage(len(tokens))})
         yield b"data: [DONE]\n\n"
     except MurmurationError as error:
         yield stream.failed(error)
@@ -111,14 +122,17 @@ def _head(job: Job, model: str) -> dict[str, Any]:
 
 def completion(job: Job, transcript: Transcript, *, model: str) -> dict[str, Any]:
     """The transcript as OpenAI's `chat.completion`."""
-    written = sum(len(segment.tokens) for segment in transcript.segments)
     message = {"role": "assistant", "content": transcript.text, "refusal": None}
     return {
         **_head(job, model),
         "object": "chat.completion",
         "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}],
-        "usage": {"prompt_tokens": 0, "completion_tokens": written, "total_tokens": written},
+        "usage": _usage(sum(len(segment.tokens) for segment in transcript.segments)),
     }
+
+
+def _usage(written: int) -> dict[str, int]:
+    return {"prompt_tokens": 0, "completion_tokens": written, "total_tokens": written}
 
 
 def _check_temperature(value: object) -> None:

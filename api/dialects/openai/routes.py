@@ -18,20 +18,21 @@ from api.dependencies import Caller, Platform, PlatformDep, Principal
 from api.dialects import forms
 from api.dialects.openai import speakers
 from api.dialects.openai.shapes import FORM, OpenAIError, OpenAIErrorBody, answers
-from api.dialects.openai.stream import events
+from api.dialects.openai.stream import events, languages
 from api.dialects.waiting import submit, transcribed
 from api.platform_schemas import ModelOut
 from api.routes.models import aliased, listed
 from api.uploads.receive import Received, RequestFormat
-from transcription.errors import InvalidOption, MalformedRequest
+from transcription.errors import InvalidOption, MalformedRequest, leaves
 from transcription.formats import CONTENT_TYPES, WRITERS
 from transcription.job import Job
+from transcription.languages import LANGUAGES
 from transcription.models import resolve
 from transcription.options import Options, ResponseFormat, Task
 from transcription.transcript import Transcript
 
 # What the published API has and what can be left undone without harm: how audio is cut is the platform's business.
-IGNORED = ("chunking_strategy", "include")
+IGNORED = ("chunking_strategy",)
 
 # What clients of other Whisper servers, and of OpenAI's other APIs, send along, and what changes nothing for the worse:
 # it is let go, and a header says so.
@@ -40,7 +41,7 @@ HARMLESS = frozenset(
         "append_punctuations", "batch_size", "best_of", "chunk_length", "clip_timestamps",
         "compression_ratio_threshold", "compute_type", "device", "encode", "extra_body", "extra_headers",
         "fp16", "frequency_penalty",
-        "hallucination_silence_threshold", "initial_prompt", "language_detection_segments",
+        "hallucination_silence_threshold", "include", "initial_prompt", "language_detection_segments",
         "language_detection_threshold", "length_penalty", "log_prob_threshold", "log_progress", "logprob_threshold",
         "logprobs", "max_completion_tokens", "max_initial_timestamp", "max_new_tokens", "max_tokens", "metadata",
         "multilingual", "n", "no_repeat_ngram_size", "no_speech_threshold", "output", "patience", "prefix",
@@ -63,6 +64,9 @@ _NAMED = re.compile(r"(?:unknown option '([^']+)'|(\w+): )")
 _FIELDS = {*Options.model_fields, *speakers.KNOWN, "stream", "include"}
 _BOOL = TypeAdapter(bool)
 
+# OpenAI's clients send again what was answered 409 or 5xx: a job that somebody canceled, or that ends every worker.
+_FINAL = frozenset(kind.code for kind in leaves() if not kind.retryable)
+
 
 @dataclass(slots=True)
 class StreamChoice:
@@ -74,10 +78,12 @@ class StreamChoice:
 
 
 def error_body(
-    _state: Mapping[str, Any], problem: dict[str, Any], _headers: MutableHeaders
+    _state: Mapping[str, Any], problem: dict[str, Any], headers: MutableHeaders
 ) -> tuple[int, dict[str, Any]]:
-    """A problem as OpenAI's error."""
+    """A problem as OpenAI's error; a header of theirs says where another try would end in the same."""
     code = problem["code"]
+    if code in _FINAL:
+        headers["x-should-retry"] = "false"
     status = _STATUSES.get(code, 400 if problem["status"] in _BAD_REQUEST else problem["status"])
     named = _NAMED.match(problem["detail"])
     param = _PARAMS.get(code) or (named and (named[1] or named[2]))
@@ -212,14 +218,16 @@ def diarized(job: Job, transcript: Transcript) -> Response:
 
 
 def _plain(shape: dict[str, Any]) -> dict[str, Any]:
-    """OpenAI's JSON has the text alone; what it lacks stands beside it."""
-    return {name: shape[name] for name in ("text", "warnings") if shape[name] or name == "text"}
+    """OpenAI's JSON has the text and, of its newest model, the languages; what it lacks stands beside them."""
+    lacking = {"warnings": shape["warnings"]} if shape["warnings"] else {}
+    return {"text": shape["text"], "languages": languages(shape["language"]), **lacking}
 
 
 def _verbose(shape: dict[str, Any]) -> dict[str, Any]:
-    """Words without the space that the model writes before them."""
+    """Words without the space that the model writes before them; a translation's language is the text's there."""
     words = [{**word, "word": word["word"].strip()} for word in shape.get("words", ())]
-    return {**shape, "words": words} if words else shape
+    text_in = {"language": LANGUAGES["en"]} if shape["task"] == Task.TRANSLATE else {}
+    return {**shape, **text_in, **({"words": words} if words else {})}
 
 
 def _headers(job: Job, choice: StreamChoice | None = None) -> dict[str, str]:

@@ -35,10 +35,17 @@ class OpenAIUsage(BaseModel):
     seconds: int = Field(description="Whole seconds that have begun.")
 
 
+class OpenAILanguage(BaseModel):
+    """A language that is spoken."""
+
+    code: str = Field(description="ISO 639-1.", examples=["en"])
+
+
 class OpenAITranscription(BaseModel):
     """A transcript as `json`."""
 
     text: str
+    languages: list[OpenAILanguage] = Field(description="As asked for, or as detected; none where nothing was said.")
     usage: OpenAIUsage
     warnings: list[WarningOut] | None = Field(None, description="What it lacks, where it lacks something.")
 
@@ -47,7 +54,7 @@ class OpenAIVerboseTranscription(BaseModel):
     """A transcript as `verbose_json`."""
 
     task: str
-    language: str | None = Field(description="Its English name.", examples=["english"])
+    language: str | None = Field(description="Its English name; a translation's is English.", examples=["english"])
     language_probability: float | None
     duration: float = Field(description="Of the recording, in seconds.")
     model: str

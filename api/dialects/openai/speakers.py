@@ -8,7 +8,7 @@ from typing import Any
 
 from api.dependencies import Platform
 from api.dialects.openai.shapes import FORMAT
-from api.dialects.openai.stream import HEARTBEAT, HEARTBEAT_S, failed, lacking, line
+from api.dialects.openai.stream import HEARTBEAT, HEARTBEAT_S, failed, line, told_at_end
 from api.dialects.waiting import completed_or_reason, patiently
 from transcription.errors import InvalidOption, MalformedRequest, MurmurationError
 from transcription.job import Job
@@ -117,7 +117,7 @@ async def events(platform: Platform, job: Job) -> AsyncIterator[bytes]:
             delta = segment.text if number else segment.text.lstrip()
             yield line({"type": "transcript.text.delta", "delta": delta, "segment_id": _name(number)})
             yield line(_segment(segment, number))
-        yield line({"type": "transcript.text.done", "text": transcript.text, **await lacking(platform, job)})
+        yield line({"type": "transcript.text.done", "text": transcript.text, **await told_at_end(platform, job)})
     except MurmurationError as error:
         yield failed(error)
 

@@ -72,15 +72,21 @@ async def events(platform: Platform, job: Job) -> AsyncIterator[bytes]:
                 yield line(_segment(piece, number))
                 number += 1
             else:
-                yield line({"type": "transcript.text.done", "text": piece, **await lacking(platform, job)})
+                yield line({"type": "transcript.text.done", "text": piece, **await told_at_end(platform, job)})
     except MurmurationError as error:
         yield failed(error)
 
 
-async def lacking(platform: Platform, job: Job) -> dict[str, Any]:
-    """What the transcript lacks, where it lacks anything."""
-    warnings = (await patiently(lambda: platform.jobs.get(job.id, tenant=job.tenant), platform)).warnings
-    return {"warnings": [warning.shape() for warning in warnings]} if warnings else {}
+async def told_at_end(platform: Platform, job: Job) -> dict[str, Any]:
+    """The language, and what the transcript lacks, where it lacks anything."""
+    done = await patiently(lambda: platform.jobs.get(job.id, tenant=job.tenant), platform)
+    lacking = {"warnings": [warning.shape() for warning in done.warnings]} if done.warnings else {}
+    return {"languages": languages(done.language), **lacking}
+
+
+def languages(code: str | None) -> list[dict[str, str]]:
+    """The language of a transcript, as `gpt-transcribe` tells it: none where nothing was said."""
+    return [{"code": code}] if code else []
 
 
 def _segment(segment: Segment, number: int) -> dict[str, Any]:
