@@ -1,15 +1,29 @@
 """A window on its way through the decoder: which temperature comes next, what leads it, and whether it goes round."""
 
+import json
+from collections.abc import Sequence
+from functools import cache
+from itertools import accumulate, pairwise
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import tokenizers
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from demo.tokenizer import tokenizer_json
+from demo.weights import read_weights
 from transcription.options import Decoding
+from transcription.spans import Span
+from transcription.transcript import Segment
+from worker.audio.windows import Window
 from worker.batcher import Key
+from worker.engines.alignment import Alignment
 from worker.engines.row import Attempt, Context, Row, ladder
 from worker.engines.stages import Stages, encode_key
+from worker.engines.text import TextTokenizer
 
 POOR = -5.0
 
@@ -106,3 +120,67 @@ def test_silence_has_no_segments_unless_what_was_written_is_probable(logprob: fl
     assert stages._assess(one) is None
     assert one.seek == 3000
     assert [segment.tokens for segment in one.segments] == said
+
+
+@cache
+def tokenizer() -> TextTokenizer:
+    words = tokenizers.Tokenizer.from_str(json.dumps(tokenizer_json(read_weights().tokens)))
+    return TextTokenizer(words, True, task="transcribe", language="en")
+
+
+def heard(texts: Sequence[str], steps: Sequence[int], *, timed: bool, words: bool) -> list[Segment]:
+    """
+    What comes of a window of 3 s, two stretches of speech, in which *texts* were written.
+
+    Args:
+        texts: A piece for each with *timed*, together one without.
+        steps: Where each of their tokens was found, and the end, in steps of 20 ms.
+        timed: Whether the model wrote timestamps: those of the first token of each, and of the next one's.
+        words: Whether words were asked for.
+    """
+    tokens = [tokenizer().encode(text) for text in texts]
+    count = sum(map(len, tokens))
+    path = [(n, at) for n, (a, b) in enumerate(pairwise([*steps, steps[-1] + 1])) for at in range(a, max(b, a + 1))]
+    model = SimpleNamespace(device="cpu", align=lambda *_: [Alignment(path, [0.9] * count)])
+    whisper: Any = SimpleNamespace(model=model, frames_per_second=100, tokens_per_second=50)
+    stages = Stages(whisper, encode_batch=1, decode_batch=1, encoder=SimpleNamespace())  # type: ignore[arg-type]
+    one = row(300, word_timestamps=words)
+    one.tokenizer, one.size, one.seek, one.attempts = tokenizer(), 300, 300, [attempt()]
+    one.timed, one.encoding = timed, np.zeros((1, 1, 1), np.float32)
+    one.pieces = [{"seek": 0, "start": 0.0, "end": 3.0, "tokens": [token for part in tokens for token in part]}]
+    if timed:
+        first = [steps[n] * 0.02 for n in accumulate(map(len, tokens), initial=0)]
+        one.pieces = [
+            {"seek": 0, "start": a, "end": b, "tokens": part}
+            for (a, b), part in zip(pairwise(first), tokens, strict=True)
+        ]
+    stages._align([one]) if words or not timed else stages._end_pass(one)
+    return Window((Span(10.0, 11.5), Span(20.0, 21.5)), np.zeros(0, np.float32)).restore(one.segments)
+
+
+def test_a_sentence_whose_words_were_found_at_one_moment_is_not_lost() -> None:
+    texts = [" Are you there?", " No.", " Come here now please."]
+    steps = [0, 10, 20, 30, 60, 60, 60, 70, 80, 90, 100, 110]
+    found = heard(texts, steps, timed=False, words=True)
+    assert [(segment.text, segment.start) for segment in found] == [
+        (" Are you there?", 10.0), (" No. Come here now please.", 11.2),
+    ]  # fmt: skip
+
+
+SENTENCES = [" Are you there?", " No.", " Come here now please.", " Yes!", " Who is in the house?", " The river"]
+
+
+@settings(deadline=None)
+@given(st.data(), st.lists(st.sampled_from(SENTENCES), min_size=1, max_size=5), st.booleans(), st.booleans())
+def test_no_text_is_lost_wherever_its_words_were_found(
+    data: st.DataObject, texts: list[str], timed: bool, words: bool
+) -> None:
+    count = sum(len(tokenizer().encode(text)) for text in texts) + 1
+    latest = data.draw(st.integers(0, 149))
+    steps = sorted(data.draw(st.lists(st.integers(0, latest), min_size=count, max_size=count)))
+    found = heard(texts, steps, timed=timed, words=words)
+    assert "".join(segment.text for segment in found) == "".join(texts)
+    assert all(segment.start < segment.end for segment in found)
+    assert all(before.end <= after.start for before, after in pairwise(found))
+    if words:
+        assert ["".join(word.word for word in segment.words or ()) for segment in found] == [one.text for one in found]

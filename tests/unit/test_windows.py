@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -54,8 +56,68 @@ def test_a_word_stays_in_the_stretch_that_has_its_middle() -> None:
     assert (restored.start, restored.end) == (11.5, 16.0)
 
 
-def test_segments_without_text_or_length_are_left_out() -> None:
-    assert window().restore([Segment(0, 1, "  "), segment(1, 1), segment(29.0, 29.5)]) == []
+def test_segments_without_text_are_left_out() -> None:
+    assert window().restore([Segment(0, 1, "  "), Segment(1, 1, "")]) == []
+
+
+def said(start: float, end: float, text: str, *, poor: bool = False, words: bool = False) -> Segment:
+    spoken = (Word(start, end, text, 1.0),) if words else None
+    return Segment(start, end, text, tokens=(len(text),), avg_logprob=end - start, words=spoken, low_confidence=poor)
+
+
+@pytest.mark.parametrize("words", [False, True])
+@pytest.mark.parametrize(
+    ("at", "texts", "bounds"),
+    [
+        (0.5, [" No. Come.", " Now."], [(10.5, 11.5), (15.5, 16.0)]),  # there is none before it
+        (1.6, [" Come. No.", " Now."], [(10.5, 11.6), (15.5, 16.0)]),  # 0.1 s behind one, 0.9 before the other
+        (2.4, [" Come.", " No. Now."], [(10.5, 11.5), (15.4, 16.0)]),
+        (3.0, [" Come.", " Now. No."], [(10.5, 11.5), (15.5, 16.0)]),
+        (29.0, [" Come.", " Now. No."], [(10.5, 11.5), (15.5, 18.0)]),  # behind the window's end
+    ],
+)
+def test_text_that_takes_no_time_is_joined_to_its_nearer_neighbour(
+    at: float, texts: list[str], bounds: list[tuple[float, float]], words: bool
+) -> None:
+    given = [
+        said(0.5, 1.5, " Come.", words=words), said(2.5, 3.0, " Now.", words=words), said(at, at, " No.", words=words)
+    ]  # fmt: skip
+    restored = window().restore(sorted(given, key=lambda one: (one.start, one.end)))
+    assert [one.text for one in restored] == texts
+    assert [(one.start, one.end) for one in restored] == bounds
+    assert ["".join(word.word for word in one.words or ()) for one in restored] == (texts if words else ["", ""])
+
+
+def test_what_is_joined_has_the_figures_of_the_one_with_a_length_and_is_as_doubtful_as_either() -> None:
+    for parts in ([said(0, 1, " a"), said(1, 1, " bc", poor=True)], [said(0, 0, " a", poor=True), said(0, 1, " bc")]):
+        (restored,) = window().restore(parts)
+        assert (restored.text, restored.tokens, restored.avg_logprob) == (" a bc", (2, 3), 1.0)
+        assert restored.low_confidence
+
+
+def test_what_is_joined_has_words_only_where_they_make_up_its_text() -> None:
+    (restored,) = window().restore([said(0, 1, " a", words=True), replace(said(1, 1, " b"), words=())])
+    assert (restored.text, restored.words) == (" a b", ())
+
+
+@pytest.mark.parametrize(
+    ("heard", "bounds"),
+    [
+        ((1.0, 1.0), (11.0, 11.02)),
+        ((2.0, 2.0), (15.0, 15.02)),
+        ((0.0, 0.0), (10.0, 10.02)),
+        ((29.0, 29.5), (17.98, 18.0)),
+    ],
+)
+def test_text_that_takes_no_time_and_has_no_neighbour_gets_a_step(
+    heard: tuple[float, float], bounds: tuple[float, float]
+) -> None:
+    (plain,) = window().restore([segment(*heard)])
+    assert (plain.start, plain.end, plain.text) == (*bounds, " text")
+    word = Word(*heard, " text", 1.0)
+    (timed,) = window().restore([segment(heard[0], heard[0], (word,))])
+    assert timed.words is not None
+    assert (timed.start, timed.end) == (timed.words[0].start, timed.words[0].end) == bounds
 
 
 times = st.floats(0, 32, allow_nan=False)
@@ -79,7 +141,10 @@ def test_restored_times_never_run_backwards_or_leave_the_stretches(
     ]
     made = Window(tuple(stretches), np.zeros(0, np.float32))
     last = stretches[0].start
-    for restored in made.restore(sorted(segments, key=lambda s: s.start)):  # fine: hypothesis gives many
+    found = made.restore(sorted(segments, key=lambda s: s.start))
+    assert "".join(restored.text for restored in found) == " text" * len(segments)
+    for restored in found:
+        assert restored.start < restored.end
         parts = restored.words or (restored,)
         assert restored.start <= parts[0].start
         for part in parts:

@@ -12,6 +12,9 @@ from transcription.media.audio import RATE, Samples, sample_at
 from transcription.spans import Span
 from transcription.transcript import Segment, Word
 
+STEP_MS = 20
+"""What the model can tell apart: what it finds at one moment may have taken so long."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Window:
@@ -59,18 +62,20 @@ class Window:
         """
         Move *segments* from the window's time into the recording's.
 
+        Text isn't lost because of its times: a segment that takes none, since all of it was found at one moment or
+        behind the window's end, becomes part of the nearer of its neighbours.
+
         Returns:
-            Segments and words in the order of time, none outside the window's stretches, none empty.
+            Segments and words in the order of time, none outside the window's stretches, none without text or length.
         """
         times = _Times(self.stretches)
-        restored: list[Segment] = []
+        moved: list[Segment] = []
         floor = times.first
         for segment in segments:
-            moved = times.words(segment, floor) if segment.words else times.bounds(segment, floor)
-            if moved.end > moved.start and moved.text.strip():
-                restored.append(moved)
-                floor = moved.end
-        return restored
+            if segment.text.strip():
+                moved.append(times.words(segment, floor) if segment.words else times.bounds(segment, floor))
+                floor = moved[-1].end
+        return [times.lengthened(one) if _is_moment(one) else one for one in _without_moments(moved)]
 
 
 class _Times:
@@ -98,6 +103,19 @@ class _Times:
             words.append(replace(word, start=start, end=floor))
         return replace(segment, start=words[0].start, end=words[-1].end, words=tuple(words))
 
+    def lengthened(self, segment: Segment) -> Segment:
+        """*segment*, which is all of its window's and takes no time, with that of a step inside its stretch."""
+        moment = round(segment.start * 1000)
+        begun = bisect_right([first for first, _ in map(_inside, self._stretches)], moment)
+        first, last = _inside(self._stretches[max(0, begun - 1)])
+        start = max(first, min(moment, last - STEP_MS))
+        end = max(start, min(start + STEP_MS, last))
+        words = list(segment.words or ())
+        if words:
+            words[0] = replace(words[0], start=start / 1000)
+            words[-1] = replace(words[-1], end=end / 1000)
+        return replace(segment, start=start / 1000, end=end / 1000, words=tuple(words) if words else segment.words)
+
     def _index(self, time: float, *, is_end: bool = False) -> int:
         # Half a sample of tolerance: sums of seconds aren't exact.
         find, slack = (bisect_left, -0.5 / RATE) if is_end else (bisect_right, 0.5 / RATE)
@@ -107,4 +125,43 @@ class _Times:
         stretch = self._stretches[index]
         begins = self._ends[index] - stretch.seconds
         moved = round((stretch.start + time - begins) * 1000)
-        return min(max(moved, math.ceil(stretch.start * 1000)), math.floor(stretch.end * 1000)) / 1000
+        first, last = _inside(stretch)
+        return min(max(moved, first), last) / 1000
+
+
+def _inside(stretch: Span) -> tuple[int, int]:
+    """The first and the last whole millisecond of *stretch*."""
+    return math.ceil(stretch.start * 1000), math.floor(stretch.end * 1000)
+
+
+def _is_moment(segment: Segment) -> bool:
+    return segment.end <= segment.start
+
+
+def _without_moments(segments: Sequence[Segment]) -> list[Segment]:
+    """*segments*, in the order of time, those without length joined to a neighbour; one is left if none has length."""
+    kept: list[Segment] = []
+    for segment, after in zip(segments, [*segments[1:], None], strict=False):
+        one = segment
+        if kept and _is_moment(kept[-1]):
+            one = _joined(kept.pop(), one)
+        if kept and _is_moment(one) and (not after or one.start - kept[-1].end <= after.start - one.end):
+            one = _joined(kept.pop(), one)
+        kept.append(one)
+    return kept
+
+
+def _joined(first: Segment, second: Segment) -> Segment:
+    """Two segments as one, with the figures of the one that has a length, and with words if they make up its text."""
+    words: tuple[Word, ...] | None = None if first.words is None else ()
+    if first.words and second.words:
+        words = first.words + second.words
+    return replace(
+        second if _is_moment(first) else first,
+        start=first.start,
+        end=second.end,
+        text=first.text + second.text,
+        tokens=first.tokens + second.tokens,
+        words=words,
+        low_confidence=first.low_confidence or second.low_confidence,
+    )

@@ -264,7 +264,7 @@ class Stages:
         attempt = best(row.attempts)
         for piece in row.pieces:
             text = row.tokenizer.decode(piece["tokens"])
-            if piece["start"] == piece["end"] or not text.strip():
+            if not text.strip():
                 continue
             row.context.add(piece["tokens"])
             row.segments.append(passes.segment(piece, text, attempt))
