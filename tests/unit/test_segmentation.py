@@ -39,6 +39,31 @@ def test_segments_end_with_sentences(text: str, expected: list[str]) -> None:
     assert segments(spoken(text)) == expected
 
 
+def as_split(words: str) -> list[TimedWord]:
+    """Words as Whisper's tokenizer and faster-whisper split a text, with `|` between them."""
+    return [TimedWord(word, 0.4 * number, 0.4 * number + 0.4) for number, word in enumerate(words.split("|"))]
+
+
+@pytest.mark.parametrize(
+    ("split", "expected"),
+    [
+        (
+            " The| U|.S.| Army| costs| 3|.5| million| at| 5| p|.m.| Monday,| e|.g.| Dr.| Brown.| He| left.",
+            ["The U.S. Army costs 3.5 million at 5 p.m. Monday, e.g. Dr. Brown.", "He left."],
+        ),
+        (" Tiere,| z|.B.| Hunde,| d|.h.| Katzen.| Ende.", ["Tiere, z.B. Hunde, d.h. Katzen.", "Ende."]),
+        (" At| www|.Sato|.com.| He| left.", ["At www.Sato.com.", "He left."]),
+        (" (See| p.| 5.)| I| have| 5.| Then| 6.", ["(See p. 5.)", "I have 5.", "Then 6."]),
+        (" It| is| 3|.5.| Then| left...| So?", ["It is 3.5.", "Then left...", "So?"]),
+        ("我有|3.|5|元。|你好|吗？|很好。", ["我有3.5元。", "你好吗？", "很好。"]),
+        ("「|行|く|の？|」|と|聞|いた。|「|はい|。」", ["「行くの？」", "と聞いた。", "「はい。」"]),
+        (" He| said| “Stop|.”| Then| he| left.", ["He said “Stop.”", "Then he left."]),
+    ],
+)
+def test_a_dot_within_what_is_written_as_one_ends_no_segment(split: str, expected: list[str]) -> None:
+    assert segments(as_split(split)) == expected
+
+
 def test_a_pause_ends_a_segment_in_the_middle_of_a_sentence() -> None:
     words = spoken("first we wait and then go on", pauses={"wait": 1.5})
     assert segments(words) == ["first we wait", "and then go on"]

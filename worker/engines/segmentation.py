@@ -1,5 +1,6 @@
 """Segments from words: where a text that was written without timestamps is cut."""
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -9,11 +10,18 @@ LONGEST_S = 20.0
 PAUSE_S = 1.0
 ENDS = ".!?。！？…"
 CLOSING = "\"'”’»)]}」』"
-ABBREVIATIONS = frozenset({"mr", "mrs", "ms", "dr", "prof", "st", "vs", "etc", "bzw", "ca", "z.b", "d.h", "e.g"})
+OPENING = "“‘«([{「『¿¡-—–"
+ABBREVIATIONS = frozenset({"mr", "mrs", "ms", "dr", "prof", "st", "vs", "etc", "bzw", "ca"})
+_LETTERS_WITH_DOTS = re.compile(r"([^\W\d_]\.)+[^\W\d_]?\.?")
+"""`U.S.`, `z.B.`, `e.g.`, or an initial."""
 
 
 class TimedWord(NamedTuple):
-    """A word as it is written, with its punctuation and the space before it, and its times in seconds."""
+    """
+    A word as the tokenizer has it, with its punctuation and the space before it, and its times in seconds.
+
+    It may be a part of what is written as one: in languages without spaces `3.5` is `3.` and `5`.
+    """
 
     text: str
     start: float
@@ -33,24 +41,26 @@ def cut(words: Sequence[TimedWord], *, longest_s: float = LONGEST_S, pause_s: fl
         Ranges of words, one after another, that cover all of them; none is empty.
     """
     starts = [0]
-    for number in range(1, len(words)):
-        before, word = words[number - 1], words[number]
-        if word.start - before.end >= pause_s or _ends_sentence(before.text, word.text):
+    said = ""
+    for number, word in enumerate(words):
+        if number and (word.start - words[number - 1].end >= pause_s or _ends_sentence(said, word.text)):
             starts.append(number)
+        said = word.text if word.text[:1].isspace() else said + word.text
     sentences = [range(a, b) for a, b in zip(starts, [*starts[1:], len(words)], strict=True) if b > a]
     return [part for sentence in sentences for part in _shortened(words, sentence, longest_s)]
 
 
 def _ends_sentence(text: str, following: str) -> bool:
+    """Whether a sentence ends with *text*, all that was written since the last space, and before the next word."""
     said = text.strip().rstrip(CLOSING)
-    if not said or said[-1] not in ENDS:
+    if not said or said[-1] not in ENDS or (following and following[0] in CLOSING):
         return False
-    following = following.strip().lstrip(CLOSING + "“‘«([{「『¿¡-—–")
     if said[-1] != ".":
         return True
-    word = said.rstrip(ENDS).lower()
-    is_short = word in ABBREVIATIONS or (len(word) == 1 and word.isalpha())
-    return not is_short and not following[:1].islower()
+    said = said.lstrip(CLOSING + OPENING)
+    is_short = said.rstrip(ENDS).lower() in ABBREVIATIONS or _LETTERS_WITH_DOTS.fullmatch(said)
+    is_lower = following.strip().lstrip(CLOSING + OPENING)[:1].islower()
+    return following[:1].isspace() and not is_short and not is_lower
 
 
 def _shortened(words: Sequence[TimedWord], part: range, longest_s: float) -> Iterator[range]:
