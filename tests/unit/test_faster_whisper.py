@@ -114,6 +114,16 @@ def test_a_model_of_english_is_never_asked_for_a_language(made: Made) -> None:
     assert (len(segments), told, scripted.asked) == (2, [], [])
 
 
+def test_the_words_of_a_translation_are_english_whatever_is_spoken(made: Made) -> None:
+    engine, scripted = made()
+    write(engine, windows(0.1), task="translate", language="ja")
+    write(engine, windows(0.1), task="transcribe", language="ja")
+    written = [row.tokenizer for row, _ in scripted.written]
+    split = [one.split_to_word_tokens([*one.encode(" Satomi paid 3.5"), one.eot])[0] for one in written]
+    assert split[0] == [" Satomi", " paid", " 3", ".5", ""]
+    assert len(split[1]) > len(split[0])
+
+
 def test_a_search_for_the_language_ends_when_nobody_waits_for_it_any_more(
     made: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
