@@ -5,7 +5,8 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from transcription.errors import ModelNotServed
+from transcription.decoding import Task
+from transcription.errors import InvalidOption, ModelNotServed
 
 REPOSITORIES = {
     "tiny": "Systran/faster-whisper-tiny",
@@ -88,6 +89,35 @@ def resolve(requested: str | None, *, default: str, served: Iterable[str], alias
             if known in served:
                 return known
     raise ModelNotServed(f"model {str(requested)[:200]!r} isn't served here; served: {_few({*served, *aliases}, name)}")
+
+
+def is_english_only(name: str) -> bool:
+    """Whether *name* is that of a model that knows English alone: `base.en`, `Systran/faster-whisper-base.en`."""
+    return any(spelling.endswith(".en") for spelling in _spellings(name))
+
+
+def require_english(
+    name: str, *, task: Task = Task.TRANSCRIBE, language: str | None = None, languages: Collection[str] = ()
+) -> None:
+    """
+    Refuse what a model that knows English alone can't do.
+
+    Args:
+        name: The model's.
+        task: What it is to write.
+        language: ISO 639-1 code; None or empty: to be detected.
+        languages: Those that may be spoken; none: any.
+
+    Raises:
+        InvalidOption: *task* is to translate, or English isn't what is or may be spoken.
+    """
+    can = f"model {name!r} transcribes English and nothing else; ask for another model (GET /v1/models)"
+    if task is not Task.TRANSCRIBE:
+        raise InvalidOption(f"task: {task.value}: {can}")
+    if language and language != "en":
+        raise InvalidOption(f"language: {language}: {can}")
+    if languages and "en" not in languages:
+        raise InvalidOption(f"languages: {', '.join(languages)}: {can}")
 
 
 def _spellings(name: str) -> Iterator[str]:

@@ -22,6 +22,7 @@ from transcription.errors import MalformedRequest, MurmurationError, QuotaExceed
 from transcription.job import Job, Outcome, Submission
 from transcription.lanes import SPEAKERS
 from transcription.media.findings import Probe
+from transcription.models import is_english_only, require_english
 from transcription.options import parse_options
 from transcription.ports import BlobStore, JobStore
 from transcription.settings import Limits
@@ -106,6 +107,8 @@ class SubmissionService:
                 incoming.client, parse_options(fields), request_format.ttl_s
             )
             model = await self.catalogue.resolve(options.model)
+            if is_english_only(model.name):
+                require_english(model.name, task=options.task, language=options.language, languages=options.languages)
             diarizer = await self.catalogue.diarizer() if options.diarize else None
             kept = await intake.keep(received, samples, options)
         return Submission(

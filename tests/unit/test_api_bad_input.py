@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from api.uploads.form import MAX_FIELDS_BYTES
 from tests import audio_files
 from tests.api_client import Bench, bench
+from tests.memory_jobs import WORKER
 from transcription.errors import MurmurationError, leaves
 
 pytestmark = pytest.mark.anyio
@@ -240,6 +242,31 @@ async def test_bad_input_is_refused_with_its_code_and_leaves_nothing(api: Bench,
     assert api.queue.hints == 0
     counted = (await api.http.get("/metrics")).text
     assert f'murmur_rejects_total{{code="{code}"}} 1.0' in counted
+
+
+@pytest.mark.parametrize(
+    ("said", "options"),
+    [
+        ("language: de", {"language": "de"}),
+        ("languages: de, fr", {"languages": "de,fr", "model": "whisper-1"}),
+        ("language: de", {"language": "de", "multilingual": "true"}),
+        ("task: translate", {"task": "translate", "language": "en"}),
+    ],
+)
+async def test_a_model_of_english_is_asked_for_nothing_else(api: Bench, said: str, options: dict[str, str]) -> None:
+    api.jobs.workers = (replace(WORKER, models=("base.en",)),)
+    answer = await api.submit(GOOD, **options)
+    assert (answer.status_code, answer.json().get("code")) == (422, "invalid_option")
+    assert answer.json()["detail"].startswith(f"{said}: model 'base.en' transcribes English and nothing else")
+    assert (api.jobs.jobs, api.leftovers()) == ({}, [])
+
+
+async def test_a_model_of_english_takes_what_is_or_may_be_english_and_translates_for_no_dialect(api: Bench) -> None:
+    api.jobs.workers = (replace(WORKER, models=("base.en",)),)
+    translated = await api.http.post("/v1/audio/translations", files={"file": ("talk.wav", GOOD)})
+    assert (translated.status_code, "'base.en'" in translated.text) == (400, True)
+    spoken: list[dict[str, str]] = [{}, {"language": "en"}, {"languages": "de,en"}]
+    assert [(await api.submit(GOOD, **options)).status_code for options in spoken] == [202, 202, 202]
 
 
 async def test_what_can_be_no_dead_letter_s_name_never_becomes_part_of_a_key(

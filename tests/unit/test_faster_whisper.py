@@ -14,7 +14,7 @@ import tokenizers
 
 from demo.tokenizer import tokenizer_json
 from demo.weights import read_weights
-from transcription.errors import EngineFailed, ModelUnavailable, Stopped
+from transcription.errors import EngineFailed, InvalidOption, ModelUnavailable, Stopped
 from transcription.options import Decoding
 from transcription.settings import Settings, Worker
 from transcription.spans import Span
@@ -112,6 +112,19 @@ def test_a_model_of_english_is_never_asked_for_a_language(made: Made) -> None:
     assert engine.detect_language(np.zeros(16_000, np.float32)) == ("en", 1.0)
     segments, told = write(engine, windows(0.1, 0.2), multilingual=True)
     assert (len(segments), told, scripted.asked) == (2, [], [])
+
+
+def test_a_model_of_english_refuses_what_it_cannot_do(made: Made) -> None:
+    engine, scripted = made(multilingual=False)
+    silence = np.zeros(16_000, np.float32)
+    assert engine.detect_language(silence, languages=("de", "en")) == ("en", 1.0)
+    with pytest.raises(InvalidOption, match="languages: de, fr: model 'm' transcribes English"):
+        engine.detect_language(silence, languages=("de", "fr"))
+    with pytest.raises(InvalidOption, match="language: de"):
+        write(engine, windows(0.1), language="de")
+    with pytest.raises(InvalidOption, match="task: translate"):
+        write(engine, windows(0.1), task="translate")
+    assert scripted.written == []
 
 
 def test_the_words_of_a_translation_are_english_whatever_is_spoken(made: Made) -> None:

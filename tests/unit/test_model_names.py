@@ -1,9 +1,12 @@
 """Which model a name stands for."""
 
+from typing import Any
+
 import pytest
 
-from transcription.errors import ModelNotServed
-from transcription.models import PUBLISHED_NAMES, resolve
+from transcription.errors import InvalidOption, ModelNotServed
+from transcription.models import CHECKPOINTS, PUBLISHED_NAMES, is_english_only, require_english, resolve
+from transcription.options import Task
 from transcription.settings import Settings
 
 
@@ -50,3 +53,24 @@ def test_of_many_names_few_are_listed() -> None:
     with pytest.raises(ModelNotServed) as error:
         ask("no-such-model", Settings(model="demo"))
     assert len(error.value.message) < 300
+
+
+def test_names_that_end_in_en_are_those_of_models_that_know_english_alone() -> None:
+    assert {name for name in CHECKPOINTS if is_english_only(name)} == {
+        "tiny.en", "base.en", "small.en", "medium.en", "distil-small.en", "distil-medium.en",
+    }  # fmt: skip
+    others = ("Systran/faster-whisper-base.en", "mlx-community/whisper-base.en-mlx", "/srv/models/base.en")
+    assert [is_english_only(name) for name in (*others, "demo", "auto", "/srv/base.en/2")] == [True] * 3 + [False] * 3
+
+
+def test_a_model_of_english_transcribes_english_and_refuses_all_else() -> None:
+    require_english("base.en")
+    require_english("base.en", task=Task.TRANSCRIBE, language="en", languages=("de", "en"))
+    asked: list[tuple[str, dict[str, Any]]] = [
+        ("task: translate: model 'base.en'", {"task": Task.TRANSLATE, "language": "en"}),
+        ("language: de: model 'base.en'", {"language": "de", "languages": ("de", "en")}),
+        ("languages: de, fr: model 'base.en'", {"languages": ("de", "fr")}),
+    ]
+    for message, options in asked:
+        with pytest.raises(InvalidOption, match=message):
+            require_english("base.en", **options)

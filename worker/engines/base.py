@@ -85,6 +85,7 @@ class Engine(Protocol):
 
         Raises:
             EngineFailed: the model raised an error on these windows.
+            InvalidOption: it doesn't know *language*, or can't do the task.
             Stopped: *cancelled* said so, or the engine was closed.
         """
 

@@ -16,6 +16,7 @@ from faster_whisper.tokenizer import Tokenizer
 
 from transcription.errors import EngineFailed, ModelUnavailable
 from transcription.media.audio import Samples
+from transcription.models import require_english
 from transcription.observability.cores import available
 from transcription.options import Decoding, Task
 from transcription.settings import Settings
@@ -107,6 +108,7 @@ class FasterWhisper:
     ) -> tuple[str, float]:
         """Find the language; the encoding is kept for the transcription of the same window."""
         if not self._whisper.model.is_multilingual:
+            require_english(self.name, languages=languages)
             return "en", 1.0
         row = self._language_row(window, short=fast_short)
         done = wait(self._submit(row, owner=owner, cancelled=cancelled), cancelled)
@@ -124,6 +126,8 @@ class FasterWhisper:
         told: Callable[[str], None] = lambda _: None,
     ) -> Iterator[list[Segment]]:
         """Yield each window's segments. Windows are prepared a few ahead in the caller's thread."""
+        if not self._whisper.model.is_multilingual:
+            require_english(self.name, task=decoding.task, language=language, languages=decoding.languages)
         tokenizer = self._tokenizer(decoding.task, language)
         prompt = tokenizer.encode(" " + decoding.prompt.strip()) if decoding.prompt else []
         context = Context(prompt, grows=decoding.condition_on_previous_text)
