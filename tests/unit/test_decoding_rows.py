@@ -122,6 +122,19 @@ def test_silence_has_no_segments_unless_what_was_written_is_probable(logprob: fl
     assert [segment.tokens for segment in one.segments] == said
 
 
+def test_what_takes_no_time_by_the_model_s_own_timestamps_was_made_up() -> None:
+    written = {"start": 0.0, "end": 1.0, "tokens": [7, 8], "seek": 0}
+    pieces = [written, {"start": 1.0, "end": 1.0, "tokens": [9], "seek": 0}]
+    model: Any = SimpleNamespace(
+        model=SimpleNamespace(device="cpu"), _split_segments_by_timestamps=lambda **_: (pieces, 3000, True)
+    )
+    stages = Stages(model, encode_batch=1, decode_batch=4, encoder=SimpleNamespace())  # type: ignore[arg-type]
+    one = row()
+    one.size = 3000
+    stages._split(one, attempt())
+    assert one.pieces == [written]
+
+
 @cache
 def tokenizer() -> TextTokenizer:
     words = tokenizers.Tokenizer.from_str(json.dumps(tokenizer_json(read_weights().tokens)))

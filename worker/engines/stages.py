@@ -222,7 +222,7 @@ class Stages:
             row.pieces = [{"seek": started, "start": times[0], "end": times[1], "tokens": tokens}] if tokens else []
             row.seek, row.ends_whole = started + row.size, True
             return
-        row.pieces, row.seek, row.ends_whole = self._whisper._split_segments_by_timestamps(  # noqa: SLF001
+        pieces, row.seek, row.ends_whole = self._whisper._split_segments_by_timestamps(  # noqa: SLF001
             tokenizer=row.tokenizer,
             tokens=list(attempt.tokens),
             time_offset=started * passes.SECONDS_PER_FRAME,
@@ -230,6 +230,8 @@ class Stages:
             segment_duration=row.size * passes.SECONDS_PER_FRAME,
             seek=started,
         )
+        # As Whisper has it: what takes no time by the model's own timestamps was made up.
+        row.pieces = [piece for piece in pieces if piece["start"] < piece["end"]]
 
     def _align(self, rows: Sequence[Row]) -> list[Key | None]:
         for row, result in zip(rows, self._aligned(rows), strict=True):
