@@ -48,6 +48,30 @@ def test_times_come_back_to_where_they_were_heard(heard: tuple[float, float], me
     assert (restored.start, restored.end) == meant
 
 
+@pytest.mark.parametrize(
+    ("heard", "meant"),
+    [
+        ((4.0, 9.5), (605.0, 609.7)),  # starts in the silence before a seam
+        ((0.0, 5.5), (0.0, 4.8)),  # ends in the silence behind one
+        ((4.0, 5.7), (605.0, 605.9)),  # most of it is behind
+        ((4.0, 5.5), (4.0, 4.8)),  # most of it is before
+        ((3.5, 9.5), (3.5, 609.7)),  # too early to be silence
+        ((9.4, 10.5), (609.6, 610.9)),  # what was left out is shorter than what would be lost
+        ((10.5, 14.0), (610.9, 802.6)),  # half of a short stretch is no silence
+        ((10.7, 14.0), (800.0, 802.6)),
+        ((4.0, 13.0), (605.0, 801.6)),  # what lies on several stretches begins on the second
+        ((4.0, 11.7), (605.0, 611.8)),  # and ends on the last but one, too
+    ],
+)
+def test_a_segment_does_not_span_what_was_left_out_for_the_sake_of_the_silence_around_it(
+    heard: tuple[float, float], meant: tuple[float, float]
+) -> None:
+    # Seams at 4.8, 9.8 and 11.4 s.
+    stretches = (Span(0.0, 4.8), Span(605.0, 610.0), Span(610.2, 611.8), Span(800.0, 804.0))
+    (restored,) = Window(stretches, np.zeros(0, np.float32)).restore([segment(*heard)])
+    assert (restored.start, restored.end) == meant
+
+
 def test_a_word_stays_in_the_stretch_that_has_its_middle() -> None:
     words = (Word(1.5, 2.2, " one", 1.0), Word(2.2, 3.0, " two", 1.0))
     (restored,) = window().restore([segment(1.5, 3.0, words)])

@@ -14,6 +14,8 @@ from transcription.transcript import Segment, Word
 
 STEP_MS = 20
 """What the model can tell apart: what it finds at one moment may have taken so long."""
+NEAR_SEAM_S = 1.0
+"""How far a segment's times may be off where stretches meet: they end with up to 0.4 s of silence, and begin so."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,11 +89,28 @@ class _Times:
         self.first = math.ceil(stretches[0].start * 1000) / 1000
 
     def bounds(self, segment: Segment, floor: float) -> Segment:
-        """A segment's times; an end on a seam belongs to the stretch before it."""
-        start = self._moved(segment.start, self._index(segment.start))
-        end = self._moved(segment.end, self._index(segment.end, is_end=True))
-        start = max(start, floor)
-        return replace(segment, start=start, end=max(start, end))
+        """
+        A segment's times; an end on a seam belongs to the stretch before it.
+
+        The model begins a segment where the last one ended, somewhere in the silence around a seam. It would span all
+        that was left out there, so a start or end that is just across a seam from most of the segment moves onto it.
+        """
+        start, end, length = segment.start, segment.end, segment.end - segment.start
+        first, last = self._index(start), self._index(end, is_end=True)
+        before, behind = self._ends[first] - start, end - self._ends[last - 1]
+        starts_early = first < last and 2 * before < length and self._is_near(before, first, seam=first)
+        ends_late = first < last and 2 * behind < length and self._is_near(behind, last, seam=last - 1)
+        if starts_early:
+            first, start = first + 1, self._ends[first]
+        if ends_late:
+            last, end = last - 1, self._ends[last - 1]
+        moved = max(self._moved(start, first), floor)
+        return replace(segment, start=moved, end=max(moved, self._moved(end, last)))
+
+    def _is_near(self, seconds: float, stretch: int, *, seam: int) -> bool:
+        """Whether so much of a *stretch* is less than what was left out at the *seam*, and hardly speech."""
+        left_out = self._stretches[seam + 1].start - self._stretches[seam].end
+        return seconds < min(NEAR_SEAM_S, self._stretches[stretch].seconds / 2, left_out)
 
     def words(self, segment: Segment, floor: float) -> Segment:
         """A segment's times from its words'; a word stays in the stretch that has its middle."""
