@@ -66,7 +66,7 @@ def attribute(
 
     A word is that speaker's whose turns share the most of its time, or the nearest one's where nobody's do; one or two
     words inside another's sentence are that one's. Segments are cut where the speaker changes. Where words' times
-    weren't asked for, a segment is cut by the share that each word has of its letters.
+    weren't asked for, each has a share of the time in which anybody speaks, by its letters.
 
     Args:
         segments: Ordered by time, in the recording's seconds.
@@ -84,20 +84,28 @@ def attribute(
 
 def _heard(segment: Segment, turns: "_Turns") -> list[_Spoken]:
     found = []
-    for word in segment.words or _estimated(segment):
+    for word in segment.words or _estimated(segment, turns.within(Span(segment.start, segment.end))):
         speaker, overlap = turns.whose(Span(word.start, word.end))
         found.append(_Spoken(word, speaker, overlap))
     return found
 
 
-def _estimated(segment: Segment) -> Iterator[Word]:
-    """A segment's words where their times weren't asked for: each has a part of the time by its letters."""
+def _estimated(segment: Segment, spoken: Sequence[Span]) -> Iterator[Word]:
+    """
+    A segment's words where their times weren't asked for: each has a part of what is *spoken*, by its letters.
+
+    A word stays in the span that has its middle: between two of them there may be minutes of silence.
+    """
     texts = _split(segment.text)
-    letters = sum(map(len, texts)) or 1
-    at, share = segment.start, (segment.end - segment.start) / letters
+    ends = list(accumulate(span.seconds for span in spoken))
+    share = ends[-1] / (sum(map(len, texts)) or 1)
+    at = 0.0
     for text in texts:
-        yield Word(at, at + share * len(text), text, 1.0)
-        at += share * len(text)
+        length = share * len(text)
+        index = min(bisect_left(ends, at + length / 2), len(ends) - 1)
+        span, start = spoken[index], spoken[index].end - (ends[index] - at)
+        yield Word(max(span.start, start), min(span.end, start + length), text, 1.0)
+        at += length
 
 
 def _split(text: str) -> list[str]:
@@ -120,6 +128,17 @@ class _Turns:
         self._turns = turns
         self._starts = [turn.start for turn in turns]
         self._reached = list(accumulate((turn.end for turn in turns), max))
+
+    def within(self, part: Span) -> list[Span]:
+        """When anybody speaks in *part*, in order and disjoint; all of it where nobody does."""
+        first, last = bisect_right(self._reached, part.start), bisect_left(self._starts, part.end)
+        spoken: list[Span] = []
+        at = part.start
+        for turn in self._turns[first:last]:
+            if min(turn.end, part.end) > max(turn.start, at):
+                spoken.append(Span(max(turn.start, at), min(turn.end, part.end)))
+                at = spoken[-1].end
+        return spoken or [part]
 
     def whose(self, part: Span) -> tuple[int, bool]:
         """Who speaks in most of *part*, and whether two do in half of it; the nearest one where nobody speaks."""

@@ -66,6 +66,19 @@ def test_words_without_times_are_cut_by_their_letters() -> None:
     assert all(one.words is None for one in found)
 
 
+def test_words_without_times_are_spread_over_what_is_spoken_and_not_over_the_silence_between() -> None:
+    segment = Segment(0.0, 609.7, " one moment, please. Here I am back.")
+    found = attribute([segment], [Turn(0.5, 4.5, 0), Turn(605.5, 609.5, 1)])
+    assert who(found) == [("A", " one moment, please."), ("B", " Here I am back.")]
+    assert found[0].end <= 4.5
+    assert found[1].start >= 605.5
+
+
+def test_time_in_which_two_speak_is_spoken_once() -> None:
+    found = attribute([Segment(0.0, 8.0, " a b c d e f g h")], [Turn(0, 4, 0), Turn(1, 3, 2), Turn(4, 8, 1)])
+    assert who(found) == [("A", " a b c d"), ("B", " e f g h")]
+
+
 def test_overlap_is_marked_where_two_speak_at_once() -> None:
     turns = [Turn(0, 1, 0), Turn(1, 2, 0, overlap=True), Turn(1, 2, 1, overlap=True)]
     (found,) = attribute([spoken("good morning")], turns)
