@@ -1,5 +1,6 @@
 """Speakers: who spoke when, and with that whose each word is. Pure: turns and a transcript in, a transcript out."""
 
+import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +14,14 @@ ISLAND_WORDS = 2
 
 _ENDS = (".", "?", "!", "…", "。", "？", "！")
 _LETTERS = 26
+
+_SCRIPTS = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+"""Written without spaces between words: Thai, Lao, Burmese, Khmer, kana, Chinese characters."""
+_UNSPACED = re.compile(f"[{_SCRIPTS}]")
+_CLAUSE = re.compile("[^。？！，、；：…,?!]*[。？！，、；：…,?!]+[」』”’）]*|[^。？！，、；：…,?!]+")
+_LETTER = re.compile(rf"\W*(?:[{_SCRIPTS}]|[^\W{_SCRIPTS}]+)\W*|\W+")
+_LONGEST_CLAUSE = 12
+"""In letters, two or three seconds: who says more without a mark may be two."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -118,7 +127,16 @@ def _split(text: str) -> list[str]:
             words.append(piece)
     if len(words) > 1 and not words[0]:
         words.pop(0)
-    return words
+    return [part for word in words for part in _parts(word)]
+
+
+def _parts(word: str) -> Iterator[str]:
+    """A word as it is; of a script without spaces its clauses, and of long ones each letter with its marks."""
+    if not _UNSPACED.search(word):
+        yield word
+        return
+    for clause in _CLAUSE.findall(word):
+        yield from [clause] if len(clause) <= _LONGEST_CLAUSE else _LETTER.findall(clause)
 
 
 class _Turns:
@@ -164,10 +182,15 @@ def _smoothed(words: list[_Spoken]) -> list[_Spoken]:
     for sentence in _sentences(words):
         runs = [list(run) for _, run in groupby(sentence, key=lambda word: word.speaker)]
         for before, run, after in zip(runs, runs[1:], runs[2:], strict=False):
-            if len(run) <= ISLAND_WORDS and before[0].speaker == after[0].speaker:
+            if _count(run) <= ISLAND_WORDS and before[0].speaker == after[0].speaker:
                 run[:] = [replace(word, speaker=before[0].speaker) for word in run]
         smoothed += [word for run in runs for word in run]
     return smoothed
+
+
+def _count(run: Sequence[_Spoken]) -> int:
+    """How many words; two letters are about one in a script without spaces."""
+    return sum(max(1, len(_UNSPACED.findall(word.word.word)) // 2) for word in run)
 
 
 def _sentences(words: Sequence[_Spoken]) -> Iterator[list[_Spoken]]:

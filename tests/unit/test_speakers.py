@@ -79,6 +79,44 @@ def test_time_in_which_two_speak_is_spoken_once() -> None:
     assert who(found) == [("A", " a b c d"), ("B", " e f g h")]
 
 
+def shared(*said: str) -> tuple[Segment, ...]:
+    """A and B in turn say these parts of one segment, 0.25 s a letter, without words' times."""
+    ends = [0.25 * len("".join(said[:count])) for count in range(len(said) + 1)]
+    turns = [Turn(a, b, number % 2) for number, (a, b) in enumerate(pairwise(ends))]
+    return attribute([Segment(0.0, ends[-1], "".join(said))], turns)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        ("你好，你是谁？", "我是安娜。很高兴认识你。"),
+        (" こんにちは、", "はい、元気です。"),
+        ("「行きますか？」", "「はい。」"),
+        ("今天天气真的非常好我们", "一起去公园里面走走吧好"),
+        ("วันนี้อากาศดีมาก", "ผมอยากไปเที่ยวทะเล"),
+        ("ฉันชื่อแอนนา", " ยินดีที่ได้รู้จัก"),
+        ("我们今天去公园，", "那真的是太好了啊，", "我们下午就去。"),  # more than an island, though it is one clause
+    ],
+)
+def test_speakers_of_a_language_without_spaces_are_told_apart(said: tuple[str, ...]) -> None:
+    assert [one.text for one in shared(*said)] == list(said)
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        (("我们今天", "去公园吧，", "我们下午就去。"), ["我们今天去公园吧，", "我们下午就去。"]),
+        (("我们今天去公园吧，", "嗯嗯，", "我们下午就去。"), ["我们今天去公园吧，嗯嗯，我们下午就去。"]),
+        (("我想买一个新的iPho", "ne手机因为它比较好看"), ["我想买一个新的iPhone", "手机因为它比较好看"]),
+        (("วันนี้อากาศดีมากท", "ี่บ้านเราสบายดี"), ["วันนี้อากาศดีมาก", "ที่บ้านเราสบายดี"]),
+    ],
+)
+def test_what_belongs_together_in_a_language_without_spaces_is_one_speakers(
+    said: tuple[str, ...], meant: list[str]
+) -> None:
+    assert [one.text for one in shared(*said)] == meant
+
+
 def test_overlap_is_marked_where_two_speak_at_once() -> None:
     turns = [Turn(0, 1, 0), Turn(1, 2, 0, overlap=True), Turn(1, 2, 1, overlap=True)]
     (found,) = attribute([spoken("good morning")], turns)
@@ -155,6 +193,12 @@ def test_no_word_is_lost_moved_or_left_without_a_speaker(
     assert all(a.start <= b.start and a.speaker != b.speaker for a, b in pairwise(found))
     if timed:
         assert [word.word for one in found for word in one.words] == [word.word for word in segment.words]
+
+
+@settings(deadline=None)
+@given(text=st.text(st.sampled_from("好的，。？！「」…ー々ทีเ่ກ ab1.,-'—\n")), turns=turn_lists)
+def test_nothing_is_lost_of_any_script(text: str, turns: list[Turn]) -> None:
+    assert "".join(one.text for one in attribute([Segment(0.0, 40.0, text)], turns)) == text
 
 
 def test_who_speaks_at_the_same_time_as_another_is_said_so_and_nobody_else() -> None:
