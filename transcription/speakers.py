@@ -4,13 +4,15 @@ import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate, groupby, pairwise
+from itertools import accumulate, groupby
 
 from transcription.spans import Span
 from transcription.transcript import Segment, Word
 
 ISLAND_WORDS = 2
 """So few words inside another's sentence are that one's: their times are not that exact."""
+LEAST_PART_S = 0.1
+"""So long is each part of a segment at least, if there is as much time."""
 
 _ENDS = (".", "?", "!", "…", "。", "？", "！")
 _LETTERS = 26
@@ -224,10 +226,22 @@ def _cut(segment: Segment, words: Sequence[_Spoken], names: Mapping[str, str]) -
 
 
 def _edges(segment: Segment, runs: Sequence[Sequence[_Spoken]]) -> list[tuple[float, float]]:
-    """Where each part of a segment begins and ends; the first and the last keep the segment's own bounds."""
-    starts = [segment.start, *(round(run[0].word.start, 3) for run in runs[1:])]
-    ends = [*(round(min(a[-1].word.end, b[0].word.start), 3) for a, b in pairwise(runs)), segment.end]
-    return [(start, max(start, end)) for start, end in zip(starts, ends, strict=True)]
+    """
+    Where each part of a segment begins and ends; the first and the last keep the segment's own bounds.
+
+    A part whose words have no length takes a little of its neighbours' time: no player would show it.
+    """
+    least = min(LEAST_PART_S, (segment.end - segment.start) / len(runs))
+    heard = (run[0].word.start for run in runs[1:])
+    earliest = accumulate(heard, lambda last, start: max(start, last + least), initial=segment.start)
+    latest = (segment.end - least * count for count in range(len(runs), 0, -1))
+    starts = [round(min(times), 3) for times in zip(earliest, latest, strict=True)]
+    starts[0] = segment.start
+    ends = [
+        round(min(max(run[-1].word.end, start + least), following), 3)
+        for run, start, following in zip(runs, starts, starts[1:], strict=False)
+    ]
+    return list(zip(starts, [*ends, segment.end], strict=True))
 
 
 def _called(speaker: int, names: Mapping[str, str]) -> str:

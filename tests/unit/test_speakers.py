@@ -1,6 +1,6 @@
 """Whose each word is: turns and a transcript come together."""
 
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -137,6 +137,24 @@ def test_part_of_a_segment_has_none_of_the_whole_ones_tokens_and_keeps_within_it
     assert [(one.start, one.end, one.tokens) for one in found] == [(1.0, 2.0, ()), (2.0, 3.0, ()), (3.0, 4.0, ())]
 
 
+@pytest.mark.parametrize(
+    ("moments", "meant"),
+    [
+        ([0.0, 1.0, 2.0, 2.0], [(0.0, 1.9), (1.9, 2.0)]),  # " Yes." at the end
+        ([0.0, 0.0, 1.0, 2.0], [(0.0, 0.1), (0.1, 2.0)]),  # at the beginning
+        ([0.0, 1.0, 1.0, 2.0], [(0.0, 1.0), (1.0, 1.1), (1.1, 2.0)]),  # between
+        ([0.0, 0.0, 0.06, 0.06], [(0.0, 0.02), (0.02, 0.04), (0.04, 0.06)]),  # where there is hardly any time
+    ],
+)
+def test_answer_whose_words_have_no_length_is_long_enough_to_be_seen(
+    moments: list[float], meant: list[tuple[float, float]]
+) -> None:
+    words = tuple(Word(a, b, " Yes." if a == b else " so.", 0.9) for a, b in pairwise(moments))
+    segment = Segment(moments[0], moments[-1], "".join(word.word for word in words), words=words)
+    turns = [Turn(a - 0.01, b + 0.01, 1) if a == b else Turn(a, b, 0) for a, b in pairwise(moments)]
+    assert [(one.start, one.end) for one in attribute([segment], turns)] == meant
+
+
 def test_turn_that_goes_on_over_shorter_ones_is_still_heard_after_them() -> None:
     found = attribute([spoken("hm", start=5)], [Turn(0, 9, 0), Turn(1, 2, 1)])
     assert who(found) == [("A", " hm")]
@@ -171,26 +189,27 @@ def test_labels_go_on_after_z() -> None:
     assert [label(n) for n in (0, 25, 26, 51, 52, 701, 702)] == ["A", "Z", "AA", "AZ", "BA", "ZZ", "AAA"]
 
 
-times = st.integers(0, 400).map(lambda tenths: tenths / 10)
 turn_lists = st.lists(
-    st.tuples(times, st.integers(1, 80), st.integers(0, 4), st.booleans()), min_size=1, max_size=20
-).map(lambda rows: sorted(Turn(start, start + length / 10, who, overlap=both) for start, length, who, both in rows))
+    st.tuples(st.integers(0, 30), st.integers(1, 9), st.integers(0, 3), st.booleans()), min_size=1, max_size=20
+).map(lambda rows: sorted(Turn(at / 10, (at + tenths) / 10, who, overlap=both) for at, tenths, who, both in rows))
 texts = st.lists(st.sampled_from(["yes.", "no", "well,", "hello?", "ah"]), min_size=1, max_size=12).map(" ".join)
+lengths = st.lists(st.sampled_from([0.0, 0.0, 0.1, 0.3]), min_size=12, max_size=12)
 
 
 @settings(deadline=None)
-@given(text=texts, start=times, turns=turn_lists, timed=st.booleans())
+@given(text=texts, start=st.sampled_from([0.0, 0.4]), lengths=lengths, turns=turn_lists, timed=st.booleans())
 def test_no_word_is_lost_moved_or_left_without_a_speaker(
-    text: str, start: float, turns: list[Turn], timed: bool
+    text: str, start: float, lengths: list[float], turns: list[Turn], timed: bool
 ) -> None:
-    whole = spoken(text, start, 0.3)
-    segment = whole if timed else Segment(whole.start, whole.end, whole.text)
+    ends = [round(start + end, 3) for end in accumulate(lengths)]
+    words = tuple(Word(a, b, f" {word}", 0.9) for a, b, word in zip([start, *ends], ends, text.split(), strict=False))
+    segment = Segment(start, max(words[-1].end, start + 0.1), f" {text}", words=words if timed else None)
     found = attribute([segment], turns)
     assert "".join(one.text for one in found) == segment.text
     assert {one.speaker for one in found} <= {label(turn.speaker) for turn in turns}
     assert (found[0].start, found[-1].end) == (segment.start, segment.end)
-    assert all(one.start <= one.end for one in found)
-    assert all(a.start <= b.start and a.speaker != b.speaker for a, b in pairwise(found))
+    assert all(one.end > one.start for one in found)
+    assert all(a.end <= b.start and a.speaker != b.speaker for a, b in pairwise(found))
     if timed:
         assert [word.word for one in found for word in one.words] == [word.word for word in segment.words]
 
@@ -198,7 +217,7 @@ def test_no_word_is_lost_moved_or_left_without_a_speaker(
 @settings(deadline=None)
 @given(text=st.text(st.sampled_from("好的，。？！「」…ー々ทีเ่ກ ab1.,-'—\n")), turns=turn_lists)
 def test_nothing_is_lost_of_any_script(text: str, turns: list[Turn]) -> None:
-    assert "".join(one.text for one in attribute([Segment(0.0, 40.0, text)], turns)) == text
+    assert "".join(one.text for one in attribute([Segment(0.0, 3.0, text)], turns)) == text
 
 
 def test_who_speaks_at_the_same_time_as_another_is_said_so_and_nobody_else() -> None:
