@@ -7,8 +7,9 @@ export const FORMATS = [
   ["json", "Data (.json)", "json"],
 ];
 
+/** A segment whose text was deleted is in none of them. */
 export function written(format, transcript, segments) {
-  return WRITERS[format](transcript, segments);
+  return WRITERS[format](transcript, segments.filter(({ text }) => text.trim()));
 }
 
 const WRITERS = {
@@ -28,28 +29,49 @@ const WRITERS = {
  * their length. What a person wrote is sure.
  */
 export function retimed(segment, text) {
-  const changed = { ...segment, text: ` ${text}`, low_confidence: false, doubtful: false };
+  const mended = text && /^\s/.test(segment.text) ? ` ${text}` : text;
+  const changed = { ...segment, text: mended, low_confidence: false, doubtful: false };
   if (!segment.words) return changed;
   const old = segment.words;
-  const fresh = text.split(" ").filter(Boolean);
-  const same = (a, b) => a.trim() === b;
-  let head = 0;
-  while (head < Math.min(old.length, fresh.length) && same(old[head].word, fresh[head])) head += 1;
-  let tail = 0;
-  while (tail < Math.min(old.length, fresh.length) - head && same(old.at(-1 - tail).word, fresh.at(-1 - tail))) tail += 1;
-  const middle = fresh.slice(head, fresh.length - tail);
+  const joined = (words) => words.map(({ word }) => word).join("");
+  const [before, after] = [pieces(joined(old)), pieces(mended)];
+  const first = common(before, after);
+  const last = common(before.slice(first).reverse(), after.slice(first).reverse());
+  const head = within(old, before.slice(0, first).join("").length);
+  const tail = within([...old].reverse(), before.slice(before.length - last).join("").length);
+  const middle = pieces(mended.slice(joined(old.slice(0, head)).length, mended.length - joined(old.slice(old.length - tail)).length));
   const start = old[head]?.start ?? segment.end;
   const from = head ? Math.min(start, old.length - tail > head ? start : old[head - 1].end) : old.length - tail > 0 ? start : segment.start;
   const to = tail ? old[old.length - tail].start : segment.end;
-  const letters = middle.reduce((sum, word) => sum + word.length, 0);
+  const letters = middle.reduce((sum, word) => sum + word.trim().length, 0);
   let at = from;
   const between = middle.map((word) => {
     const begin = at;
-    at += ((Math.max(to, from) - from) * word.length) / letters;
+    at += ((Math.max(to, from) - from) * word.trim().length) / letters;
     const speaker = segment.speaker === undefined ? {} : { speaker: segment.speaker, overlap: segment.overlap };
-    return { word: ` ${word}`, start: round(begin), end: round(at), probability: 1, ...speaker };
+    return { word, start: round(begin), end: round(at), probability: 1, ...speaker };
   });
   return { ...changed, words: [...old.slice(0, head), ...between, ...old.slice(old.length - tail)] };
+}
+
+const LETTER = "[\\p{sc=Han}\\p{sc=Hiragana}\\p{sc=Katakana}\\p{sc=Thai}\\p{sc=Lao}\\p{sc=Khmer}\\p{sc=Myanmar}]";
+const MARKS = "[\\p{M}\\p{Lm}\\p{Pe}\\p{Pf}\\p{Po}\\p{Pd}]";
+const PIECE = new RegExp(`\\s*[\\p{Ps}\\p{Pi}]*(?:${LETTER}${MARKS}*|(?:(?!${LETTER})\\S)+|$)`, "gu");
+
+/** Words with the space before them; of scripts without spaces between words each letter with its marks. */
+const pieces = (text) => text.match(PIECE).filter(Boolean);
+
+/** How many pieces of two lists are the same from the beginning. */
+function common(some, others) {
+  const differs = some.findIndex((piece, at) => piece !== others[at]);
+  return differs < 0 ? some.length : differs;
+}
+
+/** How many of these words lie within so many letters. */
+function within(words, letters) {
+  let [count, left] = [0, letters];
+  while (count < words.length && words[count].word.length <= left) left -= words[count++].word.length;
+  return count;
 }
 
 const round = (seconds) => Math.round(seconds * 1000) / 1000;

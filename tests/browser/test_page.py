@@ -418,6 +418,62 @@ def test_texts_are_mended_and_given_up_and_belong_to_their_job_until_it_is_delet
     assert page.evaluate("localStorage.getItem('murmur.edits.j1')") is None
 
 
+def timed(text: str, *ends: float, at: float = 1.0) -> dict[str, Any]:
+    """A segment whose words, divided by ``|``, end so many seconds after *at*."""
+    words = [
+        {"word": word, "start": at + start, "end": at + end, "probability": 0.9}
+        for word, start, end in zip(text.split("|"), (0.0, *ends), ends, strict=False)
+    ]
+    return {"start": at, "end": at + ends[-1], "text": text.replace("|", ""), "words": words}
+
+
+@pytest.mark.parametrize(
+    ("segment", "mended", "words"),
+    [
+        (timed(" thank| you| all.", 1, 2, 4), "thank him all.", [(" thank", 1), (" him", 2), (" all.", 3)]),
+        (timed(" thank| you| all.", 1, 2, 4), "thank you al", [(" thank", 1), (" you", 2), (" al", 3)]),
+        (timed(" thank| you| all.", 1, 2, 4), "you all.", [(" you", 2), (" all.", 3)]),
+        (timed("你|好|吗？|很|好。", 1, 2, 3, 4, 5), "你好吗？很坏。",
+         [("你", 1), ("好", 2), ("吗？", 3), ("很", 4), ("坏。", 5)]),
+        (timed("你好|吗？|很好|啊。", 2, 3, 4, 5), "您好吗？很好啊。",
+         [("您", 1), ("好", 2), ("吗？", 3), ("很好", 4), ("啊。", 5)]),
+        (timed("我|用| i|Phone|。", 1, 2, 3, 4, 5), "你用 iPhone。",
+         [("你", 1), ("用", 2), (" i", 3), ("Phone", 4), ("。", 5)]),
+        (timed("ที่|นี่|ดี", 1, 2, 3), "ที่โน่นดี", [("ที่", 1), ("โ", 2), ("น่", 2.25), ("น", 2.75), ("ดี", 3)]),
+    ],
+)  # fmt: skip
+def test_words_that_an_edit_leaves_alone_keep_their_times_with_and_without_spaces(
+    faked: FakedPlatform, page: Page, segment: dict[str, Any], mended: str, words: list[tuple[str, float]]
+) -> None:
+    faked.open("#/")
+    script = "async ([segment, text]) => (await import('/web/formats.js')).retimed(segment, text)"
+    found = page.evaluate(script, [segment, mended])
+    assert [(word["word"], word["start"]) for word in found["words"]] == words
+    assert found["text"] == "".join(word for word, _ in words)
+    assert found["text"].strip() == mended
+
+
+def test_an_edit_puts_a_space_before_a_text_that_had_one_alone(faked: FakedPlatform, page: Page) -> None:
+    faked.open("#/")
+    script = "async ([text, other]) => (await import('/web/formats.js')).retimed({ text }, other).text"
+    assert page.evaluate(script, [" seven", "eight"]) == " eight"
+    assert page.evaluate(script, ["七。", "八。"]) == "八。"
+
+
+def test_deleted_text_is_in_no_file(faked: FakedPlatform, page: Page) -> None:
+    deleted, kept = timed(" thanks| all", 1, 2) | {"speaker": "A"}, spoken(5.0, "seven", speaker="B")
+    faked.job, faked.result = JOB, {"segments": [deleted, kept], "language": "en"}
+    faked.open()
+    page.get_by_role("button", name="Edit the segment at 0:01").click()
+    page.locator("textarea").fill("")
+    page.keyboard.press("Control+Enter")
+    expect(page.locator(".segment .text")).to_have_text(["", "seven"])
+    assert download(page, "text") == "B: seven\n"
+    assert download(page, "srt") == "1\n00:00:05,000 --> 00:00:06,000\nB: seven\n"
+    assert download(page, "vtt") == "WEBVTT\n\n00:00:05.000 --> 00:00:06.000\n<v B>seven\n"
+    assert [one["text"] for one in json.loads(download(page, "json"))["segments"]] == [" seven"]
+
+
 def test_a_recording_in_which_nobody_speaks_is_said_to_be_one(faked: FakedPlatform, page: Page) -> None:
     faked.job, faked.result = JOB, {"segments": [], "language": "en"}
     faked.open()
