@@ -54,6 +54,19 @@ def test_a_setting_that_is_none_is_told_with_the_nearest_name(monkeypatch: pytes
         read_settings()
 
 
+def test_every_reader_takes_a_tilde_for_the_home_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("MURMUR_DATA_DIR", "~/speech")
+    monkeypatch.setenv("MURMUR_BACKUP__DIR", "~/kept")
+    settings = read_settings()
+    assert settings.model_dir == tmp_path / "speech" / "models"
+    assert settings.backup_dir == tmp_path / "kept"
+    assert read_settings(data_dir=Path("~/asked")).data_dir == tmp_path / "asked"
+    monkeypatch.setenv("MURMUR_DATA_DIR", "~nobody-at-all/speech")
+    with pytest.raises(InvalidSettings, match=r"MURMUR_DATA_DIR: .*no home directory"):
+        read_settings()
+
+
 def test_a_secret_is_never_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MURMUR_WEBHOOK__SECRETS", "hush-hush")
     with pytest.raises(InvalidSettings, match="MURMUR_WEBHOOK__SECRETS") as error:

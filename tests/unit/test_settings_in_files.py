@@ -21,6 +21,16 @@ def test_a_variable_may_name_a_file_that_holds_its_text(tmp_path: Path, monkeypa
     assert [secret.get_secret_value() for secret in told.webhook.secrets] == SIGNING
 
 
+def test_the_file_may_lie_in_the_home_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "url").write_text("redis://:hush@ledger:6379/0")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("MURMUR_LEDGER__URL_FILE", "~/url")
+    assert read_settings().ledger.url.get_secret_value() == "redis://:hush@ledger:6379/0"
+    monkeypatch.setenv("MURMUR_LEDGER__URL_FILE", "~nobody-at-all/url")
+    with pytest.raises(InvalidSettings, match=r"MURMUR_LEDGER__URL_FILE: .*no home directory"):
+        read_settings()
+
+
 def test_a_setting_that_is_a_files_name_stays_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MURMUR_ENCRYPTION__KEY_FILE", str(tmp_path / "keys"))
     assert read_settings().encryption.key_file == str(tmp_path / "keys")

@@ -20,6 +20,7 @@ from transcription.settings.environment import Environment, InvalidSettings, exp
 from transcription.settings.ledger import Lease, Ledger, Retention
 from transcription.settings.outbound import Outbound, Webhook
 from transcription.settings.retired import without_retired
+from transcription.settings.section import HomePath
 from transcription.settings.security import STRICT, Networks, Security, Tier, networks
 from transcription.settings.storage import Blobs
 from transcription.settings.worker import Mlx, Needs, Worker
@@ -85,7 +86,7 @@ class Settings(BaseSettings):
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to compute.")
     compute_type: str = Field("auto", description="Number format; `auto`: int8 on a CPU, float16 on a GPU.")
-    data_dir: Path = Field(Path.home() / ".murmur", description="Uploads, models and the embedded ledger.")
+    data_dir: HomePath = Field(Path.home() / ".murmur", description="Uploads, models and the embedded ledger.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Minimum log level.")
     log_format: Literal["json", "text"] = Field(
         "json", description="Log lines for machines (`json`) or for people (`text`)."

@@ -1,16 +1,14 @@
 """Settings of `murmur backup schedule`."""
 
-from pathlib import Path
-
 from pydantic import Field
 
-from transcription.settings.section import Part
+from transcription.settings.section import HomePath, Part
 
 
 class Backup(Part):
     """Scheduled backups: how often, how many are kept, and where copies go."""
 
-    dir: Path | None = Field(
+    dir: HomePath | None = Field(
         None, description="Directory of scheduled backups. Default: `backups` in the data directory."
     )
     every_s: float = Field(

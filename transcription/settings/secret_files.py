@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from transcription.settings.section import expanded
+
 SUFFIX = "_file"
 
 
@@ -35,9 +37,9 @@ def from_files(variables: Mapping[str, str | None], known: frozenset[str]) -> di
 
 def _text(name: str, path: str) -> str:
     try:
-        text = Path(path).read_text("utf-8").strip()
+        text = expanded(Path(path)).read_text("utf-8").strip()
     except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or "it isn't text"
+        why = getattr(error, "strerror", None) or ("it isn't text" if isinstance(error, UnicodeError) else error)
         raise SecretFileError(f"{name}: the file {path} can't be read: {why}") from error
     if not text:
         raise SecretFileError(f"{name}: the file {path} is empty")
