@@ -13,9 +13,12 @@ from pydantic_core import to_json
 
 from murmur.errors import CliError
 from transcription.settings import Settings, read_settings
+from transcription.settings.secret_files import SUFFIX
 
 PREFIX = "MURMUR_"
 DOTENV = Path(".env")
+OF_THE_MACHINE = frozenset({"compute_type", "device", "limits", "log_format", "log_level", "worker"})
+"""Settings, or parts of them, of what this machine can do; the others say what a platform is, and whose."""
 
 
 def load(overrides: Mapping[str, Any] | None = None) -> Settings:
@@ -30,10 +33,34 @@ def load(overrides: Mapping[str, Any] | None = None) -> Settings:
     """
     if DOTENV.is_file():
         borrow(DOTENV)
+    return _read(overrides or {})
+
+
+def load_alone(overrides: Mapping[str, Any]) -> Settings:
+    """
+    Read the settings of a platform that has nothing in common with any other.
+
+    No file is read, and the environment, which children inherit, keeps of the settings only those of this machine.
+
+    Args:
+        overrides: What the command line says, nested as the settings are. None is left out.
+
+    Raises:
+        CliError: a variable's value isn't valid; the sentence names the variable.
+    """
+    foreign = Settings.model_fields.keys() - OF_THE_MACHINE
+    for name in list(os.environ):
+        part = name.upper().removeprefix(PREFIX).split("__")[0].lower().removesuffix(SUFFIX)
+        if name.upper().startswith(PREFIX) and part in foreign:
+            del os.environ[name]
+    return _read(overrides)
+
+
+def _read(overrides: Mapping[str, Any]) -> Settings:
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", FutureWarning)
-            settings = read_settings(**_given(overrides or {}))
+            settings = read_settings(**_given(overrides))
     except ValueError as error:
         raise CliError(str(error)) from error
     for sentence in dict.fromkeys(str(one.message) for one in caught):

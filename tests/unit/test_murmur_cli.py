@@ -1,5 +1,6 @@
 """The command line against a server that answers what a test wants: exit statuses, sentences, files."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ import murmur
 import murmur.client
 from murmur.cli import lazy
 from murmur.cli.local import check as checking
+from murmur.cli.local import demo as demonstration
 from murmur.cli.main import app
 from murmur.cli.purge import purge
 from murmur.cli.recordings.commands import _options
@@ -23,7 +25,9 @@ from murmur.cli.recordings.transcribe import Plan, planned
 from murmur.client.client import Client
 from murmur.client.errors import ApiError
 from murmur.errors import CliError
+from murmur.platform.local import LocalPlatform, PlatformConfig
 from tests.unit.test_murmur_client import JOB, Server
+from transcription.settings import Settings
 
 WORKER = {
     "id": "w1@elsewhere", "models": ["base"], "engine": "faster_whisper", "device": "cpu", "compute_type": "int8",
@@ -235,6 +239,38 @@ def test_the_library_has_its_clients_when_they_are_asked_for() -> None:
     for module in (murmur, murmur.client):
         with pytest.raises(AttributeError, match="'Clint'"):
             _ = module.Clint
+
+
+def test_the_demo_joins_no_platform_that_the_environment_or_a_file_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text("MURMUR_LEDGER__BROKER_URL=redis://10.0.0.1:6379/1\nMURMUR_MODEL=base\n")
+    named = {
+        "MURMUR_LEDGER__URL": "redis://10.0.0.1:6379/0",
+        "MURMUR_LEDGER__PASSWORD_FILE": "/run/secrets/redis",
+        "MURMUR_BLOBS__URL": "s3://bucket/recordings",
+        "MURMUR_PROFILE": "strict",
+        "MURMUR_SECURITY__REQUIRE_KEYS": "true",
+        "MURMUR_ENCRYPTION__KEY_FILE": "/run/secrets/keys",
+        "MURMUR_API__TRUSTED_HOSTS": "speech.example.org",
+        "murmur_data_dir_file": "/run/secrets/directory",
+    }
+    kept = {"MURMUR_WORKER__THREADS": "2", "MURMUR_LIMITS__MIN_FREE_DISK_BYTES": "0", "MURMUR_HTTP_PORT": "80"}
+    for name, value in (named | kept).items():
+        monkeypatch.setenv(name, value)
+    seen: dict[str, Settings] = {}
+    monkeypatch.setattr(demonstration, "demo", lambda settings, *_: seen.update(settings=settings))
+    ran = CliRunner().invoke(app, ["demo"])
+    assert (ran.exit_code, ran.output) == (0, "")
+    # Its processes inherit the environment.
+    assert {name for name in os.environ if name.upper().startswith("MURMUR_")} == set(kept)
+    platform = LocalPlatform(seen["settings"], PlatformConfig(), sink=print, say=print)
+    assert platform.embedded
+    assert platform.settings.ledger == Settings().ledger
+    assert platform.settings.worker.threads == 2
+    assert not platform.settings.blobs.url
+    assert not platform.settings.security.require_keys
 
 
 def test_a_mistyped_command_of_the_platform_is_told_what_was_meant() -> None:

@@ -17,7 +17,7 @@ from murmur.cli.local import models as local_models
 from murmur.client.errors import ApiError
 from murmur.errors import CliError
 from murmur.platform import up as running
-from murmur.platform.environment import load
+from murmur.platform.environment import load, load_alone
 from murmur.platform.local import PlatformConfig
 from murmur.platform.preflight import gpu_names
 from murmur.platform.terminal import Terminal
@@ -53,8 +53,8 @@ def demo(
     if sample not in SAMPLES:
         raise CliError(f"there is no sample {sample!r}; there are {', '.join(SAMPLES)}")
     with tempfile.TemporaryDirectory(prefix="murmur-demo-", ignore_cleanup_errors=True) as temporary:
-        # Its own: a platform that runs on the usual directory is none of its business.
-        demonstration.demo(load({"data_dir": data_dir or Path(temporary)}), sample, Console())
+        # Its own: a platform that runs on the usual directory, or that a .env here is for, is none of its business.
+        demonstration.demo(load_alone({"data_dir": data_dir or Path(temporary)}), sample, Console())
 
 
 def check(as_json: AsJson = False, url: Url = None) -> None:
