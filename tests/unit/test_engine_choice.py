@@ -78,13 +78,13 @@ def test_mlx_named_outright_computes_on_a_machine_without_metal() -> None:
 def test_torch_on_a_cpu_computes_in_float32_and_in_few_slots(
     monkeypatch: pytest.MonkeyPatch, wanted: str, expected: str
 ) -> None:
-    monkeypatch.setattr("worker.engines.choice.arithmetic", lambda _: ("cpu", "int8"))
+    monkeypatch.setattr("worker.engines.choice.arithmetic", lambda _, **__: ("cpu", "int8"))
     chosen = choose(Settings.model_validate({"compute_type": wanted, "worker": {"engine": "torch"}}))
     assert (chosen.device, chosen.compute_type, chosen.slots) == ("cpu", expected, LEAST_SLOTS)
 
 
 def test_torch_on_a_gpu_has_many_slots_or_those_that_are_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.engines.choice.arithmetic", lambda _: ("cuda", "float16"))
+    monkeypatch.setattr("worker.engines.choice.arithmetic", lambda _, **__: ("cuda", "float16"))
     chosen = choose(engine("torch"))
     assert (chosen.device, chosen.compute_type, chosen.slots) == ("cuda", "float16", TORCH_SLOTS)
     assert choose(engine("torch", slots=3)).slots == choose(engine("mlx_whisper", slots=3)).slots == 3
@@ -120,7 +120,7 @@ def test_auto_takes_torch_only_where_the_installed_build_can_use_the_gpu(  # noq
     there = {"torch": SimpleNamespace(submodule_search_locations=[str(tmp_path)]), also: object()}
     monkeypatch.setattr("worker.engines.choice.find_spec", there.get)
     monkeypatch.setattr("worker.engines.gpu.of_driver", lambda: driver)
-    monkeypatch.setattr("worker.engines.choice.arithmetic", lambda _: arithmetic)
+    monkeypatch.setattr("worker.engines.choice.arithmetic", lambda _, **__: arithmetic)
     assert choose(engine("auto")).engine == expected
     monkeypatch.setattr("worker.engines.choice.find_spec", lambda _: None)
     assert choose(engine("auto")).engine == "faster_whisper"
@@ -129,7 +129,7 @@ def test_auto_takes_torch_only_where_the_installed_build_can_use_the_gpu(  # noq
 def test_a_folder_that_happens_to_be_called_torch_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     there = SimpleNamespace(submodule_search_locations=[str(tmp_path)])
     monkeypatch.setattr("worker.engines.choice.find_spec", lambda _: there)
-    monkeypatch.setattr("worker.engines.choice.arithmetic", lambda _: ("cuda", "float16"))
+    monkeypatch.setattr("worker.engines.choice.arithmetic", lambda _, **__: ("cuda", "float16"))
     monkeypatch.setattr("worker.engines.gpu.of_driver", lambda: (13, 9))
     monkeypatch.setattr("worker.engines.choice._has_metal", lambda: False)
     assert choose(engine("auto")).engine == "faster_whisper"

@@ -1,12 +1,18 @@
 import ctypes
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import ctranslate2
 import pytest
+from structlog.testing import capture_logs
 
 import demo
+from transcription.settings import Settings
 from worker.engines import gpu
+from worker.engines.choice import choose
 from worker.engines.model_bin import ModelBin
 
 GB = 1 << 30
@@ -90,3 +96,80 @@ def test_the_driver_says_its_cuda_and_the_gpus_capability_or_nothing(monkeypatch
     for failing in ("cuInit", "cuDriverGetVersion", "cuDeviceGet", "cuDeviceGetAttribute"):
         monkeypatch.setattr(ctypes, "CDLL", lambda _, failing=failing: Driver(failing))
         assert gpu.of_driver() is None
+
+
+@pytest.fixture
+def card(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A machine with a card that CTranslate2 counts."""
+    monkeypatch.setattr(ctranslate2, "get_cuda_device_count", lambda: 1)
+    monkeypatch.setattr(ctranslate2, "get_supported_compute_types", lambda _: {"float16", "int8"})
+    told = (gpu._has_cublas, gpu._warn_of_missing_cublas)
+    for one in told:
+        one.cache_clear()
+    yield
+    for one in told:
+        one.cache_clear()
+
+
+def libraries(monkeypatch: pytest.MonkeyPatch, *there: str) -> list[str]:
+    """Let only *there* be opened; the list gets all that somebody wanted."""
+    asked: list[str] = []
+
+    def opened(name: str) -> None:
+        asked.append(name)
+        if name not in there:
+            raise OSError(name)
+
+    monkeypatch.setattr(ctypes, "CDLL", opened)
+    return asked
+
+
+def faster_whisper(device: str = "auto") -> tuple[str, str]:
+    chosen = choose(Settings.model_validate({"device": device, "worker": {"engine": "faster_whisper"}}))
+    return chosen.device, chosen.compute_type
+
+
+@pytest.mark.usefixtures("card")
+def test_a_card_whose_library_is_missing_is_left_and_that_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu, "find_spec", lambda _: None)
+    libraries(monkeypatch)
+    with capture_logs() as said:
+        assert [faster_whisper() for _ in range(2)] == [("cpu", "int8")] * 2
+    (line,) = said
+    assert (line["log_level"], line["library"]) == ("warning", "libcublas.so.12")
+    assert "requirements/cuda.txt" in line["event"]
+
+
+@pytest.mark.usefixtures("card")
+def test_who_asks_for_the_card_or_computes_in_torch_gets_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu, "find_spec", lambda _: None)
+    libraries(monkeypatch)
+    with capture_logs() as said:
+        assert faster_whisper("cuda") == ("cuda", "float16")
+        assert choose(Settings.model_validate({"worker": {"engine": "torch"}})).device == "cuda"
+    assert said == []
+
+
+@pytest.mark.usefixtures("card")
+@pytest.mark.parametrize("device", ["auto", "cuda"])
+def test_the_library_of_nvidias_package_is_opened_where_it_lies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str
+) -> None:
+    monkeypatch.setattr(gpu, "find_spec", {"nvidia": SimpleNamespace(submodule_search_locations=[str(tmp_path)])}.get)
+    packaged = str(tmp_path / "cublas" / "lib" / gpu.CUBLAS)
+    asked = libraries(monkeypatch, packaged)
+    assert faster_whisper(device) == ("cuda", "float16")
+    assert asked == [gpu.CUBLAS, packaged]
+
+
+@pytest.mark.usefixtures("card")
+def test_the_loaders_own_library_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = libraries(monkeypatch, gpu.CUBLAS)
+    assert faster_whisper() == ("cuda", "float16")
+    assert asked == [gpu.CUBLAS]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it is built without a GPU")
+def test_the_library_is_the_one_that_the_installed_ctranslate2_opens() -> None:
+    (library,) = Path(ctranslate2.__file__).parents[1].glob("ctranslate2.libs/libctranslate2-*")
+    assert f"{gpu.CUBLAS}\0".encode() in library.read_bytes()

@@ -59,7 +59,7 @@ def choose(settings: Settings) -> Choice:
         slots_ = settings.worker.slots or (TORCH_SLOTS if device == "cuda" else LEAST_SLOTS)
         return Choice(engine, device, compute_type, slots_, "windows join and leave between steps")
     if engine == faster_whisper.NAME:
-        device, compute_type = arithmetic(settings)
+        device, compute_type = arithmetic(settings, cublas=True)
         plan = layout(settings.worker, device=device, cores=available(sharers=settings.worker.host_workers))
         description = faster_whisper.describe(plan, device)
         return Choice(engine, device, compute_type, slots(settings.worker, plan), description)

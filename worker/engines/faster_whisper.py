@@ -250,7 +250,7 @@ def load(name: str, directory: Path, settings: Settings) -> FasterWhisper:
     for file in ("model.bin", "tokenizer.json"):  # without its tokenizer faster-whisper would ask the hub for one
         if not (directory / file).is_file():
             raise ModelUnavailable(f"{directory} is no CTranslate2 Whisper model: it has no {file}")
-    device, compute_type = arithmetic(settings)
+    device, compute_type = arithmetic(settings, cublas=True)
     plan = layout(settings.worker, device=device, cores=available(sharers=settings.worker.host_workers))
     if instructions := instruction_set():
         os.environ.setdefault(FORCED_INSTRUCTIONS, instructions)

@@ -3,7 +3,9 @@
 import ctypes
 import os
 import re
+from contextlib import suppress
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import ctranslate2
@@ -24,6 +26,9 @@ worker held 4.4 GB before batches, 17.5 with 48 windows in them and 21.7 with 64
 beams; that is 0.27 GB for each. The sound alone has 1,500 positions.
 """
 
+CUBLAS = "libcublas.so.12"
+"""What CTranslate2 opens by this name, and not before it first computes on a GPU."""
+
 CAPABILITY_MAJOR = 75
 """`CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR` in cuda.h."""
 
@@ -33,16 +38,51 @@ SHARE = 0.8
 log = structlog.get_logger()
 
 
-def arithmetic(settings: Settings) -> tuple[str, str]:
-    """The device to compute on and the type to compute in, as far as *settings* leave them open."""
+def arithmetic(settings: Settings, *, cublas: bool = False) -> tuple[str, str]:
+    """
+    The device to compute on and the type to compute in, as far as *settings* leave them open.
+
+    Args:
+        settings: Their `device` and `compute_type` win.
+        cublas: Whether the engine is CTranslate2's, which on a GPU needs cuBLAS: without it `auto` is the CPU.
+    """
     device: str = settings.device
     if device == "auto":
         device = "cuda" if ctranslate2.get_cuda_device_count() else "cpu"
         if device == "cpu":
             _warn_of_idle_gpus()
+    if cublas and device == "cuda" and not _has_cublas() and settings.device == "auto":
+        device = "cpu"
+        _warn_of_missing_cublas()
     if settings.compute_type != "auto":
         return device, settings.compute_type
     return device, _type_of_gpu() if device == "cuda" else "int8"
+
+
+@cache
+def _has_cublas() -> bool:
+    """
+    Whether CTranslate2 will find cuBLAS.
+
+    It is opened here first: NVIDIA's package puts it where no loader looks, and what is open is found by its name.
+    """
+    found = find_spec("nvidia")
+    packages = (found and found.submodule_search_locations) or ()
+    for library in (CUBLAS, *(str(Path(package, "cublas", "lib", CUBLAS)) for package in packages)):
+        with suppress(OSError):
+            ctypes.CDLL(library)
+            return True
+    return False
+
+
+@cache
+def _warn_of_missing_cublas() -> None:
+    """Say once that there are GPUs, and what is missing to use them."""
+    log.warning(
+        "CTranslate2 sees a GPU and computes on the CPU, because a library can't be opened: install "
+        "requirements/cuda.txt (docs/deployment.md, A GPU without containers); MURMUR_DEVICE=cpu if that is meant",
+        library=CUBLAS,
+    )
 
 
 def _type_of_gpu() -> str:
