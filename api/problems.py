@@ -81,6 +81,9 @@ STATUSES: dict[type[MurmurationError], int] = {
 # What isn't ours: errors of the framework, by status.
 _FRAMEWORK_CODES = {400: "malformed_request", 404: "route_not_found", 405: "method_not_allowed"}
 
+# What any route may answer: who calls, how often, and an error that nobody foresaw.
+ANYWHERE = frozenset({401, 403, 429, 500})
+
 # Of one request that are told: a body can have thousands.
 _MOST_FAULTS = 10
 
@@ -161,8 +164,7 @@ def status_of(error: MurmurationError) -> int:
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The error answers of a route, for OpenAPI."""
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    anywhere = {401, 403, 429, 500}
-    return {code: {"description": _phrase(code), "content": content} for code in sorted({*statuses, *anywhere})}
+    return {code: {"description": _phrase(code), "content": content} for code in sorted({*statuses, *ANYWHERE})}
 
 
 def _request_id(request: Request) -> str | None:

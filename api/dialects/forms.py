@@ -5,6 +5,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from api.openapi import FIELDS
+from api.problems import ANYWHERE
 
 FILE: dict[str, Any] = {
     "type": "string",
@@ -60,7 +61,7 @@ def body(
 
 def errors(model: type[BaseModel], *statuses: int) -> dict[int | str, dict[str, Any]]:
     """A route's error answers where they have a shape of their own."""
-    return {status: {"model": model} for status in sorted({*statuses, 500})}
+    return {status: {"model": model} for status in sorted({*statuses, *ANYWHERE})}
 
 
 def _closed(title: str, properties: dict[str, Any], required: str) -> dict[str, Any]:

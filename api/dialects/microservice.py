@@ -96,6 +96,7 @@ class MicroserviceCanceled(MicroserviceJob):
             "content": texts(ResponseFormat.TEXT, ResponseFormat.SRT, ResponseFormat.VTT),
         },
         **_REFUSALS,
+        **documented(410, 504),
     },
     openapi_extra=forms.body("Microservice", form=_FORM, required="file"),
 )

@@ -36,7 +36,7 @@ class MlxMvpText(BaseModel):
     "/transcribe",
     operation_id="mlx_mvp_transcribe",
     summary="Transcribe a file (MLX MVP)",
-    responses=documented(400, 401, 403, 408, 409, 413, 415, 422, 429, 503),
+    responses=documented(400, 401, 403, 408, 409, 410, 413, 415, 422, 429, 503, 504),
     openapi_extra=forms.body(
         "MlxMvp",
         form={"file": forms.FILE, **forms.options("model", "language", "prompt", "temperature")},

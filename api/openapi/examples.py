@@ -27,13 +27,24 @@ _TEXTS: Answers = {
     ("200", "text/tab-separated-values"): _TSV,
 }
 _FOLLOWED = f"""\
-id: 1764158400000-0
-event: segment
-data: {{"id": 0, "start": 0.0, "end": 2.4, "text": "{_TEXT}"}}
+retry: 1000
 
-id: 1764158400100-0
-event: done
+id: 1764158400000-0.0
+event: segment
+data: {{"span": 0, "start": 0.0, "end": 2.4, "text": " {_TEXT}", "temperature": 0.0, "avg_logprob": -0.21, \
+"compression_ratio": 0.96, "no_speech_prob": 0.01, "low_confidence": false, "doubtful": false}}
+
+id: 1764158400000-0.1
+event: progress
+data: {{"fraction": 1.0, "audio_seconds_done": 2.5, "audio_seconds_total": 2.5}}
+
+id: 1764158400100-0.0
+event: status
 data: {{"status": "completed"}}
+
+id: 1764158400100-0.1
+event: done
+data: {{"status": "completed", "language": "en", "duration": 2.5, "warnings": []}}
 
 """
 _OPENAI_STREAM = f"""\
@@ -49,7 +60,16 @@ data: {{"id": "chatcmpl-{ID}", "object": "chat.completion.chunk", "created": 176
 data: [DONE]
 
 """
-_METRICS = '# HELP murmur_jobs Jobs by state.\n# TYPE murmur_jobs gauge\nmurmur_jobs{state="queued"} 3.0\n'
+_METRICS = """\
+# HELP murmur_submits_total Jobs accepted, by outcome.
+# TYPE murmur_submits_total counter
+murmur_submits_total{outcome="new"} 3.0
+"""
+_LEDGER_METRICS = """\
+# HELP murmur_jobs Jobs kept, by status.
+# TYPE murmur_jobs gauge
+murmur_jobs{status="queued"} 3.0
+"""
 _HEALTH = {
     "status": "ok",
     "memory_percent": 41.3,
@@ -220,7 +240,7 @@ RESPONSES: dict[str, Answers] = {
             "avg_processing_time_ms": 8.5,
         },
     },
-    "get_ledger_metrics": {("200", "text/plain"): _METRICS},
+    "get_ledger_metrics": {("200", "text/plain"): _LEDGER_METRICS},
     "get_metrics_targets": {("200", "application/json"): [{"targets": ["192.168.1.20:9464"]}]},
     "list_dead_letters": {("200", JSON): {"dead_letters": [DEAD_LETTER]}},
     "get_dead_letter": {("200", JSON): DEAD_LETTER},

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import fakeredis
+import orjson
 import pytest
 from redis import Redis
 
+from api.openapi.examples import RESPONSES
 from tests.ledger_steps import TIMING, WHOLE, submission
 from tests.ledger_worker import LedgerWorker
 from transcription.job import Job
@@ -75,6 +77,17 @@ async def test_a_segment_s_event_has_what_clients_read_and_none_of_the_model_s_t
         (False, False, 0),
         (False, False, 0),
     ]
+
+
+async def test_the_openapi_document_shows_events_as_they_are(site: Site) -> None:
+    site.complete(Segment(0.0, 2.4, " Good morning, everyone."))
+    told = (await site.heard())[-4:]
+    blocks = RESPONSES["follow_job"]["200", "text/event-stream"].strip().split("\n\n")[1:]
+    shown = [dict(line.split(": ", 1) for line in block.split("\n")) for block in blocks]
+    assert [(one["event"], orjson.loads(one["data"]).keys()) for one in shown] == [
+        (event.type, event.data.keys()) for event in told
+    ]
+    assert [one["id"].partition(".")[2] for one in shown] == [event.id.partition(".")[2] for event in told]
 
 
 async def test_a_listener_hears_that_the_job_has_expired_and_the_stream_ends(site: Site) -> None:

@@ -12,6 +12,7 @@ from api.auth.rate_limits import RateLimits
 from api.metrics.ledger import LedgerFigures
 from api.metrics.process import ApiMetrics
 from api.metrics.redis import _COUNTERS, _GAUGES
+from api.openapi.examples import RESPONSES
 from tests.memory_jobs import WORKER
 from transcription.job import Outcome, Status
 from transcription.observability.gpus import Gpu
@@ -58,8 +59,12 @@ def documented(section: str) -> Known:
 
 def in_code(registry: CollectorRegistry, *, old: bool = False) -> Known:
     """What a scrape shows: names, types and labels; of the old names only those where *old*, else none."""
+    return in_text(generate_latest(registry).decode(), old=old)
+
+
+def in_text(scrape: str, *, old: bool = False) -> Known:
     found: Known = {}
-    for family in text_string_to_metric_families(generate_latest(registry).decode()):
+    for family in text_string_to_metric_families(scrape):
         labels = sorted({name for sample in family.samples for name in sample.labels if name != "le"})
         name = f"{family.name}_total" if family.type == "counter" else family.name
         if (name in OLD) == old:
@@ -85,6 +90,15 @@ def test_metrics_of_an_api_process_are_documented() -> None:
 
 def test_metrics_of_the_ledger_are_documented() -> None:
     assert documented("The ledger") == in_code(registry_of(LedgerFigures(BACKLOG, Server(info=INFO))))
+
+
+@pytest.mark.parametrize(
+    ("operation", "section"), [("get_metrics", "An API process"), ("get_ledger_metrics", "The ledger")]
+)
+def test_the_openapi_document_shows_figures_that_are_there(operation: str, section: str) -> None:
+    shown = in_text(RESPONSES[operation]["200", "text/plain"])
+    assert shown
+    assert shown.items() <= documented(section).items()
 
 
 def test_metrics_of_a_worker_are_documented() -> None:

@@ -47,6 +47,7 @@ async def test_a_page_of_another_origin_changes_nothing(api: Bench, origin: str)
     for method, path in (("POST", "/v1/jobs"), ("DELETE", f"/v1/jobs/{job}"), ("POST", f"/v1/jobs/{job}/cancel")):
         answer = await api.http.request(method, path, headers={"Origin": origin})
         assert (answer.status_code, answer.json()["code"]) == (403, "forbidden"), (method, path)
+        assert "key" not in answer.json()["title"].lower()
     assert job in api.jobs.jobs
     assert len(api.jobs.submissions) == 1
 

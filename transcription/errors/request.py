@@ -150,6 +150,6 @@ class Unauthorized(NotAllowed):
 
 
 class Forbidden(NotAllowed):
-    """The API key is valid, but not for this."""
+    """This isn't allowed."""
 
     code = "forbidden"

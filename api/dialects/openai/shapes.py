@@ -111,7 +111,7 @@ FORM = {
         "description": "For each name a sample of the voice, 2 to 10 s, as a data URL in base64.",
     },
 }
-ERRORS = forms.errors(OpenAIErrorBody, 400, 401, 403, 404, 408, 409, 413, 429, 503)
+ERRORS = forms.errors(OpenAIErrorBody, 400, 401, 403, 404, 408, 409, 410, 413, 429, 503, 504)
 
 
 def answers(*others: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
