@@ -84,7 +84,14 @@ def test_the_plain_manifests_are_what_the_chart_gives() -> None:
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert sorted(path.parent.name for path in MANIFESTS.glob("*/murmuration.yaml")) == ["base", "gpu", "gpu-torch"]
     for path in MANIFESTS.glob("*/kustomization.yaml"):
-        assert yaml.safe_load(path.read_text("utf-8"))["resources"] == ["murmuration.yaml"]
+        told = yaml.safe_load(path.read_text("utf-8"))
+        assert told["resources"] == ["murmuration.yaml"]
+        # Whoever has another registry changes `newName`; `name` is what it takes the place of.
+        images = re.findall(
+            r"image: (\S+/murmuration-\S+)$", (path.parent / "murmuration.yaml").read_text("utf-8"), re.MULTILINE
+        )
+        assert {f"{image['name']}:{image['newTag']}" for image in told["images"]} == set(images)
+        assert all("newName" in image for image in told["images"])
 
 
 def test_the_chart_s_archive_gives_what_the_chart_gives(tmp_path: Path) -> None:
@@ -183,6 +190,10 @@ def test_the_chart_s_version_is_the_project_s() -> None:
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text("utf-8"))
     (version,) = re.findall(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text("utf-8"), re.MULTILINE)
     assert chart["version"] == chart["appVersion"] == version
+    # Which images are built for it, since it takes those of its own version.
+    for page in (CHART / "README.md", ROOT / "docs" / "deployment.md"):
+        tags = re.findall(r"-t \$registry/murmuration-\w+:(\S+)", page.read_text("utf-8"))
+        assert tags == [version] * 2
 
 
 def test_the_notes_say_how_to_go_on() -> None:
