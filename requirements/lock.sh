@@ -16,9 +16,10 @@ lock cuda worker cuda otel
 # With torch, which the other locks leave out on purpose (see tool.uv in pyproject.toml).
 compile --no-config --override requirements/torch.overrides --extra=worker --extra=torch --extra=otel \
   -o requirements/torch.txt pyproject.toml
+compile --no-config --override requirements/torch.overrides --extra=pyannote --extra=torch \
+  -o requirements/pyannote.txt pyproject.toml
 lock mlx mlx
 lock sherpa sherpa
-lock pyannote pyannote
 lock local local
 lock dev dev
 # A group has none of the project's own dependencies.

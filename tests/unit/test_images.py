@@ -1,6 +1,8 @@
 """The images' files: what is built from which, how each says that it is well, and what is installed in it."""
 
 import re
+import tomllib
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -140,6 +142,30 @@ def test_the_worker_s_image_tells_the_allocator_what_murmur_up_tells_it() -> Non
     assert {
         name: value for name, value in re.findall(r"(\w+)=(\S+)", text) if "MALLOC" in name or "TUNABLES" in name
     } == allocator.GLIBC
+
+
+def test_every_lock_has_what_its_extras_ask_for_since_nothing_else_is_installed_with_it() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+
+    def names(requirements: list[str]) -> Iterator[str]:
+        for requirement in requirements:
+            name, extra = re.match(r"([\w.-]+)(?:\[([\w,]+)])?", requirement).groups()
+            if name == project["name"]:
+                yield from names([part for one in extra.split(",") for part in project["optional-dependencies"][one]])
+            else:
+                yield name.replace(".", "-").lower()
+
+    commands = (ROOT / "requirements" / "lock.sh").read_text("utf-8").replace("\\\n", "").splitlines()
+    locks = {line.split()[1]: line.split()[2:] for line in commands if re.match(r"lock \w+ ", line)}
+    with_torch = [line for line in commands if line.startswith("compile --no-config")]
+    locks |= {re.search(r"(\w+)\.txt", line)[1]: re.findall(r"--extra=(\w+)", line) for line in with_torch}
+    assert {"api", "worker", "local", "torch", "pyannote", "sherpa", "granian", "mlx", "cuda"} <= locks.keys()
+    for lock, extras in locks.items():
+        asked = [part for extra in extras for part in project["optional-dependencies"][extra]]
+        locked = set(re.findall(r"(?m)^([\w-]+)==", (ROOT / "requirements" / f"{lock}.txt").read_text("utf-8")))
+        assert {*names(asked), *names(project["dependencies"])} - locked == set(), lock
+        if lock == "pyannote":  # pyannote.audio asks for it
+            assert "torch" in locked
 
 
 def test_images_install_the_locks_and_nothing_that_the_locks_leave_out() -> None:
