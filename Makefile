@@ -1,4 +1,5 @@
-# Needs make and Python 3.11 or newer, nothing else: everything is installed into .venv, from hashed locks.
+# Needs make and Python 3.11 or newer, on Linux or on a Mac with Apple silicon, nothing else: everything is installed into
+# .venv, from hashed locks.
 
 VENV := .venv
 BIN := $(VENV)/bin

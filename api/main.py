@@ -99,7 +99,10 @@ def _serve_with_granian(settings: Settings, count: int) -> None:
     try:
         granian = import_module("granian")
     except ImportError:
-        raise SystemExit("MURMUR_API__SERVER is granian, which isn't installed: murmuration-asr[granian]") from None
+        raise SystemExit(
+            "MURMUR_API__SERVER is granian, which isn't installed: .venv/bin/python -m pip install --require-hashes "
+            "--no-deps -r requirements/granian.txt"
+        ) from None
     with processes.inherited_figures():
         granian.Granian(
             "api.main:create",

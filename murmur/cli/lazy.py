@@ -83,7 +83,7 @@ def _missing(app: typer.Typer, name: str, why: str) -> None:
     """A command in the place of one that can't be loaded, which says how to get it."""
 
     def command(_: Annotated[list[str] | None, typer.Argument(metavar="…")] = None) -> None:
-        raise CliError(f"`murmur {name}` needs the platform: pip install 'murmuration-asr[local]' ({why})")
+        raise CliError(f"`murmur {name}` needs the platform: pip install '/path/to/the/checkout[local]' ({why})")
 
     settings = {"ignore_unknown_options": True, "allow_extra_args": True}
     app.command(name, help="Not here: it needs the platform's packages.", context_settings=settings)(command)

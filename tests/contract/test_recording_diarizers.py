@@ -107,7 +107,7 @@ def test_what_is_found_is_packed_and_unpacked_as_it_is(diarizer: RecordingDiariz
     ],
 )
 def test_engine_that_is_not_installed_is_named_at_the_start(model: str, tmp_path: Path) -> None:
-    with pytest.raises(ModelUnavailable, match=rf"murmuration-asr\[{model}\]"):
+    with pytest.raises(ModelUnavailable, match=f"-r requirements/{model}.txt"):
         ChosenDiarizer(Settings(worker={"diarizer": f"{model}:{tmp_path}"}))
 
 

@@ -127,7 +127,7 @@ def test_the_base_install_is_client_and_command_line_and_names_the_extra(wheel: 
     started = [sys.executable, "-S", "-c", code, str(bare), "up"]
     done = subprocess.run(started, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert "pip install 'murmuration-asr[local]'" in done.stderr
+    assert "pip install '/path/to/the/checkout[local]'" in done.stderr
 
 
 def test_client_and_command_line_start_where_there_are_no_modules_of_unix(tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_client_and_command_line_start_where_there_are_no_modules_of_unix(tmp_pa
     assert "transcribe" in run(Path(sys.executable), "-c", code, "--help", cwd=tmp_path)
     done = subprocess.run([sys.executable, "-c", code, "up"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert "murmuration-asr[local]" in done.stderr
+    assert "[local]" in done.stderr
 
 
 def needs(wheel: Path) -> Iterator[str]:

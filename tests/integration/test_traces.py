@@ -109,5 +109,5 @@ def test_without_an_endpoint_nothing_that_traces_is_imported(monkeypatch: pytest
 def test_an_endpoint_without_the_extra_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318")
     monkeypatch.setitem(sys.modules, "transcription.observability.trace_export", None)
-    with pytest.raises(RuntimeError, match=r"OTEL_EXPORTER_OTLP_ENDPOINT is set.*murmuration-asr\[otel\]"):
+    with pytest.raises(RuntimeError, match=r"OTEL_EXPORTER_OTLP_ENDPOINT is set.*-r requirements/api.txt"):
         open_traces("test")

@@ -33,6 +33,18 @@ def test_the_map_names_every_page_in_one_of_three_parts() -> None:
     assert pages - set(re.findall(r"\]\(([\w-]+\.md)\)", text)) == set()
 
 
+def test_nobody_is_sent_to_an_index_for_our_package_or_to_a_lock_that_is_not_there() -> None:
+    pages = [*ROOT.glob("*.md"), *DOCS.glob("*.md"), *(ROOT / "deploy").rglob("*.md")]
+    sources = [path for part in ("api", "murmur", "transcription", "worker") for path in (ROOT / part).rglob("*.py")]
+    texts = {path: path.read_text("utf-8") for path in [*pages, *sources] if path.name != "CHANGELOG.md"}
+    # The distribution's name, which pip would look for elsewhere.
+    named = {path.name for path, text in texts.items() if "murmuration-asr" in text}
+    assert named == {"build.py"}  # which asks for the version of what is installed
+    locks = {lock for text in texts.values() for lock in re.findall(r"requirements/[\w.]+\.txt", text)}
+    assert len(locks) > 5
+    assert [lock for lock in locks if not (ROOT / lock).is_file()] == []
+
+
 def test_the_engine_of_its_page_is_loaded_and_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (code,) = re.findall(r"^```python\n(.*?)^```$", (DOCS / "engines.md").read_text("utf-8"), re.MULTILINE | re.DOTALL)
     (tmp_path / "lengths.py").write_text(code)

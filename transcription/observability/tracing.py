@@ -68,5 +68,8 @@ def open_traces(service: str) -> Traces:
     try:
         module = import_module("transcription.observability.trace_export")
     except ImportError as error:
-        raise RuntimeError(f"{asked[0]} is set, but {error.name} isn't installed: murmuration-asr[otel]") from error
+        raise RuntimeError(
+            f"{asked[0]} is set, but {error.name} isn't installed: .venv/bin/python -m pip install --require-hashes "
+            "--no-deps -r requirements/api.txt"
+        ) from error
     return Traces(module.exporting(service), on=True)

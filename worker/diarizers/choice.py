@@ -138,7 +138,8 @@ def _release(package: str, extra: str) -> str:
         return version(package)
     except PackageNotFoundError:
         raise ModelUnavailable(
-            f"{package} isn't installed: pip install 'murmuration-asr[{extra}]' (MURMUR_WORKER__DIARIZER)"
+            f"{package} isn't installed: .venv/bin/python -m pip install --require-hashes --no-deps "
+            f"-r requirements/{extra}.txt (MURMUR_WORKER__DIARIZER)"
         ) from None
 
 
