@@ -152,6 +152,8 @@ def test_what_is_fixed_is_set_and_no_service_reads_all_of_the_operators_file() -
     told = {name for service in SERVICES.values() for name in service.get("environment", {})}
     assert told >= FIXED
     assert not any("env_file" in service for service in SERVICES.values())
+    page = (ROOT / "docs" / "deployment.md").read_text("utf-8")
+    assert set(re.findall(r"`(\w+)`", page.partition("Fixed\nin the stack are ")[2].partition(".")[0])) == FIXED
 
 
 def test_who_decodes_hostile_files_has_no_secret_but_the_ledgers() -> None:

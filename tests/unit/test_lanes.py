@@ -1,6 +1,9 @@
+from pathlib import Path
+
 import pytest
 
 from transcription.lanes import lane, traits
+from transcription.ledger.broker import queue_of
 from transcription.spans import span_length
 
 
@@ -9,6 +12,13 @@ def test_lane_is_the_model_and_what_it_needs_line_by_line() -> None:
     assert lane("demo", languages=("de",), needs={}) == "demo\nlanguage=de"
     needs = {"engine": "faster_whisper", "device": "cuda"}
     assert lane("demo", needs=needs) == "demo\ndevice=cuda\nengine=faster_whisper"
+
+
+def test_a_queue_is_called_as_its_page_says() -> None:
+    name = queue_of(lane("large-v3", languages=("en",), needs={"device": "cuda"}))
+    page = (Path(__file__).parents[2] / "docs" / "celery.md").read_text(encoding="utf-8")
+    assert f"`{name}`" in page
+    assert f"`{name}`" in str(queue_of.__doc__)
 
 
 def test_worker_without_languages_has_any() -> None:

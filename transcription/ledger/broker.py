@@ -13,7 +13,7 @@ QUEUE = "murmur"
 
 
 def queue_of(lane: str) -> str:
-    """The Celery queue of a lane: `murmur.large-v3`, `murmur.large-v3.device=cuda.language=en`."""
+    """The Celery queue of a lane: `murmur.large-v3`, `murmur.large-v3.language=en.device=cuda`."""
     return ".".join([QUEUE, *lane.split("\n")])
 
 
