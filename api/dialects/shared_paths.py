@@ -72,7 +72,7 @@ def error_body(
     responses={
         200: {"model": whisper_serve.WhisperServeAnswer, "description": "Whisper Serve: the transcript."},
         202: {"model": production_scale.ProductionScaleSubmitted, "description": "Production Scale: the job."},
-        **_either(documented(400, 401, 403, 408, 409, 413, 415, 422, 429, 503)),
+        **_either(documented(400, 401, 403, 408, 409, 410, 413, 415, 422, 429, 503)),
     },
     openapi_extra=forms.body(
         "ProductionScale",
