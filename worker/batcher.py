@@ -27,6 +27,10 @@ class OutOfMemory(EngineFailed):
     """The device has no room for a batch of this size: the batcher makes smaller ones before anybody hears of it."""
 
 
+class DeviceLost(EngineFailed):
+    """The device computes nothing more for this process: the leases end it before anybody hears of it."""
+
+
 class Key(NamedTuple):
     """What rows of a batch have in common: how far they are, and whatever else their computation needs alike."""
 
@@ -35,10 +39,15 @@ class Key(NamedTuple):
 
 
 class ModelCall(NamedTuple):
-    """A thread's call into the model that hasn't come back: since when (monotonic seconds), and whose rows it has."""
+    """
+    A thread's call into the model that hasn't come back: since when (monotonic seconds), and whose rows it has.
+
+    ``lost``: why its device will never answer it; empty while it may.
+    """
 
     since: float
     owners: frozenset[str]
+    lost: str = ""
 
 
 class Executor(Protocol[Row_contra]):
@@ -126,6 +135,8 @@ class Batcher(Generic[Row]):
     - An error fails only its own rows: a batch that fails is tried again row by row.
     - A batch for which there is no memory is halved, and that is remembered. Where there is none for a single row, the
       model is unavailable here.
+    - A batch that finds the device lost is the last: it stays among the calls that don't come back, until the process
+      ends for it.
     """
 
     def __init__(self, executor: Executor[Row], *, workers: int, capacity: int) -> None:
@@ -148,6 +159,7 @@ class Batcher(Generic[Row]):
         self._in_work: Counter[str] = Counter()
         self._moved: Counter[str] = Counter()
         self._calls: dict[int, ModelCall] = {}
+        self._lost: tuple[ModelCall, ...] = ()
         self._closed = False
         lock = threading.Lock()
         self._filled = threading.Condition(lock)
@@ -191,7 +203,7 @@ class Batcher(Generic[Row]):
     def calls(self) -> tuple[ModelCall, ...]:
         """Each thread's call that hasn't come back yet; one that is old hangs, whatever became of its rows' owners."""
         with self._filled:
-            return tuple(self._calls.values())
+            return *self._calls.values(), *self._lost
 
     def close(self) -> None:
         """Let the batches in work end, and every row that isn't finished by then end with Stopped."""
@@ -240,7 +252,9 @@ class Batcher(Generic[Row]):
         queues = (self._light,) if light else (self._groups, self._light)
         with self._filled:
             # While light rows are in work, somebody else's core is theirs as soon as it is free.
-            while not self._closed and not (any(queues) and (light or self._running < max(self._workers, 2))):
+            while not self._closed and (
+                self._lost or not (any(queues) and (light or self._running < max(self._workers, 2)))
+            ):
                 self._filled.wait()
             if self._closed:
                 return None
@@ -283,6 +297,10 @@ class Batcher(Generic[Row]):
                 following = self._executor.compute(key, [entry.row for entry in entries])
         except OutOfMemory as error:
             self._shrink(key, entries, error)
+        except DeviceLost as error:
+            call = ModelCall(time.monotonic(), frozenset(entry.owner for entry in entries), error.message)
+            with self._filled:
+                self._lost = (*self._lost, call)
         except Exception as error:  # noqa: BLE001 - whatever it is, this thread must live on and the others' rows too
             self._isolate(key, entries, error)
         else:
@@ -324,7 +342,8 @@ class Batcher(Generic[Row]):
             self._settle(entries[0], error)
             return
         for entry in entries:
-            self._compute(key, [entry])
+            if not self._lost:
+                self._compute(key, [entry])
 
     def _settle(self, entry: _Entry[Row], error: BaseException | None = None) -> None:
         entry.settle(error)

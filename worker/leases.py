@@ -67,7 +67,8 @@ class Leases(threading.Thread):
 
     A span without progress for ``stall_s`` isn't renewed. If it goes on standing still, the process says so, hands back
     what else it holds and exits: a call into a model can't be stopped in any other way. So it does when a call into the
-    model doesn't come back, or a thread of a span that nobody wants any more: what hangs there would keep its place.
+    model doesn't come back, or a thread of a span that nobody wants any more: what hangs there would keep its place. So
+    it does at once when a call has found its device lost, which only a new process can use again.
     """
 
     def __init__(
@@ -223,10 +224,11 @@ class Leases(threading.Thread):
             one.seen = own
         stalled = [one for one in held if now - one.progressed_at > self._settings.stall_s]
         limit_s = self._settings.stall_s + self._settings.ttl_s / 2
-        hung = [call for call in self._calls() if now - call.since > limit_s]
+        hung = [call for call in self._calls() if call.lost or now - call.since > limit_s]
         if hung or any(now - one.progressed_at > limit_s for one in stalled):
             owners = {owner for call in hung for owner in call.owners}
-            self._exit([one for one in held if not one.over and (one in stalled or one.claim.computation in owners)])
+            charged = [one for one in held if not one.over and (one in stalled or one.claim.computation in owners)]
+            self._exit(charged, lost=next((call.lost for call in hung if call.lost), ""))
         moving = [one for one in held if one not in stalled and not one.over]
         found = self._spans.renew([one.claim for one in moving])
         for one in moving:
@@ -234,8 +236,12 @@ class Leases(threading.Thread):
             one.unwanted = not hold.wanted
             one.lost = not hold.held and hold.wanted
 
-    def _exit(self, stalled: list[Held]) -> None:
-        log.error("hung; the process exits", spans=[one.claim.name for one in stalled])
+    def _exit(self, stalled: list[Held], *, lost: str) -> None:
+        spans = [one.claim.name for one in stalled]
+        if lost:
+            log.error("the device is lost; the process exits", spans=spans, error=lost)
+        else:
+            log.error("hung; the process exits", spans=spans)
         # Before their leases are over, which would put the blame on all that this process holds.
         self._try(lambda: self._spans.hung(self._info(0).id, [one.claim for one in stalled]))
         for one in stalled:

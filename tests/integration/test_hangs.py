@@ -17,7 +17,7 @@ from tests.platform import eventually
 from transcription.errors import ModelUnavailable, Stopped
 from transcription.ledger.span_store import RedisSpans
 from transcription.settings import Lease, Settings, Worker
-from worker.batcher import Batcher, Key, ModelCall
+from worker.batcher import Batcher, DeviceLost, Key, ModelCall
 from worker.leases import EXIT_HUNG, Held, Leases
 from worker.model_cache import ModelCache
 from worker.pipelines.transcription import Pipeline
@@ -28,7 +28,7 @@ LANGUAGE, DECODE = Key(0), Key(1)
 
 @dataclass
 class Gate:
-    """A model whose calls take ``takes_s`` for each row, and never come back for rows that hang."""
+    """A model whose calls take ``takes_s`` for each row, never come back for rows that hang, and break their device."""
 
     takes_s: float = 0.0
     hung: threading.Event = field(default_factory=threading.Event)
@@ -42,6 +42,8 @@ class Gate:
         if any(row.startswith("hang") for row in rows):
             self.hung.set()
             self.over.wait(60)
+        if any(row.startswith("fatal") for row in rows):
+            raise DeviceLost("CUDA error: an illegal memory access was encountered")
         time.sleep(self.takes_s * len(rows))
         return [None] * len(rows)
 
@@ -132,6 +134,23 @@ def test_hung_span_is_named_beside_neighbours_that_go_on(
         other = LedgerWorker(spans, "w2")
         found = {held.computation: (held.attempt, held.suspect) for held in (other.claim() for _ in "ab")}
         assert found == {hung.claim.computation: (2, True), neighbour.claim.computation: (1, False)}
+
+
+def test_span_that_breaks_the_device_is_named_at_once_and_the_process_ends_for_its_neighbours_too(
+    client: LedgerClient, spans: RedisSpans, ended: list[int]
+) -> None:
+    client.new("a")
+    client.new("b")
+    with working(spans, Gate(takes_s=0.05), workers=2) as site:
+        began = time.monotonic()
+        neighbour, _ = site.work(*["window"] * 1000)
+        broken, _ = site.work("fatal")
+        eventually(lambda: ended, 20)
+        assert time.monotonic() - began < LEASE.stall_s, "it isn't waited for as for one that hangs"
+        assert set(ended) == {EXIT_HUNG}
+        other = LedgerWorker(spans, "w2")
+        found = {held.computation: (held.attempt, held.suspect) for held in (other.claim() for _ in "ab")}
+        assert found == {broken.claim.computation: (2, True), neighbour.claim.computation: (1, False)}
 
 
 def test_hung_row_is_seen_though_others_of_its_own_span_come_back(

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from transcription.errors import EngineFailed, ModelUnavailable, Stopped
-from worker.batcher import Batcher, Key, OutOfMemory, _Entry
+from worker.batcher import Batcher, DeviceLost, Key, OutOfMemory, _Entry
 
 ENCODE, DECODE = Key(0), 1
 
@@ -55,6 +55,8 @@ class FakeModel:
             raise OutOfMemory("too many")
         if any(row.kind == "poison" for row in rows) and key.stage == DECODE:
             raise ZeroDivisionError("poison")
+        if any(row.kind == "fatal" for row in rows) and key.stage == DECODE:
+            raise DeviceLost("an illegal memory access")
         return [self._next(key, row) for row in rows]
 
     def _next(self, key: Key, row: Row) -> Key | None:
@@ -255,6 +257,41 @@ def test_a_row_that_has_no_room_even_alone_is_no_fault_of_the_recording() -> Non
     model.gate.set()
     with running(model) as batcher, pytest.raises(ModelUnavailable, match="no room for even one window"):
         submit(batcher, Row("a")).result(10)
+
+
+def test_a_batch_that_finds_the_device_lost_is_the_last_and_stays_among_the_calls_that_never_come_back() -> None:
+    model = FakeModel()
+    with running(model) as batcher:
+        fatal = [Row("a", kind="fatal"), Row("b", kind="fatal")]
+        lost = [submit(batcher, row) for row in fatal]
+        model.gate.set()
+        until(lambda: bool(batcher.calls()) and batcher.calls()[0].lost != "")
+        waits = submit(batcher, Row("c"))
+        (call,) = batcher.calls()
+        assert (call.owners, call.lost) == (frozenset("ab"), "an illegal memory access")
+        with pytest.raises(TimeoutError):
+            waits.result(0.3)
+        batcher.close()
+        assert isinstance(waits.exception(10), Stopped)
+        assert not any(row.done() for row in lost)  # whoever waits for them would blame the recordings
+        assert [len(rows) for rows in model.decoded()] == [2]  # nor were they tried one by one
+
+
+def test_rows_of_a_spoiled_batch_are_tried_one_by_one_only_until_the_device_is_lost() -> None:
+    model = FakeModel()
+    with running(model) as batcher:
+        submit(batcher, Row("first"))
+        assert model.entered.acquire(timeout=10)
+        rows = [Row("a", kind="poison"), Row("b", kind="fatal"), Row("c", kind="fatal")]
+        futures = [batcher.submit(row, Key(DECODE), owner=row.owner, cancelled=wanted) for row in rows]
+        model.gate.set()
+        until(lambda: any(call.lost for call in batcher.calls()))
+        until(lambda: all(call.lost for call in batcher.calls()))
+        (call,) = batcher.calls()
+        assert call.owners == frozenset("b")
+        tried = [batch for batch in model.decoded() if batch[0].kind != "plain"]
+        assert tried == [rows, rows[:1], rows[1:2]]
+        assert [future.done() for future in futures] == [True, False, False]
 
 
 def test_an_unwanted_row_is_dropped_before_its_next_batch() -> None:

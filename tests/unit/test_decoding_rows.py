@@ -15,14 +15,16 @@ from hypothesis import strategies as st
 
 from demo.tokenizer import tokenizer_json
 from demo.weights import read_weights
+from transcription.errors import EngineFailed
 from transcription.options import Decoding
 from transcription.spans import Span
 from transcription.transcript import Segment
 from worker.audio.windows import Window
-from worker.batcher import Key
+from worker.batcher import DeviceLost, Key
+from worker.engines import gpu
 from worker.engines.alignment import Alignment
-from worker.engines.row import Attempt, Context, Row, ladder
-from worker.engines.stages import Stages, encode_key
+from worker.engines.row import Attempt, Context, LanguageRow, Row, ladder
+from worker.engines.stages import Stage, Stages, encode_key
 from worker.engines.text import TextTokenizer
 
 POOR = -5.0
@@ -197,3 +199,35 @@ def test_no_text_is_lost_wherever_its_words_were_found(
     assert all(before.end <= after.start for before, after in pairwise(found))
     if words:
         assert ["".join(word.word for word in segment.words or ()) for segment in found] == [one.text for one in found]
+
+
+@pytest.mark.parametrize(
+    ("device", "answers", "failed", "asked"),
+    [
+        ("cuda", [False, False], DeviceLost, 2),
+        ("cuda", [False, True], EngineFailed, 2),  # the error of before was told once more
+        ("cuda", [True], EngineFailed, 1),  # it was this batch's alone
+        ("cpu", [], EngineFailed, 0),
+    ],
+)
+def test_after_an_error_a_gpu_is_asked_whether_it_works_at_all(
+    monkeypatch: pytest.MonkeyPatch, device: str, answers: list[bool], failed: type[EngineFailed], asked: int
+) -> None:
+    said = iter(answers)
+    times: list[bool] = []
+
+    def works() -> bool:
+        times.append(answer := next(said))
+        return answer
+
+    def generate(*_: Any, **__: Any) -> None:
+        raise RuntimeError("CUDA failed with error an illegal memory access was encountered")
+
+    monkeypatch.setattr(gpu, "works", works)
+    model = SimpleNamespace(device=device, compute_type="float16", detect_language=generate)
+    stages = Stages(SimpleNamespace(model=model), encode_batch=1, decode_batch=1)  # type: ignore[arg-type]
+    one = LanguageRow(np.zeros((80, 10), np.float32), b"", encoding=np.zeros((1, 1, 1), np.float32))
+    with pytest.raises(EngineFailed, match="language: CUDA failed") as caught:
+        stages.compute(Key(Stage.LANGUAGE), [one])
+    assert type(caught.value) is failed
+    assert len(times) == asked

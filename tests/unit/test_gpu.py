@@ -71,6 +71,7 @@ def test_without_a_driver_nothing_is_known(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(ctypes, "CDLL", missing)
     assert gpu.free_bytes() is None
     assert gpu.of_driver() is None
+    assert gpu.works(), "nobody says that it doesn't"
 
 
 class Driver:
@@ -173,3 +174,22 @@ def test_the_loaders_own_library_comes_first(monkeypatch: pytest.MonkeyPatch) ->
 def test_the_library_is_the_one_that_the_installed_ctranslate2_opens() -> None:
     (library,) = Path(ctranslate2.__file__).parents[1].glob("ctranslate2.libs/libctranslate2-*")
     assert f"{gpu.CUBLAS}\0".encode() in library.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("failing", "works"),
+    [
+        ("", True),
+        ("cuMemGetInfo_v2", True),
+        ("cuCtxSynchronize", False),  # an illegal memory access of before
+        ("cuDevicePrimaryCtxRetain", False),  # a card that fell off its bus
+        ("cuCtxPushCurrent_v2", False),
+        ("cuInit", False),
+    ],
+)
+def test_a_gpu_works_whose_driver_waits_for_it_without_an_error(
+    monkeypatch: pytest.MonkeyPatch, failing: str, works: bool
+) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: Driver(failing))
+    assert gpu.works() is works
+    assert (gpu.free_bytes() is None) is (failing not in ("", "cuCtxSynchronize"))

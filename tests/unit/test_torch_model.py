@@ -1,13 +1,16 @@
 """A model in torch by itself: what it says it can, how it tells languages, and how it ends."""
 
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 pytest.importorskip("torch", reason="torch isn't installed: pip install 'murmuration[torch]'")
 
+import torch
 from tokenizers import Tokenizer
 
 import demo
@@ -75,3 +78,30 @@ def test_a_stopped_model_takes_no_more_work(model: TorchModel) -> None:
     model.stop()
     with pytest.raises(Stopped):
         model.encode([(sound, 0)])
+
+
+@pytest.mark.parametrize(
+    ("error", "works"),
+    [
+        (None, True),
+        (torch.OutOfMemoryError("CUDA out of memory."), True),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), False),
+    ],
+)
+def test_a_device_works_that_still_computes_something(
+    monkeypatch: pytest.MonkeyPatch, model: TorchModel, error: Exception | None, works: bool
+) -> None:
+    threads: list[str] = []
+    ones = torch.ones
+
+    def computed(*given: Any, **how: Any) -> torch.Tensor:
+        threads.append(threading.current_thread().name)
+        if error:
+            raise error
+        return ones(*given, **how)
+
+    monkeypatch.setattr(torch, "ones", computed)
+    assert model.works() is works
+    assert threads == ["torch"], "another's stream may be capturing"
+    model.stop()
+    assert model.works(), "nobody asks it any more"

@@ -10,7 +10,7 @@ pytest.importorskip("torch", reason="torch isn't installed: pip install 'murmura
 
 from transcription.errors import EngineFailed
 from transcription.options import Decoding
-from worker.batcher import Key
+from worker.batcher import DeviceLost, Key
 from worker.engines.row import Attempt, Context, LanguageRow, Row
 from worker.engines.stages import BEST_OF, Stage
 from worker.engines.torch.slots import Asked
@@ -35,6 +35,9 @@ class Model:
         assert len(encoded) == len(asked)
         self.asked += asked
         raise RuntimeError("this is no model")
+
+    def works(self) -> bool:
+        return False
 
     def start_of(self, prompt: list[int]) -> int:
         return prompt.index(START)
@@ -115,6 +118,16 @@ def test_passes_are_encoded_together_from_where_each_begins_as_sounds() -> None:
     assert [seek for _, seek in model.passes] == [0, 120, 0]
     assert all(sound is one.features for (sound, _), one in zip(model.passes, rows, strict=True))
     assert [one.encoding for one in rows] == ["encoded 0", "encoded 1", "encoded 2"]
+
+
+@pytest.mark.parametrize(("device", "failed"), [("cuda", DeviceLost), ("cpu", EngineFailed)])
+def test_a_card_that_the_model_says_computes_nothing_more_is_lost(device: str, failed: type[EngineFailed]) -> None:
+    stages, _ = made(device)
+    rows = [row()]
+    stages.compute(Key(Stage.ENCODE), rows)
+    with pytest.raises(EngineFailed, match="this is no model") as caught:
+        stages.compute(Key(Stage.DECODE), rows)
+    assert type(caught.value) is failed
 
 
 def test_windows_are_heard_in_one_length_and_a_batch_is_never_split() -> None:

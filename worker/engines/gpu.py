@@ -3,10 +3,12 @@
 import ctypes
 import os
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import ctranslate2
 import structlog
@@ -165,19 +167,36 @@ def of_driver() -> tuple[int, int] | None:
 
 def free_bytes(device: int = 0) -> int | None:
     """Memory that is free on a GPU, asked of the driver; None: there is no driver, or it won't say."""
+    free, total = ctypes.c_size_t(), ctypes.c_size_t()
+    status = _asked(lambda driver: driver.cuMemGetInfo_v2(ctypes.byref(free), ctypes.byref(total)), device)
+    return None if status is None or status else free.value
+
+
+def works(device: int = 0) -> bool:
+    """
+    Whether a GPU still computes for this process; waits for what it has in work.
+
+    After some errors (an illegal memory access, memory that can't be corrected, a card that fell off its bus) it
+    computes only for new ones. Nobody may ask while a thread captures what the GPU is to do.
+    """
+    return not _asked(lambda driver: driver.cuCtxSynchronize(), device)
+
+
+def _asked(ask: Callable[[Any], int], device: int) -> int | None:
+    """What *ask* gives of the driver in this process's context: 0 for success; None: there is no driver."""
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:
         return None
     context = ctypes.c_void_p()
-    free, total = ctypes.c_size_t(), ctypes.c_size_t()
-    if driver.cuInit(0) or driver.cuDevicePrimaryCtxRetain(ctypes.byref(context), device):
-        return None
+    status: int = driver.cuInit(0) or driver.cuDevicePrimaryCtxRetain(ctypes.byref(context), device)
+    if status:
+        return status
     try:
-        if driver.cuCtxPushCurrent_v2(context):
-            return None
-        status = driver.cuMemGetInfo_v2(ctypes.byref(free), ctypes.byref(total))
-        driver.cuCtxPopCurrent_v2(ctypes.byref(ctypes.c_void_p()))
-        return None if status else free.value
+        status = driver.cuCtxPushCurrent_v2(context)
+        if not status:
+            status = ask(driver)
+            driver.cuCtxPopCurrent_v2(ctypes.byref(ctypes.c_void_p()))
+        return status
     finally:
         driver.cuDevicePrimaryCtxRelease_v2(device)

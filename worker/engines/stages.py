@@ -14,8 +14,8 @@ from faster_whisper.transcribe import get_ctranslate2_storage, get_suppressed_to
 
 from transcription.errors import EngineFailed
 from transcription.options import Decoding, Segmentation
-from worker.batcher import Key, OutOfMemory
-from worker.engines import passes
+from worker.batcher import DeviceLost, Key, OutOfMemory
+from worker.engines import gpu, passes
 from worker.engines.encoders.base import Encoder
 from worker.engines.encoders.ctranslate2 import CTranslate2Encoder
 from worker.engines.encoders.kept import Encodings
@@ -73,7 +73,7 @@ class Stages:
         return self._limits.get(Stage(stage), self._decode_batch)
 
     def compute(self, key: Key, rows: Sequence[Row | LanguageRow]) -> Sequence[Key | None]:
-        """Take *rows* one stage further. EngineFailed, OutOfMemory."""
+        """Take *rows* one stage further. EngineFailed, OutOfMemory, DeviceLost."""
         compute: Any = (self._encode, self._detect_language, self._decode, self._align)[key.stage]
         try:
             with untouched_on_error(rows):
@@ -81,7 +81,15 @@ class Stages:
         except (RuntimeError, ValueError, IndexError) as error:
             if "out of memory" in str(error).lower():
                 raise OutOfMemory(f"{len(rows)} windows are too many for the device's memory: {error}") from error
-            raise EngineFailed(f"the model failed while it was to {Stage(key.stage).name.lower()}: {error}") from error
+            failed = DeviceLost if self._lost() else EngineFailed
+            raise failed(f"the model failed while it was to {Stage(key.stage).name.lower()}: {error}") from error
+
+    def _lost(self) -> bool:
+        """Whether the GPU computes nothing more; asked twice, as an earlier error may be told to the first who asks."""
+        return self._whisper.model.device == "cuda" and not any(self._works() for _ in range(2))
+
+    def _works(self) -> bool:
+        return gpu.works()
 
     def _encode(self, rows: Sequence[Row | LanguageRow]) -> list[Key | None]:
         known = [self._known(row) for row in rows]

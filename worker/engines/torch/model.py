@@ -8,6 +8,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from transcription.errors import Stopped
 from worker.engines.alignment import Alignment
 from worker.engines.torch.align import Attention as TextAttention
 from worker.engines.torch.align import aligned
@@ -97,6 +98,20 @@ class TorchModel:
         read = self._loop.call(lambda: self._to_host(*self._attend(encoded, starts, texts=texts, frames=frames)))
         costs, chances = read()
         return aligned(costs, chances, texts, frames, begun=len(starts[0]))
+
+    def works(self) -> bool:
+        """
+        Whether the device still computes for this process: after some errors it does only for new ones.
+
+        It is asked on its own thread and stream, where nothing is being captured meanwhile.
+        """
+        try:
+            self._loop.call(lambda: torch.ones(1, device=self._network.device).sum().item())
+        except (Stopped, torch.OutOfMemoryError):
+            return True  # nobody asks any more, or it does so much that there is no room
+        except RuntimeError:
+            return False
+        return True
 
     def stop(self) -> None:
         """Take no more work, and end what there is with Stopped."""

@@ -47,6 +47,9 @@ class TorchStages(Stages):
             passes.append((sound, 0 if isinstance(row, LanguageRow) else row.seek))
         return self._whisper.model.encode(passes)  # type: ignore[no-any-return]
 
+    def _works(self) -> bool:
+        return self._whisper.model.works()  # type: ignore[no-any-return]
+
     def _together(self, rows: Sequence[Row] | Sequence[LanguageRow]) -> Any:
         return [row.encoding for row in rows]
 
