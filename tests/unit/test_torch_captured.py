@@ -10,6 +10,7 @@ pytest.importorskip("torch", reason="torch isn't installed: pip install 'murmura
 import torch
 
 from worker.engines.torch import captured as module
+from worker.engines.torch import graphs
 from worker.engines.torch.captured import Captured
 from worker.engines.torch.graphs import Steps
 
@@ -61,7 +62,7 @@ class Slots:
 
 
 def steps(slots: Slots, monkeypatch: pytest.MonkeyPatch) -> Steps:
-    monkeypatch.setattr(Steps, "_host", lambda *_: SimpleNamespace(copy_=lambda *_, **__: None))
+    monkeypatch.setattr(graphs, "place_for", lambda _: SimpleNamespace(copy_=lambda *_, **__: None))
     monkeypatch.setattr(Steps, "_event", lambda _: lambda: None)
     return Steps(slots)  # type: ignore[arg-type]
 

@@ -1,7 +1,10 @@
 """A model in torch by itself: what it says it can, how it tells languages, and how it ends."""
 
 import threading
+import weakref
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -17,9 +20,11 @@ import demo
 from demo import SAMPLES
 from transcription.errors import Stopped
 from transcription.media.codecs.decode import decode
+from worker.engines.torch import graphs, host
 from worker.engines.torch.mel import Sound
 from worker.engines.torch.model import TorchModel
 from worker.engines.torch.network import Network
+from worker.engines.torch.slots import Asked
 from worker.engines.torch.weights import read_network
 
 ENGLISH_ONLY, MULTILINGUAL = 51_864, 51_865
@@ -70,6 +75,71 @@ def test_languages_are_told_among_those_that_the_model_s_makers_name(read: tuple
         model.stop()
     assert {first[0], second[0]} == {"<|en|>", "<|fr|>"}
     assert first[1] + second[1] == pytest.approx(1, abs=1e-4)
+
+
+class Ends:
+    """Counts, by the names of the threads, where the memory is let go that tensors are sent to."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.threads: Counter[str] = Counter()
+        self._place_for = host.place_for
+        monkeypatch.setattr(host, "place_for", self.made)
+        monkeypatch.setattr(graphs, "place_for", self.made)
+
+    def made(self, tensor: torch.Tensor) -> torch.Tensor:
+        place = self._place_for(tensor)
+        weakref.finalize(place, lambda: self.threads.update([threading.current_thread().name]))
+        return place
+
+
+def test_memory_that_a_device_sent_to_is_let_go_by_its_own_thread_whoever_has_read_it(
+    monkeypatch: pytest.MonkeyPatch, read: tuple[Network, Tokenizer]
+) -> None:
+    """In another, while that thread captures, torch would spoil the graph: on a card «CUDA error: invalid argument»."""
+    ends = Ends(monkeypatch)
+    model = TorchModel(*read, compute_type="float32", slots=2, suppressed=())
+    start = [int(read[1].token_to_id(f"<|{name}|>")) for name in ("startoftranscript", "en", "transcribe")]
+    heard = decode(SAMPLES["short"].path, limit_s=30)
+
+    def use(number: int) -> str:
+        encoded = model.encode([(Sound(heard, model.n_mels), 0)])
+        language = model.detect_language(encoded)[0][0][0]
+        asked = Asked((*start, int(read[1].token_to_id("<|notimestamps|>"))), 0, 1 + 4 * (number % 2), 0.0, False, 30)
+        (written,) = model.generate(encoded, [asked])
+        (aligned,) = model.align(encoded, [start], [written.sequences_ids[0]], [300])
+        assert len(aligned.text_token_probs) == len(written.sequences_ids[0]) > 0
+        return language
+
+    with ThreadPoolExecutor(3, thread_name_prefix="caller") as pool:
+        assert [*pool.map(use, range(6))] == ["<|en|>"] * 6
+    model.stop()
+    assert set(ends.threads) == {"torch"}
+    # Of each of the six one language, one text with its figures, one alignment with its chances; the last waits.
+    assert ends.threads["torch"] >= 6 * (1 + 2 + 2) - 2
+
+
+def test_what_failed_on_a_device_is_let_go_by_its_own_thread_too(
+    monkeypatch: pytest.MonkeyPatch, model: TorchModel
+) -> None:
+    ends = Ends(monkeypatch)
+
+    def launched() -> None:
+        waves = host.place_for(torch.zeros(4))
+        raise RuntimeError(f"CUDA error: {waves.shape}")
+
+    def failing(*_: object) -> None:
+        try:
+            launched()
+        except RuntimeError as error:
+            raise RuntimeError("the graph can't be captured either") from error
+
+    monkeypatch.setattr(model, "_log_mel", failing)
+    with pytest.raises(RuntimeError, match="either") as encoded:
+        model.encode([(Sound(np.zeros(16_000, np.float32), model.n_mels), 0)])
+    monkeypatch.setattr(model, "_tell_language", failing)
+    with pytest.raises(RuntimeError, match="either") as told:
+        model.detect_language([torch.zeros(1, 1500, 4)])
+    assert (encoded.value is not told.value, ends.threads) == (True, {"torch": 2})
 
 
 def test_a_stopped_model_takes_no_more_work(model: TorchModel) -> None:

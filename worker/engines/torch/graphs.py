@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from worker.engines.torch.captured import captured
+from worker.engines.torch.host import place_for, sent
 from worker.engines.torch.slots import Slots, Written
 
 
@@ -26,7 +27,7 @@ class Steps:
         self._graphs: dict[tuple[int, int, bool], torch.cuda.CUDAGraph] = {}
         self._pool: Any = None
         self._capturable = self._on_gpu
-        self._flags = deque([self._host(slots.done) for _ in range(3)])
+        self._flags = deque([place_for(slots.done) for _ in range(3)])
         self._read: deque[tuple[Tensor, Callable[[], None], int]] = deque()
         self._fresh: dict[int, int] = {}
         self._number = 0
@@ -66,15 +67,12 @@ class Steps:
 
     def read(self) -> Callable[[int], Written]:
         """What was written in the slots up to now; the function waits for it and gives one slot's."""
-        tokens, figures = self._host(self._slots.best_tokens), self._host(self._slots.figures)
-        tokens.copy_(self._slots.best_tokens, non_blocking=True)
-        figures.copy_(self._slots.figures, non_blocking=True)
-        wait = self._event()
+        read = sent(self._slots.best_tokens, self._slots.figures)
 
         def one(number: int) -> Written:
-            wait()
-            length, score, no_speech = figures[number].tolist()
-            return Written(tokens[number, : int(length)].tolist(), score, no_speech)
+            tokens, figures = read(number)
+            length, score, no_speech = figures.tolist()
+            return Written(tokens[: int(length)].tolist(), score, no_speech)
 
         return one
 
@@ -86,9 +84,6 @@ class Steps:
         else:
             self._graphs[rows, length, drawing] = graph
             self._pool = self._pool or graph.pool()
-
-    def _host(self, like: Tensor) -> Tensor:
-        return torch.empty(like.shape, dtype=like.dtype, pin_memory=self._on_gpu)
 
     def _event(self) -> Callable[[], None]:
         if not self._on_gpu:

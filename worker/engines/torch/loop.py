@@ -216,6 +216,7 @@ class Loop:
             try:
                 _settle(future, work())
             except BaseException as error:  # noqa: BLE001  it's the caller's
+                _let_go(error)
                 _settle(future, error=error)
         if sounds:
             self._encode_all(sounds)
@@ -225,6 +226,7 @@ class Loop:
         try:
             made = self._encode([sound for sound, _ in sounds])
         except BaseException as error:  # noqa: BLE001  the batcher tries them again, fewer together
+            _let_go(error)
             for _, future in sounds:
                 _settle(future, error=error)
             return
@@ -259,7 +261,7 @@ class Loop:
 
     def _fail(self, beams: int, error: Exception) -> None:
         group = self._groups.pop(beams, None)
-        clear_frames(error.__traceback__)  # which hold the slots for as long as anybody has the error
+        _let_go(error)
         rows = [row for row in group.rows if row] if group else []
         with self._changed:
             if group is None:  # there was no room for any
@@ -267,6 +269,16 @@ class Loop:
                 self._waiting[beams].clear()
         for row in rows:
             _settle(row.future, error=error)
+
+
+def _let_go(error: BaseException | None) -> None:
+    """
+    Empty the frames of *error*, which would hold what failed, slots for example, for as long as anybody has the error;
+    and memory of the host would be let go in that one's thread: see `worker.engines.torch.host`.
+    """
+    while error:
+        clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 def _settle(future: "Future[Any]", value: Any = None, error: BaseException | None = None) -> None:

@@ -1,6 +1,6 @@
 """A Whisper model in torch that many threads use at once; the device's work is all one thread's."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -15,6 +15,7 @@ from worker.engines.torch.align import aligned
 from worker.engines.torch.attention import quickest
 from worker.engines.torch.captured import Captured
 from worker.engines.torch.files import NotWhisper
+from worker.engines.torch.host import sent
 from worker.engines.torch.layout import slots_now
 from worker.engines.torch.loop import Loop
 from worker.engines.torch.mel import LogMel, Sound
@@ -76,7 +77,7 @@ class TorchModel:
 
     def detect_language(self, encoded: Sequence[Tensor]) -> list[list[tuple[str, float]]]:
         """Each row's languages, as («<|en|>», probability), the most probable first."""
-        read = self._loop.call(lambda: self._to_host(self._tell_language(torch.cat(list(encoded)))))
+        read = self._loop.call(lambda: sent(self._tell_language(torch.cat(list(encoded)))))
         names = [str(self.hf_tokenizer.id_to_token(token)) for token in self._languages]
         rows = read()[0].tolist()
         return [sorted(zip(names, row, strict=True), key=lambda pair: -pair[1]) for row in rows]
@@ -95,7 +96,7 @@ class TorchModel:
         frames: Sequence[int],
     ) -> list[Alignment]:
         """When the tokens of every row were said."""
-        read = self._loop.call(lambda: self._to_host(*self._attend(encoded, starts, texts=texts, frames=frames)))
+        read = self._loop.call(lambda: sent(*self._attend(encoded, starts, texts=texts, frames=frames)))
         costs, chances = read()
         return aligned(costs, chances, texts, frames, begun=len(starts[0]))
 
@@ -149,24 +150,6 @@ class TorchModel:
             x = decoder.listen(layer, x, *layer.cross.keys_values(sound, decoder.heads), self._attention.whole)
             x = layer.feed(x)
         return decoder.logits(x[:, 0])[:, list(self._languages)].softmax(-1)
-
-    def _to_host(self, *tensors: Tensor) -> Callable[[], list[Tensor]]:
-        """Send *tensors* to the host; the function waits for them."""
-        on_gpu = self._network.device.type == "cuda"
-        tensors = tuple(tensor.contiguous() for tensor in tensors)
-        kept = [torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=on_gpu) for tensor in tensors]
-        for host, tensor in zip(kept, tensors, strict=True):
-            host.copy_(tensor, non_blocking=True)
-        event = torch.cuda.Event() if on_gpu else None
-        if event:
-            event.record()
-
-        def wait() -> list[Tensor]:
-            if event:
-                event.synchronize()
-            return kept
-
-        return wait
 
     def _make_slots(self, beams: int) -> Slots:
         count = slots_now(self._network, beams, self.slots)
