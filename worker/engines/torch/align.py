@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
 
 from worker.engines.alignment import MEDIAN_WIDTH, Alignment, path_through
 from worker.engines.torch.captured import Captured, fitting, pinned
 from worker.engines.torch.network import TEXT_POSITIONS, Network
 from worker.engines.torch.rules import Marks
+from worker.engines.torch.sdpa import attend
 
 ROWS = (1, 2, 4, 8)
 EXCHANGES = (
@@ -71,7 +71,7 @@ class Attention:
         weights: list[Tensor] = []
         for number, layer in enumerate(decoder.layers):
             query, key, value = (part.transpose(1, 2) for part in layer.split(x, decoder.heads))
-            found = scaled_dot_product_attention(query, key, value, is_causal=True)
+            found = attend(query, key, value, causal=True)
             x = x + layer.out(found.transpose(1, 2).flatten(2))
             assert layer.cross is not None  # noqa: S101
             keys, values = layer.cross.keys_values(sound, decoder.heads)
@@ -80,7 +80,7 @@ class Attention:
                 if index == number:
                     scores = query[:, head] @ keys[:, head].transpose(1, 2) * query.shape[-1] ** -0.5
                     weights.append(scores.float())
-            x = decoder.listen(layer, x, keys, values, scaled_dot_product_attention)
+            x = decoder.listen(layer, x, keys, values, attend)
             x = layer.feed(x)
         logits = decoder.logits(x[:, :-1])[:, :, : self._marks.end]
         following = tokens[:, 1:, None].clamp(max=self._marks.end - 1)

@@ -9,10 +9,10 @@ from functools import partial
 import structlog
 import torch
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.attention import SDPBackend
 
 from worker.engines.torch.network import AUDIO_POSITIONS, Network
+from worker.engines.torch.sdpa import attend
 from worker.engines.torch.streams import own_stream
 
 Way = Callable[..., Tensor]
@@ -41,16 +41,13 @@ class Attention:
         return self.of_past(query, keys, values, heeded)
 
 
-def plain(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
-    """Torch's own choice."""
+def plain(
+    query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, *, kernel: SDPBackend | None = None
+) -> Tensor:
+    """Torch's own choice, or its *kernel*."""
     if mask is not None:
         mask = mask.expand(-1, query.shape[1], -1, -1)
-    return scaled_dot_product_attention(query, keys, values, attn_mask=mask)
-
-
-def _by(backend: SDPBackend, query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
-    with sdpa_kernel(backend):
-        return plain(query, keys, values, mask)
+    return attend(query, keys, values, mask, kernel=kernel)
 
 
 def _products(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
@@ -80,9 +77,9 @@ def quickest(network: Network, rows: int) -> Attention:
 def _ways() -> dict[str, Way]:
     found: dict[str, Way] = {
         "torch": plain,
-        "flash": partial(_by, SDPBackend.FLASH_ATTENTION),
-        "efficient": partial(_by, SDPBackend.EFFICIENT_ATTENTION),
-        "cudnn": partial(_by, SDPBackend.CUDNN_ATTENTION),
+        "flash": partial(plain, kernel=SDPBackend.FLASH_ATTENTION),
+        "efficient": partial(plain, kernel=SDPBackend.EFFICIENT_ATTENTION),
+        "cudnn": partial(plain, kernel=SDPBackend.CUDNN_ATTENTION),
         "products": _products,
     }
     try:

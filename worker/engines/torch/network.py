@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from worker.engines.torch.sdpa import attend
+
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Queries, keys and values, shape (rows, heads, n, width of a head), to what is found, shaped as the queries."""
 
@@ -95,7 +97,7 @@ class Encoder:
         x = x.contiguous()  # the sum lies in memory as the convolution left it, which each layer would pay for again
         for layer in self.layers:
             query, key, value = (part.transpose(1, 2) for part in layer.split(x, self.heads))
-            found = functional.scaled_dot_product_attention(query, key, value)
+            found = attend(query, key, value)
             x = layer.feed(x + layer.out(found.transpose(1, 2).flatten(2)))
         return self.norm(x)
 

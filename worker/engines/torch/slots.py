@@ -10,6 +10,7 @@ from worker.engines.torch.attention import Attention
 from worker.engines.torch.captured import Captured, filled, pinned
 from worker.engines.torch.network import TEXT_POSITIONS, Network
 from worker.engines.torch.rules import Marks, Rules
+from worker.engines.torch.sdpa import attend
 
 LENGTHS = (64, 128, 256, TEXT_POSITIONS)
 """Sizes of what a step looks back on: it reads as much as the longest row needs."""
@@ -162,7 +163,7 @@ class Slots:
             self.keys[number][where, :count, 0] = key
             self.values[number][where, :count, 0] = value
             query, key, value = query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
-            found = torch.nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True)
+            found = attend(query, key, value, causal=True)
             x = x + layer.out(found.transpose(1, 2).flatten(2))
             x = decoder.listen(
                 layer, x, self.sound_keys[number][where], self.sound_values[number][where], self._attention.whole
