@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend
 
+from worker.engines.torch.captured import captured
 from worker.engines.torch.network import AUDIO_POSITIONS, Network
 from worker.engines.torch.sdpa import attend
 from worker.engines.torch.streams import own_stream
@@ -113,16 +114,14 @@ def _ms(task: Callable[[], Tensor], device: torch.device) -> float:
 
     Nothing but its own stream is waited for: while another model's thread captures, nobody may wait for the device.
     """
-    graph = torch.cuda.CUDAGraph()
+
+    def times() -> None:
+        for _ in range(TIMES):
+            task()
+
     with own_stream(device) as stream:
         task()
-        stream.synchronize()
-        graph.capture_begin(capture_error_mode="thread_local")
-        try:
-            for _ in range(TIMES):
-                task()
-        finally:
-            graph.capture_end()
+        graph, _ = captured(times, torch.cuda.graph_pool_handle())
         graph.replay()
         stream.synchronize()
         start = time.perf_counter()

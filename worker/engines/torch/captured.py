@@ -1,8 +1,11 @@
 """Functions of tensors as one launch each: captured for every set of shapes, then replayed."""
 
+import math
+import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from inspect import ismethod
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakMethod
 
 import structlog
@@ -10,6 +13,12 @@ import torch
 from torch import Tensor
 
 Function = Callable[..., Sequence[Tensor]]
+Made = TypeVar("Made")
+
+FAILURES, PAUSE_S = 5, 60.0
+
+_failed: list[torch.cuda.CUDAGraph] = []
+"""Never let go: torch's memory of the host goes on asking them whether they capture, and can't be told otherwise."""
 
 log = structlog.get_logger("worker.torch")
 
@@ -30,10 +39,8 @@ class Captured:
         looks for circles, in whatever thread, perhaps while another captures.
         """
         self._function = WeakMethod(function) if ismethod(function) else lambda: function
-        self._name, self._device = function.__qualname__, device
+        self._device, self._captures = device, Captures(function.__qualname__)
         self._graphs: dict[Any, tuple[torch.cuda.CUDAGraph, list[Tensor], Sequence[Tensor]]] = {}
-        self._pool: Any = None
-        self._capturable = True
 
     def __call__(self, *given: Tensor) -> Sequence[Tensor]:
         """Compute; *given* may lie on the host, pinned."""
@@ -46,13 +53,8 @@ class Captured:
         if known is None:
             inputs = [each.to(self._device, copy=True) for each in given]
             made = function(*inputs)
-            if self._capturable:
-                graph, outputs = captured(lambda: function(*inputs), self._pool, name=self._name)
-                if graph is None:
-                    self._capturable = False
-                else:
-                    self._graphs[key] = graph, inputs, outputs
-                    self._pool = self._pool or graph.pool()
+            if taken := self._captures.take(lambda: function(*inputs)):
+                self._graphs[key] = taken[0], inputs, taken[1]
             return made
         graph, inputs, outputs = known
         for place, each in zip(inputs, given, strict=True):
@@ -61,16 +63,46 @@ class Captured:
         return outputs
 
 
-def captured(function: Callable[[], Any], pool: Any, *, name: str) -> tuple[torch.cuda.CUDAGraph | None, Any]:
+class Captures:
+    """
+    Captures into one memory. After one that fails none is tried for a minute, and after the fifth in a row never again:
+    all is only slower then.
+    """
+
+    def __init__(self, name: str) -> None:
+        """*name* is what a log calls the function; nothing is asked of the device yet."""
+        self._name = name
+        self._pool: Any = None
+        self._failures, self._again = 0, -math.inf
+
+    def take(self, function: Callable[[], Made]) -> tuple[torch.cuda.CUDAGraph, Made] | None:
+        """The graph of *function*, and what that gave: see `captured`; None: it can't be captured now."""
+        if self._failures >= FAILURES or time.monotonic() < self._again:
+            return None
+        self._pool = self._pool or torch.cuda.graph_pool_handle()
+        try:
+            taken = captured(function, self._pool)
+        except RuntimeError as error:
+            self._failures, self._again = self._failures + 1, time.monotonic() + PAUSE_S
+            self._pool = None  # torch's memory of the host still counts it as being captured into
+            log.warning("not captured", function=self._name, failures=self._failures, error=str(error)[:300])
+            return None
+        self._failures = 0
+        return taken
+
+
+def captured(function: Callable[[], Made], pool: Any) -> tuple[torch.cuda.CUDAGraph, Made]:
     """
     Take down what *function* launches on this thread's stream, without computing it.
 
     Args:
-        pool: The memory that graphs of the caller's share; None: memory of its own.
-        name: What a log is to call it.
+        pool: The memory that graphs share, by `torch.cuda.graph_pool_handle`; after an error take another.
 
     Returns:
-        The graph, None where it can't be captured, which is logged: it is only slower then. And what *function* gave.
+        The graph, and what *function* gave.
+
+    Raises:
+        RuntimeError: it can't be captured.
     """
     graph = torch.cuda.CUDAGraph()
     torch.cuda.current_stream().synchronize()
@@ -80,10 +112,23 @@ def captured(function: Callable[[], Any], pool: Any, *, name: str) -> tuple[torc
             made = function()
         finally:
             graph.capture_end()
-    except RuntimeError as error:
-        log.warning("not captured", function=name, error=str(error)[:300])
-        return None, None
+    except BaseException:
+        _end(graph, pool)
+        raise
     return graph, made
+
+
+def _end(graph: torch.cuda.CUDAGraph, pool: Any) -> None:
+    """
+    Do what torch 2.13 leaves undone when a capture fails: until then it takes the capture for under way, and wouldn't
+    give back what it keeps when memory is short.
+    """
+    _failed.append(graph)
+    graph.reset()
+    with suppress(AttributeError, RuntimeError):  # not in this version, or not under way
+        device = torch.cuda.current_device()
+        torch._C._cuda_endAllocateToPool(device, pool)  # noqa: SLF001
+        torch._C._cuda_releasePool(device, pool)  # noqa: SLF001
 
 
 def fitting(sizes: Sequence[int], needed: int) -> int:

@@ -4,12 +4,11 @@ import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from worker.engines.torch.captured import captured
+from worker.engines.torch.captured import Captures
 from worker.engines.torch.host import place_for, sent
 from worker.engines.torch.slots import Slots, Written
 
@@ -25,8 +24,7 @@ class Steps:
         self._slots = slots
         self._on_gpu = slots.done.is_cuda
         self._graphs: dict[tuple[int, int, bool], torch.cuda.CUDAGraph] = {}
-        self._pool: Any = None
-        self._capturable = self._on_gpu
+        self._captures = Captures("step")
         self._flags = deque([place_for(slots.done) for _ in range(3)])
         self._read: deque[tuple[Tensor, Callable[[], None], int]] = deque()
         self._fresh: dict[int, int] = {}
@@ -46,8 +44,9 @@ class Steps:
             graph.replay()
         else:
             self._slots.step(rows, length, drawing=drawing)
-            if self._capturable:
-                self._capture(rows, length, drawing=drawing)
+            step = partial(self._slots.step, rows, length, drawing=drawing)
+            if self._on_gpu and (taken := self._captures.take(step)):
+                self._graphs[key] = taken[0]
         self._number += 1
         flags = self._flags.popleft()
         self._flags.append(flags)
@@ -75,15 +74,6 @@ class Steps:
             return Written(tokens[: int(length)].tolist(), score, no_speech)
 
         return one
-
-    def _capture(self, rows: int, length: int, *, drawing: bool) -> None:
-        step = partial(self._slots.step, rows, length, drawing=drawing)
-        graph, _ = captured(step, self._pool, name="step")
-        if graph is None:
-            self._capturable = False
-        else:
-            self._graphs[rows, length, drawing] = graph
-            self._pool = self._pool or graph.pool()
 
     def _event(self) -> Callable[[], None]:
         if not self._on_gpu:
