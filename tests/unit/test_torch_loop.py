@@ -22,7 +22,7 @@ from tests.platform import eventually
 from tests.tiny_network import tiny_network
 from transcription.errors import Stopped
 from worker.engines.torch.layout import slot_bytes, slots_now
-from worker.engines.torch.loop import Loop
+from worker.engines.torch.loop import PARTS, Loop
 from worker.engines.torch.network import Network
 from worker.engines.torch.slots import Asked, Slots
 
@@ -37,7 +37,9 @@ def network() -> Network:
 def test_more_rows_than_are_placed_at_once_are_all_written_and_some_with_long_texts_before_them(
     network: Network,
 ) -> None:
-    loop = Loop(lambda beams: slots_of(network, 12, beams), lambda sounds: sounds, stream=torch.inference_mode, crowd=8)
+    loop = Loop(
+        lambda beams, _: slots_of(network, 12, beams), lambda sounds: sounds, stream=torch.inference_mode, crowd=8
+    )
     long = replace(ASKED, prompt=(36, *[number % 29 for number in range(150)], *START), start=151)
     given = [Wish(number, long if number == 5 else ASKED) for number in range(12)]
     try:
@@ -50,7 +52,9 @@ def test_more_rows_than_are_placed_at_once_are_all_written_and_some_with_long_te
 
 
 def test_what_is_drawn_differs_each_time(network: Network) -> None:
-    loop = Loop(lambda beams: slots_of(network, 4, beams), lambda sounds: sounds, stream=torch.inference_mode, crowd=8)
+    loop = Loop(
+        lambda beams, _: slots_of(network, 4, beams), lambda sounds: sounds, stream=torch.inference_mode, crowd=8
+    )
     try:
         found = written_by(loop, [Wish(1, replace(ASKED, width=1, temperature=9.0))] * 4)
     finally:
@@ -62,7 +66,7 @@ def broken_at_first(network: Network, count: int) -> Callable[[int], Slots]:
     """Makes slots the first of which fail at their first step."""
     broken = [True]
 
-    def made(beams: int) -> Slots:
+    def made(beams: int, _: int = 1) -> Slots:
         slots = slots_of(network, count, beams)
         if broken.pop() if broken else False:
             slots.step = lambda *_, **__: (_ for _ in ()).throw(RuntimeError("CUDA error"))  # type: ignore[method-assign]
@@ -97,7 +101,9 @@ def test_an_error_of_a_step_is_not_that_of_rows_that_wait_for_a_slot(network: Ne
 
 
 def test_a_step_looks_at_few_slots_once_few_rows_are_left(network: Network) -> None:
-    loop = Loop(lambda beams: slots_of(network, 12, beams), lambda sounds: sounds, stream=torch.inference_mode, crowd=8)
+    loop = Loop(
+        lambda beams, _: slots_of(network, 12, beams), lambda sounds: sounds, stream=torch.inference_mode, crowd=8
+    )
     short, long = (replace(ASKED, width=1, timed=False, limit=limit) for limit in (2, 60))
     endless = sound_of(29)
     try:
@@ -112,7 +118,7 @@ def test_a_step_looks_at_few_slots_once_few_rows_are_left(network: Network) -> N
 def test_slots_with_rows_in_them_stay_where_there_is_no_memory_for_others(network: Network) -> None:
     held, full = threading.Event(), [True]
 
-    def made(beams: int) -> Slots:
+    def made(beams: int, _: int = 1) -> Slots:
         if beams == 10 and full:
             full.pop()
             raise torch.OutOfMemoryError("CUDA out of memory")
@@ -133,7 +139,7 @@ def test_slots_with_rows_in_them_stay_where_there_is_no_memory_for_others(networ
 def test_slots_for_which_there_is_no_memory_take_the_place_of_idle_ones(network: Network) -> None:
     live: list[int] = []
 
-    def made(beams: int) -> Slots:
+    def made(beams: int, _: int = 1) -> Slots:
         live[:] = running._groups
         if live:
             raise torch.OutOfMemoryError("CUDA out of memory")
@@ -150,12 +156,43 @@ def test_slots_for_which_there_is_no_memory_take_the_place_of_idle_ones(network:
         running.close()
 
 
+def test_slots_for_which_there_is_no_memory_are_tried_again_when_that_is_free_again_and_then_fewer(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[int] = []
+    taken: list[weakref.ref[Tensor]] = []
+    emptied: list[bool] = []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append(any(part() is not None for part in taken)))
+
+    class Taken:
+        """Takes one cache after another, until there is no room."""
+
+        def __init__(self) -> None:
+            self.caches = [torch.zeros(4) for _ in range(40)]
+            taken.extend(weakref.ref(cache) for cache in self.caches)
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    def made(beams: int, part: int) -> Slots:
+        tried.append(part)
+        if part < 4:
+            Taken()
+        return slots_of(network, 2, beams)
+
+    loop = Loop(made, lambda sounds: sounds, stream=torch.inference_mode, crowd=8)
+    try:
+        assert written_by(loop, [Wish(1, ASKED)])[0].tokens
+    finally:
+        loop.close()
+    assert tried == [1, 1, 2, 4], "as many once more, since idle ones may be gone, then half as many"
+    assert emptied == [False] * 3, "what was taken in vain is free by then"
+
+
 def test_slots_that_nobody_needs_are_gone_at_once_without_a_search_for_circles(network: Network) -> None:
     """Also those of a step that failed, though the error is still there."""
     made: list[weakref.ref[Slots]] = []
     broken = [False, False, True]
 
-    def remembered(beams: int) -> Slots:
+    def remembered(beams: int, _: int) -> Slots:
         slots = slots_of(network, 2, beams)
         made.append(weakref.ref(slots))
         if broken.pop():
@@ -200,7 +237,9 @@ def test_a_slot_of_large_takes_what_was_measured() -> None:
 def test_who_waits_when_an_engine_is_closed_is_told_and_who_comes_later_too(network: Network) -> None:
     """Rows in slots and rows that wait for one, windows to be encoded, calls."""
     held = threading.Event()
-    loop = Loop(lambda beams: slots_of(network, 2, beams), lambda sounds: sounds, stream=torch.inference_mode, crowd=1)
+    loop = Loop(
+        lambda beams, _: slots_of(network, 2, beams), lambda sounds: sounds, stream=torch.inference_mode, crowd=1
+    )
     with ThreadPoolExecutor(4) as pool:
         first = pool.submit(loop.call, lambda: held.wait(20))
         eventually(lambda: first.running() and not loop._calls)
@@ -228,7 +267,7 @@ def test_errors_of_calls_and_of_the_encoder_are_their_callers_and_the_thread_liv
             raise RuntimeError("CUDA error")
         return [torch.zeros(1)] * len(sounds)
 
-    loop = Loop(lambda beams: slots_of(network, 2, beams), encode, stream=torch.inference_mode, crowd=8)
+    loop = Loop(lambda beams, _: slots_of(network, 2, beams), encode, stream=torch.inference_mode, crowd=8)
     try:
         with pytest.raises(ZeroDivisionError):
             loop.call(lambda: 1 / 0)
@@ -242,12 +281,62 @@ def test_errors_of_calls_and_of_the_encoder_are_their_callers_and_the_thread_liv
         loop.close()
 
 
+def test_windows_for_which_there_is_no_memory_are_encoded_fewer_together_from_then_on(network: Network) -> None:
+    held, room, batches = threading.Event(), 2, []
+
+    def encode(sounds: Any) -> list[Tensor]:
+        batches.append(len(sounds))
+        if len(sounds) > room:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.00 GiB.")
+        return [torch.full((1,), float(sound)) for sound in sounds]
+
+    loop = Loop(lambda beams, _: slots_of(network, 2, beams), encode, stream=torch.inference_mode, crowd=8)
+    try:
+        with ThreadPoolExecutor(18) as pool:
+            first = pool.submit(loop.call, lambda: held.wait(20))
+            eventually(lambda: first.running() and not loop._calls)
+            callers = [pool.submit(loop.encode, [number]) for number in range(17)]
+            eventually(lambda: len(loop._sounds) == 17)
+            held.set()
+            assert [float(one.result(20)[0]) for one in callers] == [*range(17)]
+        assert batches == [8, 4, *[2] * 8, 1]
+        assert [float(one) for one in loop.encode(range(9))] == [*range(9)]
+        assert max(batches[10:]) == 2
+        room = 0
+        with pytest.raises(torch.OutOfMemoryError):
+            loop.encode([1])
+        room = 2
+        assert [float(one) for one in loop.encode([3])] == [3]
+    finally:
+        loop.close()
+
+
+def test_a_window_for_which_there_is_no_memory_is_encoded_in_the_place_of_idle_slots(network: Network) -> None:
+    emptied: list[int] = []
+
+    def encode(sounds: Any) -> list[Tensor]:
+        if loop._groups:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.00 GiB.")
+        emptied.append(len(sounds))
+        return [torch.zeros(1)] * len(sounds)
+
+    loop = Loop(lambda beams, _: slots_of(network, 2, beams), encode, stream=torch.inference_mode, crowd=8)
+    try:
+        assert written_by(loop, [Wish(1, ASKED)])[0].tokens
+        assert loop._groups
+        assert len(loop.encode([1])) == 1
+        assert emptied == [1]
+        assert written_by(loop, [Wish(1, ASKED)])[0].tokens
+    finally:
+        loop.close()
+
+
 def test_rows_for_which_there_is_no_memory_at_all_fail_and_rows_that_were_given_up_harm_nobody(
     network: Network,
 ) -> None:
-    full = [True, True]
+    full = [True] * len(PARTS)
 
-    def made(beams: int) -> Slots:
+    def made(beams: int, _: int = 1) -> Slots:
         if full:
             full.pop()
             raise torch.OutOfMemoryError("CUDA out of memory")

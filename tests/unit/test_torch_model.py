@@ -77,6 +77,15 @@ def test_languages_are_told_among_those_that_the_model_s_makers_name(read: tuple
     assert first[1] + second[1] == pytest.approx(1, abs=1e-4)
 
 
+@pytest.mark.parametrize(("part", "count"), [(1, 6), (2, 3), (4, 1), (64, 1)])
+def test_slots_are_one_in_so_many_of_those_asked_for_and_one_at_least(
+    read: tuple[Network, Tokenizer], part: int, count: int
+) -> None:
+    model = TorchModel(*read, compute_type="float32", slots=6, suppressed=())
+    model.stop()
+    assert model._make_slots(1, part).count == count
+
+
 class Ends:
     """Counts, by the names of the threads, where the memory is let go that tensors are sent to."""
 

@@ -34,7 +34,7 @@ def network() -> Network:
 def loop(network: Network) -> Iterator[Loop]:
     """Few slots for many rows, so that slots are used again and rows move."""
     running = Loop(
-        lambda beams: slots_of(network, 5, beams), lambda sounds: sounds, stream=torch.inference_mode, crowd=8
+        lambda beams, _: slots_of(network, 5, beams), lambda sounds: sounds, stream=torch.inference_mode, crowd=8
     )
     yield running
     running.close()

@@ -10,6 +10,7 @@ from functools import partial
 from traceback import clear_frames
 from typing import Any, TypeVar
 
+import structlog
 import torch
 from torch import Tensor
 
@@ -20,11 +21,15 @@ from worker.engines.torch.slots import FILLED, LENGTHS, Asked, Slots, Written
 
 Made = TypeVar("Made")
 Encode = Callable[[Sequence[Any]], Sequence[Tensor]]
-MakeSlots = Callable[[int], Slots]
-"""Makes slots of so many beams."""
+MakeSlots = Callable[[int, int], Slots]
+"""Makes slots of so many beams: one in so many of those that there seems to be memory for, but one at least."""
 
 ROWS = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128)
 BEAMS = (1, 5, 10)
+PARTS = (1, 1, 2, 4, 8, 16, 32, 64)
+"""Of the slots that there seems to be memory for; the second time idle ones are gone."""
+
+log = structlog.get_logger("worker.torch")
 
 
 @dataclass(eq=False, slots=True)
@@ -133,6 +138,7 @@ class Loop:
         self._sounds: deque[tuple[Any, Future[Tensor]]] = deque()
         self._changed = threading.Condition()
         self._closed, self._idle_s = False, 0.0
+        self._at_once = FILLED[-1]
         self._thread = threading.Thread(target=self._work, name="torch", daemon=True)
         self._thread.start()
 
@@ -211,7 +217,7 @@ class Loop:
             self._calls.clear()
             sounds = []
             if self._sounds and sum(map(len, self._waiting.values())) < self._crowd:
-                sounds = [self._sounds.popleft() for _ in range(filled(FILLED, len(self._sounds)))]
+                sounds = [self._sounds.popleft() for _ in range(filled(FILLED, min(len(self._sounds), self._at_once)))]
         for work, future in calls:
             try:
                 _settle(future, work())
@@ -227,11 +233,31 @@ class Loop:
             made = self._encode([sound for sound, _ in sounds])
         except BaseException as error:  # noqa: BLE001  the batcher tries them again, fewer together
             _let_go(error)
+            if isinstance(error, torch.OutOfMemoryError) and self._try_again(sounds):
+                return
             for _, future in sounds:
                 _settle(future, error=error)
             return
         for (_, future), encoding in zip(sounds, made, strict=True):
             _settle(future, encoding)
+
+    def _try_again(self, sounds: "Sequence[tuple[Any, Future[Tensor]]]") -> bool:
+        """Have *sounds*, for which there was no memory, encoded next, fewer together from now on; False: in vain."""
+        gone = self._make_room()
+        if len(sounds) == 1 and not gone:
+            return False
+        self._at_once = max(1, len(sounds) // 2)
+        log.warning("no memory to encode so many together", windows=len(sounds), from_now_on=self._at_once)
+        with self._changed:
+            self._sounds.extendleft(reversed(sounds))
+        return True
+
+    def _make_room(self) -> bool:
+        """Let go slots that nobody is in, and the memory that torch keeps; whether there were any."""
+        before = len(self._groups)
+        self._groups = {beams: group for beams, group in self._groups.items() if group.active}
+        torch.cuda.empty_cache()
+        return len(self._groups) < before
 
     def _busy(self) -> bool:
         return any(self._waiting.values()) or any(group.active for group in self._groups.values())
@@ -251,13 +277,14 @@ class Loop:
             _settle(row.future, read)
 
     def _slots_of(self, beams: int) -> Slots:
-        """Slots of so many beams, in the place of those that nobody is in where there is no memory for both."""
-        try:
-            return self._make_slots(beams)
-        except torch.OutOfMemoryError:
-            self._groups = {number: group for number, group in self._groups.items() if group.active}
-            torch.cuda.empty_cache()
-            return self._make_slots(beams)
+        """Slots of so many beams: without memory for them in the place of those that nobody is in, and then fewer."""
+        for part in PARTS[:-1]:
+            try:
+                return self._make_slots(beams, part)
+            except torch.OutOfMemoryError as error:
+                _let_go(error)
+            self._make_room()  # not before the error, which holds what was taken in vain, is over
+        return self._make_slots(beams, PARTS[-1])
 
     def _fail(self, beams: int, error: Exception) -> None:
         group = self._groups.pop(beams, None)

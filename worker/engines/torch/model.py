@@ -151,8 +151,8 @@ class TorchModel:
             x = layer.feed(x)
         return decoder.logits(x[:, 0])[:, list(self._languages)].softmax(-1)
 
-    def _make_slots(self, beams: int) -> Slots:
-        count = slots_now(self._network, beams, self.slots)
+    def _make_slots(self, beams: int, part: int) -> Slots:
+        count = max(1, slots_now(self._network, beams, self.slots) // part)
         return Slots(self._network, self._marks, self._rules, self._attention, count=count, beams=beams)
 
 
