@@ -19,6 +19,12 @@ from worker.engines.torch.streams import own_stream
 Way = Callable[..., Tensor]
 """Of queries, keys, values, and a mask of (rows, 1, n, keys) or None."""
 
+FEW = 16
+"""
+Queries for which the ways are made and measured. Only texts before a window have more, and for those Triton would
+compile each size anew: for seconds, in the device's thread.
+"""
+
 TIMES = 20
 TOLERANCE = 0.02
 BEAMS, LOOKED_BACK = 5, 64
@@ -35,7 +41,8 @@ class Attention:
 
     def whole(self, query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """Attend to everything."""
-        return self.of_sound(query, keys, values, None)
+        way = self.of_sound if query.shape[2] <= FEW else plain
+        return way(query, keys, values, None)
 
     def past(self, query: Tensor, keys: Tensor, values: Tensor, heeded: Tensor) -> Tensor:
         """Attend to what *heeded*, shape (rows, 1, n, keys), adds zero to; the rest has minus infinity there."""
@@ -96,13 +103,20 @@ def _best(what: str, ways: dict[str, Way], *given: Tensor | None) -> Way:
     """The quickest of those that run and say the same as torch's own."""
     like = plain(*given)
     times: dict[str, float] = {}
+    missing: dict[str, str] = {"triton": "it isn't installed"}
     for name, way in ways.items():
         try:
             off = (way(*given) - like).abs().max().item()
             if off < TOLERANCE:  # and so no NaN
                 times[name] = _ms(partial(way, *given), like.device)
+            else:
+                missing[name] = f"off by {off:.3f}"
         except Exception as error:  # noqa: BLE001  a compiler that isn't there, a kernel that the card lacks
-            log.debug("no such attention here", way=name, error=repr(error)[:200])
+            missing[name] = repr(error)[:300]
+            log.debug("no such attention here", way=name, error=missing[name])
+    if not any(name.startswith("triton") for name in times):
+        why = next(said for name, said in reversed(missing.items()) if name.startswith("triton"))
+        log.warning("no attention by Triton, steps are slower; it needs a C compiler (gcc)", of=what, error=why)
     chosen = min(times, key=times.__getitem__)
     log.info("attention measured", of=what, chosen=chosen, ms={name: round(ms, 3) for name, ms in times.items()})
     return ways[chosen]
