@@ -112,7 +112,7 @@ def _filled(value: Any, environment: Mapping[str, str]) -> Any:
 def _merge(below: Any, above: Any, key: str) -> Any:
     if isinstance(below, dict) and isinstance(above, dict) and not isinstance(above, Override):
         return below | {name: _merge(below[name], one, name) if name in below else one for name, one in above.items()}
-    if isinstance(above, Instead):
+    if isinstance(above, Instead | Override):
         return above
     if isinstance(below, list) and isinstance(above, list) and key in _KEYED:
         entries = {_KEYED[key](entry): entry for entry in (*below, *above)}

@@ -1,6 +1,7 @@
 """What is laid over the compose stack: a Mac, HTTPS, keys, a bucket, GPUs, a ledger of the operator's own."""
 
 import re
+from pathlib import Path
 
 import pytest
 import yaml
@@ -129,6 +130,30 @@ def test_workers_that_compute_in_torch_are_those_with_a_gpu_and_another_image() 
     assert worker["build"]["args"]["ACCELERATOR"] == "torch"
     assert worker["image"] == services["models"]["image"] == "murmuration-worker:latest-torch"
     assert worker["deploy"]["resources"]["reservations"]["devices"]
+    # What Triton has compiled is loaded as a library: elsewhere than in /tmp, where Docker lets nothing be executed.
+    kept = {place.partition(":")[0]: place.partition(":")[2].split(",") for place in worker["tmpfs"]}
+    assert "exec" in kept[worker["environment"]["TRITON_CACHE_DIR"]]
+    assert kept["/tmp"] == ["mode=1777", "size=64m"]
+    dockerfile = (ROOT / "Dockerfile.worker").read_text("utf-8").rpartition("FROM python AS worker")[2]
+    assert 'if [ "$ACCELERATOR" = torch ]' in dockerfile
+    assert "gcc libc6-dev" in dockerfile
+
+
+def test_with_the_file_of_the_documentation_each_gpu_has_a_worker_that_sees_no_other(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "deployment.md").read_text("utf-8")
+    file = tmp_path / "cards.yml"
+    file.write_text(page.partition("# cards.yml\n")[2].partition("```")[0], "utf-8")
+    services = stack("docker-compose.cuda.yml", str(file))["services"]
+    first, second = services["worker"], services["worker-1"]
+    devices = [one["deploy"]["resources"]["reservations"]["devices"] for one in (first, second)]
+    assert devices == [[{"driver": "nvidia", "device_ids": [n], "capabilities": ["gpu"]}] for n in ("0", "1")]
+    assert "build" not in second, "it is the first one's image"
+    assert second["networks"]["monitoring"] == {"aliases": ["worker"]}
+    assert sorted(second["networks"]) == sorted(first["networks"])
+    differing = {"deploy", "networks", "build"}
+    for name in (first.keys() | second.keys()) - differing:
+        assert first[name] == second[name], name
+    assert first["environment"]["MURMUR_WORKER__HOST_WORKERS"] == 2
 
 
 def test_variables_are_filled_in_as_compose_does() -> None:
