@@ -10,7 +10,7 @@ pytest.importorskip("torch", reason="torch isn't installed: pip install 'murmura
 import torch
 
 from transcription.settings import Worker
-from worker.engines.torch.layout import TorchLayout, layout, slots_now
+from worker.engines.torch.layout import TorchLayout, encoding_bytes, layout, slots_now
 
 
 def large(device: str) -> Any:
@@ -23,9 +23,9 @@ def large(device: str) -> Any:
     )
 
 
-def laid_out(monkeypatch: pytest.MonkeyPatch, free_gib: float, **worker: int) -> TorchLayout:
+def laid_out(monkeypatch: pytest.MonkeyPatch, free_gib: float, *, spans: int = 0, **worker: int) -> TorchLayout:
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (int(free_gib * 2**30), 140 << 30))
-    return layout(Worker(**worker), large("cuda"))
+    return layout(Worker(**worker), large("cuda"), spans=spans)
 
 
 @pytest.mark.parametrize(
@@ -43,6 +43,15 @@ def test_slots_fill_a_share_of_what_is_free(
     assert laid_out(monkeypatch, free_gib) == TorchLayout(slots, batch, callers)
 
 
+@pytest.mark.parametrize(("spans", "slots"), [(0, 21), (128, 20), (1280, 16), (12_800, 4)])
+def test_what_languages_were_told_from_is_left_its_place(
+    monkeypatch: pytest.MonkeyPatch, spans: int, slots: int
+) -> None:
+    """3.8 MB each of large in float16, so 0.5 GB for the 128 spans that a worker holds."""
+    assert encoding_bytes(large("cuda")) == 1500 * 1280 * 2
+    assert laid_out(monkeypatch, 20, spans=spans).slots == slots
+
+
 def test_what_is_asked_for_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     assert laid_out(monkeypatch, 137, batch=96) == TorchLayout(96, 8, 25)
     assert laid_out(monkeypatch, 1, batch=2) == TorchLayout(2, 2, 3)
@@ -50,8 +59,8 @@ def test_what_is_asked_for_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_cpu_takes_few_slots_or_those_asked_for() -> None:
-    assert layout(Worker(), large("cpu")) == TorchLayout(4, 4, 3)
-    assert layout(Worker(batch=1), large("cpu")) == TorchLayout(1, 1, 3)
+    assert layout(Worker(), large("cpu"), spans=32) == TorchLayout(4, 4, 3)
+    assert layout(Worker(batch=1), large("cpu"), spans=32) == TorchLayout(1, 1, 3)
     assert slots_now(large("cpu"), 10, 3) == 3
 
 

@@ -54,6 +54,12 @@ def test_a_model_of_english_alone_is_not_multilingual(read: tuple[Network, Token
     assert not english.is_multilingual
 
 
+def test_an_encoding_that_is_kept_keeps_no_other_in_memory(model: TorchModel) -> None:
+    sounds = [Sound(np.zeros(16_000, np.float32), model.n_mels) for _ in range(4)]
+    encoded = model.encode([(sound, 0) for sound in sounds])
+    assert [one.untyped_storage().nbytes() for one in encoded] == [one.nbytes for one in encoded]
+
+
 def test_languages_share_a_whole_and_the_most_probable_is_first(model: TorchModel) -> None:
     heard = [decode(SAMPLES[name].path, limit_s=30) for name in ("short", "german")]
     rows = model.detect_language(model.encode([(Sound(samples, model.n_mels), 0) for samples in heard]))

@@ -1,5 +1,6 @@
 """What windows ask of the model in torch: how they are searched, how long their text may be, and who goes together."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -43,14 +44,14 @@ class Model:
         return prompt.index(START)
 
 
-def made(device: str = "cpu") -> tuple[TorchStages, Model]:
+def made(device: str = "cpu", **how: Any) -> tuple[TorchStages, Model]:
     model = Model(device)
     whisper = SimpleNamespace(
         model=model,
         max_length=LENGTH,
         get_prompt=lambda _, previous, **__: [*([7] if previous else []), *previous, START, 50259, 50359],
     )
-    return TorchStages(whisper, encode_batch=4, decode_batch=4), model
+    return TorchStages(whisper, encode_batch=4, decode_batch=4, **how), model
 
 
 def row(*, seek: int = 0, said_before: int = 0, tries: int = 0, **decoding: Any) -> Row:
@@ -128,6 +129,17 @@ def test_a_card_that_the_model_says_computes_nothing_more_is_lost(device: str, f
     with pytest.raises(EngineFailed, match="this is no model") as caught:
         stages.compute(Key(Stage.DECODE), rows)
     assert type(caught.value) is failed
+
+
+@pytest.mark.parametrize(("kept", "encoded"), [(128, 128), (32, 224)])
+def test_a_window_whose_language_was_told_is_encoded_once_however_many_are_told_first(kept: int, encoded: int) -> None:
+    stages, model = made(kept=kept)
+    sounds = [bytes([number]) for number in range(128)]
+    for sound in sounds:
+        stages.compute(Key(Stage.ENCODE), [LanguageRow(np.zeros((80, 300)), sound)])
+    for sound in sounds:
+        stages.compute(Key(Stage.ENCODE), [replace(row(), digest=sound)])
+    assert len(model.passes) == encoded
 
 
 def test_windows_are_heard_in_one_length_and_a_batch_is_never_split() -> None:

@@ -91,7 +91,12 @@ def load(name: str, settings: Settings, *, locate: Locate) -> Engine:
     if engine == TORCH:
         open_torch = _factory("worker.engines.torch.engine:load")
         with_torch: Engine = open_torch(
-            name, locate(name, settings), settings, device=chosen.device, compute_type=chosen.compute_type
+            name,
+            locate(name, settings),
+            settings,
+            device=chosen.device,
+            compute_type=chosen.compute_type,
+            spans=chosen.slots,
         )
         return with_torch
     loaded: Engine = _factory("worker.engines.mlx.engine:open_model" if engine == MLX else engine)(name, settings)

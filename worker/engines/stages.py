@@ -18,7 +18,7 @@ from worker.batcher import DeviceLost, Key, OutOfMemory
 from worker.engines import gpu, passes
 from worker.engines.encoders.base import Encoder
 from worker.engines.encoders.ctranslate2 import CTranslate2Encoder
-from worker.engines.encoders.kept import Encodings
+from worker.engines.encoders.kept import REMEMBERED, Encodings
 from worker.engines.row import FRAMES, Attempt, Floats, LanguageRow, Row, best, untouched_on_error
 from worker.engines.segmentation import pieces_of_words
 
@@ -54,9 +54,15 @@ class Stages:
     """The batcher's executor over one `WhisperModel`: what its sequential path does, on many windows at once."""
 
     def __init__(
-        self, whisper: WhisperModel, *, encode_batch: int, decode_batch: int, encoder: Encoder | None = None
+        self,
+        whisper: WhisperModel,
+        *,
+        encode_batch: int,
+        decode_batch: int,
+        encoder: Encoder | None = None,
+        kept: int = REMEMBERED,
     ) -> None:
-        """*encoder*: computes the encodings; None: *whisper* does."""
+        """*encoder*: computes the encodings, None: *whisper* does; *kept*: those that languages were told from."""
         self.encoder: Encoder = encoder or CTranslate2Encoder(whisper.model)
         self.splits = whisper.model.device == "cpu"
         self.timed_by_default = whisper.model.device != "cuda"
@@ -66,7 +72,7 @@ class Stages:
         self._whisper = whisper
         self._limits = {Stage.ENCODE: encode_batch}
         self._decode_batch = decode_batch
-        self._encodings = Encodings()
+        self._encodings = Encodings(kept)
 
     def limit(self, stage: int) -> int:
         """Rows to compute together."""

@@ -6,6 +6,7 @@ those of the faster-whisper engine.
 """
 
 import sys
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -19,6 +20,7 @@ from transcription.media.audio import Samples
 from transcription.observability.cores import available
 from transcription.settings import Settings
 from worker.engines.cpu_layout import CpuLayout
+from worker.engines.encoders.kept import REMEMBERED
 from worker.engines.faster_whisper import FasterWhisper
 from worker.engines.torch.files import NotWhisper
 from worker.engines.torch.layout import layout
@@ -58,9 +60,14 @@ class TorchWhisper(WhisperModel):  # type: ignore[misc]
         return Sound(samples, self.model.n_mels)
 
 
-def load(name: str, directory: Path, settings: Settings, *, device: str, compute_type: str) -> FasterWhisper:
+def load(
+    name: str, directory: Path, settings: Settings, *, device: str, compute_type: str, spans: int
+) -> FasterWhisper:
     """
     Load the model in *directory*: CTranslate2's or Hugging Face's, with its `tokenizer.json`.
+
+    Args:
+        spans: So many are in work at once, each of which may have its language told first.
 
     Raises:
         ModelUnavailable: the directory holds no such model, or this machine can't compute it that way.
@@ -77,7 +84,8 @@ def load(name: str, directory: Path, settings: Settings, *, device: str, compute
         network = read_network(directory, device=device, compute_type=compute_type)
         tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
         marks_of(tokenizer, network.vocabulary)  # before anything else is asked of a tokenizer that may be another's
-        plan = layout(settings.worker, network)
+        kept = max(REMEMBERED, spans)
+        plan = layout(settings.worker, network, spans=kept)
         model = TorchModel(
             network, tokenizer, compute_type=compute_type, slots=plan.slots, suppressed=_suppressed(tokenizer)
         )
@@ -92,7 +100,7 @@ def load(name: str, directory: Path, settings: Settings, *, device: str, compute
         said = str(error).strip().splitlines() or [type(error).__name__]
         raise ModelUnavailable(f"model {name!r} in {directory} can't be loaded on {device}: {said[0]}") from error
     layers = CpuLayout(workers=plan.callers, threads=1, batch=plan.batch)
-    return TorchEngine(name, TorchWhisper(model), layers, stages=TorchStages)
+    return TorchEngine(name, TorchWhisper(model), layers, stages=partial(TorchStages, kept=kept))
 
 
 def _check(device: str, compute_type: str) -> None:

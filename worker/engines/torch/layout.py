@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from transcription.settings import Worker
-from worker.engines.torch.network import TEXT_POSITIONS, Network
+from worker.engines.torch.network import AUDIO_POSITIONS, TEXT_POSITIONS, Network
 
 MOST_SLOTS, LEAST_SLOTS, CPU_SLOTS = 64, 4, 4
 BATCH = 8
@@ -13,7 +13,10 @@ BATCH = 8
 
 BEAMS = 5
 SHARE = 0.6
-"""Of the free memory, for slots; the rest is for encodings, batches in between and captured steps."""
+"""
+Of the free memory without the encodings that languages were told from, for slots; the rest is for other encodings,
+batches in between and captured steps.
+"""
 
 LATER_SHARE = 0.8
 """The same of what is left when a search of another width is first asked for."""
@@ -31,14 +34,20 @@ class TorchLayout:
 def slot_bytes(network: Network, beams: int = BEAMS) -> int:
     """Memory of one window while it is written."""
     size = int(network.dtype.itemsize)
-    return 2 * len(network.decoder.layers) * network.width * size * (1500 + beams * TEXT_POSITIONS)
+    return 2 * len(network.decoder.layers) * network.width * size * (AUDIO_POSITIONS + beams * TEXT_POSITIONS)
 
 
-def layout(worker: Worker, network: Network) -> TorchLayout:
-    """Lay *network* out on its device, as far as *worker* leaves it open."""
+def encoding_bytes(network: Network) -> int:
+    """Memory of what the encoder makes of one window: 3.8 MB with large in float16."""
+    return AUDIO_POSITIONS * network.width * int(network.dtype.itemsize)
+
+
+def layout(worker: Worker, network: Network, *, spans: int) -> TorchLayout:
+    """Lay *network* out on its device, as far as *worker* leaves it open; so many *spans* keep an encoding there."""
     slots = worker.batch
     if not slots and network.device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(network.device)
+        free -= spans * encoding_bytes(network)
         slots = max(LEAST_SLOTS, min(MOST_SLOTS, int(free * SHARE) // slot_bytes(network)))
     slots = slots or CPU_SLOTS
     batch = min(BATCH, slots)

@@ -137,7 +137,8 @@ class TorchModel:
         if new := list({id(sound): sound for sound, _ in sounds if sound.mel is None}.values()):
             self._log_mel(new)
         mels = [sound.mel_from(start) for sound, start in sounds]
-        return list(self._encoder(torch.stack(mels))[0].clone().split(1))
+        # Each has memory of its own: one that is kept doesn't keep the others'.
+        return [one.clone() for one in self._encoder(torch.stack(mels))[0].split(1)]
 
     def _tell_language(self, sound: Tensor) -> Tensor:
         decoder = self._network.decoder

@@ -6,6 +6,7 @@ from typing import Any
 from transcription.options import Decoding, Segmentation
 from worker.batcher import Key
 from worker.engines.encoders.base import Encoder
+from worker.engines.encoders.kept import REMEMBERED
 from worker.engines.passes import text_tokens
 from worker.engines.row import LanguageRow, Row
 from worker.engines.stages import BEST_OF, Stage, Stages
@@ -25,10 +26,22 @@ class OnDevice:
 class TorchStages(Stages):
     """The batcher's executor over one `TorchModel`."""
 
-    def __init__(self, whisper: Any, *, encode_batch: int, decode_batch: int, encoder: Encoder | None = None) -> None:
+    def __init__(
+        self,
+        whisper: Any,
+        *,
+        encode_batch: int,
+        decode_batch: int,
+        encoder: Encoder | None = None,
+        kept: int = REMEMBERED,
+    ) -> None:
         """Take rows as many as the device works on at once; never split: it isn't the batch that fills it."""
         super().__init__(
-            whisper, encode_batch=encode_batch, decode_batch=decode_batch, encoder=encoder or OnDevice(whisper.model)
+            whisper,
+            encode_batch=encode_batch,
+            decode_batch=decode_batch,
+            encoder=encoder or OnDevice(whisper.model),
+            kept=kept,
         )
         self.splits = False
         self.timed_by_default = True
