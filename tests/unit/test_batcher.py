@@ -402,4 +402,4 @@ def test_every_row_is_answered_once_whatever_comes_together(
                 assert isinstance(future.exception(10), ZeroDivisionError)
             else:
                 assert len(future.result(10).seen) == 2 + rows[number][2]
-        assert batcher._inside == {} or dropped
+        until(lambda: batcher._inside == {} or bool(dropped))  # a row is answered before its place is free
