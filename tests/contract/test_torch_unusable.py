@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,12 @@ from worker import model_cache
 from worker.engines.torch import engine
 
 Damage = Callable[[Path], None]
+
+
+@pytest.fixture(autouse=True)
+def _as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loading for a GPU sets it for the whole process."""
+    monkeypatch.setattr(sys, "setswitchinterval", lambda _: None)
 
 
 @pytest.fixture(scope="module")
