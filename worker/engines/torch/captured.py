@@ -124,7 +124,8 @@ def _end(graph: torch.cuda.CUDAGraph, pool: Any) -> None:
     give back what it keeps when memory is short.
     """
     _failed.append(graph)
-    graph.reset()
+    with suppress(RuntimeError):
+        graph.reset()
     with suppress(AttributeError, RuntimeError):  # not in this version, or not under way
         device = torch.cuda.current_device()
         torch._C._cuda_endAllocateToPool(device, pool)  # noqa: SLF001
