@@ -1,5 +1,6 @@
 """What a GPU is given as one launch, and what becomes of it where that can't be: on a card that is made up."""
 
+import inspect
 import itertools
 import time
 from collections import Counter
@@ -200,3 +201,8 @@ def test_what_raises_while_it_is_captured_leaves_nothing_behind() -> None:
     with pytest.raises(torch.OutOfMemoryError):
         captured(full, (0, 7))
     assert (Graph.underway, Graph.used) == ([], {(0, 7): 0})
+
+
+def test_torch_has_what_a_capture_that_failed_is_ended_by() -> None:
+    used = inspect.getsource(torch.cuda.memory.use_mem_pool)
+    assert used.index("_cuda_endAllocateToPool(device_index, pool.id)") < used.index("_cuda_releasePool(device_index")
