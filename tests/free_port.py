@@ -1,6 +1,7 @@
 """Numbers of ports for what tests start: below those that the kernel gives to whoever asks for any."""
 
 import fcntl
+import os
 import random
 import socket
 
@@ -12,14 +13,18 @@ FIRST, LAST = 10_000, 32_000
 STEP = 16
 """Workers of one machine serve their figures at the number that they are told, or at one of the next fifteen."""
 
+LAST_GIVEN = f"murmur-tests-port-{os.getuid()}"
+"""The file with the last number, beside the directories of the runs."""
+
 
 def free_port() -> int:
     """
-    A number at which nobody listens on any address, and which this run gives to nobody else.
+    A number at which nobody listens on any address, and which no run of this user's gives to anybody else soon.
 
-    One that the kernel has given may be another test's by the time that somebody listens there.
+    One that the kernel has given may be another test's by the time that somebody listens there, and so may one that a
+    run beside this has given.
     """
-    with (run_directory() / "port").open("a+") as last:
+    with (run_directory().parent / LAST_GIVEN).open("a+") as last:
         fcntl.flock(last, fcntl.LOCK_EX)
         last.seek(0)
         # Not where `random` is: that one begins anew at every test.

@@ -16,7 +16,7 @@ from bench.speech.corpus import clips
 from demo import SAMPLES
 from murmur.client.client import Client
 from tests.browser.conftest import NAMES
-from tests.integration.test_flower import LIST, flower, sees_the_worker
+from tests.integration.test_flower import LIST, flower
 from tests.platform import eventually, running_platform
 
 WIDTH, HEIGHT, SCALE = 1900, 620, 0.65
@@ -66,7 +66,6 @@ def main() -> None:
         platform.client() as client,
         sync_playwright() as playwright,
     ):
-        eventually(lambda: sees_the_worker(http), within_s=60, every_s=0.2)
         running = work(client, Path(folder))
         eventually(lambda: http.get(LIST).json()["recordsTotal"] >= TASKS, within_s=60, every_s=0.2)
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])

@@ -16,7 +16,7 @@ from redis import Redis
 from murmur.client.errors import Conflict
 from murmur.client.responses import JobEnded
 from tests import audio_files
-from tests.integration.test_flower import LIST, flower, sees_the_worker
+from tests.integration.test_flower import LIST, flower
 from tests.live_api import ROOT
 from tests.platform import TestPlatform, eventually, running_ledger, running_platform
 from transcription.ledger.broker import celery_app
@@ -36,7 +36,6 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestPlatform]
 @pytest.fixture(scope="module")
 def http(platform: TestPlatform) -> Iterator[httpx.Client]:
     with flower(platform.redis_url) as client:
-        eventually(lambda: sees_the_worker(client), within_s=40, every_s=0.1)
         yield client
 
 

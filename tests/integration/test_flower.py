@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import httpx
 import pytest
@@ -29,21 +30,27 @@ LIST = "tasks/datatable?draw=1&start=0&length=100&order[0][column]=0&columns[0][
 
 @contextmanager
 def flower(broker: str, **variables: str) -> Iterator[httpx.Client]:
-    """Run Flower, with further variables; the client asks under its path."""
+    """Run Flower, with further variables, until it sees a worker; the client asks under its path."""
     port = free_port()
     argv = [sys.executable, "-m", *FLOWER["command"], "--address=127.0.0.1", f"--port={port}"]
-    process = subprocess.Popen(
-        argv,
-        env={**os.environ, "CELERY_BROKER_URL": broker} | variables,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}/flower", timeout=5) as client:
-            yield client
-    finally:
-        process.terminate()
-        process.wait(20)
+    env = {**os.environ, "CELERY_BROKER_URL": broker} | variables
+    with TemporaryFile("w+") as said, subprocess.Popen(argv, env=env, stdout=said, stderr=subprocess.STDOUT) as process:
+        try:
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}/flower", timeout=5) as client:
+                eventually(lambda: process.poll() is not None or _sees_a_worker(client), within_s=60, every_s=0.1)
+                assert process.poll() is None
+                yield client
+        finally:
+            process.terminate()
+            process.wait(20)
+            said.seek(0)
+            print(f"Flower at port {port}, which ended with {process.returncode}:\n{said.read()}")
+
+
+def _sees_a_worker(http: httpx.Client) -> bool:
+    with suppress(httpx.TransportError):
+        return bool(re.search(r"^flower_worker_online\S+ 1\.0$", http.get("/metrics").text, re.MULTILINE))
+    return False
 
 
 def limited(ledger: str) -> str:
@@ -60,12 +67,6 @@ def _acl() -> str:
     return filled(line, {"MURMUR_FLOWER_PASSWORD": "petal"})
 
 
-def sees_the_worker(http: httpx.Client) -> bool:
-    with suppress(httpx.TransportError):
-        return bool(re.search(r"^flower_worker_online\S+ 1\.0$", http.get("/metrics").text, re.MULTILINE))
-    return False
-
-
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[TestPlatform, httpx.Client]]:
     """A platform, and the Flower that watches it."""
@@ -75,7 +76,6 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[TestPlat
         running_platform(directory, worker=worker) as platform,
         flower(limited(platform.redis_url), FLOWER_UNAUTHENTICATED_API="true") as http,
     ):
-        eventually(lambda: sees_the_worker(http), within_s=30, every_s=0.1)
         yield platform, http
 
 
