@@ -30,6 +30,7 @@ The built-in demo model runs instead. It understands only a toy vocabulary,
 spoken by espeak-ng: whatever else you send it comes back as nonsense.
 For real speech go online and start again, or name a directory: --model PATH"""
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+AGAIN_S = 1.0
 
 
 def up(settings: Settings, layout: PlatformConfig, terminal: Terminal) -> None:
@@ -67,33 +68,51 @@ def running(settings: Settings, layout: PlatformConfig, terminal: Terminal) -> I
             platform.start()
             yield platform
         except KeyboardInterrupt:
+            signals.about_to_end()
             terminal.say("stopping; Ctrl-C again kills everything")
             raise
         finally:
-            signals.received = True
+            signals.about_to_end()
             platform.stop()
             signals.restore()
 
 
 class Signals:
-    """What the signals that end a program do: the first interrupts it, every other one calls *kill* and is the end."""
+    """
+    What the signals that end a program do: the first interrupts it, every other one calls *kill* and is the end.
+
+    Python loses what a handler raises while an object is destroyed or a weak reference called back. So the program is
+    interrupted again, every second, until it says that it is about to end.
+    """
 
     def __init__(self, kill: Callable[[], None]) -> None:
-        self.received = False
+        self._received = self._about_to_end = False
         self._kill = kill
         self._before = {number: signal.signal(number, self._receive) for number in ENDING}
+        self._before[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._interrupt)
+
+    def about_to_end(self) -> None:
+        """Interrupt no more; whatever signal comes now is the end."""
+        self._received = self._about_to_end = True
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
     def restore(self) -> None:
         """Do again what was done before."""
+        self.about_to_end()
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
     def _receive(self, number: int, _: FrameType | None) -> None:
-        if self.received:
+        if self._received:
             self._kill()
             os._exit(128 + number)
-        self.received = True
+        self._received = True
+        signal.setitimer(signal.ITIMER_REAL, AGAIN_S, AGAIN_S)
         raise KeyboardInterrupt
+
+    def _interrupt(self, *_: object) -> None:
+        if not self._about_to_end:
+            raise KeyboardInterrupt
 
 
 def resolved(settings: Settings) -> Settings:

@@ -139,9 +139,10 @@ def _supervise(options: WorkerOptions) -> None:
             supervisor.restart_exited()
             time.sleep(POLL_INTERVAL_S)
     except KeyboardInterrupt:
+        signals.about_to_end()
         say("stopping")
     finally:
-        signals.received = True
+        signals.about_to_end()
         supervisor.stop(supervisor.names())
         signals.restore()
 

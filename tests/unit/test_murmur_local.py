@@ -8,6 +8,7 @@ import subprocess
 import sys
 from contextlib import nullcontext, suppress
 from pathlib import Path
+from threading import Event
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -250,7 +251,7 @@ def ended_by(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_first_signal_stops_the_platform_in_order_and_the_next_one_kills_it(
     ended_by: list[str], tmp_path: Path, number: signal.Signals
 ) -> None:
-    before = {one: signal.getsignal(one) for one in up.ENDING}
+    before = {one: signal.getsignal(one) for one in (*up.ENDING, signal.SIGALRM)}
     settings = Settings(data_dir=tmp_path, model="demo")
     with (
         pytest.raises(KeyboardInterrupt),
@@ -258,7 +259,7 @@ def test_first_signal_stops_the_platform_in_order_and_the_next_one_kills_it(
     ):
         signal.raise_signal(number)
     assert ended_by == ["started", "stopped"]
-    assert {one: signal.getsignal(one) for one in up.ENDING} == before
+    assert {one: signal.getsignal(one) for one in before} == before
     signals = up.Signals(lambda: ended_by.append("killed"))
     try:
         with pytest.raises(KeyboardInterrupt):
@@ -268,6 +269,31 @@ def test_first_signal_stops_the_platform_in_order_and_the_next_one_kills_it(
     finally:
         signals.restore()
     assert ended_by[2:] == ["killed", f"exit {128 + number}"]
+
+
+def test_a_signal_in_a_destructor_which_python_loses_stops_the_platform_too(
+    ended_by: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Destroyed:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGTERM)
+
+    lost: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda what: lost.append(what.exc_type))
+    monkeypatch.setattr(up, "AGAIN_S", 0.01)
+    settings = Settings(data_dir=tmp_path, model="demo")
+
+    def go_on() -> None:
+        with up.running(settings, PlatformConfig(port=free_port()), Terminal()):
+            Destroyed()
+            ended_by.append("went on")
+            Event().wait(60)
+
+    with pytest.raises(KeyboardInterrupt):
+        go_on()
+    assert lost == [KeyboardInterrupt]
+    assert ended_by == ["started", "went on", "stopped"]
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
 
 
 def test_a_platform_whose_port_is_taken_starts_nothing(ended_by: list[str], tmp_path: Path) -> None:
