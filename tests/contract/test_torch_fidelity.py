@@ -34,9 +34,11 @@ from worker import model_cache
 from worker.audio.speech import detect_speech
 from worker.audio.windows import Window
 from worker.engines.base import Engine
+from worker.engines.torch import loading
 from worker.engines.torch.captured import Captured
 from worker.engines.torch.files import Ct2Tensors
 from worker.engines.torch.mel import LogMel, Sound
+from worker.engines.torch.model import TorchModel
 from worker.engines.torch.rules import Marks, Rules
 from worker.engines.torch.weights import read_network
 
@@ -272,8 +274,15 @@ def ct2(data: Path, engines: tuple[Engine, Engine]) -> Path:
     return model_cache.locate("demo", settings_of("torch", data))
 
 
-def test_a_later_pass_hears_its_window_from_its_own_frame_on(engines: tuple[Engine, Engine]) -> None:
-    model = engines[1]._whisper.model  # type: ignore[attr-defined]
+@pytest.fixture(scope="module")
+def model(ct2: Path, data: Path) -> Iterator[TorchModel]:
+    """The model by itself, in this process."""
+    made, _ = loading.load("demo", ct2, settings_of("torch", data), device="cpu", compute_type="float32", kept=32)
+    yield made
+    made.stop()
+
+
+def test_a_later_pass_hears_its_window_from_its_own_frame_on(model: TorchModel) -> None:
     window, rest = (Sound(windows_of("short")[0].samples[:160_000], model.n_mels) for _ in range(2))
     whole, later = model.encode([(window, 0), (window, 400)])
     rest.mel = torch.zeros(model.n_mels, 3000)
@@ -284,10 +293,10 @@ def test_a_later_pass_hears_its_window_from_its_own_frame_on(engines: tuple[Engi
 
 
 def test_what_a_graph_has_computed_is_taken_before_it_runs_again(
-    engines: tuple[Engine, Engine], monkeypatch: pytest.MonkeyPatch
+    model: TorchModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A GPU's graph writes its results where its last ones were; a CPU is made to forget them here."""
-    model, plain = engines[1]._whisper.model, Captured.__call__  # type: ignore[attr-defined]
+    plain = Captured.__call__
     first, second = (windows_of("long")[number].samples for number in range(2))
     (expected,) = model.encode([(Sound(first, model.n_mels), 0)])
     calls = 0

@@ -21,7 +21,7 @@ import demo
 from tests.contract.test_torch_fidelity import as_hugging_face, settings_of
 from transcription.errors import Fault, ModelUnavailable
 from worker import model_cache
-from worker.engines.torch import engine
+from worker.engines.torch import loading
 
 Damage = Callable[[Path], None]
 
@@ -52,6 +52,14 @@ def refused(directory: Path, data: Path, **update: Any) -> str:
         model_cache.load(str(directory), settings)
     assert (caught.value.fault, caught.value.retryable) == (Fault.PLATFORM, True)
     assert "\n" not in caught.value.message
+    return caught.value.message
+
+
+def refused_here(directory: Path, data: Path, **how: Any) -> str:
+    """The same for a card that there isn't, so that this process stands in for the model's own."""
+    settings = settings_of("torch", data, str(directory))
+    with pytest.raises(ModelUnavailable) as caught:
+        loading.load(str(directory), directory, settings, kept=32, **how)
     return caught.value.message
 
 
@@ -183,7 +191,7 @@ def test_a_card_that_torch_cannot_use_is_told_in_a_sentence(
     monkeypatch.setattr(torch.cuda, "init", init)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (7, 5))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "T4")
-    assert said in refused(whole, tmp_path, device="cuda", compute_type="bfloat16")
+    assert said in refused_here(whole, tmp_path, device="cuda", compute_type="bfloat16")
 
 
 def test_a_card_that_another_process_has_filled_is_told_with_its_free_memory(
@@ -194,6 +202,6 @@ def test_a_card_that_another_process_has_filled_is_told_with_its_free_memory(
 
     monkeypatch.setattr(torch.cuda, "init", lambda: None)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (100 << 20, 80 << 30))
-    monkeypatch.setattr(engine, "read_network", full)
-    said = refused(whole, tmp_path, device="cuda", compute_type="float16")
+    monkeypatch.setattr(loading, "read_network", full)
+    said = refused_here(whole, tmp_path, device="cuda", compute_type="float16")
     assert "doesn't fit: the GPU has 100 of 81920 MiB free; end what else uses it" in said

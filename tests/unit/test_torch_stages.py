@@ -7,14 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip("torch", reason="torch isn't installed: pip install 'murmuration[torch]'")
-
 from transcription.errors import EngineFailed
 from transcription.options import Decoding
 from worker.batcher import DeviceLost, Key
 from worker.engines.row import Attempt, Context, LanguageRow, Row
 from worker.engines.stages import BEST_OF, Stage
-from worker.engines.torch.slots import Asked
+from worker.engines.torch.asked import Asked
 from worker.engines.torch.stages import TorchStages
 
 LENGTH, START = 448, 50258
@@ -25,6 +23,7 @@ class Model:
 
     def __init__(self, device: str) -> None:
         self.device = device
+        self.working = True
         self.passes: list[tuple[Any, int]] = []
         self.asked: list[Asked] = []
 
@@ -38,7 +37,7 @@ class Model:
         raise RuntimeError("this is no model")
 
     def works(self) -> bool:
-        return False
+        return self.working
 
     def start_of(self, prompt: list[int]) -> int:
         return prompt.index(START)
@@ -121,9 +120,10 @@ def test_passes_are_encoded_together_from_where_each_begins_as_sounds() -> None:
     assert [one.encoding for one in rows] == ["encoded 0", "encoded 1", "encoded 2"]
 
 
-@pytest.mark.parametrize(("device", "failed"), [("cuda", DeviceLost), ("cpu", EngineFailed)])
-def test_a_card_that_the_model_says_computes_nothing_more_is_lost(device: str, failed: type[EngineFailed]) -> None:
-    stages, _ = made(device)
+@pytest.mark.parametrize(("working", "failed"), [(False, DeviceLost), (True, EngineFailed)])
+def test_a_device_that_the_model_says_computes_nothing_more_is_lost(working: bool, failed: type[EngineFailed]) -> None:
+    stages, model = made()
+    model.working = working
     rows = [row()]
     stages.compute(Key(Stage.ENCODE), rows)
     with pytest.raises(EngineFailed, match="this is no model") as caught:

@@ -92,10 +92,7 @@ class Stages:
 
     def _lost(self) -> bool:
         """Whether the GPU computes nothing more; asked twice, as an earlier error may be told to the first who asks."""
-        return self._whisper.model.device == "cuda" and not any(self._works() for _ in range(2))
-
-    def _works(self) -> bool:
-        return gpu.works()
+        return self._whisper.model.device == "cuda" and not any(gpu.works() for _ in range(2))
 
     def _encode(self, rows: Sequence[Row | LanguageRow]) -> list[Key | None]:
         known = [self._known(row) for row in rows]

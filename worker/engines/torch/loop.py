@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from transcription.errors import Stopped
+from worker.engines.torch.asked import Asked
 from worker.engines.torch.captured import filled, fitting
 from worker.engines.torch.graphs import Steps
-from worker.engines.torch.slots import FILLED, LENGTHS, Asked, Slots, Written
+from worker.engines.torch.slots import FILLED, LENGTHS, Slots, Written
 
 Made = TypeVar("Made")
 Encode = Callable[[Sequence[Any]], Sequence[Tensor]]

@@ -1,7 +1,6 @@
 """A Whisper model in torch that many threads use at once; the device's work is all one thread's."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -9,9 +8,11 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from transcription.errors import Stopped
+from transcription.media.audio import Samples
 from worker.engines.alignment import Alignment
 from worker.engines.torch.align import Attention as TextAttention
 from worker.engines.torch.align import aligned
+from worker.engines.torch.asked import Asked, Generated
 from worker.engines.torch.attention import quickest
 from worker.engines.torch.captured import Captured
 from worker.engines.torch.files import NotWhisper
@@ -21,17 +22,8 @@ from worker.engines.torch.loop import Loop
 from worker.engines.torch.mel import LogMel, Sound
 from worker.engines.torch.network import Network
 from worker.engines.torch.rules import Marks, Rules
-from worker.engines.torch.slots import FILLED, Asked, Slots
+from worker.engines.torch.slots import FILLED, Slots
 from worker.engines.torch.streams import own_stream
-
-
-@dataclass(frozen=True, slots=True)
-class Generated:
-    """What a window's decoding came to, named as in CTranslate2."""
-
-    sequences_ids: list[list[int]]
-    scores: list[float]
-    no_speech_prob: float
 
 
 class TorchModel:
@@ -53,6 +45,7 @@ class TorchModel:
         self.slots = slots
         self._network = network
         self._marks = marks_of(tokenizer, network.vocabulary)
+        self.start = self._marks.start
         self._rules = Rules(self._marks, suppressed, network.suppressed_first, str(network.device))
         with torch.inference_mode():
             self._attention = quickest(network, slots)
@@ -70,6 +63,10 @@ class TorchModel:
             stream=partial(own_stream, network.device),
             crowd=max(FILLED[-1], slots // 4),
         )
+
+    def sound(self, samples: Samples) -> Sound:
+        """A window as it is encoded, from mono samples, float32 at 16 kHz; what is beyond 30 s isn't heard."""
+        return Sound(samples, self.n_mels)
 
     def encode(self, sounds: Sequence[tuple[Sound, int]]) -> list[Tensor]:
         """Encode passes, each a window's sound from a frame on; shape (1, 1500, width) each."""
@@ -118,20 +115,9 @@ class TorchModel:
         """Take no more work, and end what there is with Stopped."""
         self._loop.close()
 
-    def unload_model(self) -> None:
-        """Give the memory back to the system."""
-        self._loop.close()
-        del self._network, self._rules, self._log_mel, self._attend, self._encoder
-        if self.device == "cuda":
-            torch.cuda.empty_cache()
-
     def figures(self) -> dict[int, dict[str, float]]:
         """How full the slots were: see `Loop.figures`."""
         return self._loop.figures()
-
-    def start_of(self, prompt: Sequence[int]) -> int:
-        """Where the transcript's start mark is in *prompt*."""
-        return list(prompt).index(self._marks.start)
 
     def _encode(self, sounds: Sequence[tuple[Sound, int]]) -> list[Tensor]:
         if new := list({id(sound): sound for sound, _ in sounds if sound.mel is None}.values()):

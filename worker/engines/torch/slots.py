@@ -1,11 +1,11 @@
 """Windows that are being written down together: static tensors of one size, and one step of all of them."""
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from worker.engines.torch.asked import Asked
 from worker.engines.torch.attention import Attention
 from worker.engines.torch.captured import Captured, filled, pinned
 from worker.engines.torch.network import TEXT_POSITIONS, Network
@@ -15,33 +15,8 @@ from worker.engines.torch.sdpa import attend
 LENGTHS = (64, 128, 256, TEXT_POSITIONS)
 """Sizes of what a step looks back on: it reads as much as the longest row needs."""
 
-
 FILLED = (1, 2, 4, 8)
 """Windows that are put into slots, or moved, at once."""
-
-LONG = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """
-    How to write a window down.
-
-    ``prompt`` ends with the token that the first one follows, ``start`` is where the transcript's start mark is in it.
-    Above ``temperature`` 0 as many texts as ``width`` are drawn, else so many beams are searched.
-    """
-
-    prompt: tuple[int, ...]
-    start: int
-    width: int
-    temperature: float
-    timed: bool
-    limit: int
-
-    @property
-    def begins(self) -> int:
-        """The first token that a step reads: long prompts are read at once up to their last one, short ones are not."""
-        return len(self.prompt) - 1 if len(self.prompt) > LONG else 0
 
 
 class Written(NamedTuple):

@@ -10,7 +10,7 @@ from worker.engines.encoders.kept import REMEMBERED
 from worker.engines.passes import text_tokens
 from worker.engines.row import LanguageRow, Row
 from worker.engines.stages import BEST_OF, Stage, Stages
-from worker.engines.torch.slots import Asked
+from worker.engines.torch.asked import Asked
 
 
 class OnDevice:
@@ -60,8 +60,9 @@ class TorchStages(Stages):
             passes.append((sound, 0 if isinstance(row, LanguageRow) else row.seek))
         return self._whisper.model.encode(passes)  # type: ignore[no-any-return]
 
-    def _works(self) -> bool:
-        return self._whisper.model.works()  # type: ignore[no-any-return]
+    def _lost(self) -> bool:
+        """Whether the process, or the GPU for it, computes nothing more; asked twice as elsewhere."""
+        return not any(self._whisper.model.works() for _ in range(2))
 
     def _together(self, rows: Sequence[Row] | Sequence[LanguageRow]) -> Any:
         return [row.encoding for row in rows]
