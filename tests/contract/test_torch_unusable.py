@@ -46,20 +46,13 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return scratch / "hugging"
 
 
-def refused(directory: Path, data: Path, **update: Any) -> str:
-    settings = settings_of("torch", data, str(directory)).model_copy(update=update)
-    with pytest.raises(ModelUnavailable) as caught:
-        model_cache.load(str(directory), settings)
-    assert (caught.value.fault, caught.value.retryable) == (Fault.PLATFORM, True)
-    assert "\n" not in caught.value.message
-    return caught.value.message
-
-
-def refused_here(directory: Path, data: Path, **how: Any) -> str:
-    """The same for a card that there isn't, so that this process stands in for the model's own."""
+def refused(directory: Path, data: Path, device: str = "cpu", compute_type: str = "float32") -> str:
+    """What is said of a model, or of a card that there isn't; this process stands in for the model's own."""
     settings = settings_of("torch", data, str(directory))
     with pytest.raises(ModelUnavailable) as caught:
-        loading.load(str(directory), directory, settings, kept=32, **how)
+        loading.load(str(directory), directory, settings, device=device, compute_type=compute_type, kept=32)
+    assert (caught.value.fault, caught.value.retryable) == (Fault.PLATFORM, True)
+    assert "\n" not in caught.value.message
     return caught.value.message
 
 
@@ -163,6 +156,15 @@ def test_a_directory_that_is_not_a_whole_whisper_is_refused(
     assert said in refused(directory, tmp_path)
 
 
+def test_what_a_model_s_own_process_refuses_is_said_in_the_same_words(whole: Path, tmp_path: Path) -> None:
+    directory = tmp_path / "model"
+    shutil.copytree(whole, directory)
+    cut(directory)
+    with pytest.raises(ModelUnavailable) as caught:
+        model_cache.load(str(directory), settings_of("torch", tmp_path, str(directory)))
+    assert caught.value.message == refused(directory, tmp_path)
+
+
 def test_the_directory_before_it_is_damaged_is_loaded(whole: Path, tmp_path: Path) -> None:
     loaded = model_cache.load(str(whole), settings_of("torch", tmp_path, str(whole)))
     assert loaded.device == "cpu"
@@ -191,7 +193,7 @@ def test_a_card_that_torch_cannot_use_is_told_in_a_sentence(
     monkeypatch.setattr(torch.cuda, "init", init)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (7, 5))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "T4")
-    assert said in refused_here(whole, tmp_path, device="cuda", compute_type="bfloat16")
+    assert said in refused(whole, tmp_path, device="cuda", compute_type="bfloat16")
 
 
 def test_a_card_that_another_process_has_filled_is_told_with_its_free_memory(
@@ -203,5 +205,5 @@ def test_a_card_that_another_process_has_filled_is_told_with_its_free_memory(
     monkeypatch.setattr(torch.cuda, "init", lambda: None)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (100 << 20, 80 << 30))
     monkeypatch.setattr(loading, "read_network", full)
-    said = refused_here(whole, tmp_path, device="cuda", compute_type="float16")
+    said = refused(whole, tmp_path, device="cuda", compute_type="float16")
     assert "doesn't fit: the GPU has 100 of 81920 MiB free; end what else uses it" in said

@@ -282,6 +282,49 @@ def test_errors_of_calls_and_of_the_encoder_are_their_callers_and_the_thread_liv
         loop.close()
 
 
+@pytest.mark.parametrize(
+    ("count", "batches"),
+    [
+        (2, [(4, 8), (1, 15)]),  # full: the first waits for three others; the fifth, alone, no longer than it did
+        (4, [(1, 2), (1, 3), (1, 4), (1, 5), (1, 9)]),  # there is room: each at once
+    ],
+)
+def test_while_slots_are_full_windows_wait_a_few_steps_to_be_encoded_together(
+    network: Network, count: int, batches: list[tuple[int, int]]
+) -> None:
+    steps, found, futures = 0, [], []
+
+    def encode(sounds: Any) -> list[Tensor]:
+        found.append((len(sounds), steps))
+        return [torch.zeros(1)] * len(sounds)
+
+    def made(beams: int, _: int) -> Slots:
+        slots = slots_of(network, count, beams)
+        step = slots.step
+
+        def stepped(rows: int, length: int, *, drawing: bool) -> None:
+            nonlocal steps
+            steps += 1
+            if steps in {2, 3, 4, 5, 9}:
+                futures.append(Future())
+                loop._sounds.append(("sound", futures[-1]))
+            step(rows, length, drawing=drawing)
+
+        slots.step = stepped  # type: ignore[method-assign]
+        return slots
+
+    loop = Loop(made, encode, stream=torch.inference_mode, crowd=8)
+    endless = replace(ASKED, width=1, timed=False, limit=30)
+    try:
+        for written in loop.write([sound_of(29)] * 2, [endless] * 2):
+            assert len(written.result(20)().tokens) == 30
+        assert len(loop.encode(["alone"])) == 1, "nobody is there to wait for"
+    finally:
+        loop.close()
+    assert [future.done() for future in futures] == [True] * 5
+    assert found[:-1] == batches
+
+
 def test_windows_for_which_there_is_no_memory_are_encoded_fewer_together_from_then_on(network: Network) -> None:
     held, room, batches = threading.Event(), 2, []
 

@@ -30,6 +30,9 @@ BEAMS = (1, 5, 10)
 PARTS = (1, 1, 2, 4, 8, 16, 32, 64)
 """Of the slots that there seems to be memory for; the second time idle ones are gone."""
 
+FULL, PATIENCE = 0.9, 6
+"""While so much of the slots is taken, windows that are too few for a batch wait so many steps for others."""
+
 log = structlog.get_logger("worker.torch")
 
 
@@ -139,7 +142,7 @@ class Loop:
         self._sounds: deque[tuple[Any, Future[Tensor]]] = deque()
         self._changed = threading.Condition()
         self._closed, self._idle_s = False, 0.0
-        self._at_once = FILLED[-1]
+        self._at_once, self._put_off = FILLED[-1], 0
         self._thread = threading.Thread(target=self._work, name="torch", daemon=True)
         self._thread.start()
 
@@ -217,7 +220,7 @@ class Loop:
             calls = [*self._calls]
             self._calls.clear()
             sounds = []
-            if self._sounds and sum(map(len, self._waiting.values())) < self._crowd:
+            if self._sounds and sum(map(len, self._waiting.values())) < self._crowd and self._is_due():
                 sounds = [self._sounds.popleft() for _ in range(filled(FILLED, min(len(self._sounds), self._at_once)))]
         for work, future in calls:
             try:
@@ -228,6 +231,16 @@ class Loop:
         if sounds:
             self._encode_all(sounds)
         return True
+
+    def _is_due(self) -> bool:
+        """Whether to encode what there is: a few windows cost the device more each than many do together."""
+        few = len(self._sounds) < self._at_once
+        full = any(
+            len(group.active) + len(self._waiting[beams]) >= FULL * group.slots.count
+            for beams, group in self._groups.items()
+        )
+        self._put_off = self._put_off + 1 if few and full and self._put_off < PATIENCE else 0
+        return not self._put_off
 
     def _encode_all(self, sounds: "Sequence[tuple[Any, Future[Tensor]]]") -> None:
         try:
