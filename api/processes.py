@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import NoReturn
 
@@ -87,7 +88,7 @@ class Processes:
         self._places = [_Place(listener) for listener in bound]
         self._argv = argv
         self._stop_s = stop_s
-        self._stopping = threading.Event()
+        self._stops: SimpleQueue[int] = SimpleQueue()
         self._life, self._parents_end = os.pipe()
 
     def run(self) -> int:
@@ -97,7 +98,7 @@ class Processes:
                 place.listener.listen(BACKLOG)
                 self._start(place)
             status = 0
-            while not self._stopping.wait(LOOK_S) and not status:
+            while not self._told_to_stop() and not status:
                 status = self._look(figures)
             self._stop()
         return status
@@ -140,10 +141,19 @@ class Processes:
             process.kill()
             process.wait()
 
+    def _told_to_stop(self) -> bool:
+        """Whether a signal comes within a while."""
+        try:
+            self._stops.get(timeout=LOOK_S)
+        except Empty:
+            return False
+        return True
+
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        def stop(_number: int, _: FrameType | None) -> None:
-            self._stopping.set()
+        def stop(number: int, _: FrameType | None) -> None:
+            # Not an event: what it interrupts may be holding that one's lock, and would never let it go.
+            self._stops.put(number)
 
         before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
         try:

@@ -7,8 +7,9 @@ docker-compose.yml runs it beside nginx, which has no figures of its own that sa
 """
 
 import signal
-import threading
+from contextlib import suppress
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Annotated
 
 import structlog
@@ -32,15 +33,18 @@ def main(
     """Show Prometheus what nginx saw, until it is stopped."""
     configure(level="INFO", style="json", service="edge-metrics")
     counts = {service: int(count) for service, _, count in (each.partition("=") for each in wanted or [])}
-    counted, source, stopped = EdgeMetrics(), Log(log), threading.Event()
+    counted, source, stops = EdgeMetrics(), Log(log), SimpleQueue[int]()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopped.set())
+        # Not an event: what a signal interrupts may be holding that one's lock, and would never let it go.
+        signal.signal(number, lambda number, _: stops.put(number))
     shown = registry(counted, status_url=status, through_url=through, wanted=counts)
     server, _ = start_http_server(port, registry=shown)
     structlog.get_logger().info("reading nginx's log", file=str(log), port=port)
-    while not stopped.wait(LOOK_S):
+    stopped = False
+    while not stopped:
+        with suppress(Empty):
+            stopped = bool(stops.get(timeout=LOOK_S))
         source.read(counted.count)
-    source.read(counted.count)
     server.shutdown()
 
 

@@ -11,6 +11,7 @@ import threading
 import time
 from itertools import cycle, islice
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -23,6 +24,7 @@ from murmur.backup.errors import BackupFailed
 from murmur.backup.offsite import Bucket
 from murmur.backup.schedule import Schedule
 from murmur.backup.verify import verify
+from murmur.cli.ledger import backup
 from murmur.cli.main import app as cli
 from tests.platform import eventually, ledger_binaries, running_ledger, stopped
 from tests.unit.test_encryption import key_file
@@ -197,6 +199,27 @@ def test_the_command_leaves_nothing_behind_when_it_is_interrupted(
         backup.kill()
     assert backup.returncode in {129, 130, 143}
     assert [path.name for path in tmp_path.iterdir()] == [".backup-lock"]
+
+
+def test_a_signal_in_a_destructor_which_python_loses_ends_the_command_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Destroyed:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGTERM)
+
+    lost: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda what: lost.append(what.exc_type))
+    monkeypatch.setattr(backup, "AGAIN_S", 0.01)
+    before = {number: signal.getsignal(number) for number in (*backup._ENDING, signal.SIGALRM)}
+    signal.signal(signal.SIGTERM, backup._end)
+    try:
+        Destroyed()
+        with pytest.raises(SystemExit, match="143"):
+            threading.Event().wait(60)
+        assert lost == [SystemExit]
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def test_scheduled_backups_are_copied_to_the_bucket_and_only_the_newest_are_kept(

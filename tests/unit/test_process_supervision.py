@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -105,3 +106,29 @@ def test_who_does_not_end_at_the_stop_is_killed(
     monkeypatch.setattr(process, "wait", lambda timeout=20: wait(timeout))
     each._stop()
     assert process.returncode == -signal.SIGKILL
+
+
+INTERRUPTED = """
+import os, signal, sys, threading
+from api import processes
+
+def look(frame, event, arg):
+    if frame.f_code is threading.Condition.wait.__code__:
+        return tell
+
+def tell(frame, event, arg):
+    sys.settrace(None)
+    signal.raise_signal(signal.SIGTERM)
+
+threading.Timer(1, os.kill, [os.getpid(), signal.SIGTERM]).start()
+bound = processes.listeners("127.0.0.1", 0, 1)
+parent = processes.Processes(bound, lambda *_: ["/bin/sh", "-c", "exec sleep 60"], stop_s=5)
+sys.settrace(look)
+sys.exit(parent.run())
+"""
+
+
+def test_a_signal_that_comes_while_the_parent_begins_to_wait_ends_it() -> None:
+    """Python's own waiting takes a lock, which whoever sets what is waited for takes, too; in the same thread."""
+    ran = subprocess.run([sys.executable, "-c", INTERRUPTED], timeout=60, check=False)
+    assert ran.returncode == 0

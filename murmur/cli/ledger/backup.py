@@ -32,6 +32,9 @@ app = typer.Typer(
 )
 
 STDIO = "-"
+AGAIN_S = 5.0
+"""After which a command that goes on is ended again: by then it would have cleared away."""
+
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -136,7 +139,14 @@ def _end(number: int, _: object) -> None:
     # A shell that is told to stop tells us too, so a second signal comes while the first one's end is under way.
     for other in _ENDING:
         signal.signal(other, signal.SIG_IGN)
-    sys.exit(128 + number)
+
+    def again(*_: object) -> None:
+        sys.exit(128 + number)
+
+    # Python loses what is raised while an object is destroyed or a weak reference called back.
+    signal.signal(signal.SIGALRM, again)
+    signal.setitimer(signal.ITIMER_REAL, AGAIN_S, AGAIN_S)
+    again()
 
 
 def _encryption(settings: Settings) -> FileEncryption:
