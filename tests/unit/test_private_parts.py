@@ -158,6 +158,8 @@ def test_faster_whisper_has_what_our_stages_call() -> None:
     assert parameters(WhisperModel.add_word_timestamps)[1:6] == [
         "segments", "tokenizer", "encoder_output", "num_frames", "prepend_punctuations",
     ]  # fmt: skip
+    assert "self.find_alignment(" in inspect.getsource(WhisperModel.add_word_timestamps)
+    assert parameters(WhisperModel.find_alignment)[1:3] == ["tokenizer", "text_tokens"]
     assert {"previous_tokens", "without_timestamps", "prefix", "hotwords"} < set(parameters(WhisperModel.get_prompt))
     for function in (get_compression_ratio, get_ctranslate2_storage, get_suppressed_tokens):
         assert callable(function)

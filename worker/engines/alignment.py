@@ -1,13 +1,17 @@
 """When each token was said: the decoder's attention to the sound as a path through tokens and time."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from faster_whisper.tokenizer import Tokenizer
 from numpy.lib.stride_tricks import sliding_window_view
 
 from worker.engines.row import Floats
 
 MEDIAN_WIDTH = 7
+STEPS_PER_SECOND = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,3 +60,37 @@ def path_through(cost: Floats) -> list[tuple[int, int]]:
         else:
             i, j = i - 1, j - 1
     return path[::-1]
+
+
+def words_of(alignment: Any, tokens: Sequence[int], tokenizer: Tokenizer) -> list[dict[str, Any]]:
+    """
+    The words that *tokens* spell, as faster-whisper's `find_alignment` tells them: with their tokens, times in seconds
+    from the window's start, and probabilities.
+
+    Args:
+        alignment: An `Alignment`, or CTranslate2's.
+        tokens: The text's, without times.
+    """
+    words, groups = tokenizer.split_to_word_tokens([*tokens, tokenizer.eot])
+    begins: list[float] = []
+    latest = None
+    for token, step in alignment.alignments:
+        if token != latest:
+            begins.append(step / STEPS_PER_SECOND)
+            latest = token
+    found = []
+    first = 0
+    for word, group in zip(words[:-1], groups[:-1], strict=True):
+        end = first + len(group)
+        chances = alignment.text_token_probs[first:end]
+        found.append(
+            {
+                "word": word,
+                "tokens": group,
+                "start": begins[first],
+                "end": begins[end],
+                "probability": sum(chances) / len(chances),
+            }
+        )
+        first = end
+    return found

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from enum import IntEnum
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from transcription.errors import EngineFailed
 from transcription.options import Decoding, Segmentation
 from worker.batcher import DeviceLost, Key, OutOfMemory
 from worker.engines import gpu, passes
+from worker.engines.alignment import words_of
 from worker.engines.encoders.base import Encoder
 from worker.engines.encoders.ctranslate2 import CTranslate2Encoder
 from worker.engines.encoders.kept import REMEMBERED, Encodings
@@ -300,9 +300,12 @@ class _Aligned(WhisperModel):  # type: ignore[misc]
     """faster-whisper's timing of words, over an alignment that was computed in a batch."""
 
     def __init__(self, whisper: WhisperModel, result: Any) -> None:
-        self.model = SimpleNamespace(align=lambda *_, **__: [result])
+        self._result = result
         self.frames_per_second = whisper.frames_per_second
-        self.tokens_per_second = whisper.tokens_per_second
+
+    def find_alignment(self, tokenizer: Tokenizer, text_tokens: list[list[int]], *_: Any) -> list[list[dict[str, Any]]]:
+        """The words of a row: faster-whisper's own takes a millisecond of Python for them."""
+        return [words_of(self._result, tokens, tokenizer) for tokens in text_tokens]
 
 
 def _suppressed(tokenizer: Tokenizer) -> list[int]:

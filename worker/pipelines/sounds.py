@@ -14,6 +14,9 @@ from transcription.settings import Settings
 from transcription.storage.verify import Verified
 from worker.leases import Held
 
+SPANS = 1024
+"""More than a worker has in work at once: none waits for another's."""
+
 
 class Sounds:
     """Gives the sound of what is claimed: from this host's scratch, or decoded into it, once whoever asks."""
@@ -24,6 +27,7 @@ class Sounds:
         encryption = file_encryption(settings)
         self._verify = Verified(blobs.set_aside, encryption)
         self._scratch = Scratch(settings.pcm_dir, encryption)
+        self._beside = ThreadPoolExecutor(SPANS, "verify")
 
     def of(self, held: Held, scratch: ExitStack) -> tuple[Recording, Draft | None]:
         """
@@ -61,22 +65,19 @@ class Sounds:
         path = self._blobs.fetch(sha256, progressed=lambda: touch_and_check(held))
         # Compared with its name while the sandbox decodes it, on another core: what is damaged is never used, whichever
         # of the two ends first.
-        with ThreadPoolExecutor(1, "verify") as beside:
-            verified = beside.submit(self._verify, path, sha256, progressed=lambda: touch_and_check(held))
-            try:
-                recording = self._decoder.decode(
-                    path,
-                    draft.file,
-                    progressed=held.touch,
-                    check=held.check,
-                    track=decoding.audio_track,
-                    language=decoding.language,
-                    channel=decoding.channel,
-                )
-            except Exception:
-                verified.result()  # damage is the reason of whatever the decoder met
-                raise
-            verified.result()
+        verified = self._beside.submit(self._verify, path, sha256, progressed=lambda: touch_and_check(held))
+        try:
+            recording = self._decoder.decode(
+                path,
+                draft.file,
+                progressed=held.touch,
+                check=held.check,
+                track=decoding.audio_track,
+                language=decoding.language,
+                channel=decoding.channel,
+            )
+        finally:
+            verified.result()  # damage is the reason of whatever the decoder met
         # It may have been cut while it was read; the file is read again only if it has changed.
         self._verify(path, sha256, progressed=lambda: touch_and_check(held))
         if decoding.normalize:
