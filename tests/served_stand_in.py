@@ -3,6 +3,7 @@
 import os
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 from weakref import WeakSet
 
@@ -66,11 +67,14 @@ class Model:
         return {1: {"alive": len(self._alive)}}
 
 
-def load(name: str, *_: Any, **how: Any) -> tuple[Model, Facts]:
+def load(name: str, directory: Path, *_: Any, **how: Any) -> tuple[Model, Facts]:
     if name == "none":
         raise ModelUnavailable("there is no such model")
     if name == "broken":
         raise OSError("the disk is gone")
+    if name == "endless":
+        (directory / "begun").touch()
+        threading.Event().wait(600)
     if name == "deadly":
         os._exit(6)
     assert how == {"kept": 5}

@@ -195,22 +195,34 @@ def test_an_answer_that_cannot_be_read_ends_it(own: ModelProcess, monkeypatch: p
     assert own._process.returncode == -signal.SIGKILL
 
 
-def test_ctrl_c_and_sigterm_are_the_workers(own: ModelProcess) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
+def test_signals_to_a_whole_group_are_the_workers(own: ModelProcess) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         os.kill(own._process.pid, number)
     assert own.works()
     assert generated(own, own.encode([(sound(own, 10), 0)])) == [(10.0, 10, 0)]
 
 
-def test_it_ends_with_its_worker_even_in_the_middle_of_a_call(directory: Path) -> None:
+IN_A_CALL = """
+model = started(directory)
+encoded = model.encode([(sound(model, 10), 0)])
+threading.Thread(target=generated, args=[model, encoded, "wait"]).start()
+"""
+WHILE_LOADING = """
+threading.Thread(target=started, args=[directory, "endless"]).start()
+eventually((directory / "begun").exists)
+"""
+
+
+@pytest.mark.parametrize("doing", [IN_A_CALL, WHILE_LOADING], ids=["call", "load"])
+def test_it_ends_with_its_worker_whatever_it_is_doing(directory: Path, doing: str) -> None:
     script = f"""
 import threading
 from pathlib import Path
-from tests.unit.test_torch_apart import generated, sound, started
-model = started(Path({str(directory)!r}))
-encoded = model.encode([(sound(model, 10), 0)])
-threading.Thread(target=generated, args=[model, encoded, "wait"]).start()
-print(model._process.pid, flush=True)
+import psutil
+from tests.unit.test_torch_apart import eventually, generated, sound, started
+directory = Path({str(directory)!r})
+{doing}
+print(psutil.Process().children()[0].pid, flush=True)
 """
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as worker:
         assert worker.stdout

@@ -19,17 +19,25 @@ import structlog
 from transcription.errors import ModelUnavailable, Stopped
 from transcription.observability.logs import configure
 from transcription.settings import Settings
+from worker.engines.torch.asked import Facts
 from worker.engines.torch.messages import receive, send
 
 log = structlog.get_logger("worker.torch")
 
 
+CALLERS = 256
+"""More than a worker has threads that ask for something."""
+
+GROUP = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+"""What a terminal sends to all of its processes: it is for the worker, which ends this one in its own time."""
+
+
 class Served:
     """A model, whose sounds and encodings are called by numbers."""
 
-    def __init__(self, model: Any) -> None:
-        """Serve *model*, a `TorchModel`."""
-        self._model = model
+    def __init__(self) -> None:
+        """Serve none before `load` is asked for."""
+        self._model: Any = None
         self._kept: dict[int, Any] = {}
 
     def drop(self, numbers: Sequence[int]) -> None:
@@ -38,13 +46,24 @@ class Served:
             self._kept.pop(number, None)
 
     def do(self, method: str, given: Sequence[Any]) -> Any:
-        """Have the model do *method*; the encodings that it takes are given first, as numbers."""
+        """Load a model, or have it do *method*; the encodings that it takes are given first, as numbers."""
+        if method == "load":
+            return self._load(*given)
         if method == "encode":
             return self._encode(*given)
         if given:
             numbers, *more = given
             given = [self._kept[number] for number in numbers], *more
         return getattr(self._model, method)(*given)
+
+    def _load(self, name: str, directory: Path, settings: Settings, how: dict[str, Any]) -> Facts:
+        configure(level=settings.log_level, style=settings.log_format, service="worker")
+        try:
+            from worker.engines.torch.loading import load  # noqa: PLC0415  torch takes seconds, and may be missing
+        except ImportError as error:
+            raise ModelUnavailable(f"the engine in torch can't be loaded: {error} (MURMUR_WORKER__ENGINE)") from error
+        self._model, facts = load(name, directory, settings, **how)
+        return facts
 
     def _encode(self, passes: Sequence[tuple[int, Any, int, int]]) -> None:
         """Encode passes: of each the sound's number, its samples if they are new, where it begins, its own number."""
@@ -56,43 +75,27 @@ class Served:
 
 
 def main() -> None:
-    """Load the model that the first request tells of, and answer requests until nobody can ask any more."""
-    for stop in (signal.SIGINT, signal.SIGTERM):  # they are for the worker, which ends this process in its own time
-        signal.signal(stop, signal.SIG_IGN)
-    connection = socket.socket(fileno=os.dup(0))
+    """Answer requests until nobody can ask any more, whatever is in work then."""
+    for number in GROUP:
+        signal.signal(number, signal.SIG_IGN)
     with suppress(EOFError, OSError):
-        _serve(connection, threading.Lock())
+        _serve(socket.socket(fileno=os.dup(0)))
     os._exit(0)
 
 
-def _serve(connection: socket.socket, sending: Any) -> None:
-    number, _, given, _ = receive(connection)
-    loaded, error = _tried(_load, *given)
-    model, facts = loaded or (None, None)
-    send(connection, (number, facts, error))
-    if not facts:
-        return
-    served = Served(model)
+def _serve(connection: socket.socket) -> None:
+    served, sending = Served(), threading.Lock()
 
     def answer(number: int, method: str, given: Sequence[Any]) -> None:
         value, error = _tried(served.do, method, given)
         with sending, suppress(OSError):  # who asked may be gone
             send(connection, (number, value, error))
 
-    pool = ThreadPoolExecutor(facts.callers + 1, thread_name_prefix="caller")  # at the end nobody waits for it
+    pool = ThreadPoolExecutor(CALLERS, thread_name_prefix="caller")
     while True:
         number, method, given, dropped = receive(connection)
         served.drop(dropped)
         pool.submit(answer, number, method, given)
-
-
-def _load(name: str, directory: Path, settings: Settings, how: dict[str, Any]) -> Any:
-    configure(level=settings.log_level, style=settings.log_format, service="worker")
-    try:
-        from worker.engines.torch.loading import load  # noqa: PLC0415  torch, which takes seconds and may be missing
-    except ImportError as error:
-        raise ModelUnavailable(f"the engine in torch can't be loaded: {error} (MURMUR_WORKER__ENGINE)") from error
-    return load(name, directory, settings, **how)
 
 
 def _tried(work: Callable[..., Any], *given: Any) -> tuple[Any, Exception | None]:
