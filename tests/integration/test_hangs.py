@@ -143,8 +143,8 @@ def test_span_that_breaks_the_device_is_named_at_once_and_the_process_ends_for_i
     client.new("b")
     with working(spans, Gate(takes_s=0.05), workers=2) as site:
         began = time.monotonic()
-        neighbour, _ = site.work(*["window"] * 1000)
-        broken, _ = site.work("fatal")
+        neighbour, _ = site.work(*["window"] * 1000, key=LANGUAGE)  # never in one batch with the other
+        broken, _ = site.work("fatal", key=LANGUAGE)
         eventually(lambda: ended, 20)
         assert time.monotonic() - began < LEASE.stall_s, "it isn't waited for as for one that hangs"
         assert set(ended) == {EXIT_HUNG}
