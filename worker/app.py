@@ -103,4 +103,5 @@ def _say_goodbye(**_: Any) -> None:
 
 register(app, lambda: _runtimes[0])
 control.install(lambda: _runtimes[0])
+gc.freeze()
 gc.enable()

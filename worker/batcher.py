@@ -230,7 +230,10 @@ class Batcher(Generic[Row]):
     def _put(self, entry: _Entry[Row], key: Key) -> None:
         entry.since = self.steps
         (self._light if entry.light else self._groups).setdefault(key, _Group()).add(entry)
-        self._filled.notify_all()
+        if self._executor.splits:
+            self._filled.notify_all()
+        else:  # one thread takes it, and the others would ask in vain
+            self._filled.notify()
 
     def _work(self, light: bool = False) -> None:
         while (batch := self._next(light)) is not None:
@@ -246,7 +249,8 @@ class Batcher(Generic[Row]):
                 self._running -= 1
                 self.steps += 1
                 self._come_out(entries)
-                self._filled.notify_all()
+                if self._executor.splits:  # its core is free for whoever waits, or to share what is left
+                    self._filled.notify_all()
 
     def _next(self, light: bool) -> tuple[Key, list[_Entry[Row]]] | None:
         queues = (self._light,) if light else (self._groups, self._light)

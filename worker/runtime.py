@@ -197,7 +197,11 @@ class WorkerRuntime:
             self._taken.pop(task_id, None)
         claim = held.claim
         with structlog.contextvars.bound_contextvars(
-            request_id=claim.request_id, computation=claim.computation, span=claim.index, token=claim.token
+            request_id=claim.request_id,
+            job_id=claim.job,
+            computation=claim.computation,
+            span=claim.index,
+            token=claim.token,
         ):
             try:
                 return self._runner.run(held)

@@ -60,7 +60,7 @@ row() {
 }
 
 if row prepare "$(left)"; then
-  for name in ${GPU_ROWS:-check torch bare_loop ct2 transformers platform long peers sizes kernels}; do
+  for name in ${GPU_ROWS:-check torch bare_loop ct2 transformers platform two_workers long peers sizes kernels}; do
     [ "$(left)" -gt 15 ] || { complain "no time left for $name and what follows"; break; }
     most=${GPU_ROW_SECONDS:-200}; [ "$(left)" -lt "$most" ] && most=$(left)
     echo "== $name ($(left) s left)"

@@ -118,9 +118,9 @@ def platform(model: Path, data: Path) -> Iterator[Transcribe]:
 
 @contextmanager
 def serving(
-    model: Path, data: Path, worker: Worker | None = None, *, device: str = "cpu", processes: int = 1
+    model: Path, data: Path, worker: Worker | None = None, *, device: str = "cpu", processes: int = 1, workers: int = 1
 ) -> Iterator[Client]:
-    """A client of a platform that runs as `murmur up` starts it, with so many *processes* of the API."""
+    """A client of a platform as `murmur up` starts it, with so many *processes* of the API and so many *workers*."""
     settings = Settings(
         model=str(model),
         device=device,  # type: ignore[arg-type]
@@ -129,7 +129,7 @@ def serving(
         worker=worker or Worker(),
         limits=Limits(max_memory_percent=100, min_free_disk_bytes=0),
     )
-    local = LocalPlatform(settings, PlatformConfig(port=free_port()), sink=_unheard, say=_unheard)
+    local = LocalPlatform(settings, PlatformConfig(workers, port=free_port()), sink=_unheard, say=_unheard)
     try:
         local.start()
         local.until_ready(60)

@@ -48,6 +48,9 @@ def test_who_logs_doesnt_wait_for_a_reader_and_every_line_is_there_at_the_end(un
     logs.write_directly()
     structlog.get_logger().info("after the end")
     lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert all(
+        line.keys() <= {"event", "level", "logger", "request_id", "service", "replica", "timestamp"} for line in lines
+    )
     assert [line["event"] for line in lines] == [*(f"line {number}" for number in range(50)), "after the end"]
     assert [line.get("request_id") for line in lines] == [*(f"r{number}" for number in range(50)), None]
 

@@ -141,6 +141,25 @@ def test_idle_threads_share_what_there_is() -> None:
     assert [len(batch) for batch in model.decoded()] == [2, 2]
 
 
+def test_a_row_wakes_one_thread_where_batches_arent_shared() -> None:
+    model = FakeModel(splits=False)
+    woken: list[str] = []
+    with running(model, workers=8) as batcher:
+        until(lambda: len(batcher._filled._waiters) == 8)  # type: ignore[attr-defined]
+        waited = batcher._filled.wait
+
+        def wait() -> None:
+            woken.append(threading.current_thread().name)
+            waited()
+
+        batcher._filled.wait = wait  # type: ignore[assignment,method-assign]
+        model.gate.set()
+        for number in range(4):
+            submit(batcher, Row(str(number))).result(10)
+            until(lambda: len(batcher._filled._waiters) == 8)  # type: ignore[attr-defined]
+    assert 4 <= len(woken) <= 8, "a row's two stages are two threads' at most"
+
+
 def test_owners_take_turns() -> None:
     model = FakeModel(splits=False)
     with running(model) as batcher:
@@ -378,15 +397,16 @@ def test_closing_ends_what_waits_with_stopped() -> None:
     rows=st.lists(
         st.tuples(st.sampled_from("abc"), st.sampled_from(["plain", "odd", "poison"]), st.integers(0, 3)), max_size=40
     ),
-    sizes=st.tuples(st.integers(1, 8), st.integers(1, 8)),
+    how=st.tuples(st.integers(1, 8), st.integers(1, 8), st.booleans()),
     workers=st.integers(1, 4),
     capacity=st.integers(1, 20),
     seed=st.integers(0, 99),
 )
 def test_every_row_is_answered_once_whatever_comes_together(
-    rows: list[tuple[str, str, int]], sizes: tuple[int, int], workers: int, capacity: int, seed: int
+    rows: list[tuple[str, str, int]], how: tuple[int, int, bool], workers: int, capacity: int, seed: int
 ) -> None:
-    model = FakeModel(batch=sizes[0], memory=sizes[1])
+    batch, memory, splits = how
+    model = FakeModel(batch=batch, memory=memory, splits=splits)
     model.gate.set()
     unwanted = random.Random(seed).sample(range(len(rows)), len(rows) // 4)
     with running(model, workers=workers, capacity=capacity) as batcher:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.engines.segmentation import TimedWord, cut
+from worker.engines.segmentation import TimedWord, cut, pieces_of_words
 
 
 def spoken(text: str, *, seconds_each: float = 0.4, pauses: dict[str, float] | None = None) -> list[TimedWord]:
@@ -102,3 +102,15 @@ def test_segments_cover_all_words_in_order(
     assert parts[-1].stop == len(words)
     assert all(before.stop == after.start for before, after in pairwise(parts))
     assert all(len(part) == 1 or words[part[-1]].end - words[part[0]].start <= longest_s for part in parts)
+
+
+def test_a_segments_tokens_are_those_of_its_words_with_the_marks_that_were_joined_to_them() -> None:
+    words = [{"word": " (Yes.)", "start": 0.1, "end": 0.5}, {"word": " No", "start": 2.0, "end": 2.5}]
+    piece = {"seek": 0, "start": 0.0, "end": 3.0, "tokens": [1, 2, 3, 4, 5, 6, 7], "words": words}
+    timed = [("", []), (" (Yes.)", [1, 2, 3, 4]), ("", []), (" No", [5, 6]), ("", [7])]
+    pieces = pieces_of_words(piece, [{"word": word, "tokens": tokens} for word, tokens in timed], keep_words=True)
+    assert [(one["start"], one["end"], one["tokens"]) for one in pieces] == [
+        (0.1, 0.5, [1, 2, 3, 4]),
+        (2.0, 2.5, [5, 6, 7]),
+    ]
+    assert [one["words"] for one in pieces] == [words[:1], words[1:]]

@@ -19,7 +19,7 @@ def runtime_of(**parts: Any) -> Any:
 
 def held(token: int) -> Any:
     """A span that was claimed; a job's span that was lost and claimed again has the name of before."""
-    return SimpleNamespace(claim=SimpleNamespace(request_id="r", computation="c", index=0, token=token))
+    return SimpleNamespace(claim=SimpleNamespace(request_id="r", job="j", computation="c", index=0, token=token))
 
 
 def test_two_spans_of_one_name_are_worked_on_one_after_the_other() -> None:

@@ -4,8 +4,10 @@ import atexit
 import contextvars
 import logging
 import queue
+from collections.abc import Callable
 from contextlib import suppress
 from logging.handlers import QueueHandler, QueueListener
+from typing import Any
 
 MOST_WAITING = 10_000
 """Lines that may wait; with more, whoever logs writes by itself, and waits as it would without a thread."""
@@ -37,7 +39,7 @@ class BackgroundHandler(QueueHandler):
             with suppress(queue.Full):
                 self._waiting.put_nowait(record)
                 return
-        self._handler.handle(record)
+        _write(self._handler.handle, record)
 
     def close(self) -> None:
         """Write what waits; lines that come later are written at once."""
@@ -54,5 +56,9 @@ class _Listener(QueueListener):
 
     def handle(self, record: logging.LogRecord) -> None:
         """Format and write a record with what its context knew: the request's id, for one."""
-        logged_in: contextvars.Context = record.__dict__.pop("logged_in")
-        logged_in.run(super().handle, record)
+        _write(super().handle, record)
+
+
+def _write(handle: Callable[[logging.LogRecord], Any], record: logging.LogRecord) -> None:
+    logged_in: contextvars.Context = record.__dict__.pop("logged_in")
+    logged_in.run(handle, record)

@@ -2,9 +2,8 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from typing import Any, NamedTuple
-
-from faster_whisper.tokenizer import Tokenizer
 
 LONGEST_S = 20.0
 PAUSE_S = 1.0
@@ -80,17 +79,22 @@ def _shortened(words: Sequence[TimedWord], part: range, longest_s: float) -> Ite
     yield from _shortened(words, range(at, part.stop), longest_s)
 
 
-def pieces_of_words(piece: dict[str, Any], tokenizer: Tokenizer, *, keep_words: bool) -> list[dict[str, Any]]:
+def pieces_of_words(
+    piece: dict[str, Any], timed: Sequence[dict[str, Any]], *, keep_words: bool
+) -> list[dict[str, Any]]:
     """
     Cut a window's one *piece*, as faster-whisper has it after its words were timed, into one for each segment.
 
     Args:
+        timed: The words that it was given for that, with their tokens; what was joined to its neighbour is empty.
         keep_words: Whether words' times were asked for, and not only needed here.
     """
     words = piece["words"]
     if not words:
         return [piece] if keep_words else [{name: value for name, value in piece.items() if name != "words"}]
-    ends = _token_ends(words, piece["tokens"], tokenizer)
+    spelt = accumulate(len(word["tokens"]) for word in timed)
+    ends = [end for word, end in zip(timed, spelt, strict=True) if word["word"]]
+    ends[-1] = len(piece["tokens"])
     pieces = []
     for part in cut([TimedWord(word["word"], word["start"], word["end"]) for word in words]):
         said = words[part.start : part.stop]
@@ -98,21 +102,3 @@ def pieces_of_words(piece: dict[str, Any], tokenizer: Tokenizer, *, keep_words: 
         cut_out = {"seek": piece["seek"], "start": said[0]["start"], "end": said[-1]["end"], "tokens": tokens}
         pieces.append(cut_out | ({"words": said} if keep_words else {}))
     return pieces
-
-
-def _token_ends(words: Sequence[dict[str, Any]], tokens: Sequence[int], tokenizer: Tokenizer) -> list[int]:
-    """Where in *tokens* each word ends. Punctuation was joined to its neighbours, so that texts are counted."""
-    texts, groups = tokenizer.split_to_word_tokens([*tokens, tokenizer.eot])
-    read = written = number = 0
-    group = 0
-    ends = []
-    for word in words:
-        written += len(word["word"])
-        while group < len(groups) - 1 and read < written:
-            read += len(texts[group])
-            number += len(groups[group])
-            group += 1
-        ends.append(number)
-    if ends:
-        ends[-1] = len(tokens)
-    return ends

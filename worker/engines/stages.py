@@ -252,11 +252,12 @@ class Stages:
                     if row.decoding.word_timestamps:
                         piece["words"] = []
                 continue
-            _Aligned(self._whisper, result).add_word_timestamps(
+            aligned = _Aligned(self._whisper, result)
+            aligned.add_word_timestamps(
                 [row.pieces], row.tokenizer, None, row.size, PREPENDED, APPENDED, last_speech_timestamp=0.0
             )
             if not row.timed:
-                row.pieces = pieces_of_words(row.pieces[0], row.tokenizer, keep_words=row.decoding.word_timestamps)
+                row.pieces = pieces_of_words(row.pieces[0], aligned.words, keep_words=row.decoding.word_timestamps)
             end = passes.unheard_from(row, started)
             if end is not None and end >= started + LEAST_REST:
                 row.seek = end
@@ -297,15 +298,21 @@ def _in_full(row: Row) -> Key:
 
 
 class _Aligned(WhisperModel):  # type: ignore[misc]
-    """faster-whisper's timing of words, over an alignment that was computed in a batch."""
+    """
+    faster-whisper's timing of words, over an alignment that was computed in a batch.
+
+    ``words`` are those that it timed, with their tokens; where one was joined to its neighbour it is left empty.
+    """
 
     def __init__(self, whisper: WhisperModel, result: Any) -> None:
         self._result = result
         self.frames_per_second = whisper.frames_per_second
+        self.words: list[dict[str, Any]] = []
 
     def find_alignment(self, tokenizer: Tokenizer, text_tokens: list[list[int]], *_: Any) -> list[list[dict[str, Any]]]:
         """The words of a row: faster-whisper's own takes a millisecond of Python for them."""
-        return [words_of(self._result, tokens, tokenizer) for tokens in text_tokens]
+        self.words = words_of(self._result, text_tokens[0], tokenizer)
+        return [self.words]
 
 
 def _suppressed(tokenizer: Tokenizer) -> list[int]:

@@ -22,6 +22,12 @@ class TextTokenizer(Tokenizer):  # type: ignore[misc]
         ids = [token for part in _MARK.split(text) for token in super(TextTokenizer, self).encode(part)]
         return [token for token in ids if token < self.eot]
 
+    def decode_with_timestamps(self, tokens: list[int]) -> str:
+        """The text of *tokens*; times, of which faster-whisper's own looks for each, are rare where words are cut."""
+        if max(tokens, default=0) < self.timestamp_begin:
+            return str(self.tokenizer.decode(tokens))
+        return str(super().decode_with_timestamps(tokens))
+
     def split_to_word_tokens(self, tokens: list[int]) -> tuple[list[str], list[list[int]]]:
         """The words that *tokens* spell, and the tokens of each."""
         split = self.split_tokens_on_spaces if self.task == self.translate else super().split_to_word_tokens

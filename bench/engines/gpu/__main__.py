@@ -8,7 +8,7 @@ from bench.engines.gpu.record import OUT
 ROWS = {
     "prepare": "scale", "check": "check", "kernels": "kernels", "torch": "ours", "long": "ours", "ct2": "ours",
     "sizes": "ours", "bare_loop": "bare_loop", "peers": "others", "transformers": "others",
-    "platform": "whole_platform",
+    "platform": "whole_platform", "two_workers": "whole_platform",
 }  # fmt: skip
 """The module of each; one that isn't asked for isn't imported, as it may need what isn't there."""
 

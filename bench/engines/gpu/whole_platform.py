@@ -1,4 +1,4 @@
-"""All of it, with many clients: HTTP, ledger, Celery, one worker. Clients are processes, as on other machines."""
+"""All of it, with many clients: HTTP, ledger, Celery, workers. Clients are processes, as on other machines."""
 
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -16,13 +16,24 @@ API_PROCESSES = 1 if TINY else 4
 
 def platform() -> None:
     """The platform with torch, every client with one job at a time."""
+    _platform("the platform", workers=1)
+
+
+def two_workers() -> None:
+    """The same with two workers on the card: each has Python for itself, and a model of its own."""
+    _platform("the platform, two workers", workers=2)
+
+
+def _platform(label: str, *, workers: int) -> None:
     size, given = SIZES[0], recordings(CLIPS, CLIP_S)
     clients = multiprocessing.get_context("forkserver")
     clients.set_forkserver_preload([__name__])
     worker = Worker(engine="torch")
     with (
-        tried("the platform", size=size, engine="torch"),
-        serving(model(size), WORK / "platform", worker, device=DEVICE, processes=API_PROCESSES) as first,
+        tried(label, size=size, engine="torch"),
+        serving(
+            model(size), WORK / "platform", worker, device=DEVICE, processes=API_PROCESSES, workers=workers
+        ) as first,
         ProcessPoolExecutor(AT_ONCE, mp_context=clients) as pool,
     ):
         url = str(first.url)
@@ -32,7 +43,7 @@ def platform() -> None:
 
         with ThreadPoolExecutor(AT_ONCE) as threads:
             list(threads.map(lambda clip: task(clip.path), given[: 2 * AT_ONCE]))
-        measured("the platform, words", task, given, AT_ONCE, size=size, engine="torch")
+        measured(f"{label}, words", task, given, AT_ONCE, size=size, engine="torch")
 
 
 def _transcribe(url: str, path: Path) -> str:

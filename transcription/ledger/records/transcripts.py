@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import fields
 from typing import Any
 
 import orjson
@@ -13,6 +13,13 @@ from transcription.options import Decoding
 from transcription.speakers import Diarized, Turn, attribute
 from transcription.transcript import Segment, Transcript, Word, merge
 
+_OF_WORDS = tuple(one.name for one in fields(Word) if one.name not in ("speaker", "overlap"))
+_OF_SEGMENTS = tuple(
+    one.name
+    for one in fields(Segment)
+    if one.name not in ("words", "language", "speaker", "overlap", "channel", "channel_name")
+)
+
 
 def windows(written: list[str]) -> tuple[Segment, ...]:
     """The segments of windows as they stand in the ledger."""
@@ -21,15 +28,14 @@ def windows(written: list[str]) -> tuple[Segment, ...]:
 
 def written(segments: Iterable[Segment]) -> str:
     """Segments as the ledger keeps them: whose they are is told when they are read."""
-    return orjson.dumps([_unattributed(asdict(one)) for one in segments]).decode()
+    return orjson.dumps([_unattributed(one) for one in segments]).decode()
 
 
-def _unattributed(raw: dict[str, Any]) -> dict[str, Any]:
-    for part in (raw, *(raw["words"] or ())):
-        del part["speaker"], part["overlap"]
-    del raw["channel"], raw["channel_name"]
-    if raw["language"] is None:  # APIs of earlier versions don't know it
-        del raw["language"]
+def _unattributed(heard: Segment) -> dict[str, Any]:
+    raw = {name: getattr(heard, name) for name in _OF_SEGMENTS}
+    raw["words"] = heard.words and [{name: getattr(word, name) for name in _OF_WORDS} for word in heard.words]
+    if heard.language is not None:  # APIs of earlier versions don't know it
+        raw["language"] = heard.language
     return raw
 
 

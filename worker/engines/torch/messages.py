@@ -3,7 +3,7 @@
 import pickle
 import socket
 import struct
-from typing import Any
+from typing import Any, BinaryIO
 
 
 def send(connection: socket.socket, message: Any) -> None:
@@ -24,9 +24,12 @@ def send(connection: socket.socket, message: Any) -> None:
         connection.sendall(view)
 
 
-def receive(connection: socket.socket) -> Any:
+def receive(connection: BinaryIO) -> Any:
     """
     Wait for the next message: one thread at a time, and only from a process of ours, since it is a pickle.
+
+    Args:
+        connection: The socket's buffered file, which mostly has all of a small message after one call.
 
     Raises:
         EOFError, OSError: nobody sends any more.
@@ -38,12 +41,8 @@ def receive(connection: socket.socket) -> Any:
     return pickle.loads(content, buffers=arrays)  # noqa: S301  see above
 
 
-def _exactly(connection: socket.socket, size: int) -> bytearray:
+def _exactly(connection: BinaryIO, size: int) -> bytearray:
     content = bytearray(size)
-    left = memoryview(content)
-    while left:
-        came = connection.recv_into(left)
-        if not came:
-            raise EOFError
-        left = left[came:]
+    if connection.readinto(content) != size:  # type: ignore[attr-defined]
+        raise EOFError
     return content

@@ -174,9 +174,9 @@ class ModelProcess:
 
     def _hear(self) -> None:
         """Hand out the answers until the process ends."""
-        with suppress(Exception):  # whatever it is, there is no way to go on
+        with suppress(Exception), self._connection.makefile("rb") as connection:  # whatever it is, it can't go on
             while True:
-                number, value, error = receive(self._connection)
+                number, value, error = receive(connection)
                 answer = self._answers.pop(number)
                 if error:
                     answer.set_exception(error)

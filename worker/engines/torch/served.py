@@ -4,6 +4,7 @@ The process that a model in torch lives in: requests come in, and go to the mode
 It ends with its connection, so that nothing of it is left however its worker ends.
 """
 
+import gc
 import os
 import signal
 import socket
@@ -63,6 +64,8 @@ class Served:
         except ImportError as error:
             raise ModelUnavailable(f"the engine in torch can't be loaded: {error} (MURMUR_WORKER__ENGINE)") from error
         self._model, facts = load(name, directory, settings, **how)
+        gc.collect()
+        gc.freeze()  # torch's objects stay: looking through them would hold the device up for a tenth of a second
         return facts
 
     def _encode(self, passes: Sequence[tuple[int, Any, int, int]]) -> None:
@@ -92,8 +95,9 @@ def _serve(connection: socket.socket) -> None:
             send(connection, (number, value, error))
 
     pool = ThreadPoolExecutor(CALLERS, thread_name_prefix="caller")
+    asked = connection.makefile("rb")
     while True:
-        number, method, given, dropped = receive(connection)
+        number, method, given, dropped = receive(asked)
         served.drop(dropped)
         pool.submit(answer, number, method, given)
 
