@@ -1,8 +1,9 @@
 """
 What the host does for a window beside the model: `python -m bench.engines.host --clips 64 --callers 1 8 48`.
 
-Recordings of 10 s (WAV, one window each) through the worker's own way: decoded in a sandboxed process, searched for
-speech, cut into windows, made into log-mel. The processor's time is that of all processes; a window's goal is 0.05 s.
+Recordings of 10 s (WAV, one window each) through the worker's own way: decoded (copied, as they are mono and 16 kHz),
+searched for speech, cut into windows, made into log-mel. The processor's time is that of all processes; a window's goal
+is 0.05 s.
 """
 
 import argparse

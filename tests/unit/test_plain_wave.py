@@ -9,11 +9,17 @@ from typing import Any
 
 import pytest
 
-from transcription.errors import InvalidAudio, TooLong
+from tests import sound
+from tests.unit.test_encryption import key_file
+from transcription.encryption.files import file_encryption
+from transcription.errors import InvalidAudio, Stopped, TooLong
+from transcription.media import plain
 from transcription.media.codecs import probe as codecs
+from transcription.media.codecs.decode import decode_into
+from transcription.media.decoder import Decoder
 from transcription.media.plain import wave
 from transcription.media.prober import Prober
-from transcription.settings import Limits, Settings
+from transcription.settings import Encryption, Limits, Settings
 
 LIMIT_S = 7200.0
 SOUND = b"".join(struct.pack("<h", value) for value in Random(1).choices(range(-9000, 9000), k=24_000))
@@ -118,3 +124,87 @@ def test_a_plain_recording_that_is_too_long_is_refused_as_any_other_one(prober: 
     path.write_bytes(wav(bytes(2 * 4000 * 90), rate=4000))
     with pytest.raises(TooLong):
         prober(path)
+
+
+def copied(tmp_path: Path, content: bytes, *, limit_s: float = LIMIT_S) -> tuple[dict[str, Any] | None, bytes]:
+    """What is told of a file whose samples are copied, and what was copied."""
+    (tmp_path / "a").write_bytes(content)
+    with (tmp_path / "a").open("rb") as source, (tmp_path / "b").open("w+b") as target:
+        report = plain.copy(source.fileno(), target.fileno(), max_duration_s=limit_s, moved=lambda: None)
+        target.seek(0)
+        return report, target.read()
+
+
+@pytest.mark.parametrize("samples", [100, 1023, 1024, 24_000, 1_600_001])
+def test_samples_as_they_are_heard_are_copied_as_the_codecs_decode_them(tmp_path: Path, samples: int) -> None:
+    report, written = copied(tmp_path, wav((SOUND * 67)[: 2 * samples]))
+    with (tmp_path / "a").open("rb") as source, (tmp_path / "c").open("w+b") as target:
+        decoded = decode_into(os.dup(source.fileno()), target.fileno(), limit_s=LIMIT_S)
+        assert report == decoded
+        target.seek(0)
+        assert written == target.read()
+
+
+@pytest.mark.parametrize(
+    "content", [wav(rate=8000), wav(channels=2), wav(bits=24), *QUESTIONABLE.values()], ids=lambda _: ""
+)
+def test_what_takes_a_codec_or_a_resampler_isnt_copied(tmp_path: Path, content: bytes) -> None:
+    assert copied(tmp_path, content) == (None, b"")
+
+
+def test_samples_that_are_too_long_arent_copied(tmp_path: Path) -> None:
+    assert copied(tmp_path, wav(), limit_s=1.4) == (None, b"")
+    assert copied(tmp_path, wav(), limit_s=1.5)[0]
+
+
+@pytest.fixture
+def decoder(tmp_path: Path) -> Iterator[Decoder]:
+    running = Decoder(Settings(data_dir=tmp_path, limits=Limits(max_duration_s=60)))
+    yield running
+    running.close()
+
+
+def test_a_plain_recording_is_decoded_without_a_process(decoder: Decoder, tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(wav())
+    recording = decoder.decode(tmp_path / "a", sound.empty(), language="de")
+    assert decoder._sandbox._zygote is None
+    assert (recording.size, recording.duration_s, recording.warnings) == (24_000, 1.5, ())
+    assert [(track.number, track.taken) for track in recording.tracks] == [(1, True)]
+    assert (recording[:24_000] * 32_768).astype("<i2").tobytes() == SOUND
+
+
+@pytest.mark.parametrize("asked", [{"track": "1"}, {"channel": 1}])
+def test_of_a_plain_recording_a_track_or_channel_that_is_asked_for_is_found_by_the_codecs(
+    decoder: Decoder, tmp_path: Path, asked: dict[str, Any]
+) -> None:
+    (tmp_path / "a").write_bytes(wav())
+    assert decoder.decode(tmp_path / "a", sound.empty(), **asked).size == 24_000
+    assert decoder._sandbox._zygote is not None
+
+
+def test_copying_ends_when_nobody_wants_it_and_says_how_far_it_is(decoder: Decoder, tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(wav())
+    told: list[str] = []
+    decoder.decode(tmp_path / "a", sound.empty(), progressed=lambda: told.append("moved"))
+    assert told == ["moved"]
+
+    def unwanted() -> None:
+        raise Stopped("nobody wants it")
+
+    with pytest.raises(Stopped):
+        decoder.decode(tmp_path / "a", sound.empty(), check=unwanted)
+
+
+def test_a_plain_recording_doesnt_lie_plain_on_an_encrypted_disk(tmp_path: Path) -> None:
+    keys = Encryption(key_file=str(key_file(tmp_path / "keys", "k1")), accept_plain=True)
+    settings = Settings(data_dir=tmp_path, encryption=keys)
+    (tmp_path / "a").write_bytes(wav())
+    decoder, target = Decoder(settings), sound.empty()
+    file_encryption(settings).begin(target)
+    try:
+        recording = decoder.decode(tmp_path / "a", target)
+    finally:
+        decoder.close()
+    assert (recording[:] * 32_768).astype("<i2").tobytes() == SOUND
+    target.seek(0)
+    assert SOUND[:64] not in target.read()

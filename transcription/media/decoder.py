@@ -4,13 +4,15 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from transcription.encryption.files import file_encryption
 from transcription.errors import BlobMissing, CorruptAudio
+from transcription.media import plain
 from transcription.media.audio import RATE
 from transcription.media.recording import Recording
 from transcription.media.sandbox import Sandbox
+from transcription.retry import classified
 from transcription.settings import Settings
 
 _FUNCTION = "transcription.media.codecs.decode:decode_into"
@@ -26,7 +28,7 @@ _SPARE_BYTES = 1 << 20
 
 
 class Decoder:
-    """Decodes, each file in a process of its own: there is no other way. Threads may share it."""
+    """Decodes, each file in a process of its own, but for samples that need no codec. Threads may share it."""
 
     def __init__(self, settings: Settings) -> None:
         self._limit_s = settings.limits.max_duration_s
@@ -76,21 +78,27 @@ class Decoder:
             TooLong: more than the platform takes.
             InvalidOption: no such track.
             DecoderFailed: it was killed, or no sample came for a minute.
+            DiskFull, ScratchFailed: a file couldn't be read or written.
         """
+        moving = _Growth(target.fileno(), progressed, check).moving
         with _opened(path) as source:
-            report = self._sandbox.run(
-                [source, target.fileno()],
-                cpu_s=_CPU_S + self._limit_s / _SLOWEST,
-                file_bytes=self._encryption.stored_size(int(self._limit_s * RATE * 2) + _SPARE_BYTES),
-                moving=_Growth(target.fileno(), progressed, check).moving,
-                silence_s=_SILENCE_S,
-                limit_s=self._limit_s,
-                track=track,
-                language=language,
-                channel=channel,
-                key=self._encryption.hex_key_of(source),
-                target_key=self._encryption.hex_key_of(target.fileno()),
-            )
+            keys = self._encryption.hex_key_of(source), self._encryption.hex_key_of(target.fileno())
+            asked = track is not None or channel is not None
+            report = None if asked or any(keys) else self._copied(source, target.fileno(), moving)
+            if report is None:
+                report = self._sandbox.run(
+                    [source, target.fileno()],
+                    cpu_s=_CPU_S + self._limit_s / _SLOWEST,
+                    file_bytes=self._encryption.stored_size(int(self._limit_s * RATE * 2) + _SPARE_BYTES),
+                    moving=moving,
+                    silence_s=_SILENCE_S,
+                    limit_s=self._limit_s,
+                    track=track,
+                    language=language,
+                    channel=channel,
+                    key=keys[0],
+                    target_key=keys[1],
+                )
         try:
             file, size = self._encryption.so_far(target)
             if not size:
@@ -99,6 +107,12 @@ class Decoder:
         except (KeyError, TypeError, ValueError) as error:
             # The file may have taken the process over.
             raise CorruptAudio(f"the decoder reports something impossible for this file ({error})"[:300]) from error
+
+    def _copied(self, source: int, target: int, moved: Callable[[], Any]) -> dict[str, Any] | None:
+        try:
+            return plain.copy(source, target, max_duration_s=self._limit_s, moved=moved)
+        except OSError as error:
+            raise classified(error) from error
 
 
 class _Growth:
