@@ -10,11 +10,11 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from tests.tiny_network import HEADS, IDS, MARKS, WIDTH
 from worker.engines.torch.asked import Asked
-from worker.engines.torch.attention import Attention, plain
-from worker.engines.torch.loop import Loop
-from worker.engines.torch.network import Network
-from worker.engines.torch.rules import Rules
-from worker.engines.torch.slots import Slots, Written
+from worker.engines.torch.device.attention import Attention, plain
+from worker.engines.torch.device.loop import Loop
+from worker.engines.torch.device.network import Network
+from worker.engines.torch.device.rules import Rules
+from worker.engines.torch.device.slots import Slots, Written
 
 NOT_FIRST, NEVER = (3, 30), (7, 31, 32, 33, 34, 35, 36, 37)
 START = (31, 32, 34)

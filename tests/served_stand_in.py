@@ -1,4 +1,4 @@
-"""The process of `worker.engines.torch.served` with a model that can be told what to do, and no torch."""
+"""The process of `worker.engines.torch.device.served` with a model that can be told what to do, and no torch."""
 
 import os
 import sys
@@ -10,8 +10,8 @@ from weakref import WeakSet
 import numpy as np
 
 from transcription.errors import ModelUnavailable, Stopped
-from worker.engines.torch import served
 from worker.engines.torch.asked import Facts, Generated
+from worker.engines.torch.device import served
 
 
 class Thing:
@@ -82,5 +82,5 @@ def load(name: str, directory: Path, *_: Any, **how: Any) -> tuple[Model, Facts]
 
 
 if __name__ == "__main__":
-    sys.modules["worker.engines.torch.loading"] = Thing(load=load)  # type: ignore[assignment]
+    sys.modules["worker.engines.torch.device.loading"] = Thing(load=load)  # type: ignore[assignment]
     served.main()

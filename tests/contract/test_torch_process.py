@@ -22,8 +22,9 @@ from transcription.errors import ModelUnavailable, Stopped
 from transcription.settings import Worker
 from worker.engines import choice
 from worker.engines.base import Engine
-from worker.engines.torch import engine, loading
-from worker.engines.torch.files import NotWhisper
+from worker.engines.torch import engine
+from worker.engines.torch.device import loading
+from worker.engines.torch.device.files import NotWhisper
 from worker.engines.torch.stages import TorchStages
 
 

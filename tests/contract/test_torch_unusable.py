@@ -21,7 +21,7 @@ import demo
 from tests.contract.test_torch_fidelity import as_hugging_face, settings_of
 from transcription.errors import Fault, ModelUnavailable
 from worker import model_cache
-from worker.engines.torch import loading
+from worker.engines.torch.device import loading
 
 Damage = Callable[[Path], None]
 

@@ -142,7 +142,7 @@ def test_what_torch_was_built_for_is_read_as_torch_says_it() -> None:
 
 
 def test_types_that_torch_computes_in_are_known_without_it() -> None:
-    weights = pytest.importorskip("worker.engines.torch.weights", reason="torch isn't installed")
+    weights = pytest.importorskip("worker.engines.torch.device.weights", reason="torch isn't installed")
     assert set(weights.DTYPES) == TORCH_TYPES
 
 

@@ -40,7 +40,7 @@ PLACES = {
     "transcription/ledger/broker.py": ("celery", "kombu"),
     "worker/consumer/celery_internals.py": ("celery", "kombu"),
     "worker/engines/stages.py": ("faster-whisper",),
-    "worker/engines/torch/captured.py": ("torch",),
+    "worker/engines/torch/device/captured.py": ("torch",),
 }
 """The one file for what we use of each package beyond its promise."""
 

@@ -11,7 +11,7 @@ import torch
 
 from tests.tiny_network import MARKS, WIDTH, tiny_network
 from worker.engines.alignment import cost_of
-from worker.engines.torch import align
+from worker.engines.torch.device import align
 
 START = [31, 32, 34]
 

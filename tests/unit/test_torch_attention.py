@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.backends import cuda
 from torch.nn.attention import SDPBackend
 
-from worker.engines.torch import attention, sdpa
-from worker.engines.torch.attention import FEW, Attention, _best, plain
+from worker.engines.torch.device import attention, sdpa
+from worker.engines.torch.device.attention import FEW, Attention, _best, plain
 
 TORCH = Path(sdpa.__file__).parent
 

@@ -13,10 +13,10 @@ pytest.importorskip("torch", reason="torch isn't installed: pip install 'murmura
 
 import torch
 
-from worker.engines.torch import captured as module
-from worker.engines.torch import graphs
-from worker.engines.torch.captured import FAILURES, PAUSE_S, Captured, captured
-from worker.engines.torch.graphs import Steps
+from worker.engines.torch.device import captured as module
+from worker.engines.torch.device import graphs
+from worker.engines.torch.device.captured import FAILURES, PAUSE_S, Captured, captured
+from worker.engines.torch.device.graphs import Steps
 
 
 class Graph:

@@ -22,10 +22,10 @@ from demo.weights import read_weights
 from tests.contract.test_torch_fidelity import as_hugging_face
 from tests.contract.test_torch_unusable import told
 from worker.engines.model_bin import ModelBin
-from worker.engines.torch.files import Ct2Tensors, NotWhisper, read_safetensors
-from worker.engines.torch.model import marks_of
-from worker.engines.torch.network import Network
-from worker.engines.torch.weights import DTYPES, read_network
+from worker.engines.torch.device.files import Ct2Tensors, NotWhisper, read_safetensors
+from worker.engines.torch.device.model import marks_of
+from worker.engines.torch.device.network import Network
+from worker.engines.torch.device.weights import DTYPES, read_network
 
 SIZE = 51865
 """Ids of a multilingual model."""

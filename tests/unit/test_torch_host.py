@@ -10,8 +10,8 @@ pytest.importorskip("torch", reason="torch isn't installed: pip install 'murmura
 
 import torch
 
-from worker.engines.torch import host
-from worker.engines.torch.host import sent
+from worker.engines.torch.device import host
+from worker.engines.torch.device.host import sent
 
 
 class Card:

@@ -10,7 +10,7 @@ pytest.importorskip("torch", reason="torch isn't installed: pip install 'murmura
 import torch
 
 from transcription.settings import Worker
-from worker.engines.torch.layout import TorchLayout, encoding_bytes, layout, slots_now
+from worker.engines.torch.device.layout import TorchLayout, encoding_bytes, layout, slots_now
 
 
 def large(device: str) -> Any:

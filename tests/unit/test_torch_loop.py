@@ -22,10 +22,10 @@ from tests.platform import eventually
 from tests.tiny_network import tiny_network
 from transcription.errors import Stopped
 from worker.engines.torch.asked import Asked
-from worker.engines.torch.layout import slot_bytes, slots_now
-from worker.engines.torch.loop import PARTS, Loop
-from worker.engines.torch.network import Network
-from worker.engines.torch.slots import Slots
+from worker.engines.torch.device.layout import slot_bytes, slots_now
+from worker.engines.torch.device.loop import PARTS, Loop
+from worker.engines.torch.device.network import Network
+from worker.engines.torch.device.slots import Slots
 
 ASKED = Asked(START, 0, 5, 0.0, True, 9)
 

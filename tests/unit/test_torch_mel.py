@@ -9,7 +9,7 @@ import torch
 from faster_whisper.feature_extractor import FeatureExtractor
 
 from transcription.media.audio import Samples
-from worker.engines.torch.mel import LogMel, Sound
+from worker.engines.torch.device.mel import LogMel, Sound
 
 SECOND = 16_000
 CPU = torch.device("cpu")

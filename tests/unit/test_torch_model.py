@@ -20,12 +20,12 @@ import demo
 from demo import SAMPLES
 from transcription.errors import Stopped
 from transcription.media.codecs.decode import decode
-from worker.engines.torch import graphs, host
 from worker.engines.torch.asked import Asked
-from worker.engines.torch.mel import Sound
-from worker.engines.torch.model import TorchModel
-from worker.engines.torch.network import Network
-from worker.engines.torch.weights import read_network
+from worker.engines.torch.device import graphs, host
+from worker.engines.torch.device.mel import Sound
+from worker.engines.torch.device.model import TorchModel
+from worker.engines.torch.device.network import Network
+from worker.engines.torch.device.weights import read_network
 
 ENGLISH_ONLY, MULTILINGUAL = 51_864, 51_865
 

@@ -20,10 +20,10 @@ from torch import Tensor
 from tests.plain_search import NOT_FIRST, START, Plainly, Wish, assert_alike, slots_of, sound_of, written_by
 from tests.tiny_network import IDS, MARKS, tiny_network
 from worker.engines.torch.asked import Asked
-from worker.engines.torch.graphs import Steps
-from worker.engines.torch.loop import BEAMS, Loop
-from worker.engines.torch.network import Network
-from worker.engines.torch.slots import Slots, Written
+from worker.engines.torch.device.graphs import Steps
+from worker.engines.torch.device.loop import BEAMS, Loop
+from worker.engines.torch.device.network import Network
+from worker.engines.torch.device.slots import Slots, Written
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ pytest.importorskip("torch", reason="torch isn't installed: pip install 'murmura
 
 import torch
 
-from worker.engines.torch import streams
-from worker.engines.torch.streams import own_stream
+from worker.engines.torch.device import streams
+from worker.engines.torch.device.streams import own_stream
 
 CARD = torch.device("cuda", 0)
 

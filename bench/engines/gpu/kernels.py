@@ -16,16 +16,16 @@ from torch.profiler import ProfilerActivity, profile
 from bench.engines.gpu.measurement import tried
 from bench.engines.gpu.record import OUT, say
 from bench.engines.gpu.scale import DEVICE, SIZES, model
-from worker.engines.torch.align import Attention as TextAttention
 from worker.engines.torch.asked import Asked
-from worker.engines.torch.attention import quickest
-from worker.engines.torch.graphs import Steps
-from worker.engines.torch.mel import LogMel, Sound
-from worker.engines.torch.model import marks_of
-from worker.engines.torch.network import Network
-from worker.engines.torch.rules import Rules
-from worker.engines.torch.slots import Slots
-from worker.engines.torch.weights import read_network
+from worker.engines.torch.device.align import Attention as TextAttention
+from worker.engines.torch.device.attention import quickest
+from worker.engines.torch.device.graphs import Steps
+from worker.engines.torch.device.mel import LogMel, Sound
+from worker.engines.torch.device.model import marks_of
+from worker.engines.torch.device.network import Network
+from worker.engines.torch.device.rules import Rules
+from worker.engines.torch.device.slots import Slots
+from worker.engines.torch.device.weights import read_network
 
 
 def kernels() -> None:

@@ -1,1 +1,1 @@
-"""Whisper in torch: NVIDIA's GPUs, and the CPU for tests."""
+"""Whisper in torch: NVIDIA's GPUs, and the CPU for tests. See README.md."""

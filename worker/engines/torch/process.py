@@ -29,7 +29,7 @@ from worker.engines.row import FRAMES
 from worker.engines.torch.asked import Asked, Facts, Generated
 from worker.engines.torch.messages import receive, send
 
-SERVED = "worker.engines.torch.served"
+SERVED = "worker.engines.torch.device.served"
 HOP = 160
 """Samples of a frame."""
 

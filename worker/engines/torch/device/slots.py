@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from worker.engines.torch.asked import Asked
-from worker.engines.torch.attention import Attention
-from worker.engines.torch.captured import Captured, filled, pinned
-from worker.engines.torch.network import TEXT_POSITIONS, Network
-from worker.engines.torch.rules import Marks, Rules
-from worker.engines.torch.sdpa import attend
+from worker.engines.torch.device.attention import Attention
+from worker.engines.torch.device.captured import Captured, filled, pinned
+from worker.engines.torch.device.network import TEXT_POSITIONS, Network
+from worker.engines.torch.device.rules import Marks, Rules
+from worker.engines.torch.device.sdpa import attend
 
 LENGTHS = (64, 128, 256, TEXT_POSITIONS)
 """Sizes of what a step looks back on: it reads as much as the longest row needs."""

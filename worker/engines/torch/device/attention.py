@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend
 
-from worker.engines.torch.captured import captured
-from worker.engines.torch.network import AUDIO_POSITIONS, Network
-from worker.engines.torch.sdpa import attend
-from worker.engines.torch.streams import own_stream
+from worker.engines.torch.device.captured import captured
+from worker.engines.torch.device.network import AUDIO_POSITIONS, Network
+from worker.engines.torch.device.sdpa import attend
+from worker.engines.torch.device.streams import own_stream
 
 Way = Callable[..., Tensor]
 """Of queries, keys, values, and a mask of (rows, 1, n, keys) or None."""
@@ -91,7 +91,7 @@ def _ways() -> dict[str, Way]:
         "products": _products,
     }
     try:
-        kernels = importlib.import_module("worker.engines.torch.kernels")
+        kernels = importlib.import_module("worker.engines.torch.device.kernels")
     except ImportError:  # Triton comes with torch for CUDA, but needn't
         return found
     for block, warps in ((64, 4), (128, 4), (128, 8), (64, 2)):

@@ -60,7 +60,7 @@ class Served:
     def _load(self, name: str, directory: Path, settings: Settings, how: dict[str, Any]) -> Facts:
         configure(level=settings.log_level, style=settings.log_format, service="worker")
         try:
-            from worker.engines.torch.loading import load  # noqa: PLC0415  torch takes seconds, and may be missing
+            from worker.engines.torch.device.loading import load  # noqa: PLC0415  torch takes seconds, and may be missing
         except ImportError as error:
             raise ModelUnavailable(f"the engine in torch can't be loaded: {error} (MURMUR_WORKER__ENGINE)") from error
         self._model, facts = load(name, directory, settings, **how)

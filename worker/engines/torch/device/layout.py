@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from transcription.settings import Worker
-from worker.engines.torch.network import AUDIO_POSITIONS, TEXT_POSITIONS, Network
+from worker.engines.torch.device.network import AUDIO_POSITIONS, TEXT_POSITIONS, Network
 
 MOST_SLOTS, LEAST_SLOTS, CPU_SLOTS = 64, 4, 4
 BATCH = 8

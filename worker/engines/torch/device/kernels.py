@@ -52,7 +52,7 @@ def few_queries(
     query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None, *, block: int = 128, warps: int = 4
 ) -> Tensor:
     """
-    Attend with at most 16 queries a row; see `worker.engines.torch.attention.Attention`.
+    Attend with at most 16 queries a row; see `worker.engines.torch.device.attention.Attention`.
 
     Args:
         mask: Added to the scores, shape (rows, 1, queries, keys).

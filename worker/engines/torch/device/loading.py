@@ -12,10 +12,10 @@ from transcription.errors import ModelUnavailable
 from transcription.observability.cores import available
 from transcription.settings import Settings
 from worker.engines.torch.asked import Facts
-from worker.engines.torch.files import NotWhisper
-from worker.engines.torch.layout import layout
-from worker.engines.torch.model import TorchModel, marks_of
-from worker.engines.torch.weights import DTYPES, read_network
+from worker.engines.torch.device.files import NotWhisper
+from worker.engines.torch.device.layout import layout
+from worker.engines.torch.device.model import TorchModel, marks_of
+from worker.engines.torch.device.weights import DTYPES, read_network
 
 SWITCH_S = 0.0001
 """For how long a thread keeps Python when another wants it, in place of Python's own 0.005."""

@@ -10,20 +10,20 @@ from torch import Tensor
 from transcription.errors import Stopped
 from transcription.media.audio import Samples
 from worker.engines.alignment import Alignment
-from worker.engines.torch.align import Attention as TextAttention
-from worker.engines.torch.align import aligned
 from worker.engines.torch.asked import Asked, Generated
-from worker.engines.torch.attention import quickest
-from worker.engines.torch.captured import Captured
-from worker.engines.torch.files import NotWhisper
-from worker.engines.torch.host import sent
-from worker.engines.torch.layout import slots_now
-from worker.engines.torch.loop import Loop
-from worker.engines.torch.mel import LogMel, Sound
-from worker.engines.torch.network import Network
-from worker.engines.torch.rules import Marks, Rules
-from worker.engines.torch.slots import FILLED, Slots
-from worker.engines.torch.streams import own_stream
+from worker.engines.torch.device.align import Attention as TextAttention
+from worker.engines.torch.device.align import aligned
+from worker.engines.torch.device.attention import quickest
+from worker.engines.torch.device.captured import Captured
+from worker.engines.torch.device.files import NotWhisper
+from worker.engines.torch.device.host import sent
+from worker.engines.torch.device.layout import slots_now
+from worker.engines.torch.device.loop import Loop
+from worker.engines.torch.device.mel import LogMel, Sound
+from worker.engines.torch.device.network import Network
+from worker.engines.torch.device.rules import Marks, Rules
+from worker.engines.torch.device.slots import FILLED, Slots
+from worker.engines.torch.device.streams import own_stream
 
 
 class TorchModel:

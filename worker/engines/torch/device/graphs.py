@@ -8,9 +8,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from worker.engines.torch.captured import Captures
-from worker.engines.torch.host import place_for, sent
-from worker.engines.torch.slots import Slots, Written
+from worker.engines.torch.device.captured import Captures
+from worker.engines.torch.device.host import place_for, sent
+from worker.engines.torch.device.slots import Slots, Written
 
 
 class Steps:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from worker.engines.torch.sdpa import attend
+from worker.engines.torch.device.sdpa import attend
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Queries, keys and values, shape (rows, heads, n, width of a head), to what is found, shaped as the queries."""

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from transcription.errors import Stopped
 from worker.engines.torch.asked import Asked
-from worker.engines.torch.captured import filled, fitting
-from worker.engines.torch.graphs import Steps
-from worker.engines.torch.slots import FILLED, LENGTHS, Slots, Written
+from worker.engines.torch.device.captured import filled, fitting
+from worker.engines.torch.device.graphs import Steps
+from worker.engines.torch.device.slots import FILLED, LENGTHS, Slots, Written
 
 Made = TypeVar("Made")
 Encode = Callable[[Sequence[Any]], Sequence[Tensor]]
@@ -315,7 +315,7 @@ class Loop:
 def _let_go(error: BaseException | None) -> None:
     """
     Empty the frames of *error*, which would hold what failed, slots for example, for as long as anybody has the error;
-    and memory of the host would be let go in that one's thread: see `worker.engines.torch.host`.
+    and memory of the host would be let go in that one's thread: see `worker.engines.torch.device.host`.
     """
     while error:
         clear_frames(error.__traceback__)

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from worker.engines.torch.files import Ct2Tensors, NotWhisper, read_safetensors
-from worker.engines.torch.network import (
+from worker.engines.torch.device.files import Ct2Tensors, NotWhisper, read_safetensors
+from worker.engines.torch.device.network import (
     AUDIO_POSITIONS,
     TEXT_POSITIONS,
     Cross,

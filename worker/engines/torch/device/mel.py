@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from transcription.media.audio import Samples
 from worker.engines.row import FRAMES
-from worker.engines.torch.captured import Captured, fitting, pinned
+from worker.engines.torch.device.captured import Captured, fitting, pinned
 
 SIZE, HOP, PADDING = 400, 160, 160
 LENGTH = FRAMES * HOP + SIZE
