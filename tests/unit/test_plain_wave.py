@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests import sound
+from tests import audio_files, sound
 from tests.unit.test_encryption import key_file
 from transcription.encryption.files import file_encryption
 from transcription.errors import InvalidAudio, Stopped, TooLong
@@ -25,13 +25,20 @@ LIMIT_S = 7200.0
 SOUND = b"".join(struct.pack("<h", value) for value in Random(1).choices(range(-9000, 9000), k=24_000))
 
 
-def wav(sound: bytes = SOUND, *, channels: int = 1, rate: int = 16_000, bits: int = 16, kind: int = 1) -> bytes:
-    align = channels * bits // 8
-    head = wave.HEAD.pack(
-        b"RIFF", 36 + len(sound), b"WAVE", b"fmt ", 16, kind, channels, rate, rate * align, align, bits, b"data",
-        len(sound),
-    )  # fmt: skip
-    return head + sound
+def wav(
+    sound: bytes = SOUND, *, channels: int = 1, rate: int = 16_000, bits: int = 16, kind: int = 1, between: bytes = b""
+) -> bytes:
+    align, size = channels * bits // 8, 36 + len(between) + len(sound)
+    head = wave.HEAD.pack(b"RIFF", size, b"WAVE", b"fmt ", 16, kind, channels, rate, rate * align, align, bits)
+    return head + between + wave.CHUNK.pack(b"data", len(sound)) + sound
+
+
+def chunk(name: bytes, content: bytes) -> bytes:
+    return wave.CHUNK.pack(name, len(content)) + content + bytes(len(content) % 2)
+
+
+WRITER = chunk(b"LIST", b"INFO" + chunk(b"ISFT", b"Lavf62.3.100\0"))
+"""Which program wrote it, as FFmpeg says it."""
 
 
 def looked_at(tmp_path: Path, content: bytes, *, limit_s: float = LIMIT_S) -> tuple[dict[str, Any] | None, Any]:
@@ -50,10 +57,12 @@ def looked_at(tmp_path: Path, content: bytes, *, limit_s: float = LIMIT_S) -> tu
 @pytest.mark.parametrize("channels", [1, 2])
 @pytest.mark.parametrize("rate", [8000, 11_025, 16_000, 44_100, 48_000, 192_000])
 @pytest.mark.parametrize("samples", [100, 20_001])
+@pytest.mark.parametrize("between", [b"", WRITER])
 def test_a_plain_recording_is_judged_as_the_codecs_judge_it(
-    tmp_path: Path, channels: int, rate: int, samples: int
+    tmp_path: Path, channels: int, rate: int, samples: int, between: bytes
 ) -> None:
-    plain, full = looked_at(tmp_path, wav((SOUND * 4)[: 2 * channels * samples], channels=channels, rate=rate))
+    content = wav((SOUND * 4)[: 2 * channels * samples], channels=channels, rate=rate, between=between)
+    plain, full = looked_at(tmp_path, content)
     assert plain == full
     assert plain is not None
 
@@ -78,7 +87,16 @@ QUESTIONABLE = {
     "floats": wav(kind=3, bits=32),
     "another codec's sound in samples": wav(SOUND[:5000] + b"\x72\xf8\x1f\x4e" + SOUND[5000:]),
     "DTS": wav(b"\xff\x1f\x00\xe8" + SOUND),
-    "a chunk between": wav()[:36] + b"LIST" + struct.pack("<I", 4) + b"INFO" + wav()[36:],
+    "a list of nothing": wav(between=chunk(b"LIST", b"INFO")),
+    "a title": wav(between=chunk(b"LIST", b"INFO" + chunk(b"INAM", b"title\0"))),
+    "a writer and a title": wav(
+        between=chunk(b"LIST", b"INFO" + chunk(b"ISFT", b"Lavf\0") + chunk(b"INAM", b"title\0"))
+    ),
+    "a list of other things": wav(between=chunk(b"LIST", b"adtl" + chunk(b"ISFT", b"Lavf\0"))),
+    "two lists": wav(between=WRITER + WRITER),
+    "another chunk between": wav(between=chunk(b"bext", b"INFO" + chunk(b"ISFT", b"Lavf\0"))),
+    "a list that ends nowhere": wav(between=WRITER[:20]),
+    "a writer with a long name": wav(between=chunk(b"LIST", b"INFO" + chunk(b"ISFT", b"x" * 2000))),
     "a rate of nothing": wav(rate=0),
     "big end first": b"RIFX" + wav()[4:],
 }
@@ -89,14 +107,17 @@ def test_of_what_leaves_a_question_it_cannot_tell(tmp_path: Path, name: str) -> 
     assert looked_at(tmp_path, QUESTIONABLE[name])[0] is None
 
 
-def changed(position: int, byte: int) -> bytes:
-    return wav()[:position] + bytes([byte]) + wav()[position + 1 :]
+def changed(content: bytes, position: int, byte: int) -> bytes:
+    return content[:position] + bytes([byte]) + content[position + 1 :]
 
 
-def test_whatever_is_changed_in_a_header_it_says_what_the_codecs_say_or_cannot_tell(tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", [wav(), wav(between=WRITER)], ids=["plain", "with a writer"])
+def test_whatever_is_changed_in_a_header_it_says_what_the_codecs_say_or_cannot_tell(
+    tmp_path: Path, content: bytes
+) -> None:
     random = Random(7)
-    changes = [(position, random.randrange(256)) for position in range(wave.HEAD.size) for _ in range(4)]
-    found = [looked_at(tmp_path, changed(*change)) for change in changes]
+    changes = [(position, random.randrange(256)) for position in range(len(content) - len(SOUND)) for _ in range(4)]
+    found = [looked_at(tmp_path, changed(content, *change)) for change in changes]
     assert [plain for plain, full in found if plain not in (None, full)] == []
     assert sum(plain is None for plain, _ in found) > 150  # nearly every byte counts
 
@@ -135,9 +156,12 @@ def copied(tmp_path: Path, content: bytes, *, limit_s: float = LIMIT_S) -> tuple
         return report, target.read()
 
 
+@pytest.mark.parametrize("between", [b"", WRITER])
 @pytest.mark.parametrize("samples", [100, 1023, 1024, 24_000, 1_600_001])
-def test_samples_as_they_are_heard_are_copied_as_the_codecs_decode_them(tmp_path: Path, samples: int) -> None:
-    report, written = copied(tmp_path, wav((SOUND * 67)[: 2 * samples]))
+def test_samples_as_they_are_heard_are_copied_as_the_codecs_decode_them(
+    tmp_path: Path, samples: int, between: bytes
+) -> None:
+    report, written = copied(tmp_path, wav((SOUND * 67)[: 2 * samples], between=between))
     with (tmp_path / "a").open("rb") as source, (tmp_path / "c").open("w+b") as target:
         decoded = decode_into(os.dup(source.fileno()), target.fileno(), limit_s=LIMIT_S)
         assert report == decoded
@@ -208,3 +232,12 @@ def test_a_plain_recording_doesnt_lie_plain_on_an_encrypted_disk(tmp_path: Path)
     assert (recording[:] * 32_768).astype("<i2").tobytes() == SOUND
     target.seek(0)
     assert SOUND[:64] not in target.read()
+
+
+def test_what_ffmpeg_itself_writes_is_plain(tmp_path: Path) -> None:
+    content = audio_files.encoded("wav", "pcm_s16le", seconds=2.0, rate=16_000)
+    plain, full = looked_at(tmp_path, content)
+    assert plain == full
+    assert b"ISFT" in content[:100]
+    assert plain is not None
+    assert copied(tmp_path, content)[0]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import av
@@ -121,10 +122,9 @@ class Frames:
 
     def _watch(self, packet: "Packet[Any]") -> None:
         """See how far the file is, and whether bytes were left out before *packet*."""
-        if packet.pts is not None and packet.time_base is not None:
-            self.seen_to = max(
-                self.seen_to, float((packet.pts + (packet.duration or 0)) * packet.time_base) - self.origin
-            )
+        pts, base = packet.pts, packet.time_base
+        if pts is not None and base is not None:
+            self.seen_to = max(self.seen_to, _seconds(pts + (packet.duration or 0), base) - self.origin)
         if packet.pos is None or not packet.size:
             return
         skipped = self._skipped(packet) if self._skips else packet.pos - self.read_to if self.read_to else 0
@@ -173,9 +173,10 @@ class Frames:
         return Placed(frame, self._time(frame), lost, lost_s)
 
     def _time(self, frame: AudioFrame) -> float | None:
-        if frame.pts is None or frame.time_base is None or (self._bare and not self._fixed):
+        pts, base = frame.pts, frame.time_base  # each look makes another fraction
+        if pts is None or base is None or (self._bare and not self._fixed):
             return None
-        return float(frame.pts * frame.time_base) - self.origin
+        return _seconds(pts, base) - self.origin
 
     def _lost_s(self, packet: "Packet[Any]") -> float | None:
         """What the bytes say is missing, where the stamps don't."""
@@ -191,6 +192,10 @@ class Frames:
         begin, clock_s = self._region
         stands_for = (position - begin) * self._good_s / self._good_bytes
         return max(0.0, stands_for - (self._clock_s - clock_s))
+
+
+def _seconds(stamp: int, base: Fraction) -> float:
+    return stamp * base.numerator / base.denominator
 
 
 def _start_of(container: InputContainer) -> float:

@@ -14,7 +14,6 @@ from typing import Any
 from transcription.media.audio import RATE
 from transcription.media.plain import flac, wave
 
-_AS_HEARD = {"codec": "pcm_s16le", "sample_rate": RATE, "channels": 1}
 _PIECE = 1 << 22
 _LOOKS = {b"RIFF": wave.look, b"fLaC": flac.look}
 
@@ -42,15 +41,15 @@ def copy(source: int, target: int, *, max_duration_s: float, moved: Callable[[],
     Raises:
         OSError: it can't be read or written.
     """
-    found = look(source, max_duration_s=max_duration_s)
-    if found is None or found["streams"] != (_AS_HEARD,):
+    held = wave.held(source, max_duration_s=max_duration_s)
+    if held is None or (held.rate, held.channels) != (RATE, 1):
         return None
     size = 0
-    while piece := os.pread(source, _PIECE, wave.HEAD.size + size):
+    while piece := os.pread(source, _PIECE, held.begin + size):
         size += len(piece)
         rest = memoryview(piece)
         while rest:
             rest = rest[os.write(target, rest) :]
         moved()
-    (track,) = found["tracks"]
+    (track,) = held.described()["tracks"]
     return {"samples": size // 2, "holes": [], "warnings": [], "tracks": [{**track, "taken": True}], "same_as": None}
