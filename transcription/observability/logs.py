@@ -15,8 +15,8 @@ from transcription.observability.background_log import BackgroundHandler
 _SILENT = ("uvicorn.access",)
 # Who writes stands before each line; Celery's data and uvicorn's colours say what the line already tells.
 _OBVIOUS = frozenset(("service", "replica", "logger", "data", "request_id", "traceparent", "color_message"))
-# How a task ended is told with what it was about by us, and by Celery once more.
-_LESS = ("python_multipart", "asyncio", "httpx", "httpcore", "celery.app.trace")
+# That a task began, and how it ended, is told by us with what it was about, and by Celery once more.
+_LESS = ("python_multipart", "asyncio", "httpx", "httpcore", "celery.app.trace", "celery.worker.strategy")
 
 
 def configure(
