@@ -2,8 +2,8 @@
 
 import torch
 
+from worker.engines.marks import Marks
 from worker.engines.torch.device.network import TEXT_POSITIONS, Cross, Decoder, Encoder, Layer, Linear, Network, Norm
-from worker.engines.torch.device.rules import Marks
 
 # The tensors are tiny: threads would only wait for each other.
 torch.set_num_threads(1)

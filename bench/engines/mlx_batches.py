@@ -31,10 +31,10 @@ from transcription.settings import Mlx  # noqa: E402
 from transcription.spans import windows  # noqa: E402
 from worker.audio.speech import detect_speech  # noqa: E402
 from worker.audio.windows import Window  # noqa: E402
+from worker.engines.marks import LATEST_FIRST_TIMESTAMP  # noqa: E402
 from worker.engines.mlx.engine import MlxWhisper  # noqa: E402
 from worker.engines.mlx.model import MlxModel  # noqa: E402
 from worker.engines.row import Floats  # noqa: E402
-from worker.engines.stages import LATEST_FIRST_TIMESTAMP  # noqa: E402
 
 
 def main() -> None:

@@ -34,12 +34,13 @@ from worker import model_cache
 from worker.audio.speech import detect_speech
 from worker.audio.windows import Window
 from worker.engines.base import Engine
+from worker.engines.marks import Marks
 from worker.engines.torch.device import loading
 from worker.engines.torch.device.captured import Captured
 from worker.engines.torch.device.files import Ct2Tensors
 from worker.engines.torch.device.mel import LogMel, Sound
 from worker.engines.torch.device.model import TorchModel
-from worker.engines.torch.device.rules import Marks, Rules
+from worker.engines.torch.device.rules import Rules
 from worker.engines.torch.device.weights import read_network
 
 WINDOWS_OF = {"short": 1, "german": 1, "long": 2}

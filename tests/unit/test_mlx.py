@@ -14,9 +14,10 @@ import demo  # noqa: E402
 from transcription.errors import ModelUnavailable  # noqa: E402
 from transcription.settings import Settings  # noqa: E402
 from worker.engines.alignment import path_through  # noqa: E402
+from worker.engines.marks import Marks  # noqa: E402
 from worker.engines.mlx import weights  # noqa: E402
 from worker.engines.mlx.engine import locate, open_model  # noqa: E402
-from worker.engines.mlx.search import Marks, _Grammar, write  # noqa: E402
+from worker.engines.mlx.search import _Grammar, write  # noqa: E402
 from worker.engines.mlx.thread import owner  # noqa: E402
 
 END, START, NO_SPEECH, TIMES = 10, 11, 12, 20

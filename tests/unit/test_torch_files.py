@@ -11,24 +11,18 @@ import pytest
 pytest.importorskip("torch", reason="torch isn't installed: pip install 'murmuration[torch]'")
 pytest.importorskip("safetensors", reason="safetensors isn't installed: pip install 'murmuration[torch]'")
 
-import tokenizers
 import torch
 from safetensors.torch import save_file
 
 import demo
 from demo.ct2 import write_ct2
-from demo.tokenizer import tokenizer_json
 from demo.weights import read_weights
 from tests.contract.test_torch_fidelity import as_hugging_face
 from tests.contract.test_torch_unusable import told
 from worker.engines.model_bin import ModelBin
-from worker.engines.torch.device.files import Ct2Tensors, NotWhisper, read_safetensors
-from worker.engines.torch.device.model import marks_of
+from worker.engines.torch.device.files import Ct2Tensors, read_safetensors
 from worker.engines.torch.device.network import Network
 from worker.engines.torch.device.weights import DTYPES, read_network
-
-SIZE = 51865
-"""Ids of a multilingual model."""
 
 WEIGHT = "encoder/layer_0/ffn/linear_0/weight"
 
@@ -93,24 +87,3 @@ def test_what_hugging_face_tells_is_heeded(published: Path, tmp_path: Path) -> N
 def test_all_of_a_network_is_of_the_type_that_is_asked_for(published: Path, tmp_path: Path, kind: str) -> None:
     network = read(published, tmp_path, kind)
     assert network.decoder.padded.dtype == network.encoder.positions.dtype == network.dtype == DTYPES[kind]
-
-
-def words(**renamed: str) -> Any:
-    """The demo's tokenizer, some marks of which have another name."""
-    text = json.dumps(tokenizer_json(read_weights().tokens))
-    for name, other in renamed.items():
-        assert f"<|{name}|>" in text
-        text = text.replace(f"<|{name}|>", f"<|{other}|>")
-    return tokenizers.Tokenizer.from_str(text)
-
-
-def test_the_mark_of_silence_has_two_names() -> None:
-    assert marks_of(words(nospeech="nocaptions"), SIZE) == marks_of(words(), SIZE)
-    with pytest.raises(NotWhisper, match=r"has no <\|nospeech\|>"):
-        marks_of(words(nospeech="silence"), SIZE)
-
-
-def test_a_tokenizer_of_a_larger_model_is_refused() -> None:
-    marks = marks_of(words(), SIZE)
-    with pytest.raises(NotWhisper, match=f"but the model knows only {marks.timestamps - 1} ids"):
-        marks_of(words(), marks.timestamps - 1)

@@ -19,6 +19,7 @@ from worker.engines.alignment import words_of
 from worker.engines.encoders.base import Encoder
 from worker.engines.encoders.ctranslate2 import CTranslate2Encoder
 from worker.engines.encoders.kept import REMEMBERED, Encodings
+from worker.engines.marks import LATEST_FIRST_TIMESTAMP
 from worker.engines.row import FRAMES, Attempt, Floats, LanguageRow, Row, best, untouched_on_error
 from worker.engines.segmentation import pieces_of_words
 
@@ -28,9 +29,6 @@ LEAST_REST = 20
 
 MAX_PASSES = 32
 """Passes over one window, after which its rest is left out: 30 s of speech take a few."""
-
-LATEST_FIRST_TIMESTAMP = 50
-"""In steps of 20 ms: the first segment of a window begins in its first second."""
 
 PREPENDED = "\"'“¿([{-"
 APPENDED = "\"'.。,，!！?？:：”)]}、"

@@ -7,7 +7,7 @@ import mlx.core as mx
 import numpy as np
 
 from worker.engines.alignment import Alignment, cost_of, path_through
-from worker.engines.mlx.search import Marks
+from worker.engines.marks import Marks
 
 
 def align(

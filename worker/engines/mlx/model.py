@@ -7,12 +7,12 @@ from typing import Any
 
 import mlx.core as mx
 import numpy as np
-from tokenizers import Tokenizer
 
 from transcription.settings import Mlx
 from worker.engines.alignment import Alignment
+from worker.engines.marks import marks_of
 from worker.engines.mlx.align import align
-from worker.engines.mlx.search import Marks, Written, write
+from worker.engines.mlx.search import Written, write
 from worker.engines.mlx.thread import owner
 from worker.engines.mlx.weights import read_network, read_tokenizer
 from worker.engines.row import Floats
@@ -48,7 +48,7 @@ class MlxModel:
         dims = self._network.dims
         self.n_mels, self.is_multilingual = int(dims.n_mels), int(dims.n_vocab) >= 51865
         self.hf_tokenizer = read_tokenizer(directory, dims.n_vocab)
-        self._marks = _marks(self.hf_tokenizer, dims.n_vocab)
+        self._marks = marks_of(self.hf_tokenizer, dims.n_vocab)
 
     def encode(self, features: Any, *, to_cpu: bool = True) -> Floats:  # noqa: ARG002
         """Encode log-mel windows, shape (rows, mels, 3000); shape (rows, 1500, width), in the host's memory."""
@@ -95,7 +95,7 @@ class MlxModel:
 
     @property
     def _languages(self) -> range:
-        return range(self._marks.start + 1, _identifier(self.hf_tokenizer, "translate"))
+        return range(self._marks.start + 1, self.hf_tokenizer.token_to_id("<|translate|>") or 0)
 
     def _sound(self, encoded: Floats) -> mx.array:
         return mx.array(encoded).astype(self._network.encoder.conv1.weight.dtype)
@@ -127,17 +127,3 @@ def _load(directory: Path, device: str, compute_type: str, limits: Mlx) -> Any:
     if limits.memory_bytes:
         mx.set_memory_limit(limits.memory_bytes)
     return read_network(directory, compute_type)
-
-
-def _marks(tokenizer: Tokenizer, size: int) -> Marks:
-    return Marks(
-        size=size,
-        end=_identifier(tokenizer, "endoftext"),
-        start=_identifier(tokenizer, "startoftranscript"),
-        no_speech=_identifier(tokenizer, "nospeech") or _identifier(tokenizer, "nocaptions"),
-        timestamps=_identifier(tokenizer, "notimestamps") + 1,
-    )
-
-
-def _identifier(tokenizer: Tokenizer, word: str) -> int:
-    return tokenizer.token_to_id(f"<|{word}|>") or 0

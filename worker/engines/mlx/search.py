@@ -8,16 +8,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-
-@dataclass(frozen=True, slots=True)
-class Marks:
-    """The ids that mean something to the search; from ``timestamps`` on every id is a time."""
-
-    size: int
-    end: int
-    start: int
-    no_speech: int
-    timestamps: int
+from worker.engines.marks import Marks
 
 
 @dataclass(frozen=True, slots=True)

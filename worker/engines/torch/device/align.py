@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from worker.engines.alignment import MEDIAN_WIDTH, Alignment, path_through
+from worker.engines.marks import Marks
 from worker.engines.torch.device.captured import Captured, fitting, pinned
 from worker.engines.torch.device.network import TEXT_POSITIONS, Network
-from worker.engines.torch.device.rules import Marks
 from worker.engines.torch.device.sdpa import attend
 
 ROWS = (1, 2, 4, 8)

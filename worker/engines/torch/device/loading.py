@@ -11,10 +11,11 @@ from tokenizers import Tokenizer
 from transcription.errors import ModelUnavailable
 from transcription.observability.cores import available
 from transcription.settings import Settings
+from worker.engines.marks import marks_of
 from worker.engines.torch.asked import Facts
 from worker.engines.torch.device.files import NotWhisper
 from worker.engines.torch.device.layout import layout
-from worker.engines.torch.device.model import TorchModel, marks_of
+from worker.engines.torch.device.model import TorchModel
 from worker.engines.torch.device.weights import DTYPES, read_network
 
 SWITCH_S = 0.0001

@@ -10,18 +10,18 @@ from torch import Tensor
 from transcription.errors import Stopped
 from transcription.media.audio import Samples
 from worker.engines.alignment import Alignment
+from worker.engines.marks import marks_of
 from worker.engines.torch.asked import Asked, Generated
 from worker.engines.torch.device.align import Attention as TextAttention
 from worker.engines.torch.device.align import aligned
 from worker.engines.torch.device.attention import quickest
 from worker.engines.torch.device.captured import Captured
-from worker.engines.torch.device.files import NotWhisper
 from worker.engines.torch.device.host import sent
 from worker.engines.torch.device.layout import slots_now
 from worker.engines.torch.device.loop import Loop
 from worker.engines.torch.device.mel import LogMel, Sound
 from worker.engines.torch.device.network import Network
-from worker.engines.torch.device.rules import Marks, Rules
+from worker.engines.torch.device.rules import Rules
 from worker.engines.torch.device.slots import FILLED, Slots
 from worker.engines.torch.device.streams import own_stream
 
@@ -141,24 +141,3 @@ class TorchModel:
     def _make_slots(self, beams: int, part: int) -> Slots:
         count = max(1, slots_now(self._network, beams, self.slots) // part)
         return Slots(self._network, self._marks, self._rules, self._attention, count=count, beams=beams)
-
-
-def marks_of(tokenizer: Tokenizer, size: int) -> Marks:
-    """The ids of the marks in *tokenizer*, whose model knows *size* ids. NotWhisper: it isn't that model's."""
-
-    def identifier(*words: str) -> int:
-        found = [tokenizer.token_to_id(f"<|{word}|>") for word in words]
-        known = next((int(number) for number in found if number is not None), None)
-        if known is None:
-            raise NotWhisper(f"its tokenizer.json has no <|{words[0]}|>: it isn't Whisper's")
-        if known >= size:
-            raise NotWhisper(f"its tokenizer.json has {known} for <|{words[0]}|>, but the model knows only {size} ids")
-        return known
-
-    return Marks(
-        size=size,
-        end=identifier("endoftext"),
-        start=identifier("startoftranscript"),
-        no_speech=identifier("nospeech", "nocaptions"),
-        timestamps=identifier("notimestamps") + 1,
-    )

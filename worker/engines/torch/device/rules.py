@@ -1,23 +1,9 @@
 """What may come next: Whisper's rules of times and suppressed ids, for all rows at once, on the device."""
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
-LATEST_FIRST_TIMESTAMP = 50
-"""In steps of 20 ms: the first segment of a window begins in its first second."""
-
-
-@dataclass(frozen=True, slots=True)
-class Marks:
-    """The ids that mean something to the search; from ``timestamps`` on every id is a time."""
-
-    size: int
-    end: int
-    start: int
-    no_speech: int
-    timestamps: int
+from worker.engines.marks import LATEST_FIRST_TIMESTAMP, Marks
 
 
 class Rules:

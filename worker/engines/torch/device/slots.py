@@ -5,11 +5,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from worker.engines.marks import Marks
 from worker.engines.torch.asked import Asked
 from worker.engines.torch.device.attention import Attention
 from worker.engines.torch.device.captured import Captured, filled, pinned
 from worker.engines.torch.device.network import TEXT_POSITIONS, Network
-from worker.engines.torch.device.rules import Marks, Rules
+from worker.engines.torch.device.rules import Rules
 from worker.engines.torch.device.sdpa import attend
 
 LENGTHS = (64, 128, 256, TEXT_POSITIONS)
