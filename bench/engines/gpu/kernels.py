@@ -16,12 +16,12 @@ from torch.profiler import ProfilerActivity, profile
 from bench.engines.gpu.measurement import tried
 from bench.engines.gpu.record import OUT, say
 from bench.engines.gpu.scale import DEVICE, SIZES, model
+from worker.engines.marks import marks_of
 from worker.engines.torch.asked import Asked
 from worker.engines.torch.device.align import Attention as TextAttention
 from worker.engines.torch.device.attention import quickest
 from worker.engines.torch.device.graphs import Steps
 from worker.engines.torch.device.mel import LogMel, Sound
-from worker.engines.torch.device.model import marks_of
 from worker.engines.torch.device.network import Network
 from worker.engines.torch.device.rules import Rules
 from worker.engines.torch.device.slots import Slots
